@@ -1,0 +1,1 @@
+"""One YAML per competition, installed as package data of `kit.configs`."""

@@ -1,0 +1,236 @@
+"""The `kit` command: parse, call one stage, print, exit code (0 done, 2 bad input, 3 out of time). No logic."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from kit import __version__
+from kit.errors import KitError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        return int(given.call(given) or 0)
+    except KitError as error:
+        print(f"kit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("kit: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _doctor(given: argparse.Namespace) -> None:
+    from kit.config import RuntimeSettings
+    from kit.runtime import devices, host
+
+    facts = devices.environment(devices.set_up(RuntimeSettings()))
+    facts["kaggle_mount"] = str(host.KAGGLE_INPUT) if host.KAGGLE_INPUT.is_dir() else None
+    facts["kaggle_login"] = host.kaggle_login()
+    print(json.dumps(facts, indent=1))
+
+
+def _examples(given: argparse.Namespace) -> None:
+    from kit import files, pipeline
+    from kit.config import load_config
+
+    found = pipeline.examples(load_config(given.competition, given.set), given.data)
+    files.write_parquet(given.out, found.table)
+    for split, rows in found.table.groupby("split"):
+        positives = "  ".join(f"{label} {int(rows[f'y_{label}'].sum())}" for label in found.labels)
+        print(f"{split}: {len(rows)} images, {rows['group'].nunique()} groups  {positives if split == 'train' else ''}")
+    print(f"missing {len(found.missing)}, surplus {len(found.surplus)}; written to {given.out}")
+
+
+def _records_build(given: argparse.Namespace) -> None:
+    from kit import pipeline
+    from kit.config import load_config
+
+    settings = [f"image.{key}={value}" for key in ("size", "encoding") if (value := getattr(given, key)) is not None]
+    built = pipeline.build_records(load_config(given.competition, [*given.set, *settings]), given.data, given.out)
+    print(f"{len(built.table)} examples in {len(built.shards)} shards, {len(built.rejected)} rejected: {given.out}")
+    for entry in built.rejected:
+        print(f"rejected {entry['path']}: {entry['reason']}")
+
+
+def _records_verify(given: argparse.Namespace) -> None:
+    from kit.data.records import open_records, verify_records
+
+    print(f"{verify_records(open_records(given.directory))} examples, as they were written")
+
+
+def _records_info(given: argparse.Namespace) -> None:
+    from kit.data.records import open_records
+
+    records = open_records(given.directory)
+    image, rows = records.image, records.table
+    print(f"{records.competition}: {image.size}x{image.size} {image.color}, {image.encoding}, labels {', '.join(records.labels)}")
+    for split in ("train", "test"):
+        part = rows[rows["split"] == split]
+        size = sum(shard.bytes for shard in records.shards if (shard.cell is None) == (split == "test"))
+        positives = "  ".join(f"{label} {int(part[f'y_{label}'].sum())}" for label in records.labels)
+        print(f"{split}: {len(part)} examples, {size / 2**20:.1f} MiB  {positives if split == 'train' else ''}")
+    sizes = rows[rows["cell"] >= 0].groupby("cell").size()
+    print(f"{records.cells} cells of {sizes.min()} to {sizes.max()} examples in {len(records.shards)} shards with the test set")
+    for entry in records.rejected:
+        print(f"rejected {entry['path']}: {entry['reason']}")
+
+
+def _train(given: argparse.Namespace) -> int:
+    from kit import pipeline
+    from kit.config import load_config
+    from kit.data.records import open_records
+
+    deadline = None if given.max_hours is None else time.monotonic() + 3600 * given.max_hours
+    config = load_config(given.competition, given.set)
+    return _on_time(pipeline.train(config, open_records(given.records), given.run, given.folds, deadline))
+
+
+def _predict(given: argparse.Namespace) -> None:
+    from kit import pipeline
+    from kit.data.records import open_records
+
+    pipeline.predict(given.run, open_records(given.records), given.tta)
+    print(f"written: {given.run / 'oof.parquet'}, {given.run / 'test.parquet'}")
+
+
+def _score(given: argparse.Namespace) -> None:
+    from kit import pipeline
+    from kit.evaluate.score import as_text
+
+    scores, thresholds = pipeline.score(given.run)
+    print(json.dumps({"scores": scores, "thresholds": thresholds}, indent=1) if given.json else as_text(scores, thresholds))
+
+
+def _submission_write(given: argparse.Namespace) -> None:
+    from kit import pipeline
+
+    filled = pipeline.write_submission(given.run, given.sample, given.out)
+    print(f"written and checked: {given.out}" + (f" ({filled} unreadable images got the mean)" if filled else ""))
+
+
+def _submission_check(given: argparse.Namespace) -> None:
+    from kit.competitions import find_competition
+    from kit.submit.submission import check_submission, read_submission
+
+    competition = find_competition(given.competition)
+    submission, sample = (read_submission(path, competition.id_column) for path in (given.file, given.sample))
+    check_submission(competition, submission, sample)
+    print(f"{given.file}: {len(submission)} rows, as {competition.name} wants them")
+
+
+def _run(given: argparse.Namespace) -> int:
+    from kit import pipeline
+    from kit.evaluate.score import as_text
+
+    submission = pipeline.run(given.competition, given.data, given.run, given.records, given.set, given.max_hours)
+    if submission is not None:
+        print(as_text(*pipeline.score(submission.parent)))
+        print(f"submission: {submission}")
+    return _on_time(submission is not None)
+
+
+def _demo(given: argparse.Namespace) -> int:
+    run = given.out / "toy"
+    code = _run(argparse.Namespace(**vars(given), competition="toy", data=None, run=run, records=None, set=[], max_hours=None))
+    print(
+        f"\nWhat you have now: a model per fold in {run}/fold*/, out-of-fold and test predictions (*.parquet), scores.json and a\n"
+        "checked submission. Next, the same on real images: kit run pcam --data DIR --run runs/pcam/first\n"
+        f"(README.md; `kit score {run}` shows the scores again, and running the demo again takes seconds)"
+    )
+    return code
+
+
+def _on_time(finished: bool) -> int:
+    if not finished:
+        print("kit: out of time; the same command goes on from here", file=sys.stderr)
+    return 0 if finished else 3
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kit", description="From a folder of medical images to a checked submission.")
+    parser.add_argument("--version", action="version", version=f"kit {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(under: argparse._SubParsersAction, name: str, call, help: str, example: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def, type-arg] # noqa: A002
+        made = under.add_parser(name, help=help, description=help, epilog=f"example: {example}")
+        made.set_defaults(call=call)
+        return made
+
+    def settings(made: argparse.ArgumentParser) -> None:
+        made.add_argument("competition", metavar="COMP", help="a competition, or the path of a config (YAML)")
+        made.add_argument("--set", action="append", default=[], metavar="a.b=c", help="change a setting; may be repeated")
+
+    command(commands, "doctor", _doctor, "what is here: versions, devices, memory, mounts, Kaggle login", "kit doctor")
+    made = command(commands, "demo", _demo, "the whole job on a small made-up competition", "kit demo --out demo")
+    made.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
+
+    made = command(
+        commands, "examples", _examples, "raw files -> example table", "kit examples pcam --data DIR --out examples.parquet"
+    )
+    settings(made)
+    made.add_argument("--data", type=Path, required=True, metavar="DIR")
+    made.add_argument("--out", type=Path, required=True, metavar="F.parquet")
+
+    under = commands.add_parser("records", help="build, verify or describe TFRecords").add_subparsers(required=True, metavar="VERB")
+    made = command(
+        under, "build", _records_build, "raw files -> TFRecords", "kit records build pcam --data DIR --out records/pcam --size 96"
+    )
+    settings(made)
+    made.add_argument("--data", type=Path, required=True, metavar="DIR")
+    made.add_argument("--out", type=Path, required=True, metavar="DIR")
+    made.add_argument("--size", type=int, metavar="N", help="pixels; images become N x N")
+    made.add_argument("--encoding", choices=["auto", "jpeg", "png", "raw"])
+    for name, call, text in (
+        ("verify", _records_verify, "read everything back and compare it with the manifest"),
+        ("info", _records_info, "what is in a records directory"),
+    ):
+        made = command(under, name, call, text, f"kit records {name} records/pcam")
+        made.add_argument("directory", type=Path, metavar="DIR")
+
+    made = command(commands, "train", _train, "fit the folds", "kit train pcam --records records/pcam --run runs/pcam/first")
+    settings(made)
+    made.add_argument("--records", type=Path, required=True, metavar="DIR")
+    made.add_argument("--run", type=Path, required=True, metavar="DIR")
+    made.add_argument("--folds", type=_numbers, metavar="0,1", help="only these folds, counted from 0")
+    made.add_argument("--max-hours", type=float, metavar="H", help="stop cleanly between epochs before that much time is over")
+
+    made = command(
+        commands, "predict", _predict, "out-of-fold and test predictions", "kit predict --run runs/pcam/first --records records/pcam"
+    )
+    made.add_argument("--run", type=Path, required=True, metavar="DIR")
+    made.add_argument("--records", type=Path, required=True, metavar="DIR")
+    made.add_argument("--tta", choices=["none", "flips", "dihedral"], help="average over 1, 4 or 8 views (default: the config's)")
+
+    made = command(commands, "score", _score, "metrics with intervals, thresholds", "kit score runs/pcam/first")
+    made.add_argument("run", type=Path, metavar="RUN")
+    made.add_argument("--json", action="store_true", help="for machines")
+
+    under = commands.add_parser("submission", help="write or check a submission").add_subparsers(required=True, metavar="VERB")
+    example = "kit submission write runs/pcam/first --sample DIR/sample_submission.csv --out submission.csv"
+    made = command(under, "write", _submission_write, "test predictions -> a checked submission", example)
+    made.add_argument("run", type=Path, metavar="RUN")
+    made.add_argument("--sample", type=Path, required=True, metavar="F")
+    made.add_argument("--out", type=Path, required=True, metavar="F")
+    example = "kit submission check pcam submission.csv --sample DIR/sample_submission.csv"
+    made = command(under, "check", _submission_check, "would the competition take it, and score it as meant?", example)
+    made.add_argument("competition", metavar="COMP")
+    made.add_argument("file", type=Path, metavar="F")
+    made.add_argument("--sample", type=Path, required=True, metavar="F")
+
+    made = command(commands, "run", _run, "all stages, skipping what is done", "kit run pcam --data DIR --run runs/pcam/first")
+    settings(made)
+    made.add_argument("--data", type=Path, metavar="DIR", help="raw files (default: where Kaggle mounts them)")
+    made.add_argument("--run", type=Path, metavar="DIR", help="default: runs/COMP/run")
+    made.add_argument("--records", type=Path, metavar="DIR", help="default: records/ beside the run, shared by its neighbours")
+    made.add_argument("--max-hours", type=float, metavar="H", help="stop cleanly between epochs before that much time is over")
+    return parser
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]

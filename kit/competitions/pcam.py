@@ -1,0 +1,48 @@
+"""PCam on Kaggle: is there tumour in the centre 32x32 pixels of a 96x96 histopathology patch? Scored by ROC AUC.
+
+The patches were cut from whole slides, but the competition does not say which slide a patch is from. So every patch is
+a group of its own, and patches of one slide can stand on both sides of a fold: expect a lower score than the
+out-of-fold one on slides that the model has never seen.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from kit.competitions import Competition
+from kit.data.examples import Examples, list_images, match, read_table, require_layout
+from kit.errors import DataError
+
+_LAYOUT = "train/*.tif, test/*.tif, train_labels.csv, sample_submission.csv"
+
+
+def read(root: Path) -> Examples:
+    """Examples of the raw folder; raises DataError for another layout, duplicate ids and labels that are not 0 or 1."""
+    require_layout(root, ["train", "test", "train_labels.csv", "sample_submission.csv"], _LAYOUT)
+    labels = read_table(root / "train_labels.csv", id_column="id", columns=["label"])
+    binary = labels["label"].isin(["0", "1"])
+    if not binary.all():
+        line, row = next(labels[~binary].iterrows())
+        raise DataError(f"{root / 'train_labels.csv'}, line {line}: the label of {row['id']} is {row['label']!r}, not 0 or 1")
+    wanted = pd.DataFrame({"id": labels["id"], "split": "train", "y_tumour": labels["label"].astype("float32")})
+    sample = read_table(root / "sample_submission.csv", id_column="id", columns=[])
+    test = pd.DataFrame({"id": sample["id"], "split": "test", "y_tumour": float("nan")})
+    images = pd.concat(
+        [list_images(root, split, "*.tif").assign(split=split) for split in ("train", "test")], ignore_index=True
+    )
+    table, missing, surplus = match(pd.concat([wanted, test], ignore_index=True), images)
+    return Examples(table.assign(group=table["id"]), labels=("tumour",), task="binary", missing=missing, surplus=surplus)
+
+
+COMPETITION = Competition(
+    name="pcam",
+    title="Histopathologic Cancer Detection",
+    slug="histopathologic-cancer-detection",
+    task="binary",
+    labels=("tumour",),
+    metric="roc_auc",
+    id_column="id",
+    columns={"label": "tumour"},
+    sample="sample_submission.csv",
+    read=read,
+)

@@ -1,0 +1,201 @@
+"""Typed settings: defaults, then `configs/<name>.yaml`, then `--set a.b=c`. A key that does not exist is an error."""
+
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kit.errors import ConfigError, nearest
+
+
+class _Settings(BaseModel):
+    # validate_default: a float's default 0 must become 0.0, or a config read back would have another fingerprint
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class DataSettings(_Settings):
+    """How much of the raw data may be absent or broken before the build is refused, as shares of all images."""
+
+    max_missing: float = Field(0.0, ge=0, le=1)  # labels without an image, and images without a label
+    max_rejected: float = Field(0.01, ge=0, le=1)  # files that cannot be read as an image
+
+
+class ImageSettings(_Settings):
+    """What the records hold; part of their fingerprint."""
+
+    size: int = Field(96, ge=16, le=2048)  # pixels; images are resized to size x size
+    color: Literal["rgb", "gray"] = "rgb"
+    encoding: Literal["auto", "png", "jpeg", "raw"] = "auto"  # auto = png, which loses nothing; jpeg has quality 95
+
+
+class ModelSettings(_Settings):
+    """Which model of the registry, where its weights come from, and what else its builder is told."""
+
+    name: str = "pcam_cnn"
+    weights: str | None = None  # imagenet | none | path of a .h5 file; null: what the model's card says
+    arguments: dict[str, Any] = {}
+
+
+class AugmentSettings(_Settings):
+    """Random changes of the training images; every value is a half-width of a uniform distribution around "none"."""
+
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    rotation: float = Field(0, ge=0, le=180)  # degrees
+    shift: float = Field(0, ge=0, lt=1)  # share of the side
+    zoom: float = Field(0, ge=0, lt=1)  # .1: a factor in [.9, 1.1]
+    brightness: float = Field(0, ge=0, lt=1)  # .1: a factor in [.9, 1.1]
+    channel_shift: float = Field(0, ge=0, le=255)  # grey levels, each channel by itself
+    fill_mode: Literal["constant", "reflect", "nearest"] = "reflect"
+    fill_value: float = Field(0, ge=0, le=255)  # grey level, for fill_mode constant
+
+
+class TrainSettings(_Settings):
+    """One fold's training."""
+
+    epochs: int = Field(15, ge=1)
+    batch_size: int = Field(64, ge=1)  # images, over all devices
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)  # adamw only
+    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
+    warmup_epochs: float = Field(1.0, ge=0)  # cosine only: from 0 linearly to learning_rate
+    plateau_factor: float = Field(0.2, gt=0, lt=1)
+    plateau_patience: int = Field(2, ge=1)  # epochs
+    min_learning_rate: float = Field(1e-6, ge=0)  # plateau only
+    patience: int | None = Field(None, ge=1)  # epochs without a better score before a fold stops; null: never
+
+
+class PredictSettings(_Settings):
+    """How images are scored once a fold is trained."""
+
+    batch_size: int = Field(256, ge=1)
+    tta: Literal["none", "flips", "dihedral"] = "none"  # the mean over 1, 4 or 8 views of each image
+
+
+class EvaluateSettings(_Settings):
+    """Bootstrap interval of the out-of-fold score."""
+
+    resamples: int = Field(2000, ge=100)
+    confidence: float = Field(0.95, gt=0, lt=1)
+
+
+class RuntimeSettings(_Settings):
+    """Backend, precision and compiler; `auto` asks the machine (see kit.runtime.devices)."""
+
+    backend: Literal["auto", "tensorflow", "jax"] = "auto"  # auto: $KERAS_BACKEND, else tensorflow
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    xla: Literal["auto", "on", "off"] = "auto"
+
+
+class Config(_Settings):
+    """Everything a run depends on besides its data."""
+
+    competition: str
+    seed: int = Field(0, ge=0)
+    folds: int = Field(5, ge=2)
+    data: DataSettings = DataSettings()
+    image: ImageSettings = ImageSettings()
+    model: ModelSettings = ModelSettings()
+    augment: AugmentSettings = AugmentSettings()
+    train: TrainSettings = TrainSettings()
+    predict: PredictSettings = PredictSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+
+
+def config_names() -> list[str]:
+    """Names of the configs that come with the kit."""
+    return sorted(f.name[:-5] for f in resources.files("kit.configs").iterdir() if f.name.endswith(".yaml"))
+
+
+def load_config(name: str, overrides: Iterable[str] = ()) -> Config:
+    """The config `name` (one of `config_names()`, or the path of a YAML file) with `a.b=value` overrides applied.
+
+    Raises ConfigError for an unknown name or key (with the nearest known ones) and for a value of the wrong kind.
+    """
+    if name.endswith((".yaml", ".yml")):
+        text = _read(Path(name))
+    elif name in config_names():
+        text = (resources.files("kit.configs") / f"{name}.yaml").read_text(encoding="utf-8")
+    else:
+        raise ConfigError(f"unknown competition {name!r}{nearest(name, config_names())}")
+    return _validated(_with_overrides(_mapping(text, name), overrides), source=name)
+
+
+def read_config(run: Path) -> Config:
+    """The resolved config that a run directory was made with; raises ConfigError when it is no run directory."""
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{run} is not a run directory: it has no config.yaml (make one with `kit train` or `kit run`)")
+    return _validated(_mapping(_read(path), str(path)), source=str(path))
+
+
+def dump_config(config: Config) -> str:
+    """The config as YAML text that `read_config` and `load_config` take."""
+    return yaml.safe_dump(config.model_dump(), sort_keys=False)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the config {path}: {error.strerror}") from error
+
+
+def _mapping(text: str, source: str) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is not valid YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{source} must hold `key: value` lines")
+    return value
+
+
+def _with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not (key and equals):
+            raise ConfigError(f"--set {override}: write it as key=value, for example --set image.size=96")
+        *parents, last = key.split(".")
+        place = values
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {override}: {parent!r} is a value, not a group of settings")
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {override}: the value is not valid YAML") from error
+    return values
+
+
+def _validated(values: dict[str, Any], source: str) -> Config:
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: " + "; ".join(_explained(e["loc"], e) for e in error.errors()[:3])) from error
+
+
+def _explained(location: tuple[Any, ...], error: Any) -> str:
+    key = ".".join(map(str, location))
+    if error["type"] == "extra_forbidden":
+        *parents, last = location
+        siblings = [".".join([*parents, name]) for name in _fields_at(parents)]
+        return f"unknown setting {key!r}{nearest(key, siblings)}"
+    if error["type"] == "missing":
+        return f"the setting {key!r} is missing"
+    return f"{key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _fields_at(parents: Iterable[Any]) -> Iterable[str]:
+    model: Any = Config
+    for parent in parents:
+        model = model.model_fields[parent].annotation
+    return model.model_fields
+
+

@@ -1,0 +1,40 @@
+"""What can go wrong through no fault of the kit: one clear message each, exit code 2."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class KitError(Exception):
+    """What is wrong, where (file or row), and what to do about it; printed as it is, without a traceback."""
+
+
+class ConfigError(KitError):
+    """A setting, a model or a competition that does not exist, or a value that a setting cannot take."""
+
+
+class DataError(KitError):
+    """Raw files, tables or records that are missing, broken or contradict each other."""
+
+
+class LeakError(KitError):
+    """A group (patient, slide) stands on both sides of a split."""
+
+
+class SubmissionError(KitError):
+    """A submission that the competition would refuse or score wrongly."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'size'?"` for the known names closest to `name`, else the list of them all."""
+    known = sorted(known)
+    close = get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return "; did you mean " + " or ".join(repr(c) for c in close) + "?"
+    return "; known: " + ", ".join(known)
+
+
+def some(names: Iterable[str], at_most: int = 3) -> str:
+    """The first few of `names`, sorted, and how many more there are: `a, b, c and 12 more`."""
+    names = sorted(names)
+    more = len(names) - at_most
+    return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")

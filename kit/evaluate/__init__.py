@@ -1,0 +1,1 @@
+"""How good it is: arrays and tables only, no Keras."""

@@ -1,0 +1,37 @@
+"""Metrics of probabilities against labels; arrays [rows, labels], unknown labels (NaN) left out. Larger is better."""
+
+from collections.abc import Callable
+
+import numpy as np
+from sklearn import metrics as sk
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+
+
+def roc_auc(y: np.ndarray, p: np.ndarray) -> float:
+    """Area under the ROC curve, the mean over the labels for which it is defined (both classes occur); NaN when none is."""
+    return _mean_over_labels(sk.roc_auc_score, y, p)
+
+
+def average_precision(y: np.ndarray, p: np.ndarray) -> float:
+    """Average precision (scikit-learn's), the mean over the labels for which it is defined."""
+    return _mean_over_labels(sk.average_precision_score, y, p)
+
+
+def log_loss(y: np.ndarray, p: np.ndarray) -> float:
+    """Binary cross-entropy in nats, the mean over all known labels; probabilities clipped to [1e-7, 1 - 1e-7]."""
+    known = ~np.isnan(y)
+    clipped = np.clip(p[known].astype(np.float64), 1e-7, 1 - 1e-7)
+    return float(np.mean(-np.where(y[known] > 0.5, np.log(clipped), np.log1p(-clipped))))
+
+
+METRICS: dict[str, Metric] = {"roc_auc": roc_auc, "average_precision": average_precision}
+
+
+def _mean_over_labels(metric: Callable[..., float], y: np.ndarray, p: np.ndarray) -> float:
+    values = []
+    for truth, score in zip(y.T, p.T, strict=True):
+        known = ~np.isnan(truth)
+        if len(np.unique(truth[known])) == 2:
+            values.append(float(metric(truth[known], score[known])))
+    return float(np.mean(values)) if values else float("nan")

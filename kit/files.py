@@ -1,0 +1,87 @@
+"""Files that exist are whole: write under a temporary name, rename when complete; know when a stage is done.
+
+A stage leaves a *stamp*: a JSON file with the inputs it was run on and the SHA-256 of every file it wrote. The stage is
+done while the inputs are the same and the files are still what it wrote.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PART = ".part-"  # a prefix, so that the ending (".weights.h5", ".parquet") still says what the file is
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(_PART + path.name)
+    try:
+        yield part
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON with a newline at the end, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_parquet(path: Path, table: "pd.DataFrame") -> None:
+    """Write `table` as parquet without its index, whole or not at all."""
+    with replacing(path) as part:
+        table.to_parquet(part, index=False)
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file; raises DataError naming the file when it is absent or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist") from error
+    except ValueError as error:
+        raise DataError(f"{path} is not valid JSON ({error}): delete it and run the stage again") from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256, as hex, of anything JSON can hold; independent of the order of dictionary keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def is_done(stamp: Path, inputs: dict[str, Any]) -> bool:
+    """Whether the stage that left `stamp` ran on just these inputs and its files are still as it wrote them."""
+    if not stamp.exists():
+        return False
+    mark = read_json(stamp)
+    return mark["inputs"] == fingerprint(inputs) and all(
+        (file := stamp.parent / name).exists() and sha256_of(file) == sha for name, sha in mark["outputs"].items()
+    )
+
+
+def mark_done(stamp: Path, inputs: dict[str, Any], outputs: Iterable[Path]) -> None:
+    """Leave the stamp of a finished stage; `outputs` are kept relative to it, so a run directory can be moved."""
+    files = {os.path.relpath(path, stamp.parent): sha256_of(path) for path in outputs}
+    write_json(stamp, {"inputs": fingerprint(inputs), "outputs": files})

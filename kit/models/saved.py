@@ -1,0 +1,40 @@
+"""A model on disk: `model.json` (builder and arguments) + `model.weights.h5`, which load across Keras versions.
+
+(A `.keras` file written by a newer Keras does not load in an older one.) The saved model holds its preprocessing and
+never augmentation.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import kit
+from kit import files
+from kit.errors import DataError
+from kit.models import registry
+
+SPEC, WEIGHTS = "model.json", "model.weights.h5"
+
+
+def save_model(model: keras.Model, spec: dict[str, Any], folder: Path) -> list[Path]:
+    """Write the two files of a model that `registry.build(**spec)` built; returns their paths."""
+    with files.replacing(folder / WEIGHTS) as part:
+        model.save_weights(part)
+    # Loading takes all weights from the file beside it, so the builder must not go and fetch others first.
+    arguments = {**spec, "weights": "none"}
+    input_says = "uint8 images [batch, height, width, channels]; preprocessing is part of the model"
+    versions = {"keras": keras.__version__, "kit": kit.__version__}
+    files.write_json(folder / SPEC, {"build": arguments, "input": input_says, "versions": versions})
+    return [folder / SPEC, folder / WEIGHTS]
+
+
+def load_model(folder: Path) -> keras.Model:
+    """The model that `save_model` wrote; raises DataError when it is absent or its weights do not fit."""
+    spec = files.read_json(folder / SPEC)["build"]
+    model = registry.build(**{**spec, "shape": tuple(spec["shape"])})
+    try:
+        model.load_weights(folder / WEIGHTS)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / WEIGHTS} does not hold the weights of {spec['name']}: {error}") from error
+    return model

@@ -1,0 +1,179 @@
+"""The story of the kit, and the file to read first: every stage is a function here, reading files and writing files.
+
+    raw files -> examples -> records -> folds -> fit each fold -> predictions -> scores, thresholds -> submission
+
+A stage does nothing when what it would read has not changed since it wrote its files, and goes on where it was killed.
+There is no hidden state: the run directory is the state, and `run` is the stages in order.
+"""
+
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kit import files
+from kit.competitions import Competition, find_competition
+from kit.config import Config, dump_config, load_config, read_config
+from kit.data import records as record_files
+from kit.data.cells import split_folds
+from kit.data.examples import Examples, validate
+from kit.data.records import Records
+from kit.errors import ConfigError, DataError
+from kit.evaluate import score as scoring
+from kit.predict import store
+from kit.runtime import host
+from kit.submit.submission import check_submission, make_submission, read_submission
+
+
+def examples(config: Config, data: Path) -> Examples:
+    """Raw folder -> example table: one row per image, checked. Only lists and reads tables, decodes no image."""
+    return validate(find_competition(config.competition).read(data), config.data.max_missing)
+
+
+def build_records(config: Config, data: Path, out: Path | None = None, beside: Path | None = None) -> Records:
+    """Raw folder -> TFRecord shards by cell, in `out`, or in a folder under `beside` named after what it holds."""
+    table = examples(config, data)
+    if out is None:
+        assert beside is not None
+        out = beside / record_files.plan_fingerprint(config.competition, table, config.image)[:12]
+    return record_files.build_records(config.competition, table, data, out, config.image, config.data)
+
+
+def start_run(config: Config, records: Records, run: Path) -> Config:
+    """Lay down what a run is made of: `config.yaml`, `examples.parquet` and `folds.json`, the one truth about the split."""
+    if records.competition != config.competition:
+        raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
+    config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
+    folds = split_folds(records.cells, config.folds, config.seed)
+    files.write_text(run / "config.yaml", dump_config(config))
+    files.write_parquet(run / "examples.parquet", records.table)
+    files.write_json(run / "folds.json", {"records": records.fingerprint, "cells": records.cells, "folds": folds})
+    return config
+
+
+def train(
+    config: Config, records: Records, run: Path, only: Sequence[int] | None = None, deadline: float | None = None
+) -> bool:
+    """Fit each fold, always with a fresh model, into `fold<k>/`; False when the deadline came before the last was done."""
+    config = start_run(config, records, run)
+    metric = find_competition(config.competition).metric
+    folds = files.read_json(run / "folds.json")["folds"]
+    for fold in range(len(folds)) if only is None else only:
+        if fold not in range(len(folds)):
+            raise ConfigError(f"there is no fold {fold}: folds are 0 to {len(folds) - 1}")
+        folder, inputs = run / f"fold{fold}", _training_inputs(config, records, folds, fold)
+        if not files.is_done(folder / "done.json", inputs):
+            from kit.fold import outputs, train_fold, training_state
+
+            training_state(folder, inputs)
+            if not train_fold(config, records, metric, folds, fold, folder, deadline, write=print):
+                return False
+            files.mark_done(folder / "done.json", inputs, outputs(folder))
+        shutil.rmtree(folder / "state", ignore_errors=True)
+    return True
+
+
+def predict(run: Path, records: Records, tta: str | None = None) -> None:
+    """Score every training image with the one model that has not seen it, and the test images with all: parquet files."""
+    config, folds = read_config(run), files.read_json(run / "folds.json")["folds"]
+    view = tta or config.predict.tta
+    stamps = []
+    for fold, cells in enumerate(folds):
+        folder, inputs = run / f"fold{fold}", _training_inputs(config, records, folds, fold)
+        if not files.is_done(folder / "done.json", inputs):
+            raise DataError(f"{folder} is not trained yet (with these settings, on these records): run `kit train` first")
+        inputs = {"model": files.read_json(folder / "done.json"), "tta": view}
+        if not files.is_done(folder / "predicted.json", inputs):
+            from kit.fold import predict_fold
+
+            tables = predict_fold(config, records, folder, {"oof": cells, "test": None}, view)
+            for part, table in tables.items():
+                files.write_parquet(folder / f"{part}.parquet", table)
+            files.mark_done(folder / "predicted.json", inputs, [folder / "oof.parquet", folder / "test.parquet"])
+        stamps.append(files.read_json(folder / "predicted.json"))
+    merged = {run / "oof.parquet": store.merge_oof, run / "test.parquet": store.merge_test}
+    if not files.is_done(run / "predicted.json", {"folds": stamps}):
+        for path, merge in merged.items():
+            files.write_parquet(path, merge([pd.read_parquet(run / f"fold{k}" / path.name) for k in range(len(folds))]))
+        files.mark_done(run / "predicted.json", {"folds": stamps}, merged)
+
+
+def score(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Out-of-fold predictions -> `scores.json` (values, interval, spread) and `thresholds.json`; both are returned."""
+    config = read_config(run)
+    if not (run / "oof.parquet").exists():
+        raise DataError(f"{run} has no oof.parquet yet: run `kit predict` first")
+    competition = find_competition(config.competition)
+    written = [run / "scores.json", run / "thresholds.json"]
+    inputs = {"oof": files.sha256_of(run / "oof.parquet"), "evaluate": config.evaluate.model_dump()}
+    if not files.is_done(run / "scored.json", inputs):
+        oof, known = pd.read_parquet(run / "oof.parquet"), pd.read_parquet(run / "examples.parquet")
+        group = oof["id"].map(known.set_index("id")["group"])
+        files.write_json(written[0], scoring.score(oof, group, competition.metric, config.evaluate))
+        files.write_json(written[1], scoring.thresholds(oof))
+        files.mark_done(run / "scored.json", inputs, written)
+    return files.read_json(written[0]), files.read_json(written[1])
+
+
+def write_submission(run: Path, sample: Path, out: Path) -> int:
+    """Mean test prediction over the folds -> a checked submission; returns how many unreadable images got the mean."""
+    competition = find_competition(read_config(run).competition)
+    if not (run / "test.parquet").exists():
+        raise DataError(f"{run} has no test.parquet yet: run `kit predict` first")
+    predictions = store.mean_over_folds(pd.read_parquet(run / "test.parquet"))
+    wanted = read_submission(sample, competition.id_column)
+    submission = make_submission(competition, predictions, wanted)
+    check_submission(competition, submission, wanted)
+    files.write_text(out, submission.to_csv(index=False))
+    return len(set(wanted[competition.id_column]) - set(predictions["id"]))
+
+
+def run(
+    competition: str,
+    data: Path | str | None = None,
+    run: Path | str | None = None,
+    records: Path | str | None = None,
+    settings: Iterable[str] = (),
+    max_hours: float | None = None,
+) -> Path | None:
+    """All stages in order, skipping what is done; returns the path of `submission.csv`, or None when time ran out before.
+
+    `settings` are `a.b=value` strings; `records` is where records are looked for or built (default: beside the run).
+    """
+    deadline = None if max_hours is None else time.monotonic() + 3600 * max_hours
+    config = load_config(competition, settings)
+    known = find_competition(config.competition)
+    folder = Path(run) if run else Path("runs", known.name, "run")
+    data = _raw_folder(known, Path(data) if data else None, folder)
+    if not (folder / "oof.parquet").exists():  # hours may lie ahead: is there such a model?
+        from kit.fold import check_model
+
+        check_model(config)
+    built = build_records(config, data, Path(records) if records else None, beside=folder.parent / "records")
+    if not train(config, built, folder, deadline=deadline):
+        return None
+    predict(folder, built)
+    score(folder)
+    write_submission(folder, data / known.sample, folder / "submission.csv")
+    return folder / "submission.csv"
+
+
+def _training_inputs(config: Config, records: Records, folds: list[list[int]], fold: int) -> dict[str, Any]:
+    """All that a fold's model depends on; a change of anything else does not train it again."""
+    chosen = config.model_dump(include={"seed", "model", "augment", "train"})
+    precision = config.runtime.precision
+    return {"records": records.fingerprint, "folds": folds, "fold": fold, "precision": precision, **chosen}
+
+
+def _raw_folder(competition: Competition, data: Path | None, run: Path) -> Path:
+    """The folder given, or Kaggle's mount, or a made-up competition's own data, made now if need be."""
+    mount = host.find_mount(competition.slug) if competition.slug else None
+    if data is None and mount is None and competition.make is None:
+        raise DataError(f"where are the raw files of {competition.name}? Give --data DIR")
+    folder = data or mount or run.parent / "data"
+    if competition.make and not folder.exists():
+        competition.make(folder)
+    return folder

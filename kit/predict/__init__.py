@@ -1,0 +1,1 @@
+"""From a trained model and batches to prediction tables."""

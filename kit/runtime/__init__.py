@@ -1,0 +1,1 @@
+"""Where we run: host (Kaggle, Colab, local) and devices (backend, precision, compiler)."""

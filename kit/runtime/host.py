@@ -1,0 +1,39 @@
+"""Kaggle, Colab or local: which one this is, and where the raw files of a competition are mounted."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+KAGGLE_INPUT = Path("/kaggle/input")
+
+
+def host_name() -> Literal["kaggle", "colab", "local"]:
+    """Where this process runs. Kaggle is asked first: its images are built from Colab's and set Colab's variables too."""
+    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+        return "kaggle"
+    if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ:
+        return "colab"
+    return "local"
+
+
+def find_mount(slug: str, root: Path = KAGGLE_INPUT) -> Path | None:
+    """The folder where Kaggle mounts a competition's files (the layout of 2026 first, then the older one), or None."""
+    candidates = (root / "competitions" / slug, root / slug)
+    return next((folder for folder in candidates if folder.is_dir()), None)
+
+
+def memory_gib() -> float:
+    """This machine's memory in GiB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+def kaggle_login() -> str | None:
+    """Where a Kaggle token or key lies, without reading or checking it; None when there is none."""
+    for variable in ("KAGGLE_API_TOKEN", "KAGGLE_KEY"):
+        if os.environ.get(variable):
+            return f"${variable}"
+    home = Path.home() / ".kaggle"
+    config = Path(os.environ.get("KAGGLE_CONFIG_DIR", home))
+    places = (home / "access_token", home / "access_token.txt", config / "kaggle.json", home / "credentials.json")
+    return next((str(path) for path in places if path.is_file()), None)

@@ -1,0 +1,1 @@
+"""Submissions: written, checked (and later sent). Tables only."""
