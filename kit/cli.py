@@ -20,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KitError as error:
         print(f"kit: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a read-only folder: the machine's word, without a traceback
+        print(f"kit: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("kit: stopped; the same command goes on from here", file=sys.stderr)
         return 130

@@ -175,5 +175,8 @@ def _raw_folder(competition: Competition, data: Path | None, run: Path) -> Path:
         raise DataError(f"where are the raw files of {competition.name}? Give --data DIR")
     folder = data or mount or run.parent / "data"
     if competition.make and not folder.exists():
-        competition.make(folder)
+        part = folder.with_name(f".part-{folder.name}")
+        shutil.rmtree(part, ignore_errors=True)
+        competition.make(part)
+        part.rename(folder)
     return folder

@@ -8,12 +8,13 @@ _NUCLEUS = np.array([112.0, 72.0, 150.0])  # RGB of haematoxylin-like purple
 
 
 def tissue_patch(rng: np.random.Generator, tumour: bool, size: int = 96) -> np.ndarray:
-    """A (size, size, 3) uint8 RGB patch: many small round nuclei, or in tumour few large and elongated ones.
+    """A (size, size, 3) uint8 RGB patch: nuclei, in tumour mostly larger and more elongated (the two kinds overlap).
 
     Nuclei cover about the same area in both, and every channel's mean is set to a value drawn without regard to the
     label: only the shape of what is there tells.
     """
-    nuclei = _nuclei_mask(rng, size, radius=6.0 if tumour else 3.0, stretch=1.8 if tumour else 1.1)
+    radius, stretch = (rng.normal(4.0, 0.6), 1.35) if tumour else (rng.normal(3.1, 0.6), 1.2)
+    nuclei = _nuclei_mask(rng, size, max(1.5, radius), stretch)
     grain = cv2.GaussianBlur(rng.normal(0, 30, (size, size, 3)), (0, 0), 1.5)
     patch = _BACKGROUND + nuclei[..., None] * (_NUCLEUS - _BACKGROUND) + grain
     wanted = np.array([196.0, 150.0, 186.0]) + rng.normal(0, 12, 3)

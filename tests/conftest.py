@@ -1,0 +1,82 @@
+"""Small makers of data, shared by all tests."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+from kit.competitions import toy
+from kit.config import Config, DataSettings, ImageSettings, RuntimeSettings, load_config
+from kit.data.examples import validate
+from kit.data.records import Records, build_records
+from kit.runtime import devices
+
+REAL = Path(os.environ.get("KIT_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+# What a toy run needs at the least: two folds of two epochs of a narrow model on 32x32 images.
+TINY = [
+    "folds=2",
+    "image.size=32",
+    "model.arguments={units: 8}",
+    "train.epochs=2",
+    "train.batch_size=16",
+    "predict.batch_size=64",
+    "evaluate.resamples=100",
+]
+
+
+@pytest.fixture(scope="session")
+def keras():
+    """Keras on the backend that $KERAS_BACKEND names, set up as the kit does it."""
+    devices.set_up(RuntimeSettings())
+    import keras
+
+    return keras
+
+
+@pytest.fixture(scope="session")
+def _toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("toy") / "data"
+    toy.make(root, train=120, test=30)
+    return root
+
+
+@pytest.fixture
+def toy_root(_toy_folder: Path, tmp_path: Path) -> Path:
+    """A raw folder in the PCam layout with 120 train and 30 test patches; the test's own copy, to be broken at will."""
+    return Path(shutil.copytree(_toy_folder, tmp_path / "raw"))
+
+
+@pytest.fixture(scope="session")
+def toy_records(_toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """Records of the toy folder at 32 pixels; not to be changed."""
+    examples = validate(toy.COMPETITION.read(_toy_folder), 0)
+    out = tmp_path_factory.mktemp("records") / "toy"
+    return build_records("toy", examples, _toy_folder, out, ImageSettings(size=32), DataSettings())
+
+
+@pytest.fixture
+def tiny() -> Config:
+    """The toy config, cut down to seconds."""
+    return load_config("toy", TINY)
+
+
+@pytest.fixture(scope="session")
+def real_data(tmp_path_factory: pytest.TempPathFactory):
+    """A function: the name of a real data set -> its folder, laid out as on Kaggle; skips when the images are not here."""
+    script = REAL / "lay_out.py"
+    if not script.exists():
+        pytest.skip(f"no real images: set KIT_REAL_DATA to their folder (looked in {REAL})")
+    root = tmp_path_factory.mktemp("real")
+
+    def lay_out(name: str) -> Path:
+        if not (root / name).exists():
+            subprocess.run([sys.executable, script, root, name], check=True, stdout=subprocess.DEVNULL)
+        return root / name
+
+    return lay_out

@@ -1,0 +1,81 @@
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from kit.config import ImageSettings
+from kit.data.images import UnreadableImage, encode, prepare, read_image
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", ["x.tif", "x.png", "x.bmp"])
+def test_reads_what_was_written(tmp_path, pixels, name):
+    Image.fromarray(pixels).save(tmp_path / name)
+    assert np.array_equal(read_image(tmp_path / name), pixels)
+
+
+def test_grey_palette_and_alpha(tmp_path, pixels):
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.png")
+    assert np.array_equal(read_image(tmp_path / "grey.png"), pixels[..., :1])
+    Image.fromarray(np.dstack([pixels, pixels[..., 0]])).save(tmp_path / "rgba.png")
+    assert np.array_equal(read_image(tmp_path / "rgba.png"), pixels)
+    Image.fromarray(pixels).quantize(16).save(tmp_path / "palette.png")
+    assert read_image(tmp_path / "palette.png").shape == (40, 30, 3)
+
+
+@pytest.mark.parametrize("format", ["TIFF", "PNG", "JPEG"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+def test_truncated_files_are_refused(tmp_path, pixels, format, share):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format)
+    path = tmp_path / "x"
+    path.write_bytes(buffer.getvalue()[: int(share * len(buffer.getvalue()))])
+    with pytest.raises(UnreadableImage):
+        read_image(path)
+
+
+def test_what_is_no_image(tmp_path):
+    (tmp_path / "empty.tif").touch()
+    (tmp_path / "text.tif").write_text("hello")
+    with pytest.raises(UnreadableImage, match="empty"):
+        read_image(tmp_path / "empty.tif")
+    with pytest.raises(UnreadableImage, match="not an image"):
+        read_image(tmp_path / "text.tif")
+
+
+def test_more_than_8_bit_is_refused_not_clipped(tmp_path):
+    Image.fromarray(np.arange(100, dtype=np.uint16).reshape(10, 10) * 600).save(tmp_path / "x.png")
+    with pytest.raises(UnreadableImage, match="8 bit"):
+        read_image(tmp_path / "x.png")
+
+
+def test_resizing_shrinks_by_area_and_leaves_the_right_size_alone(pixels):
+    assert np.array_equal(prepare(pixels, ImageSettings(size=16)), cv2.resize(pixels, (16, 16), interpolation=cv2.INTER_AREA))
+    square = pixels[:30]
+    assert np.array_equal(prepare(square, ImageSettings(size=30)), square)
+    assert prepare(pixels, ImageSettings(size=64)).shape == (64, 64, 3)
+
+
+def test_colour(pixels):
+    assert prepare(pixels, ImageSettings(size=16, color="gray")).shape == (16, 16, 1)
+    grey = np.full((16, 16, 1), 77, np.uint8)
+    assert np.array_equal(prepare(grey, ImageSettings(size=16)), np.full((16, 16, 3), 77))
+    # ITU-R BT.601 luma of pure green: 0.587 * 255
+    green = np.zeros((16, 16, 3), np.uint8) + np.array([0, 255, 0], np.uint8)
+    assert prepare(green, ImageSettings(size=16, color="gray"))[0, 0, 0] == 150
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_and_raw_lose_nothing_and_jpeg_little(channels):
+    smooth = cv2.resize(np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8), (32, 32))[..., :channels]
+    assert encode(smooth, "raw") == smooth.tobytes()
+    for encoding, at_most in (("png", 0), ("jpeg", 12)):
+        with Image.open(io.BytesIO(encode(smooth, encoding))) as image:
+            back = np.asarray(image).reshape(smooth.shape)
+        assert np.abs(back.astype(int) - smooth).max() <= at_most

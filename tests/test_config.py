@@ -1,0 +1,57 @@
+import pytest
+
+from kit.competitions import competition_names
+from kit.config import config_names, dump_config, load_config, read_config
+from kit.errors import ConfigError
+from kit.files import fingerprint
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_every_config_loads_and_survives_a_round_trip(name, tmp_path):
+    config = load_config(name)
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    again = read_config(tmp_path)
+    assert again == config
+    # as JSON too: 0 and 0.0 are equal but have different fingerprints
+    assert fingerprint(again.model_dump()) == fingerprint(config.model_dump())
+
+
+def test_every_competition_has_a_config():
+    assert set(competition_names()) <= set(config_names())
+
+
+def test_overrides():
+    config = load_config("pcam", ["image.size=64", "model.arguments.units=8", "train.patience=3", "train.learning_rate=1e-3"])
+    assert (config.image.size, config.model.arguments, config.train.patience) == (64, {"units": 8}, 3)
+    assert config.train.learning_rate == 0.001
+
+
+def test_a_config_file_of_ones_own(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("competition: toy\nfolds: 4\n")
+    assert load_config(str(path)).folds == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("image.sise=64", "'image.sise'; did you mean 'image.size'"),
+        ("flods=3", "'flods'; did you mean 'folds'"),
+        ("image.size=huge", "image.size = 'huge'"),
+        ("folds=1", "folds = 1"),
+        ("train.epochs", "key=value"),
+        ("folds.k=3", "'folds' is a value"),
+        ("model.name=[", "not valid YAML"),
+        ("train.optimizer=adma", "train.optimizer"),
+    ],
+)
+def test_bad_settings_name_the_key(override, says):
+    with pytest.raises(ConfigError, match=says.replace("[", r"\[")):
+        load_config("pcam", [override])
+
+
+def test_unknown_names():
+    with pytest.raises(ConfigError, match="'pcma'; did you mean 'pcam'"):
+        load_config("pcma")
+    with pytest.raises(ConfigError, match=r"cannot read the config .*nope\.yaml"):
+        load_config("nope.yaml")
