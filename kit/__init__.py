@@ -1,21 +1,23 @@
 """kit: from a folder of medical images to an honest score and a checked submission.
 
-In a notebook the stages are functions: `import kit; kit.run("pcam", data=..., run=...)`. They take the same
-arguments and write the same files as the `kit` command. `kit/pipeline.py` is the file to read first.
+In a notebook: `import kit; kit.run("pcam", data=..., run=...)` does what `kit run` does, with the same arguments and the same
+files. Single stages are the functions of `kit.pipeline`, the file to read first; they take what `kit.load_config` and
+`kit.open_records` return.
 """
 
+import importlib
 from typing import Any
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "load_config", "open_records", "pipeline", "run"]
 
-_STAGES = ("examples", "build_records", "train", "predict", "score", "write_submission", "run")
-__all__ = ["__version__", *_STAGES]  # noqa: PLE0604 - names resolved on first use, below
+_HOMES = {"run": "kit.pipeline", "load_config": "kit.config", "open_records": "kit.data.records"}
 
 
 def __getattr__(name: str) -> Any:
     # Resolved on first use: `import kit` must load neither pandas nor TensorFlow nor Keras (and takes milliseconds).
-    if name in _STAGES:
-        from kit import pipeline
-
-        return getattr(pipeline, name)
+    if name == "pipeline":
+        return importlib.import_module("kit.pipeline")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'kit' has no attribute {name!r}")

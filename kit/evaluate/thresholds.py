@@ -12,7 +12,7 @@ def max_f1_threshold(y: np.ndarray, p: np.ndarray) -> float:
     precision, recall, thresholds = precision_recall_curve(y, p)
     with np.errstate(invalid="ignore"):
         f1 = np.nan_to_num(2 * precision * recall / (precision + recall))[:-1]
-    best = np.flatnonzero(f1 == f1.max())[-1]
+    best = np.flatnonzero(f1 >= f1.max() - 1e-12)[-1]  # equal F1 by different roundings is a tie
     return float(thresholds[best])
 
 

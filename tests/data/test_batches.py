@@ -55,7 +55,8 @@ def test_evaluation_gives_every_id_once_in_order(toy_records, cells):
 @pytest.mark.parametrize("color", ["rgb", "gray"])
 def test_pixels_come_through_unchanged(toy_root, tmp_path, encoding, color):
     settings = ImageSettings(size=24, encoding=encoding, color=color)
-    records = build_records("toy", validate(toy.COMPETITION.read(toy_root), 0), toy_root, tmp_path, settings, DataSettings())
+    examples = validate(toy.COMPETITION.read(toy_root), 0)
+    records = build_records("toy", examples, toy_root, tmp_path / "r", settings, DataSettings())
     paths = records.table.set_index("id")["path"]
     for batch in eval_batches(records, None, 32):
         for name, image in zip(batch.ids, batch.images, strict=False):

@@ -75,7 +75,7 @@ def test_colour(pixels):
 def test_png_and_raw_lose_nothing_and_jpeg_little(channels):
     smooth = cv2.resize(np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8), (32, 32))[..., :channels]
     assert encode(smooth, "raw") == smooth.tobytes()
-    for encoding, at_most in (("png", 0), ("jpeg", 12)):
+    for encoding, at_most in (("png", 0), ("jpeg", 24)):  # colour is subsampled
         with Image.open(io.BytesIO(encode(smooth, encoding))) as image:
             back = np.asarray(image).reshape(smooth.shape)
         assert np.abs(back.astype(int) - smooth).max() <= at_most

@@ -1,0 +1,75 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from kit.data.batches import Batch
+from kit.errors import DataError
+from kit.predict.predict import predict
+from kit.predict.store import mean_over_folds, merge_oof, merge_test
+from kit.predict.views import VIEWS
+
+
+class CornerModel:
+    """Stands in for a Keras model: the probability is the top left pixel / 255."""
+
+    def predict_on_batch(self, images):
+        return images[:, 0, 0, :1] / np.float32(255)
+
+
+def batch(ids, size=4, seed=0):
+    images = np.random.default_rng(seed).integers(0, 256, (size, 6, 6, 3), dtype=np.uint8)
+    labels = np.arange(len(ids), dtype=np.float32)[:, None]
+    return Batch(images, np.arange(size) < len(ids), ids, labels)
+
+
+def test_padding_is_dropped_and_order_kept():
+    batches = [batch(["a", "b", "c", "d"]), batch(["e"], seed=1)]
+    table = predict(CornerModel(), batches, ["x"])
+    assert table["id"].tolist() == list("abcde")
+    assert list(table) == ["id", "y_x", "p_x"]
+    wanted = np.concatenate([batches[0].images[:, 0, 0, 0], batches[1].images[:1, 0, 0, 0]]) / 255
+    assert np.allclose(table["p_x"], wanted)
+
+
+@pytest.mark.parametrize(("name", "count"), [("none", 1), ("flips", 4), ("dihedral", 8)])
+def test_views_are_all_different_and_begin_with_the_image_itself(name, count):
+    images = batch(["a"]).images
+    views = [view(images) for view in VIEWS[name]]
+    assert len({view.tobytes() for view in views}) == len(views) == count
+    assert np.array_equal(views[0], images)
+    assert all(np.array_equal(np.sort(view, axis=None), np.sort(images, axis=None)) for view in views)
+
+
+def test_test_time_augmentation_is_the_mean_over_the_views():
+    one = batch(["a", "b", "c", "d"])
+    corners = one.images[:, [0, 0, -1, -1], [0, -1, 0, -1], 0].mean(1) / 255
+    for name in ("flips", "dihedral"):  # the top left pixel of a view is one of the four corners, each as often
+        assert np.allclose(predict(CornerModel(), [one], ["x"], name)["p_x"], corners, atol=1e-6)
+
+
+def test_no_batches_give_an_empty_table():
+    assert predict(CornerModel(), [], ["x"]).shape == (0, 3)
+
+
+def tables():
+    return [
+        pd.DataFrame({"id": ["b", "a"], "y_x": [0.0, 1.0], "p_x": [0.2, 0.4]}),
+        pd.DataFrame({"id": ["d", "c"], "y_x": [0.0, 1.0], "p_x": [0.6, 0.8]}),
+    ]
+
+
+def test_merging_out_of_fold_predictions():
+    merged = merge_oof(tables())
+    assert list(merged) == ["id", "fold", "y_x", "p_x"]
+    assert merged["id"].tolist() == list("abcd")
+    assert merged["fold"].tolist() == [0, 0, 1, 1]
+    with pytest.raises(DataError, match="2 ids were predicted by two folds"):
+        merge_oof([tables()[0], tables()[0]])
+
+
+def test_the_test_prediction_is_the_mean_over_folds():
+    first, second = tables()[0], tables()[0].assign(p_x=[0.4, 0.8])
+    stacked = merge_test([first, second])
+    assert list(stacked) == ["id", "fold", "p_x"]
+    mean = mean_over_folds(stacked).set_index("id")["p_x"]
+    assert mean.to_dict() == pytest.approx({"a": 0.6, "b": 0.3})

@@ -1,0 +1,78 @@
+import subprocess
+import sys
+
+import pytest
+
+from kit.config import RuntimeSettings
+from kit.errors import ConfigError
+from kit.runtime import devices, host
+
+
+def test_kaggle_is_asked_before_colab(monkeypatch):
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
+    assert host.host_name() == "local"
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
+    assert host.host_name() == "colab"
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")  # Kaggle's images set Colab's variable too
+    assert host.host_name() == "kaggle"
+
+
+def test_mounts_of_both_layouts(tmp_path):
+    assert host.find_mount("slug", tmp_path) is None
+    (tmp_path / "slug").mkdir()
+    assert host.find_mount("slug", tmp_path) == tmp_path / "slug"
+    (tmp_path / "competitions" / "slug").mkdir(parents=True)
+    assert host.find_mount("slug", tmp_path) == tmp_path / "competitions" / "slug"
+
+
+def test_a_login_is_found_but_never_read(monkeypatch, tmp_path):
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert host.kaggle_login() is None
+    (tmp_path / ".kaggle").mkdir()
+    (tmp_path / ".kaggle" / "kaggle.json").write_text('{"key": "planted"}')
+    assert host.kaggle_login() == str(tmp_path / ".kaggle" / "kaggle.json")
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "planted")
+    assert host.kaggle_login() == "$KAGGLE_API_TOKEN"
+
+
+def test_unknown_backends(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with pytest.raises(ConfigError, match="KERAS_BACKEND=torch: kit runs on tensorflow or jax"):
+        devices.set_up(RuntimeSettings())
+
+
+def test_a_backend_chosen_too_late(keras):
+    other = "jax" if keras.backend.backend() == "tensorflow" else "tensorflow"
+    with pytest.raises(ConfigError, match=f"before kit could choose {other}"):
+        devices.set_up(RuntimeSettings(backend=other))
+    devices.set_up(RuntimeSettings(backend=keras.backend.backend()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "capability", "precision"),
+    [
+        ("CPU", 0.0, "float32"),
+        ("GPU", 6.0, "float32"),  # P100: half precision without tensor cores
+        ("GPU", 7.5, "mixed_float16"),  # T4
+        ("GPU", 8.0, "mixed_bfloat16"),  # A100
+        ("TPU", 0.0, "mixed_bfloat16"),
+    ],
+)
+def test_precision_that_pays(kind, capability, precision):
+    assert devices._best_precision(kind, capability) == precision
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_set_up_in_a_fresh_process(backend):
+    code = (
+        "from kit.config import RuntimeSettings\nfrom kit.runtime import devices\n"
+        f"d = devices.set_up(RuntimeSettings(backend={backend!r}))\n"
+        "import keras, tensorflow as tf\n"
+        "print(keras.backend.backend(), d.backend, tf.config.get_visible_devices('GPU') if d.backend == 'jax' else [])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split("\n")[0] == f"{backend} {backend} []"
+    assert result.stderr == ""  # none of TensorFlow's start-up chatter

@@ -1,0 +1,276 @@
+"""The stages together, on the made-up competition: each in this process, then whole runs as a user starts them."""
+
+import filecmp
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kit import files, pipeline
+from kit.cli import main
+from kit.config import load_config
+from kit.errors import DataError
+from kit.evaluate.metrics import roc_auc
+from tests.conftest import TINY
+
+SETTINGS = [argument for setting in TINY for argument in ("--set", setting)]
+RUN_FILES = {
+    "config.yaml",
+    "environment.json",
+    "examples.parquet",
+    "folds.json",
+    "oof.parquet",
+    "test.parquet",
+    "scores.json",
+    "thresholds.json",
+    "submission.csv",
+    "predicted.json",
+    "scored.json",
+    *(
+        f"fold{k}/{name}"
+        for k in range(2)
+        for name in (
+            "model.json",
+            "model.weights.h5",
+            "history.csv",
+            "oof.parquet",
+            "test.parquet",
+            "done.json",
+            "predicted.json",
+        )
+    ),
+}
+
+
+def all_files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(keras, tmp_path_factory):
+    """A finished tiny run (its folder), made in this process on the backend of this process."""
+    run = tmp_path_factory.mktemp("runs") / "toy"
+    pipeline.run("toy", run=run, settings=TINY)
+    return run
+
+
+def test_a_run_leaves_the_files_of_the_contract(finished):
+    assert all_files(finished) == RUN_FILES
+    records = next((finished.parent / "records").iterdir())
+    assert (records / "manifest.json").exists()
+    assert list(pd.read_csv(finished / "fold0" / "history.csv").columns) == [
+        "epoch",
+        "loss",
+        "val_loss",
+        "val_roc_auc",
+        "learning_rate",
+    ]
+    assert json.loads((finished / "environment.json").read_text())["device"]["backend"] == os.environ["KERAS_BACKEND"]
+
+
+def test_every_training_image_is_predicted_by_the_fold_that_did_not_see_it(finished):
+    oof = pd.read_parquet(finished / "oof.parquet")
+    examples = pd.read_parquet(finished / "examples.parquet")
+    train = examples[examples["split"] == "train"].set_index("id")
+    assert list(oof) == ["id", "fold", "y_tumour", "p_tumour"]
+    assert sorted(oof["id"]) == sorted(train.index)
+    assert (oof["y_tumour"].to_numpy() == train["y_tumour"][oof["id"]].to_numpy()).all()
+    folds = json.loads((finished / "folds.json").read_text())["folds"]
+    assert all(train["cell"][name] in folds[fold] for name, fold in zip(oof["id"], oof["fold"], strict=True))
+
+
+def test_scores_and_submission_come_from_the_predictions(finished):
+    oof = pd.read_parquet(finished / "oof.parquet")
+    scores = json.loads((finished / "scores.json").read_text())
+    assert scores["value"] == pytest.approx(roc_auc(oof[["y_tumour"]].to_numpy(), oof[["p_tumour"]].to_numpy()))
+    assert scores["interval"]["low"] <= scores["value"] <= scores["interval"]["high"]
+    submission = pd.read_csv(finished / "submission.csv").set_index("id")["label"]
+    mean = pd.read_parquet(finished / "test.parquet").groupby("id")["p_tumour"].mean()
+    assert np.allclose(submission, mean[submission.index])
+    assert submission.nunique() > 2
+
+
+def test_the_saved_fold_model_gives_the_stored_predictions(finished):
+    from kit.data.batches import eval_batches
+    from kit.data.records import open_records
+    from kit.models.saved import load_model
+
+    records = open_records(next((finished.parent / "records").iterdir()))
+    model = load_model(finished / "fold1")
+    p = np.concatenate([model.predict_on_batch(b.images)[b.mask] for b in eval_batches(records, None, 64)])
+    stored = pd.read_parquet(finished / "fold1" / "test.parquet")
+    assert np.allclose(stored["p_tumour"], p[:, 0], atol=1e-6)
+
+
+def test_a_second_run_does_no_work(finished, monkeypatch):
+    import kit.fold
+
+    for name in ("train_fold", "predict_fold"):
+        monkeypatch.setattr(kit.fold, name, lambda *_, **__: pytest.fail("worked again"))
+    monkeypatch.setattr(pipeline.scoring, "score", lambda *_: pytest.fail("scored again"))
+    before = {name: (finished / name).read_bytes() for name in all_files(finished)}
+    pipeline.run("toy", run=finished, settings=TINY)
+    assert {name: (finished / name).read_bytes() for name in all_files(finished)} == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "trains", "predicts", "scores"),
+    [
+        ("evaluate.resamples=150", 0, 0, 1),
+        ("predict.tta=flips", 0, 2, 1),
+        ("train.learning_rate=0.01", 2, 2, 1),
+        ("seed=1", 2, 2, 1),
+        ("image.size=24", 2, 2, 1),
+    ],
+)
+def test_a_changed_setting_redoes_what_depends_on_it(finished, monkeypatch, tmp_path, setting, trains, predicts, scores):
+    import shutil
+
+    import kit.fold
+
+    shutil.copytree(finished.parent, tmp_path / "runs")
+    run, done = tmp_path / "runs" / "toy", {"train": 0, "predict": 0, "score": 0}
+
+    def counted(module, name, key):
+        real = getattr(module, name)
+
+        def call(*args, **kwargs):
+            done[key] += 1
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted(kit.fold, "train_fold", "train")
+    counted(kit.fold, "predict_fold", "predict")
+    counted(pipeline.scoring, "score", "score")
+    pipeline.run("toy", run=run, settings=[*TINY, setting])
+    assert done == {"train": trains, "predict": predicts, "score": scores}
+    assert all_files(run) == RUN_FILES
+
+
+def test_a_fold_of_other_settings_is_not_mixed_in(finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished.parent, tmp_path / "runs")
+    from kit.data.records import open_records
+
+    records, run = open_records(next((tmp_path / "runs" / "records").iterdir())), tmp_path / "runs" / "toy"
+    pipeline.train(load_config("toy", [*TINY, "train.learning_rate=0.01"]), records, run, only=[0])
+    with pytest.raises(DataError, match="fold1 is not trained yet"):
+        pipeline.predict(run, records)
+
+
+def test_records_of_another_competition(finished, tmp_path):
+    from kit.data.records import open_records
+
+    records = open_records(next((finished.parent / "records").iterdir()))
+    with pytest.raises(DataError, match="holds records of 'toy', not of 'pcam'"):
+        pipeline.train(load_config("pcam"), records, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_stages_one_by_one_end_with_the_same_files(finished, tmp_path, capsys):
+    data, records, run = finished.parent / "data", tmp_path / "records", tmp_path / "run"
+    image = next(setting for setting in SETTINGS if setting.startswith("image.size"))
+    assert main(["examples", "toy", "--data", str(data), "--out", str(tmp_path / "e.parquet")]) == 0
+    assert len(pd.read_parquet(tmp_path / "e.parquet")) == 1140
+    assert main(["records", "build", "toy", "--data", str(data), "--out", str(records), "--set", image]) == 0
+    assert main(["records", "verify", str(records)]) == 0
+    assert main(["records", "info", str(records)]) == 0
+    assert "1140 examples, as they were written" in (printed := capsys.readouterr().out)
+    assert "toy: 32x32 rgb, auto, labels tumour" in printed
+    common = ["--records", str(records), "--run", str(run)]
+    for fold in "01":
+        assert main(["train", "toy", *common, *SETTINGS, "--folds", fold]) == 0
+    assert main(["predict", *common]) == 0
+    assert main(["score", str(run), "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed[printed.index("{") :])["scores"]["rows"] == 900
+    sample = str(data / "sample_submission.csv")
+    assert main(["submission", "write", str(run), "--sample", sample, "--out", str(run / "submission.csv")]) == 0
+    assert main(["submission", "check", "toy", str(run / "submission.csv"), "--sample", sample]) == 0
+    assert_same_results(finished, run)
+
+
+def assert_same_results(one: Path, other: Path) -> None:
+    """Every file has the same bytes, but for HDF5 (its weights are equal) and what describes the machine."""
+    import h5py
+
+    assert all_files(one) == all_files(other)
+    exact = [name for name in RUN_FILES if not name.endswith((".h5", "done.json", "predicted.json", "environment.json"))]
+    assert filecmp.cmpfiles(one, other, exact, shallow=False)[1:] == ([], [])
+    for name in (name for name in RUN_FILES if name.endswith(".h5")):
+        arrays: list[dict[str, np.ndarray]] = [{}, {}]
+        for path, into in zip((one / name, other / name), arrays, strict=True):
+            with h5py.File(path) as file:
+                file.visititems(lambda key, item, into=into: into.update({key: item[()]} if hasattr(item, "shape") else {}))
+        assert arrays[0].keys() == arrays[1].keys()
+        assert all(np.array_equal(arrays[0][key], arrays[1][key]) for key in arrays[0])
+
+
+def kit_command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "kit", *arguments],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_files(finished, tmp_path):
+    rng, kills = random.Random(4), 0
+    while True:
+        process = kit_command("run", "toy", "--run", str(tmp_path / "toy"), *SETTINGS)
+        try:
+            process.communicate(timeout=rng.uniform(2, 9) if kills < 5 else None)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            continue
+        assert process.returncode == 0
+        break
+    assert kills >= 2, "the run was too fast to be killed: kill earlier"
+    assert_same_results(finished, tmp_path / "toy")
+    records = [next((folder / "records").iterdir()) for folder in (finished.parent, tmp_path)]
+    assert filecmp.cmpfiles(*records, sorted(all_files(records[0])), shallow=False)[1:] == ([], [])
+    assert all_files(records[0]) == all_files(records[1])
+
+
+def test_the_other_backend_gives_the_same_stages(finished, tmp_path):
+    other = "jax" if os.environ["KERAS_BACKEND"] == "tensorflow" else "tensorflow"
+    process = kit_command("run", "toy", "--run", str(tmp_path / "toy"), *SETTINGS, KERAS_BACKEND=other)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "out-of-fold roc_auc" in out
+    assert all_files(tmp_path / "toy") == RUN_FILES
+    assert json.loads((tmp_path / "toy" / "environment.json").read_text())["device"]["backend"] == other
+    # the same data and folds, whatever trains on them
+    for name in ("folds.json", "examples.parquet"):
+        assert files.sha256_of(tmp_path / "toy" / name) == files.sha256_of(finished / name)
+
+
+def test_the_second_run_takes_seconds(finished):
+    started = time.monotonic()
+    process = kit_command("run", "toy", "--run", str(finished), *SETTINGS)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "epoch 1/" not in out
+    assert time.monotonic() - started < 10
+
+
+def test_out_of_time_is_exit_code_3_and_can_be_continued(tmp_path, keras, capsys):
+    arguments = ["run", "toy", "--run", str(tmp_path / "toy"), *SETTINGS]
+    assert main([*arguments, "--max-hours", "0"]) == 3
+    assert "goes on from here" in capsys.readouterr().err
+    assert not (tmp_path / "toy" / "fold0" / "done.json").exists()
+    assert main(arguments) == 0
