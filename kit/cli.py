@@ -4,8 +4,9 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from kit import __version__
 from kit.errors import KitError
@@ -72,14 +73,20 @@ def _records_info(given: argparse.Namespace) -> None:
 
     records = open_records(given.directory)
     image, rows = records.image, records.table
-    print(f"{records.competition}: {image.size}x{image.size} {image.color}, {image.encoding}, labels {', '.join(records.labels)}")
+    print(
+        f"{records.competition}: {image.size}x{image.size} {image.color}, {image.encoding}, "
+        f"labels {', '.join(records.labels)}"
+    )
     for split in ("train", "test"):
         part = rows[rows["split"] == split]
         size = sum(shard.bytes for shard in records.shards if (shard.cell is None) == (split == "test"))
         positives = "  ".join(f"{label} {int(part[f'y_{label}'].sum())}" for label in records.labels)
         print(f"{split}: {len(part)} examples, {size / 2**20:.1f} MiB  {positives if split == 'train' else ''}")
     sizes = rows[rows["cell"] >= 0].groupby("cell").size()
-    print(f"{records.cells} cells of {sizes.min()} to {sizes.max()} examples in {len(records.shards)} shards with the test set")
+    print(
+        f"{records.cells} cells of {sizes.min()} to {sizes.max()} examples; "
+        f"{len(records.shards)} shards with the test set"
+    )
     for entry in records.rejected:
         print(f"rejected {entry['path']}: {entry['reason']}")
 
@@ -107,7 +114,11 @@ def _score(given: argparse.Namespace) -> None:
     from kit.evaluate.score import as_text
 
     scores, thresholds = pipeline.score(given.run)
-    print(json.dumps({"scores": scores, "thresholds": thresholds}, indent=1) if given.json else as_text(scores, thresholds))
+    print(
+        json.dumps({"scores": scores, "thresholds": thresholds}, indent=1)
+        if given.json
+        else as_text(scores, thresholds)
+    )
 
 
 def _submission_write(given: argparse.Namespace) -> None:
@@ -140,10 +151,12 @@ def _run(given: argparse.Namespace) -> int:
 
 def _demo(given: argparse.Namespace) -> int:
     run = given.out / "toy"
-    code = _run(argparse.Namespace(**vars(given), competition="toy", data=None, run=run, records=None, set=[], max_hours=None))
+    code = _run(
+        argparse.Namespace(**vars(given), competition="toy", data=None, run=run, records=None, set=[], max_hours=None)
+    )
     print(
-        f"\nWhat you have now: a model per fold in {run}/fold*/, out-of-fold and test predictions (*.parquet), scores.json and a\n"
-        "checked submission. Next, the same on real images: kit run pcam --data DIR --run runs/pcam/first\n"
+        f"\nWhat you have now: a model per fold in {run}/fold*/, out-of-fold and test predictions (*.parquet),\n"
+        "scores.json and a checked submission. Next, the same on real images: kit run pcam --data DIR --run runs/pcam/first\n"
         f"(README.md; `kit score {run}` shows the scores again, and running the demo again takes seconds)"
     )
     return code
@@ -160,29 +173,43 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"kit {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(under: argparse._SubParsersAction, name: str, call, help: str, example: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def, type-arg] # noqa: A002
-        made = under.add_parser(name, help=help, description=help, epilog=f"example: {example}")
+    def command(under: Any, name: str, call: Callable[..., Any], text: str, example: str) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = under.add_parser(
+            name, help=text, description=text, epilog=f"example: {example}"
+        )
         made.set_defaults(call=call)
         return made
 
     def settings(made: argparse.ArgumentParser) -> None:
         made.add_argument("competition", metavar="COMP", help="a competition, or the path of a config (YAML)")
-        made.add_argument("--set", action="append", default=[], metavar="a.b=c", help="change a setting; may be repeated")
+        made.add_argument(
+            "--set", action="append", default=[], metavar="a.b=c", help="change a setting; may be repeated"
+        )
 
     command(commands, "doctor", _doctor, "what is here: versions, devices, memory, mounts, Kaggle login", "kit doctor")
     made = command(commands, "demo", _demo, "the whole job on a small made-up competition", "kit demo --out demo")
     made.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
 
     made = command(
-        commands, "examples", _examples, "raw files -> example table", "kit examples pcam --data DIR --out examples.parquet"
+        commands,
+        "examples",
+        _examples,
+        "raw files -> example table",
+        "kit examples pcam --data DIR --out examples.parquet",
     )
     settings(made)
     made.add_argument("--data", type=Path, required=True, metavar="DIR")
     made.add_argument("--out", type=Path, required=True, metavar="F.parquet")
 
-    under = commands.add_parser("records", help="build, verify or describe TFRecords").add_subparsers(required=True, metavar="VERB")
+    under = commands.add_parser("records", help="build, verify or describe TFRecords").add_subparsers(
+        required=True, metavar="VERB"
+    )
     made = command(
-        under, "build", _records_build, "raw files -> TFRecords", "kit records build pcam --data DIR --out records/pcam --size 96"
+        under,
+        "build",
+        _records_build,
+        "raw files -> TFRecords",
+        "kit records build pcam --data DIR --out records/pcam --size 96",
     )
     settings(made)
     made.add_argument("--data", type=Path, required=True, metavar="DIR")
@@ -196,25 +223,37 @@ def _parser() -> argparse.ArgumentParser:
         made = command(under, name, call, text, f"kit records {name} records/pcam")
         made.add_argument("directory", type=Path, metavar="DIR")
 
-    made = command(commands, "train", _train, "fit the folds", "kit train pcam --records records/pcam --run runs/pcam/first")
+    made = command(
+        commands, "train", _train, "fit the folds", "kit train pcam --records records/pcam --run runs/pcam/first"
+    )
     settings(made)
     made.add_argument("--records", type=Path, required=True, metavar="DIR")
     made.add_argument("--run", type=Path, required=True, metavar="DIR")
     made.add_argument("--folds", type=_numbers, metavar="0,1", help="only these folds, counted from 0")
-    made.add_argument("--max-hours", type=float, metavar="H", help="stop cleanly between epochs before that much time is over")
+    made.add_argument(
+        "--max-hours", type=float, metavar="H", help="stop cleanly between epochs before that much time is over"
+    )
 
     made = command(
-        commands, "predict", _predict, "out-of-fold and test predictions", "kit predict --run runs/pcam/first --records records/pcam"
+        commands,
+        "predict",
+        _predict,
+        "out-of-fold and test predictions",
+        "kit predict --run runs/pcam/first --records records/pcam",
     )
     made.add_argument("--run", type=Path, required=True, metavar="DIR")
     made.add_argument("--records", type=Path, required=True, metavar="DIR")
-    made.add_argument("--tta", choices=["none", "flips", "dihedral"], help="average over 1, 4 or 8 views (default: the config's)")
+    made.add_argument(
+        "--tta", choices=["none", "flips", "dihedral"], help="average over 1, 4 or 8 views (default: the config's)"
+    )
 
     made = command(commands, "score", _score, "metrics with intervals, thresholds", "kit score runs/pcam/first")
     made.add_argument("run", type=Path, metavar="RUN")
     made.add_argument("--json", action="store_true", help="for machines")
 
-    under = commands.add_parser("submission", help="write or check a submission").add_subparsers(required=True, metavar="VERB")
+    under = commands.add_parser("submission", help="write or check a submission").add_subparsers(
+        required=True, metavar="VERB"
+    )
     example = "kit submission write runs/pcam/first --sample DIR/sample_submission.csv --out submission.csv"
     made = command(under, "write", _submission_write, "test predictions -> a checked submission", example)
     made.add_argument("run", type=Path, metavar="RUN")
@@ -226,12 +265,18 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("file", type=Path, metavar="F")
     made.add_argument("--sample", type=Path, required=True, metavar="F")
 
-    made = command(commands, "run", _run, "all stages, skipping what is done", "kit run pcam --data DIR --run runs/pcam/first")
+    made = command(
+        commands, "run", _run, "all stages, skipping what is done", "kit run pcam --data DIR --run runs/pcam/first"
+    )
     settings(made)
     made.add_argument("--data", type=Path, metavar="DIR", help="raw files (default: where Kaggle mounts them)")
     made.add_argument("--run", type=Path, metavar="DIR", help="default: runs/COMP/run")
-    made.add_argument("--records", type=Path, metavar="DIR", help="default: records/ beside the run, shared by its neighbours")
-    made.add_argument("--max-hours", type=float, metavar="H", help="stop cleanly between epochs before that much time is over")
+    made.add_argument(
+        "--records", type=Path, metavar="DIR", help="default: records/ beside the run, shared by its neighbours"
+    )
+    made.add_argument(
+        "--max-hours", type=float, metavar="H", help="stop cleanly between epochs before that much time is over"
+    )
     return parser
 
 

@@ -130,7 +130,9 @@ def read_config(run: Path) -> Config:
     """The resolved config that a run directory was made with; raises ConfigError when it is no run directory."""
     path = run / "config.yaml"
     if not path.is_file():
-        raise ConfigError(f"{run} is not a run directory: it has no config.yaml (make one with `kit train` or `kit run`)")
+        raise ConfigError(
+            f"{run} is not a run directory: it has no config.yaml (make one with `kit train` or `kit run`)"
+        )
     return _validated(_mapping(_read(path), str(path)), source=str(path))
 
 
@@ -184,7 +186,7 @@ def _validated(values: dict[str, Any], source: str) -> Config:
 def _explained(location: tuple[Any, ...], error: Any) -> str:
     key = ".".join(map(str, location))
     if error["type"] == "extra_forbidden":
-        *parents, last = location
+        parents = location[:-1]
         siblings = [".".join([*parents, name]) for name in _fields_at(parents)]
         return f"unknown setting {key!r}{nearest(key, siblings)}"
     if error["type"] == "missing":
@@ -197,5 +199,3 @@ def _fields_at(parents: Iterable[Any]) -> Iterable[str]:
     for parent in parents:
         model = model.model_fields[parent].annotation
     return model.model_fields
-
-

@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(_PART + path.name)
     try:
         yield part
-        os.replace(part, path)
+        part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

@@ -1,4 +1,4 @@
-"""One fold, where the rooms meet: records give batches, the registry a fresh model, `train` fits it, `predict` scores it.
+"""One fold, where the rooms meet: records give batches, the registry a fresh model; `train` fits, `predict` scores.
 
 The only module above the rooms that needs Keras; `pipeline` imports it once there is something to fit or to score.
 """

@@ -43,7 +43,7 @@ def build_records(config: Config, data: Path, out: Path | None = None, beside: P
 
 
 def start_run(config: Config, records: Records, run: Path) -> Config:
-    """Lay down what a run is made of: `config.yaml`, `examples.parquet` and `folds.json`, the one truth about the split."""
+    """Lay down what a run is made of: `config.yaml`, `examples.parquet` and `folds.json`, the one split."""
     if records.competition != config.competition:
         raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
     config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
@@ -57,7 +57,7 @@ def start_run(config: Config, records: Records, run: Path) -> Config:
 def train(
     config: Config, records: Records, run: Path, only: Sequence[int] | None = None, deadline: float | None = None
 ) -> bool:
-    """Fit each fold, always with a fresh model, into `fold<k>/`; False when the deadline came before the last was done."""
+    """Fit each fold, always a fresh model, into `fold<k>/`; False when the deadline came before the last was done."""
     config = start_run(config, records, run)
     metric = find_competition(config.competition).metric
     folds = files.read_json(run / "folds.json")["folds"]
@@ -77,14 +77,16 @@ def train(
 
 
 def predict(run: Path, records: Records, tta: str | None = None) -> None:
-    """Score every training image with the one model that has not seen it, and the test images with all: parquet files."""
+    """Score each training image with the one model that has not seen it, and the test images with all: parquet."""
     config, folds = read_config(run), files.read_json(run / "folds.json")["folds"]
     view = tta or config.predict.tta
     stamps = []
     for fold, cells in enumerate(folds):
         folder, inputs = run / f"fold{fold}", _training_inputs(config, records, folds, fold)
         if not files.is_done(folder / "done.json", inputs):
-            raise DataError(f"{folder} is not trained yet (with these settings, on these records): run `kit train` first")
+            raise DataError(
+                f"{folder} is not trained yet (with these settings, on these records): run `kit train` first"
+            )
         inputs = {"model": files.read_json(folder / "done.json"), "tta": view}
         if not files.is_done(folder / "predicted.json", inputs):
             from kit.fold import predict_fold
@@ -139,7 +141,7 @@ def run(
     settings: Iterable[str] = (),
     max_hours: float | None = None,
 ) -> Path | None:
-    """All stages in order, skipping what is done; returns the path of `submission.csv`, or None when time ran out before.
+    """All stages in order, skipping what is done; returns the path of `submission.csv`, or None when time ran out.
 
     `settings` are `a.b=value` strings; `records` is where records are looked for or built (default: beside the run).
     """

@@ -68,7 +68,7 @@ def tiny() -> Config:
 
 @pytest.fixture(scope="session")
 def real_data(tmp_path_factory: pytest.TempPathFactory):
-    """A function: the name of a real data set -> its folder, laid out as on Kaggle; skips when the images are not here."""
+    """A function: name of a real data set -> its folder, laid out as on Kaggle; skips when the images are not here."""
     script = REAL / "lay_out.py"
     if not script.exists():
         pytest.skip(f"no real images: set KIT_REAL_DATA to their folder (looked in {REAL})")

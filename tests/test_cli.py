@@ -72,7 +72,17 @@ def test_too_many_broken_images(toy_root, tmp_path, capsys):
     message = refused(capsys, "records", "build", "pcam", "--data", toy_root, "--out", tmp_path / "r")
     assert "2 of 150 images cannot be read" in message
     assert not (tmp_path / "r" / "manifest.json").exists()
-    arguments = ["records", "build", "pcam", "--data", toy_root, "--out", tmp_path / "r", "--set", "data.max_rejected=0.02"]
+    arguments = [
+        "records",
+        "build",
+        "pcam",
+        "--data",
+        toy_root,
+        "--out",
+        tmp_path / "r",
+        "--set",
+        "data.max_rejected=0.02",
+    ]
     assert main(list(map(str, arguments))) == 0
     assert capsys.readouterr().out.count("rejected train/") == 2
 
@@ -136,7 +146,11 @@ def test_a_wheel_runs_in_an_empty_directory(toy_root, tmp_path):
     site, empty = tmp_path / "site", tmp_path / "empty"
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", site, wheel], check=True)
     empty.mkdir()
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(site)!r}); from kit.cli import main; sys.exit(main())"]
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path.insert(0, {str(site)!r}); from kit.cli import main; sys.exit(main())",
+    ]
     arguments = ["records", "build", "pcam", "--data", str(toy_root), "--out", "records"]
     done = subprocess.run([*command, *arguments], cwd=empty, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -21,7 +21,9 @@ def test_every_competition_has_a_config():
 
 
 def test_overrides():
-    config = load_config("pcam", ["image.size=64", "model.arguments.units=8", "train.patience=3", "train.learning_rate=1e-3"])
+    config = load_config(
+        "pcam", ["image.size=64", "model.arguments.units=8", "train.patience=3", "train.learning_rate=1e-3"]
+    )
     assert (config.image.size, config.model.arguments, config.train.patience) == (64, {"units": 8}, 3)
     assert config.train.learning_rate == 0.001
 

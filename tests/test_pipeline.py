@@ -131,7 +131,9 @@ def test_a_second_run_does_no_work(finished, monkeypatch):
         ("image.size=24", 2, 2, 1),
     ],
 )
-def test_a_changed_setting_redoes_what_depends_on_it(finished, monkeypatch, tmp_path, setting, trains, predicts, scores):
+def test_a_changed_setting_redoes_what_depends_on_it(
+    finished, monkeypatch, tmp_path, setting, trains, predicts, scores
+):
     import shutil
 
     import kit.fold
@@ -205,13 +207,17 @@ def assert_same_results(one: Path, other: Path) -> None:
     import h5py
 
     assert all_files(one) == all_files(other)
-    exact = [name for name in RUN_FILES if not name.endswith((".h5", "done.json", "predicted.json", "environment.json"))]
+    exact = [
+        name for name in RUN_FILES if not name.endswith((".h5", "done.json", "predicted.json", "environment.json"))
+    ]
     assert filecmp.cmpfiles(one, other, exact, shallow=False)[1:] == ([], [])
     for name in (name for name in RUN_FILES if name.endswith(".h5")):
         arrays: list[dict[str, np.ndarray]] = [{}, {}]
         for path, into in zip((one / name, other / name), arrays, strict=True):
             with h5py.File(path) as file:
-                file.visititems(lambda key, item, into=into: into.update({key: item[()]} if hasattr(item, "shape") else {}))
+                file.visititems(
+                    lambda key, item, into=into: into.update({key: item[()]} if hasattr(item, "shape") else {})
+                )
         assert arrays[0].keys() == arrays[1].keys()
         assert all(np.array_equal(arrays[0][key], arrays[1][key]) for key in arrays[0])
 

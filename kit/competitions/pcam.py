@@ -23,7 +23,9 @@ def read(root: Path) -> Examples:
     binary = labels["label"].isin(["0", "1"])
     if not binary.all():
         line, row = next(labels[~binary].iterrows())
-        raise DataError(f"{root / 'train_labels.csv'}, line {line}: the label of {row['id']} is {row['label']!r}, not 0 or 1")
+        raise DataError(
+            f"{root / 'train_labels.csv'}, line {line}: the label of {row['id']} is {row['label']!r}, not 0 or 1"
+        )
     wanted = pd.DataFrame({"id": labels["id"], "split": "train", "y_tumour": labels["label"].astype("float32")})
     sample = read_table(root / "sample_submission.csv", id_column="id", columns=[])
     test = pd.DataFrame({"id": sample["id"], "split": "test", "y_tumour": float("nan")})
@@ -31,7 +33,9 @@ def read(root: Path) -> Examples:
         [list_images(root, split, "*.tif").assign(split=split) for split in ("train", "test")], ignore_index=True
     )
     table, missing, surplus = match(pd.concat([wanted, test], ignore_index=True), images)
-    return Examples(table.assign(group=table["id"]), labels=("tumour",), task="binary", missing=missing, surplus=surplus)
+    return Examples(
+        table.assign(group=table["id"]), labels=("tumour",), task="binary", missing=missing, surplus=surplus
+    )
 
 
 COMPETITION = Competition(

@@ -1,4 +1,4 @@
-"""A small competition that the kit makes itself, in exactly the PCam layout: for `kit demo`, the tests and first tries."""
+"""A small competition that the kit makes itself, in exactly the PCam layout: for `kit demo` and the tests."""
 
 import hashlib
 from dataclasses import replace

@@ -34,7 +34,7 @@ def steps_per_epoch(records: Records, cells: list[int], batch_size: int) -> int:
 
 
 def train_batches(records: Records, cells: list[int], batch_size: int, seed: int, first_epoch: int = 0) -> Any:
-    """A tf.data.Dataset of (images uint8 [B, H, W, C], labels float32 [B, L]) that runs on from `first_epoch` without end.
+    """A tf.data.Dataset of (images uint8 [B, H, W, C], labels float32 [B, L]), from `first_epoch` on without end.
 
     Every epoch is `steps_per_epoch` batches in an order that depends on (seed, epoch) alone, so a run that goes on at
     epoch n sees what an uninterrupted one would have seen. Shards are shuffled first, then the encoded images.

@@ -2,8 +2,8 @@
 
 Cells are made once, when records are built, so that one set of records serves every K that divides C and every seed of
 the folds. The dealing follows scikit-learn's StratifiedGroupKFold in spirit (hardest groups first, each to where it
-unbalances least), with a score that is cheap enough for 220,000 groups and breaks ties by cell number; so equal groups go
-round the cells in order, and cells that stand together are as good a sample as those far apart.
+unbalances least), with a score cheap enough for 220,000 groups that breaks ties by cell number; so equal groups go
+round the cells in order, and any K neighbouring cells are alike.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ def count_cells(groups: int) -> int:
 def assign_cells(table: pd.DataFrame, seed: int = 0) -> pd.Series:
     """The cell (int64, 0 ≤ cell < C) of every row of a training table with columns id, group and `y_<label>`.
 
-    No group stands in two cells. Depends on ids, groups, labels and seed alone, not on the order of rows. Unknown labels
+    No group stands in two cells. Depends on groups, labels and seed alone, not on the order of rows. Unknown labels
     (NaN) count as a kind of their own. Returns a Series with the table's index.
     """
     counts = _counts_by_group(table)

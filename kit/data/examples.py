@@ -51,7 +51,10 @@ def validate(examples: Examples, max_missing: float) -> Examples:
     twice = table["id"][table["id"].duplicated()]
     if len(twice):
         raise DataError(f"duplicate ids in the example table: {some(set(twice))}")
-    for names, what in ((examples.missing, "expected images have no file"), (examples.surplus, "images are unlabelled")):
+    for names, what in (
+        (examples.missing, "expected images have no file"),
+        (examples.surplus, "images are unlabelled"),
+    ):
         if len(names) > max_missing * max(len(table), 1):
             raise DataError(
                 f"{len(names)} {what}: {some(names)}. Complete the data, or allow a share of them "
@@ -124,7 +127,7 @@ def list_images(root: Path, folder: str, pattern: str) -> pd.DataFrame:
 
 
 def match(rows: pd.DataFrame, images: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
-    """Join rows (id, split, …) with images (id, split, path, bytes): the table, ids without image, paths without row."""
+    """Join rows (id, split, …) with images (id, split, path, bytes): table, ids without image, paths without row."""
     joined = rows.merge(images, on=["id", "split"], how="outer", indicator="side", validate="one_to_one")
     missing = tuple(sorted(joined["id"][joined["side"] == "left_only"]))
     surplus = tuple(sorted(joined["path"][joined["side"] == "right_only"]))

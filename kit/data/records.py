@@ -1,6 +1,6 @@
 """Example table -> TFRecord shards + manifest, which plain `tf.data.TFRecordDataset` reads.
 
-A records directory holds `manifest.json`, `examples.parquet` and shards `train-cell07-00000.tfrecord`, `test-00000.tfrecord`.
+A directory holds `manifest.json`, `examples.parquet` and shards: `train-cell07-00000.tfrecord`, `test-00000.tfrecord`.
 Each tf.train.Example: `id` bytes, `image` bytes, `shape` int64[3], `label` float[L] (NaN = unknown), `group` bytes.
 
 Finished shards survive a killed build: beside each stands a note of what is in it until the manifest takes the notes
@@ -76,7 +76,7 @@ def plan_fingerprint(competition: str, examples: Examples, image: ImageSettings)
 def build_records(
     competition: str, examples: Examples, root: Path, out: Path, image: ImageSettings, data: DataSettings
 ) -> Records:
-    """Write the records of `examples` (validated; paths relative to `root`) into `out`, or finish a build that was cut off.
+    """Write the records of `examples` (validated; paths relative to `root`) into `out`, or finish a cut-off build.
 
     Images that cannot be read are left out and named in the manifest. Raises DataError when they are more than
     `data.max_rejected`, when `out` holds the records of something else, and when the disk is full.
@@ -103,8 +103,8 @@ def build_records(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(
-                f"the disk is full: {out} could not be finished. Free some space, or choose another folder, and run again: "
-                "finished shards are kept"
+                f"the disk is full: {out} could not be finished. Free some space and run again "
+                "(finished shards are kept), or choose another folder"
             ) from error
         raise
 
@@ -117,7 +117,9 @@ def open_records(directory: Path) -> Records:
         raise DataError(f"{directory} holds no records ({hint}: `kit records build COMP --data DIR --out {directory}`)")
     manifest = files.read_json(path)
     if manifest["format_version"] != VERSION:
-        raise DataError(f"{path} has format {manifest['format_version']}, this kit reads {VERSION}: build the records again")
+        raise DataError(
+            f"{path} has format {manifest['format_version']}, this kit reads {VERSION}: build the records again"
+        )
     shards = tuple(Shard(**shard) for shard in manifest["shards"])
     for shard in shards:
         file = directory / shard.file
@@ -146,13 +148,17 @@ def verify_records(records: Records) -> int:
     for shard in tqdm(records.shards, desc="verify", unit="shard", disable=None):
         path = records.directory / shard.file
         if files.sha256_of(path) != shard.sha256:
-            raise DataError(f"{path}: the bytes are not those that were written (SHA-256 differs): build the records again")
+            raise DataError(
+                f"{path}: the bytes are not those that were written (SHA-256 differs): build the records again"
+            )
         rows = records.rows(None if shard.cell is None else [shard.cell])
         first = sum(s.examples for s in records.shards if s.cell == shard.cell and s.file < shard.file)
         expected = rows.iloc[first : first + shard.examples].to_dict("records")
         found = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
         if len(found) != len(expected):
-            raise DataError(f"{path} holds {len(found)} examples, examples.parquet {len(expected)}: build the records again")
+            raise DataError(
+                f"{path} holds {len(found)} examples, examples.parquet {len(expected)}: build the records again"
+            )
         for n, (raw, row) in enumerate(zip(found, expected, strict=True)):
             if not _same_example(tf.train.Example.FromString(raw), row, label_columns(rows), records.image):
                 raise DataError(f"{path}, record {n}: not the example {row['id']} of examples.parquet")
@@ -176,16 +182,19 @@ def image_shape(image: ImageSettings) -> tuple[int, int, int]:
 
 def _with_cells(table: pd.DataFrame) -> pd.DataFrame:
     cell = assign_cells(table[table["split"] == "train"]).reindex(table.index, fill_value=-1)
-    return table.assign(cell=cell).sort_values(["split", "cell", "id"], ascending=[False, True, True], ignore_index=True)
+    return table.assign(cell=cell).sort_values(
+        ["split", "cell", "id"], ascending=[False, True, True], ignore_index=True
+    )
 
 
 def _plan_shards(table: pd.DataFrame, image: ImageSettings) -> Iterator[tuple[str, int | None, pd.DataFrame]]:
     """(file name, cell, rows) of every shard: a cell, or the test set, in pieces of at most 256 MB of pixels."""
     at_most = max(1, _SHARD_BYTES // int(np.prod(image_shape(image))))
-    for cell, rows in table.groupby("cell", sort=False):
+    for cell in table["cell"].unique().tolist():
+        rows = table[table["cell"] == cell]
         for n, start in enumerate(range(0, len(rows), at_most)):
             name = f"test-{n:05d}.tfrecord" if cell == -1 else f"train-cell{cell:02d}-{n:05d}.tfrecord"
-            yield name, None if cell == -1 else int(cell), rows.iloc[start : start + at_most]
+            yield name, None if cell == -1 else cell, rows.iloc[start : start + at_most]
 
 
 def _write_shard(path: Path, cell: int | None, rows: pd.DataFrame, root: Path, image: ImageSettings) -> dict[str, Any]:
@@ -213,6 +222,7 @@ def _write_shard(path: Path, cell: int | None, rows: pd.DataFrame, root: Path, i
 
 def _example(row: dict[Any, Any], labels: list[str], pixels: np.ndarray, encoding: str) -> bytes:
     tf = import_tensorflow()
+
     def of_bytes(value: bytes) -> Any:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
@@ -266,8 +276,9 @@ def _finish(
     if len(rejected) > data.max_rejected * len(table):
         reasons = Counter(entry["reason"] for entry in rejected).most_common(1)[0][0]
         raise DataError(
-            f"{len(rejected)} of {len(table)} images cannot be read, such as {rejected[0]['path']} ({rejected[0]['reason']}; "
-            f"most often: {reasons}). Repair them, or allow a share with --set data.max_rejected=..."
+            f"{len(rejected)} of {len(table)} images cannot be read, such as {rejected[0]['path']} "
+            f"({rejected[0]['reason']}; most often: {reasons}). Repair them, or allow a share "
+            "of them with --set data.max_rejected=..."
         )
     bad = {entry["id"] for entry in rejected}
     files.write_parquet(out / "examples.parquet", table[~table["id"].isin(bad)].reset_index(drop=True))

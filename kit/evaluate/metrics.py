@@ -9,7 +9,7 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
 def roc_auc(y: np.ndarray, p: np.ndarray) -> float:
-    """Area under the ROC curve, the mean over the labels for which it is defined (both classes occur); NaN when none is."""
+    """Area under the ROC curve, the mean over the labels where it is defined (both classes occur); NaN if none is."""
     return _mean_over_labels(sk.roc_auc_score, y, p)
 
 

@@ -10,9 +10,7 @@ from kit.evaluate import metrics
 from kit.evaluate.bootstrap import bootstrap
 from kit.evaluate.thresholds import cross_validated_f1, f1_at, max_f1_threshold
 
-OPTIMISM = (
-    "Each fold's best epoch was chosen by its score on these same rows, so the out-of-fold values are slightly optimistic."
-)
+OPTIMISM = "Each fold's best epoch was chosen on these same rows, so the out-of-fold values are slightly optimistic."
 
 
 def score(oof: pd.DataFrame, group: pd.Series, metric: str, settings: EvaluateSettings) -> dict[str, Any]:
@@ -27,7 +25,7 @@ def score(oof: pd.DataFrame, group: pd.Series, metric: str, settings: EvaluateSe
         "rows": len(oof),
         "groups": int(group.nunique()),
         "value": function(y, p),
-        "interval": {"low": low, "high": high, "confidence": settings.confidence, "resamples": settings.resamples},
+        "interval": {"low": low, "high": high, **settings.model_dump()},
         "folds": folds,
         "fold_mean": float(spread.mean()),
         "fold_sd": float(spread.std(ddof=1)),
@@ -38,7 +36,7 @@ def score(oof: pd.DataFrame, group: pd.Series, metric: str, settings: EvaluateSe
 
 
 def thresholds(oof: pd.DataFrame) -> dict[str, Any]:
-    """For every label: the threshold with the largest F1 over all rows, that F1 (optimistic), and its honest estimate."""
+    """For every label: the threshold with the largest F1 on all rows, that F1 (optimistic), and its honest estimate."""
     values = {}
     for column in oof.filter(regex="^y_").columns:
         rows = oof[oof[column].notna()]

@@ -1,4 +1,4 @@
-"""Where to cut a probability: the threshold with the largest F1, and what it is worth on rows that did not choose it."""
+"""Where to cut a probability: the threshold with the largest F1, and its worth on rows that did not choose it."""
 
 import numpy as np
 from sklearn.metrics import f1_score, precision_recall_curve

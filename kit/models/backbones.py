@@ -12,7 +12,9 @@ from kit.models.heads import gap_head, image_input
 from kit.models.registry import register_model
 
 
-@register_model(size=224, weights="imagenet", parameters=(5_362_340, 5_320_317), source="keras.applications, arXiv:1905.11946")
+@register_model(
+    size=224, weights="imagenet", parameters=(5_362_340, 5_320_317), source="keras.applications, arXiv:1905.11946"
+)
 def efficientnetb0(
     *,
     shape: tuple[int, int, int],
@@ -30,7 +32,9 @@ def efficientnetb0(
     return keras.Model(inputs, x, name="efficientnetb0")
 
 
-@register_model(size=224, weights="imagenet", parameters=(25_686_913, 25_633_793), source="keras.applications, arXiv:1512.03385")
+@register_model(
+    size=224, weights="imagenet", parameters=(25_686_913, 25_633_793), source="keras.applications, arXiv:1512.03385"
+)
 def resnet50(
     *,
     shape: tuple[int, int, int],
@@ -73,7 +77,7 @@ def _backbone(
             raise
         if weights == "imagenet":
             raise ConfigError(
-                f"the ImageNet weights of {name} could not be downloaded ({reason}). Without internet, give their file: "
+                f"the ImageNet weights of {name} could not be downloaded ({reason}). Without internet, give a file: "
                 f"model.weights=/path/to/{name.lower()}_notop.h5; or model.weights=none, which starts from random ones"
             ) from error
         raise ConfigError(f"{weights} does not hold the weights of {name} without its top: {reason}") from error

@@ -59,7 +59,7 @@ def _scaled(shape: tuple[int, int, int]) -> tuple[keras.KerasTensor, Any]:
 
 
 def _block(x: Any, filters: int, kernel: int) -> Any:
-    # Keras's momentum of .99 takes hundreds of steps to catch up: validation means nothing in a small set's first epochs.
+    # Keras's momentum of .99 takes hundreds of steps to catch up: a small set's first validations would mean nothing.
     return layers.BatchNormalization(momentum=0.9)(layers.Conv2D(filters, kernel, activation="relu")(x))
 
 

@@ -33,8 +33,8 @@ _CARDS: dict[str, ModelCard] = {}
 def register_model(*, size: int, weights: str, parameters: tuple[int, int], source: str) -> Callable[..., Any]:
     """Register the decorated builder under its own name.
 
-    A builder takes `shape` (height, width, channels), `outputs`, `activation`, `weights` and its own arguments, and returns
-    a functional `keras.Model` from uint8 images [B, H, W, C] to float32 probabilities [B, outputs].
+    A builder takes `shape` (height, width, channels), `outputs`, `activation`, `weights` and its own arguments, and
+    returns a functional `keras.Model` from uint8 images [B, H, W, C] to float32 probabilities [B, outputs].
     """
 
     def register(builder: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
@@ -68,8 +68,8 @@ def build(
 ) -> keras.Model:
     """A fresh model; `weights` None means what its card says.
 
-    Raises ConfigError for an unknown model, arguments its builder does not take, weights that cannot be had (random ones
-    are never taken instead) and images too small for its pooling.
+    Raises ConfigError for an unknown model, arguments its builder does not take, weights that cannot be had (random
+    ones are never taken instead) and images too small for its pooling.
     """
     card = model_card(name)
     chosen = card.weights if weights is None else weights

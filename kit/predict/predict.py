@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def predict(model: "keras.Model", batches: Iterable[Batch], labels: Sequence[str], tta: str = "none") -> pd.DataFrame:
-    """Columns `id`, `y_<label>` (what is known; NaN for the test set) and `p_<label>`, float32: the mean over the views."""
+    """Columns `id`, `y_<label>` (NaN where unknown) and `p_<label>` (the mean over the views), both float32."""
     views = VIEWS[tta]
     ids: list[str] = []
     known, probabilities = [np.empty((0, len(labels)), np.float32)], [np.empty((0, len(labels)), np.float32)]
     for batch in batches:
-        scores = np.mean([model.predict_on_batch(view(batch.images)) for view in views], axis=0, dtype=np.float32)
+        scores = np.stack([model.predict_on_batch(view(batch.images)) for view in views]).mean(0, np.float32)
         ids += batch.ids
         known.append(batch.labels)
         probabilities.append(scores[batch.mask])

@@ -9,7 +9,7 @@ from kit.errors import DataError
 
 
 def merge_oof(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Out-of-fold predictions of all folds: columns id, fold, `y_*`, `p_*`; raises DataError when an id is there twice."""
+    """Out-of-fold predictions of all folds: columns id, fold, `y_*`, `p_*`; raises DataError for an id with two."""
     merged = _merged(tables)
     twice = merged["id"][merged["id"].duplicated()]
     if len(twice):

@@ -48,11 +48,12 @@ def set_up(settings: RuntimeSettings) -> Device:
     kind, names, capability = _tensorflow_devices() if backend == "tensorflow" else _jax_devices()
     precision = settings.precision if settings.precision != "auto" else _best_precision(kind, capability)
     keras.config.set_dtype_policy(precision)
-    return Device(backend, kind, names, precision, {"auto": "auto", "on": True, "off": False}[settings.xla])
+    jit_compile: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
+    return Device(backend, kind, names, precision, jit_compile[settings.xla])
 
 
 def import_tensorflow() -> Any:
-    """The TensorFlow module, imported without its start-up chatter (which TensorFlow 2.21 writes whatever it is told)."""
+    """The TensorFlow module, imported without its start-up chatter (2.21 writes it whatever it is told)."""
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
     # Without a GPU even errors are noise: that there is no GPU is one of them. Python exceptions are not affected.

@@ -9,7 +9,7 @@ KAGGLE_INPUT = Path("/kaggle/input")
 
 
 def host_name() -> Literal["kaggle", "colab", "local"]:
-    """Where this process runs. Kaggle is asked first: its images are built from Colab's and set Colab's variables too."""
+    """Where this process runs. Kaggle is asked first: its images, built from Colab's, set Colab's variables too."""
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
         return "kaggle"
     if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ:

@@ -56,6 +56,6 @@ def check_submission(competition: Competition, submission: pd.DataFrame, sample:
                 )
         if competition.metric == "roc_auc" and len(values) > 2 and len(np.unique(values)) <= 2:
             raise SubmissionError(
-                f"column {column!r} holds only the values {sorted(set(values))}: {competition.name} is scored by ROC AUC, "
-                "which ranks probabilities. Submit the probabilities, not the thresholded labels"
+                f"column {column!r} holds only the values {sorted(set(values))}: {competition.name} is scored by ROC "
+                "AUC, which ranks probabilities. Submit the probabilities, not the thresholded labels"
             )

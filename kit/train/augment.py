@@ -34,7 +34,12 @@ class Augment(keras.layers.Layer):
         x = ops.cast(images, "float32")
         if s.horizontal_flip or s.vertical_flip or s.rotation or s.shift or s.zoom:
             x = ops.image.affine_transform(
-                x, affine(draw[:, :7], s, height, width), "bilinear", s.fill_mode, s.fill_value, data_format="channels_last"
+                x,
+                affine(draw[:, :7], s, height, width),
+                "bilinear",
+                s.fill_mode,
+                s.fill_value,
+                data_format="channels_last",
             )
         x = x * (1 + s.brightness * draw[:, 7, None, None, None]) + s.channel_shift * draw[:, None, None, 8:]
         return ops.cast(ops.clip(ops.round(x), 0, 255), "uint8")

@@ -63,7 +63,9 @@ class Progress(keras.callbacks.Callback):
         took = time.monotonic() - self.started
         values = "  ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
         left = took * (self.epochs - epoch - 1)
-        self.write(f"{self.title}  epoch {epoch + 1}/{self.epochs}  {values}  {took:.0f} s, {left / 60:.1f} min left at most")
+        self.write(
+            f"{self.title}  epoch {epoch + 1}/{self.epochs}  {values}  {took:.0f} s, {left / 60:.1f} min left at most"
+        )
 
 
 class State(keras.callbacks.Callback):
@@ -80,7 +82,9 @@ class State(keras.callbacks.Callback):
         self.folder, self.best_of, self.monitor, self.replayed, self.epochs = folder, best_of, monitor, replayed, epochs
         path = folder / "state.json"
         self.values: dict[str, Any] = (
-            files.read_json(path) if path.exists() else {"history": [], "best": None, "weights": None, "finished": False}
+            files.read_json(path)
+            if path.exists()
+            else {"history": [], "best": None, "weights": None, "finished": False}
         )
 
     @property

@@ -40,7 +40,7 @@ def fit(
 ) -> Fitted:
     """Train `model` in place and leave it with the weights of its best epoch by `monitor` (larger is better).
 
-    `batches(epoch)` gives what Keras's `fit` takes, running on without end from that epoch; `steps` batches are an epoch.
+    `batches(epoch)` gives what Keras's `fit` takes, from that epoch on without end; `steps` batches are an epoch.
     `validate()` scores `model` as it stands. `state` is the folder to go on from; `deadline` is in seconds of
     `time.monotonic()`, looked at between epochs.
     """

@@ -15,7 +15,9 @@ def test_reads_the_layout(toy_root):
     train = table[table["split"] == "train"].set_index("id")
     assert (train["y_tumour"] == labels[train.index]).all()
     assert table.loc[table["split"] == "test", "y_tumour"].isna().all()
-    assert all((toy_root / path).stat().st_size == size for path, size in zip(table["path"], table["bytes"], strict=True))
+    assert all(
+        (toy_root / path).stat().st_size == size for path, size in zip(table["path"], table["bytes"], strict=True)
+    )
 
 
 def change_labels(root, change):
@@ -57,7 +59,9 @@ def test_labels_other_than_0_and_1(toy_root, label):
 def test_wrong_folders(toy_root, tmp_path):
     with pytest.raises(DataError, match="no such data folder"):
         pcam.read(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"lacks sample_submission\.csv, test, train and 1 more: expected train/\*\.tif.*found raw/"):
+    with pytest.raises(
+        DataError, match=r"lacks sample_submission\.csv, test, train and 1 more: expected train/\*\.tif.*found raw/"
+    ):
         pcam.read(tmp_path)
     for image in (toy_root / "train").iterdir():
         image.unlink()

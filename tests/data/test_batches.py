@@ -35,7 +35,9 @@ def test_an_epoch_depends_on_seed_and_number_alone(toy_records):
 
 
 def test_training_reads_its_own_cells_only(toy_records):
-    mine = {batch.images[n].tobytes() for batch in eval_batches(toy_records, CELLS, 8) for n in np.flatnonzero(batch.mask)}
+    mine = {
+        batch.images[n].tobytes() for batch in eval_batches(toy_records, CELLS, 8) for n in np.flatnonzero(batch.mask)
+    }
     trained = {image.tobytes() for epoch in epochs(toy_records, 4) for images, _ in epoch for image in images}
     assert trained <= mine
 

@@ -56,7 +56,9 @@ def test_more_than_8_bit_is_refused_not_clipped(tmp_path):
 
 
 def test_resizing_shrinks_by_area_and_leaves_the_right_size_alone(pixels):
-    assert np.array_equal(prepare(pixels, ImageSettings(size=16)), cv2.resize(pixels, (16, 16), interpolation=cv2.INTER_AREA))
+    assert np.array_equal(
+        prepare(pixels, ImageSettings(size=16)), cv2.resize(pixels, (16, 16), interpolation=cv2.INTER_AREA)
+    )
     square = pixels[:30]
     assert np.array_equal(prepare(square, ImageSettings(size=30)), square)
     assert prepare(pixels, ImageSettings(size=64)).shape == (64, 64, 3)

@@ -16,15 +16,18 @@ from kit.errors import DataError
 from kit.runtime.devices import import_tensorflow
 
 SIZE = ImageSettings(size=32)
+TOLERANT_OF_1_PERCENT = DataSettings()
 
 
-def build(root, out, image=SIZE, data=DataSettings()):
+def build(root, out, image=SIZE, data=TOLERANT_OF_1_PERCENT):
     return build_records("toy", validate(toy.COMPETITION.read(root), 0), root, out, image, data)
 
 
 def same_files(a, b):
     names = sorted(path.name for path in a.iterdir())
-    return names == sorted(path.name for path in b.iterdir()) and not any(filecmp.cmpfiles(a, b, names, shallow=False)[1:])
+    return names == sorted(path.name for path in b.iterdir()) and not any(
+        filecmp.cmpfiles(a, b, names, shallow=False)[1:]
+    )
 
 
 def test_plain_tensorflow_reads_every_image_back(toy_root, tmp_path):

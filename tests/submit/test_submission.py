@@ -26,7 +26,10 @@ def test_a_good_one_passes_in_any_order():
         (pd.concat([GOOD, GOOD.iloc[:1]]), "1 duplicate ids: a"),
         (GOOD.assign(id=["a", "b", "c", "x"]), "1 ids are missing: d"),
         (pd.concat([GOOD, GOOD.iloc[:1].assign(id="x")]), "1 ids are not in the sample: x"),
-        (GOOD.assign(label=[0.1, np.nan, 0.3, 0.9]), r"1 values are not a finite number; the first is .*nan.* in line 3 \(b\)"),
+        (
+            GOOD.assign(label=[0.1, np.nan, 0.3, 0.9]),
+            r"1 values are not a finite number; the first is .*nan.* in line 3 \(b\)",
+        ),
         (GOOD.assign(label=[0.1, 0.2, np.inf, 0.9]), r"not a finite number; .* in line 4 \(c\)"),
         (GOOD.assign(label=["0.1", "0.2", "high", "1"]), r"not a finite number; the first is 'high'"),
         (GOOD.assign(label=[0.1, 0.2, 0.3, 1.5]), r"outside 0\.\.1; the first is .*1.5.* in line 5 \(d\)"),
