@@ -56,7 +56,8 @@ def _records_build(given: argparse.Namespace) -> None:
     from kit.config import load_config
 
     settings = [f"image.{key}={value}" for key in ("size", "encoding") if (value := getattr(given, key)) is not None]
-    built = pipeline.build_records(load_config(given.competition, [*given.set, *settings]), given.data, given.out)
+    config = load_config(given.competition, [*given.set, *settings])
+    built = pipeline.build_records(config, pipeline.examples(config, given.data), given.data, given.out)
     print(f"{len(built.table)} examples in {len(built.shards)} shards, {len(built.rejected)} rejected: {given.out}")
     for entry in built.rejected:
         print(f"rejected {entry['path']}: {entry['reason']}")
@@ -124,8 +125,8 @@ def _score(given: argparse.Namespace) -> None:
 def _submission_write(given: argparse.Namespace) -> None:
     from kit import pipeline
 
-    filled = pipeline.write_submission(given.run, given.sample, given.out)
-    print(f"written and checked: {given.out}" + (f" ({filled} unreadable images got the mean)" if filled else ""))
+    pipeline.write_submission(given.run, given.sample, given.out)
+    print(f"written and checked: {given.out}")
 
 
 def _submission_check(given: argparse.Namespace) -> None:
@@ -155,9 +156,9 @@ def _demo(given: argparse.Namespace) -> int:
         argparse.Namespace(**vars(given), competition="toy", data=None, run=run, records=None, set=[], max_hours=None)
     )
     print(
-        f"\nWhat you have now: a model per fold in {run}/fold*/, out-of-fold and test predictions (*.parquet),\n"
-        "scores.json and a checked submission. Next, the same on real images: kit run pcam --data DIR --run runs/pcam/first\n"
-        f"(README.md; `kit score {run}` shows the scores again, and running the demo again takes seconds)"
+        f"\nWhat you have now in {run}: a model per fold, out-of-fold and test predictions, scores.json and a checked\n"
+        "submission. The demo again takes seconds, and so does `kit score`: what is done is not done again.\n"
+        "Next, the same on real images:  kit run pcam --data DIR --run runs/pcam/first   (README.md says more)"
     )
     return code
 

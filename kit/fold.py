@@ -5,21 +5,24 @@ The only module above the rooms that needs Keras; `pipeline` imports it once the
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from kit import files
-from kit.config import Config
+from kit.config import Config, ImageSettings
 from kit.data.batches import eval_batches, steps_per_epoch, train_batches
 from kit.data.cells import assert_no_leak
 from kit.data.records import Records, image_shape
 from kit.evaluate import metrics
 from kit.predict.predict import predict
 from kit.runtime import devices
+
+if TYPE_CHECKING:
+    import keras
 
 # task -> (last activation, loss)
 _OUTPUTS = {
@@ -29,12 +32,25 @@ _OUTPUTS = {
 }
 
 
-def check_model(config: Config) -> None:
-    """Raise ConfigError, before hours of building records, for a model that cannot be built."""
+def build_model(
+    config: Config, image: ImageSettings, labels: Sequence[str], task: str
+) -> tuple["keras.Model", dict[str, Any]]:
+    """A fresh model for such images and labels, and what the registry builds it from (to be saved with it).
+
+    Raises ConfigError for a model that does not exist or cannot be built.
+    """
     devices.set_up(config.runtime)
     from kit.models import registry
 
-    registry.model_card(config.model.name)
+    spec = {
+        **config.model.arguments,
+        "name": config.model.name,
+        "shape": image_shape(image),
+        "outputs": len(labels),
+        "activation": _OUTPUTS[task][0],
+        "weights": config.model.weights,
+    }
+    return registry.build(**spec), spec
 
 
 def train_fold(
@@ -51,7 +67,7 @@ def train_fold(
     device = devices.set_up(config.runtime)
     import keras
 
-    from kit.models import registry, saved
+    from kit.models import saved
     from kit.train.fit import fit
 
     valid = folds[fold]
@@ -61,16 +77,7 @@ def train_fold(
     keras.utils.clear_session()
     seed = int(np.random.SeedSequence([config.seed, fold]).generate_state(1)[0] % 2**31)
     devices.set_seed(seed)
-    activation, loss = _OUTPUTS[records.task]
-    spec = {
-        **config.model.arguments,
-        "name": config.model.name,
-        "shape": image_shape(records.image),
-        "outputs": len(records.labels),
-        "activation": activation,
-        "weights": config.model.weights,
-    }
-    model = registry.build(**spec)
+    model, spec = build_model(config, records.image, records.labels, records.task)
 
     def validate() -> dict[str, float]:
         table = predict(model, eval_batches(records, valid, config.predict.batch_size), records.labels)
@@ -84,7 +91,7 @@ def train_fold(
         steps_per_epoch(records, cells, config.train.batch_size),
         validate,
         monitor=f"val_{metric}",
-        loss=loss,
+        loss=_OUTPUTS[records.task][1],
         train=config.train,
         augment=config.augment,
         seed=seed,

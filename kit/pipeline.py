@@ -8,7 +8,9 @@ There is no hidden state: the run directory is the state, and `run` is the stage
 
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,14 @@ from kit.config import Config, dump_config, load_config, read_config
 from kit.data import records as record_files
 from kit.data.cells import split_folds
 from kit.data.examples import Examples, validate
-from kit.data.records import Records
-from kit.errors import ConfigError, DataError
+from kit.data.records import Records, plan_fingerprint
+from kit.errors import ConfigError, DataError, some
 from kit.evaluate import score as scoring
 from kit.predict import store
 from kit.runtime import host
 from kit.submit.submission import check_submission, make_submission, read_submission
+
+say = partial(print, flush=True)  # a line is seen when it is written, also in the log of a kernel
 
 
 def examples(config: Config, data: Path) -> Examples:
@@ -33,12 +37,8 @@ def examples(config: Config, data: Path) -> Examples:
     return validate(find_competition(config.competition).read(data), config.data.max_missing)
 
 
-def build_records(config: Config, data: Path, out: Path | None = None, beside: Path | None = None) -> Records:
-    """Raw folder -> TFRecord shards by cell, in `out`, or in a folder under `beside` named after what it holds."""
-    table = examples(config, data)
-    if out is None:
-        assert beside is not None
-        out = beside / record_files.plan_fingerprint(config.competition, table, config.image)[:12]
+def build_records(config: Config, table: Examples, data: Path, out: Path) -> Records:
+    """Example table and raw folder -> TFRecord shards by cell, with a manifest; the one that decodes raw files."""
     return record_files.build_records(config.competition, table, data, out, config.image, config.data)
 
 
@@ -69,7 +69,7 @@ def train(
             from kit.fold import outputs, train_fold, training_state
 
             training_state(folder, inputs)
-            if not train_fold(config, records, metric, folds, fold, folder, deadline, write=print):
+            if not train_fold(config, records, metric, folds, fold, folder, deadline, write=say):
                 return False
             files.mark_done(folder / "done.json", inputs, outputs(folder))
         shutil.rmtree(folder / "state", ignore_errors=True)
@@ -120,8 +120,8 @@ def score(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return files.read_json(written[0]), files.read_json(written[1])
 
 
-def write_submission(run: Path, sample: Path, out: Path) -> int:
-    """Mean test prediction over the folds -> a checked submission; returns how many unreadable images got the mean."""
+def write_submission(run: Path, sample: Path, out: Path) -> None:
+    """Mean test prediction over the folds -> a submission that has passed the check."""
     competition = find_competition(read_config(run).competition)
     if not (run / "test.parquet").exists():
         raise DataError(f"{run} has no test.parquet yet: run `kit predict` first")
@@ -130,7 +130,9 @@ def write_submission(run: Path, sample: Path, out: Path) -> int:
     submission = make_submission(competition, predictions, wanted)
     check_submission(competition, submission, wanted)
     files.write_text(out, submission.to_csv(index=False))
-    return len(set(wanted[competition.id_column]) - set(predictions["id"]))
+    unread = set(wanted[competition.id_column]) - set(predictions["id"])
+    if unread:
+        say(f"{len(unread)} test images could not be read and got the mean prediction: {some(unread)}")
 
 
 def run(
@@ -150,17 +152,30 @@ def run(
     known = find_competition(config.competition)
     folder = Path(run) if run else Path("runs", known.name, "run")
     data = _raw_folder(known, Path(data) if data else None, folder)
-    if not (folder / "oof.parquet").exists():  # hours may lie ahead: is there such a model?
-        from kit.fold import check_model
+    if not (folder / "oof.parquet").exists():  # hours may lie ahead: can that model be built?
+        from kit.fold import build_model
 
-        check_model(config)
-    built = build_records(config, data, Path(records) if records else None, beside=folder.parent / "records")
-    if not train(config, built, folder, deadline=deadline):
-        return None
-    predict(folder, built)
-    score(folder)
-    write_submission(folder, data / known.sample, folder / "submission.csv")
+        build_model(config, config.image, known.labels, known.task)
+    with _timed("examples, records"):
+        table = examples(config, data)
+        shared = folder.parent / "records" / plan_fingerprint(known.name, table, config.image)[:12]
+        built = build_records(config, table, data, Path(records) if records else shared)
+    with _timed("train"):
+        if not train(config, built, folder, deadline=deadline):
+            return None
+    with _timed("predict"):
+        predict(folder, built)
+    with _timed("score, submission"):
+        score(folder)
+        write_submission(folder, data / known.sample, folder / "submission.csv")
     return folder / "submission.csv"
+
+
+@contextmanager
+def _timed(stage: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    say(f"{stage}: {time.monotonic() - started:.1f} s")
 
 
 def _training_inputs(config: Config, records: Records, folds: list[list[int]], fold: int) -> dict[str, Any]:

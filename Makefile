@@ -1,0 +1,57 @@
+# Every target makes what it needs: only Python >= 3.11 and make have to be there.
+PYTHON ?= python3
+VENV ?= .venv
+# A pip constraints file, such as scripts/constraints-kaggle.txt
+CONSTRAINTS ?=
+DEMO ?= demo
+COMP ?= pcam
+RUN ?= runs/$(COMP)/first
+DATA ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+SOURCE := setup.cfg pyproject.toml Makefile $(CONSTRAINTS)
+
+.PHONY: help demo test lint train submit bench clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+
+demo: $(VENV)/.user ## the whole job on a small made-up competition: a few minutes, no data needed
+	$(BIN)/kit demo --out $(DEMO)
+
+test: $(VENV)/.dev ## all tests, on both Keras backends
+	$(BIN)/python -m pytest
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/models tests/train
+
+lint: $(VENV)/.dev ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+train: $(VENV)/.user ## train: make train COMP=pcam DATA=folder [RUN=runs/pcam/first]
+	$(BIN)/kit run $(COMP) $(if $(DATA),--data $(DATA)) --run $(RUN)
+
+submit: train ## train what is left, check the submission, say how to send it
+	@echo "Checked: $(RUN)/submission.csv. Upload it on the competition's page, or with the Kaggle client:"
+	@$(BIN)/python -c "from kit.competitions import find_competition as f; print('  kaggle competitions submit -c', f('$(COMP)').slug, '-f $(RUN)/submission.csv -m kit')"
+
+bench: $(VENV)/.dev ## timings against the alternatives, all in one run
+	$(BIN)/python scripts/bench/augment.py
+
+clean: ## remove environments, caches and the demo; runs/ stays
+	rm -rf .venv* build dist *.egg-info $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "kit needs Python 3.11 or newer, this is %s: make PYTHON=python3.12 ..." % sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --upgrade pip # an old one resolves this list for minutes
+
+$(VENV)/.user: $(BIN)/python $(SOURCE)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python $(SOURCE)
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.user
