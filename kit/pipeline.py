@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from kit import files
+from kit import files, fold
 from kit.competitions import Competition, find_competition
 from kit.config import Config, dump_config, load_config, read_config
 from kit.data import records as record_files
@@ -42,37 +42,31 @@ def build_records(config: Config, table: Examples, data: Path, out: Path) -> Rec
     return record_files.build_records(config.competition, table, data, out, config.image, config.data)
 
 
-def start_run(config: Config, records: Records, run: Path) -> Config:
-    """Lay down what a run is made of: `config.yaml`, `examples.parquet` and `folds.json`, the one split."""
+def start_run(config: Config, records: Records, run: Path) -> list[list[int]]:
+    """Lay down what a run is made of: `config.yaml`, `examples.parquet`, `folds.json`; returns each fold's cells."""
     if records.competition != config.competition:
         raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
-    config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
     folds = split_folds(records.cells, config.folds, config.seed)
+    config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
     files.write_text(run / "config.yaml", dump_config(config))
     files.write_parquet(run / "examples.parquet", records.table)
     files.write_json(run / "folds.json", {"records": records.fingerprint, "cells": records.cells, "folds": folds})
-    return config
+    for k in range(len(folds), records.cells):  # left by a split into more folds
+        shutil.rmtree(run / f"fold{k}", ignore_errors=True)
+    return folds
 
 
 def train(
     config: Config, records: Records, run: Path, only: Sequence[int] | None = None, deadline: float | None = None
 ) -> bool:
     """Fit each fold, always a fresh model, into `fold<k>/`; False when the deadline came before the last was done."""
-    config = start_run(config, records, run)
+    folds = start_run(config, records, run)
     metric = find_competition(config.competition).metric
-    folds = files.read_json(run / "folds.json")["folds"]
-    for fold in range(len(folds)) if only is None else only:
-        if fold not in range(len(folds)):
-            raise ConfigError(f"there is no fold {fold}: folds are 0 to {len(folds) - 1}")
-        folder, inputs = run / f"fold{fold}", _training_inputs(config, records, folds, fold)
-        if not files.is_done(folder / "done.json", inputs):
-            from kit.fold import outputs, train_fold, training_state
-
-            training_state(folder, inputs)
-            if not train_fold(config, records, metric, folds, fold, folder, deadline, write=say):
-                return False
-            files.mark_done(folder / "done.json", inputs, outputs(folder))
-        shutil.rmtree(folder / "state", ignore_errors=True)
+    for k in range(len(folds)) if only is None else only:
+        if k not in range(len(folds)):
+            raise ConfigError(f"there is no fold {k}: folds are 0 to {len(folds) - 1}")
+        if not fold.train(config, records, metric, folds, k, run / f"fold{k}", deadline, say):
+            return False
     return True
 
 
@@ -80,22 +74,7 @@ def predict(run: Path, records: Records, tta: str | None = None) -> None:
     """Score each training image with the one model that has not seen it, and the test images with all: parquet."""
     config, folds = read_config(run), files.read_json(run / "folds.json")["folds"]
     view = tta or config.predict.tta
-    stamps = []
-    for fold, cells in enumerate(folds):
-        folder, inputs = run / f"fold{fold}", _training_inputs(config, records, folds, fold)
-        if not files.is_done(folder / "done.json", inputs):
-            raise DataError(
-                f"{folder} is not trained yet (with these settings, on these records): run `kit train` first"
-            )
-        inputs = {"model": files.read_json(folder / "done.json"), "tta": view}
-        if not files.is_done(folder / "predicted.json", inputs):
-            from kit.fold import predict_fold
-
-            tables = predict_fold(config, records, folder, {"oof": cells, "test": None}, view)
-            for part, table in tables.items():
-                files.write_parquet(folder / f"{part}.parquet", table)
-            files.mark_done(folder / "predicted.json", inputs, [folder / "oof.parquet", folder / "test.parquet"])
-        stamps.append(files.read_json(folder / "predicted.json"))
+    stamps = [fold.predict(config, records, folds, k, run / f"fold{k}", view) for k in range(len(folds))]
     merged = {run / "oof.parquet": store.merge_oof, run / "test.parquet": store.merge_test}
     if not files.is_done(run / "predicted.json", {"folds": stamps}):
         for path, merge in merged.items():
@@ -153,9 +132,7 @@ def run(
     folder = Path(run) if run else Path("runs", known.name, "run")
     data = _raw_folder(known, Path(data) if data else None, folder)
     if not (folder / "oof.parquet").exists():  # hours may lie ahead: can that model be built?
-        from kit.fold import build_model
-
-        build_model(config, config.image, known.labels, known.task)
+        fold.build_model(config, config.image, known.labels, known.task)
     with _timed("examples, records"):
         table = examples(config, data)
         shared = folder.parent / "records" / plan_fingerprint(known.name, table, config.image)[:12]
@@ -176,13 +153,6 @@ def _timed(stage: str) -> Iterator[None]:
     started = time.monotonic()
     yield
     say(f"{stage}: {time.monotonic() - started:.1f} s")
-
-
-def _training_inputs(config: Config, records: Records, folds: list[list[int]], fold: int) -> dict[str, Any]:
-    """All that a fold's model depends on; a change of anything else does not train it again."""
-    chosen = config.model_dump(include={"seed", "model", "augment", "train"})
-    precision = config.runtime.precision
-    return {"records": records.fingerprint, "folds": folds, "fold": fold, "precision": precision, **chosen}
 
 
 def _raw_folder(competition: Competition, data: Path | None, run: Path) -> Path:

@@ -4,6 +4,7 @@ import filecmp
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import files, pipeline
+from kit import files, fold, pipeline
 from kit.cli import main
 from kit.config import load_config
 from kit.errors import DataError
@@ -111,10 +112,8 @@ def test_the_saved_fold_model_gives_the_stored_predictions(finished):
 
 
 def test_a_second_run_does_no_work(finished, monkeypatch):
-    import kit.fold
-
-    for name in ("train_fold", "predict_fold"):
-        monkeypatch.setattr(kit.fold, name, lambda *_, **__: pytest.fail("worked again"))
+    for name in ("_fit", "predictions"):
+        monkeypatch.setattr(fold, name, lambda *_, **__: pytest.fail("worked again"))
     monkeypatch.setattr(pipeline.scoring, "score", lambda *_: pytest.fail("scored again"))
     before = {name: (finished / name).read_bytes() for name in all_files(finished)}
     pipeline.run("toy", run=finished, settings=TINY)
@@ -134,33 +133,38 @@ def test_a_second_run_does_no_work(finished, monkeypatch):
 def test_a_changed_setting_redoes_what_depends_on_it(
     finished, monkeypatch, tmp_path, setting, trains, predicts, scores
 ):
-    import shutil
-
-    import kit.fold
-
     shutil.copytree(finished.parent, tmp_path / "runs")
     run, done = tmp_path / "runs" / "toy", {"train": 0, "predict": 0, "score": 0}
 
-    def counted(module, name, key):
+    def counted(module, name, key, when=lambda *_: True):
         real = getattr(module, name)
 
-        def call(*args, **kwargs):
-            done[key] += 1
-            return real(*args, **kwargs)
+        def call(*args):
+            done[key] += when(*args)
+            return real(*args)
 
         monkeypatch.setattr(module, name, call)
 
-    counted(kit.fold, "train_fold", "train")
-    counted(kit.fold, "predict_fold", "predict")
+    counted(fold, "_fit", "train")
+    counted(
+        fold, "eval_batches", "predict", when=lambda _records, cells, _size: cells is None
+    )  # the test set: once a fold
     counted(pipeline.scoring, "score", "score")
     pipeline.run("toy", run=run, settings=[*TINY, setting])
     assert done == {"train": trains, "predict": predicts, "score": scores}
     assert all_files(run) == RUN_FILES
 
 
-def test_a_fold_of_other_settings_is_not_mixed_in(finished, tmp_path):
-    import shutil
+def test_fewer_folds_leave_no_old_ones(finished, tmp_path):
+    shutil.copytree(finished.parent, tmp_path / "runs")
+    run = tmp_path / "runs" / "toy"
+    (run / "fold2").mkdir()
+    pipeline.run("toy", run=run, settings=TINY)
+    assert all_files(run) == RUN_FILES
+    assert not (run / "fold2").exists()
 
+
+def test_a_fold_of_other_settings_is_not_mixed_in(finished, tmp_path):
     shutil.copytree(finished.parent, tmp_path / "runs")
     from kit.data.records import open_records
 
@@ -190,8 +194,8 @@ def test_the_stages_one_by_one_end_with_the_same_files(finished, tmp_path, capsy
     assert "1140 examples, as they were written" in (printed := capsys.readouterr().out)
     assert "toy: 32x32 rgb, auto, labels tumour" in printed
     common = ["--records", str(records), "--run", str(run)]
-    for fold in "01":
-        assert main(["train", "toy", *common, *SETTINGS, "--folds", fold]) == 0
+    for k in "01":
+        assert main(["train", "toy", *common, *SETTINGS, "--folds", k]) == 0
     assert main(["predict", *common]) == 0
     assert main(["score", str(run), "--json"]) == 0
     printed = capsys.readouterr().out

@@ -74,9 +74,8 @@ def main():
         "augmentation alone": {name: alone(stack) for name, stack in variants.items() if stack},
         "training step of pcam_cnn": {name: training_step(stack) for name, stack in variants.items()},
     }
-    print(
-        f"{device.kind} {device.names[0]}, {platform.platform()}, {device.backend}, {given.size} px, batch {given.batch}"
-    )
+    machine = f"{device.kind} {device.names[0]}, {platform.platform()}"
+    print(f"{machine}, {device.backend}, {given.size} px, batch {given.batch}")
     for title, steps in groups.items():
         speeds = measured(steps, given.batch, given.repeats)
         print(title)
