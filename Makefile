@@ -21,8 +21,8 @@ demo: $(VENV)/.user ## the whole job on a small made-up competition: a few minut
 	$(BIN)/kit demo --out $(DEMO)
 
 test: $(VENV)/.dev ## all tests, on both Keras backends
-	$(BIN)/python -m pytest
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/models tests/train
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	KERAS_BACKEND=jax $(BIN)/python -m pytest --numprocesses 2 --dist load tests/models tests/train
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check .

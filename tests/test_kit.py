@@ -11,16 +11,15 @@ HEAVY = ("tensorflow", "keras", "jax", "pandas", "sklearn")
 
 def test_import_is_light_and_fast():
     code = f"import kit, sys; print([m for m in {HEAVY} if m in sys.modules])"
-    started = time.perf_counter()
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    took = time.perf_counter() - started
     assert result.stdout.strip() == "[]"
-    assert took < 0.3 + _bare_start(), "import kit takes more than 0.3 s"
+    # the fastest of three, so that a busy machine does not count
+    assert min(seconds("import kit") for _ in range(3)) < 0.3 + min(seconds("") for _ in range(3))
 
 
-def _bare_start() -> float:
+def seconds(code: str) -> float:
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", ""], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True)
     return time.perf_counter() - started
 
 

@@ -7,6 +7,7 @@ out-of-fold one on slides that the model has never seen.
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from kit.competitions import Competition
@@ -26,13 +27,18 @@ def read(root: Path) -> Examples:
         raise DataError(
             f"{root / 'train_labels.csv'}, line {line}: the label of {row['id']} is {row['label']!r}, not 0 or 1"
         )
-    wanted = pd.DataFrame({"id": labels["id"], "split": "train", "y_tumour": labels["label"].astype("float32")})
     sample = read_table(root / "sample_submission.csv", id_column="id", columns=[])
-    test = pd.DataFrame({"id": sample["id"], "split": "test", "y_tumour": float("nan")})
+    rows = pd.DataFrame(
+        {
+            "id": [*labels["id"], *sample["id"]],
+            "split": ["train"] * len(labels) + ["test"] * len(sample),
+            "y_tumour": np.array([*labels["label"].astype(float), *[np.nan] * len(sample)], np.float32),
+        }
+    )
     images = pd.concat(
         [list_images(root, split, "*.tif").assign(split=split) for split in ("train", "test")], ignore_index=True
     )
-    table, missing, surplus = match(pd.concat([wanted, test], ignore_index=True), images)
+    table, missing, surplus = match(rows, images)
     return Examples(
         table.assign(group=table["id"]), labels=("tumour",), task="binary", missing=missing, surplus=surplus
     )
