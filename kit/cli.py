@@ -48,7 +48,7 @@ def _examples(given: argparse.Namespace) -> None:
     for split, rows in found.table.groupby("split"):
         positives = "  ".join(f"{label} {int(rows[f'y_{label}'].sum())}" for label in found.labels)
         print(f"{split}: {len(rows)} images, {rows['group'].nunique()} groups  {positives if split == 'train' else ''}")
-    print(f"missing {len(found.missing)}, surplus {len(found.surplus)}; written to {given.out}")
+    print(f"missing {len(found.missing)}, surplus {len(found.surplus)}: {given.out}")
 
 
 def _records_build(given: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ Keras is imported inside the functions: a fold that is done is seen to be done w
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +26,51 @@ from kit.runtime import devices
 if TYPE_CHECKING:
     import keras
 
-OUTPUTS = ("model.json", "model.weights.h5", "history.csv")  # what a trained fold consists of
-
-# task -> (last activation, loss)
-_OUTPUTS = {
-    "binary": ("sigmoid", "binary_crossentropy"),
-    "multilabel": ("sigmoid", "binary_crossentropy"),
-    "multiclass": ("softmax", "categorical_crossentropy"),
+_ACTIVATION = {"binary": "sigmoid", "multilabel": "sigmoid", "multiclass": "softmax"}
+_LOSS = {
+    "binary": "binary_crossentropy",
+    "multilabel": "binary_crossentropy",
+    "multiclass": "categorical_crossentropy",
 }
+_FILES = ("model.json", "model.weights.h5", "history.csv")  # what a trained fold consists of
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Fold `k` of a run: `cells` are the cells of every fold, `folder` is where this one's files lie."""
+
+    config: Config
+    records: Records
+    cells: list[list[int]]
+    k: int
+    folder: Path
+
+    @property
+    def valid(self) -> list[int]:
+        """The cells that this fold's model never sees."""
+        return self.cells[self.k]
+
+    @property
+    def train(self) -> list[int]:
+        """The cells it is fitted on."""
+        return sorted(cell for k, held in enumerate(self.cells) if k != self.k for cell in held)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """All that the model depends on; a change of anything else does not train it again."""
+        chosen = self.config.model_dump(include={"seed", "model", "augment", "train"})
+        precision = self.config.runtime.precision
+        return {
+            "records": self.records.fingerprint,
+            "folds": self.cells,
+            "fold": self.k,
+            "precision": precision,
+            **chosen,
+        }
+
+    def is_trained(self) -> bool:
+        """Whether the folder holds the model for just these inputs."""
+        return files.is_done(self.folder / "done.json", self.inputs)
 
 
 def build_model(
@@ -50,51 +88,41 @@ def build_model(
         "name": config.model.name,
         "shape": image_shape(image),
         "outputs": len(labels),
-        "activation": _OUTPUTS[task][0],
+        "activation": _ACTIVATION[task],
         "weights": config.model.weights,
     }
     return registry.build(**spec), spec
 
 
-def train(
-    config: Config,
-    records: Records,
-    metric: str,
-    folds: list[list[int]],
-    k: int,
-    folder: Path,
-    deadline: float | None,
-    write: Callable[[str], None],
-) -> bool:
-    """Fit the model of fold `k` and leave it in `folder` with its history, unless that is done.
+def train(fold: Fold, metric: str, deadline: float | None, write: Callable[[str], None]) -> bool:
+    """Fit the fold's model and leave it in its folder with its history, unless that is done.
 
     Returns False when the deadline (seconds of `time.monotonic()`) came first; what is trained is kept in `state/`.
     """
-    inputs = _inputs(config, records, folds, k)
-    if not files.is_done(folder / "done.json", inputs):
-        _drop_state_of_other(inputs, folder / "state")
-        if not _fit(config, records, metric, folds, k, folder, deadline, write):
+    state = fold.folder / "state"
+    if not fold.is_trained():
+        _drop_state_of_other(fold.inputs, state)
+        if not _fit(fold, metric, state, deadline, write):
             return False
-        files.mark_done(folder / "done.json", inputs, [folder / name for name in OUTPUTS])
-    shutil.rmtree(folder / "state", ignore_errors=True)
+        files.mark_done(fold.folder / "done.json", fold.inputs, [fold.folder / name for name in _FILES])
+    shutil.rmtree(state, ignore_errors=True)
     return True
 
 
-def predict(
-    config: Config, records: Records, folds: list[list[int]], k: int, folder: Path, view: str
-) -> dict[str, Any]:
-    """Write the out-of-fold and test predictions of fold `k`, unless that is done; returns the stamp of what is there.
+def predict(fold: Fold, view: str) -> dict[str, Any]:
+    """Write the fold's out-of-fold and test predictions, unless that is done; returns the stamp of what is there.
 
     Raises DataError when the fold has no model trained with these settings on these records.
     """
-    if not files.is_done(folder / "done.json", _inputs(config, records, folds, k)):
+    config, records, folder = fold.config, fold.records, fold.folder
+    if not fold.is_trained():
         raise DataError(f"{folder} is not trained yet (with these settings, on these records): run `kit train` first")
     stamp, inputs = folder / "predicted.json", {"model": files.read_json(folder / "done.json"), "tta": view}
     if not files.is_done(stamp, inputs):
         devices.set_up(config.runtime)
         from kit.models import saved
 
-        model, parts = saved.load_model(folder), {"oof": folds[k], "test": None}
+        model, parts = saved.load_model(folder), {"oof": fold.valid, "test": None}
         for part, cells in parts.items():
             table = predictions(model, eval_batches(records, cells, config.predict.batch_size), records.labels, view)
             files.write_parquet(folder / f"{part}.parquet", table)
@@ -102,72 +130,55 @@ def predict(
     return files.read_json(stamp)
 
 
-def _fit(
-    config: Config,
-    records: Records,
-    metric: str,
-    folds: list[list[int]],
-    k: int,
-    folder: Path,
-    deadline: float | None,
-    write: Callable[[str], None],
-) -> bool:
+def _fit(fold: Fold, metric: str, state: Path, deadline: float | None, write: Callable[[str], None]) -> bool:
+    config, records, title = fold.config, fold.records, f"fold {fold.k + 1}/{len(fold.cells)}"
     device = devices.set_up(config.runtime)
     import keras
 
     from kit.models import saved
     from kit.train.fit import fit
 
-    valid = folds[k]
-    cells = sorted(cell for other, held in enumerate(folds) if other != k for cell in held)
-    assert_no_leak(records.rows(cells), records.rows(valid))
-    files.write_json(folder.parent / "environment.json", devices.environment(device))
+    assert_no_leak(records.rows(fold.train), records.rows(fold.valid))
+    files.write_json(fold.folder.parent / "environment.json", devices.environment(device))
     keras.utils.clear_session()
-    seed = int(np.random.SeedSequence([config.seed, k]).generate_state(1)[0] % 2**31)
+    seed = int(np.random.SeedSequence([config.seed, fold.k]).generate_state(1)[0] % 2**31)
     devices.set_seed(seed)
     model, spec = build_model(config, records.image, records.labels, records.task)
 
     def validate() -> dict[str, float]:
-        table = predictions(model, eval_batches(records, valid, config.predict.batch_size), records.labels)
+        table = predictions(model, eval_batches(records, fold.valid, config.predict.batch_size), records.labels)
         y, p = table.filter(regex="^y_").to_numpy(), table.filter(regex="^p_").to_numpy()
         return {"val_loss": metrics.log_loss(y, p), f"val_{metric}": metrics.METRICS[metric](y, p)}
 
     started = time.monotonic()
     fitted = fit(
         model,
-        lambda epoch: train_batches(records, cells, config.train.batch_size, seed, epoch),
-        steps_per_epoch(records, cells, config.train.batch_size),
+        lambda epoch: train_batches(records, fold.train, config.train.batch_size, seed, epoch),
+        steps_per_epoch(records, fold.train, config.train.batch_size),
         validate,
         monitor=f"val_{metric}",
-        loss=_OUTPUTS[records.task][1],
+        loss=_LOSS[records.task],
         train=config.train,
         augment=config.augment,
         seed=seed,
-        state=folder / "state",
+        state=state,
         jit_compile=device.jit_compile,
         deadline=deadline,
-        title=f"fold {k + 1}/{len(folds)}",
+        title=title,
         write=write,
     )
     if not fitted.finished:
         return False
     history = pd.DataFrame(fitted.history)
-    with files.replacing(folder / "history.csv") as part:
+    with files.replacing(fold.folder / "history.csv") as part:
         history.rename_axis("epoch").to_csv(part)
-    saved.save_model(model, spec, folder)
+    saved.save_model(model, spec, fold.folder)
     best = int(history[f"val_{metric}"].argmax())
     write(
-        f"fold {k + 1}/{len(folds)}  best epoch {best + 1}: val_{metric} {history[f'val_{metric}'][best]:.4f}  "
+        f"{title}  best epoch {best + 1}: val_{metric} {history[f'val_{metric}'][best]:.4f}  "
         f"({len(history)} epochs; {time.monotonic() - started:.0f} s in this session)"
     )
     return True
-
-
-def _inputs(config: Config, records: Records, folds: list[list[int]], k: int) -> dict[str, Any]:
-    """All that a fold's model depends on; a change of anything else does not train it again."""
-    chosen = config.model_dump(include={"seed", "model", "augment", "train"})
-    precision = config.runtime.precision
-    return {"records": records.fingerprint, "folds": folds, "fold": k, "precision": precision, **chosen}
 
 
 def _drop_state_of_other(inputs: dict[str, Any], state: Path) -> None:

@@ -34,7 +34,11 @@ say = partial(print, flush=True)  # a line is seen when it is written, also in t
 
 def examples(config: Config, data: Path) -> Examples:
     """Raw folder -> example table: one row per image, checked. Only lists and reads tables, decodes no image."""
-    return validate(find_competition(config.competition).read(data), config.data.max_missing)
+    found = validate(find_competition(config.competition).read(data), config.data.max_missing)
+    for names, what in ((found.missing, "expected images have no file"), (found.surplus, "images are unlabelled")):
+        if names:
+            say(f"left out, as data.max_missing allows: {len(names)} {what}: {some(names)}")
+    return found
 
 
 def build_records(config: Config, table: Examples, data: Path, out: Path) -> Records:
@@ -65,7 +69,7 @@ def train(
     for k in range(len(folds)) if only is None else only:
         if k not in range(len(folds)):
             raise ConfigError(f"there is no fold {k}: folds are 0 to {len(folds) - 1}")
-        if not fold.train(config, records, metric, folds, k, run / f"fold{k}", deadline, say):
+        if not fold.train(fold.Fold(config, records, folds, k, run / f"fold{k}"), metric, deadline, say):
             return False
     return True
 
@@ -74,7 +78,7 @@ def predict(run: Path, records: Records, tta: str | None = None) -> None:
     """Score each training image with the one model that has not seen it, and the test images with all: parquet."""
     config, folds = read_config(run), files.read_json(run / "folds.json")["folds"]
     view = tta or config.predict.tta
-    stamps = [fold.predict(config, records, folds, k, run / f"fold{k}", view) for k in range(len(folds))]
+    stamps = [fold.predict(fold.Fold(config, records, folds, k, run / f"fold{k}"), view) for k in range(len(folds))]
     merged = {run / "oof.parquet": store.merge_oof, run / "test.parquet": store.merge_test}
     if not files.is_done(run / "predicted.json", {"folds": stamps}):
         for path, merge in merged.items():
@@ -111,7 +115,7 @@ def write_submission(run: Path, sample: Path, out: Path) -> None:
     files.write_text(out, submission.to_csv(index=False))
     unread = set(wanted[competition.id_column]) - set(predictions["id"])
     if unread:
-        say(f"{len(unread)} test images could not be read and got the mean prediction: {some(unread)}")
+        say(f"{len(unread)} test images are missing or unreadable and got the mean prediction: {some(unread)}")
 
 
 def run(
@@ -137,6 +141,8 @@ def run(
         table = examples(config, data)
         shared = folder.parent / "records" / plan_fingerprint(known.name, table, config.image)[:12]
         built = build_records(config, table, data, Path(records) if records else shared)
+        if built.rejected:
+            say(f"left out, unreadable: {len(built.rejected)} images (reasons: {built.directory / 'manifest.json'})")
     with _timed("train"):
         if not train(config, built, folder, deadline=deadline):
             return None

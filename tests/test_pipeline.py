@@ -284,3 +284,25 @@ def test_out_of_time_is_exit_code_3_and_can_be_continued(tmp_path, keras, capsys
     assert "goes on from here" in capsys.readouterr().err
     assert not (tmp_path / "toy" / "fold0" / "done.json").exists()
     assert main(arguments) == 0
+
+
+def test_missing_and_unreadable_images_that_are_allowed_are_said_and_the_submission_is_whole(
+    toy_root, tmp_path, capsys, keras
+):
+    test, train = (sorted((toy_root / part).iterdir()) for part in ("test", "train"))
+    test[0].unlink()
+    test[1].write_bytes(b"")
+    train[0].write_text("no image")
+    allowed = ["data.max_missing=0.01", "data.max_rejected=0.02", "model.arguments={units: 4}", "train.epochs=1"]
+    submission = pipeline.run("pcam", data=toy_root, run=tmp_path / "runs" / "x", settings=[*TINY, *allowed])
+    printed = capsys.readouterr().out
+    assert f"1 expected images have no file: {test[0].stem}" in printed
+    assert "left out, unreadable: 2 images" in printed
+    assert (
+        f"2 test images are missing or unreadable and got the mean prediction: {test[0].stem}, {test[1].stem}"
+        in printed
+    )
+    sent = pd.read_csv(submission).set_index("id")["label"]
+    assert len(sent) == 30
+    assert sent[test[0].stem] == pytest.approx(sent.drop([test[0].stem, test[1].stem]).mean())
+    assert train[0].stem not in set(pd.read_parquet(tmp_path / "runs" / "x" / "oof.parquet")["id"])

@@ -1,6 +1,7 @@
 """Bootstrap intervals that resample groups (patients), because rows of one group are not independent."""
 
 import numpy as np
+from tqdm import tqdm
 
 from kit.evaluate.metrics import Metric
 
@@ -19,7 +20,7 @@ def bootstrap(
     sizes = np.diff(starts)
     rng = np.random.default_rng(seed)
     values = np.empty(resamples)
-    for n in range(resamples):
+    for n in tqdm(range(resamples), desc="bootstrap", leave=False, disable=None):
         drawn = rng.integers(0, len(sizes), len(sizes))
         # rows of all drawn groups: each group's start, plus 0 .. size - 1
         counts = sizes[drawn]
