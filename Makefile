@@ -9,7 +9,7 @@ RUN ?= runs/$(COMP)/first
 DATA ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 SOURCE := setup.cfg pyproject.toml Makefile $(CONSTRAINTS)
 
 .PHONY: help demo test lint train submit bench clean
@@ -46,7 +46,7 @@ clean: ## remove environments, caches and the demo; runs/ stays
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "kit needs Python 3.11 or newer, this is %s: make PYTHON=python3.12 ..." % sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip --disable-pip-version-check install --quiet --upgrade pip # an old one resolves this list for minutes
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet --upgrade pip # an old one resolves this list for minutes
 
 $(VENV)/.user: $(BIN)/python $(SOURCE)
 	$(PIP) --editable .

@@ -13,7 +13,7 @@ def tissue_patch(rng: np.random.Generator, tumour: bool, size: int = 96) -> np.n
     Nuclei cover about the same area in both, and every channel's mean is set to a value drawn without regard to the
     label: only the shape of what is there tells.
     """
-    radius, stretch = (rng.normal(4.0, 0.6), 1.35) if tumour else (rng.normal(3.1, 0.6), 1.2)
+    radius, stretch = (rng.normal(4.4, 0.6), 1.35) if tumour else (rng.normal(3.0, 0.6), 1.2)
     nuclei = _nuclei_mask(rng, size, max(1.5, radius), stretch)
     grain = cv2.GaussianBlur(rng.normal(0, 30, (size, size, 3)), (0, 0), 1.5)
     patch = _BACKGROUND + nuclei[..., None] * (_NUCLEUS - _BACKGROUND) + grain
