@@ -50,6 +50,8 @@ def start_run(config: Config, records: Records, run: Path) -> list[list[int]]:
     """Lay down what a run is made of: `config.yaml`, `examples.parquet`, `folds.json`; returns each fold's cells."""
     if records.competition != config.competition:
         raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
+    if (run / "config.yaml").exists() and (before := read_config(run).competition) != config.competition:
+        raise DataError(f"{run} is a run of {before!r}, not of {config.competition!r}: give another --run")
     folds = split_folds(records.cells, config.folds, config.seed)
     config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
     files.write_text(run / "config.yaml", dump_config(config))

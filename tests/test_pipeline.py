@@ -183,6 +183,13 @@ def test_records_of_another_competition(finished, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_of_another_competition_is_not_overwritten(finished, toy_root):
+    before = {name: (finished / name).read_bytes() for name in all_files(finished)}
+    with pytest.raises(DataError, match="is a run of 'toy', not of 'pcam'"):
+        pipeline.run("pcam", data=toy_root, run=finished, settings=TINY)
+    assert {name: (finished / name).read_bytes() for name in all_files(finished)} == before
+
+
 def test_the_stages_one_by_one_end_with_the_same_files(finished, tmp_path, capsys):
     data, records, run = finished.parent / "data", tmp_path / "records", tmp_path / "run"
     image = next(setting for setting in SETTINGS if setting.startswith("image.size"))

@@ -1,6 +1,5 @@
 """What happens between epochs: seeds, validation, one line of progress, and the state from which training goes on."""
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -123,10 +122,6 @@ class State(keras.callbacks.Callback):
         for path in self.folder.glob("*.weights.h5"):
             if path.name not in (weights, best):
                 path.unlink()
-
-    def forget(self) -> None:
-        """Remove the folder: the fold is finished."""
-        shutil.rmtree(self.folder)
 
 
 class Deadline(keras.callbacks.Callback):
