@@ -1,5 +1,6 @@
 """Records -> batches of uint8 images: the only reader of records. Everything else happens on the accelerator."""
 
+import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -59,7 +60,8 @@ def train_batches(records: Records, cells: list[int], batch_size: int, seed: int
             .take(steps)
         )
 
-    return tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
+    epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(one_epoch)
+    return epochs.prefetch(tf.data.AUTOTUNE).with_options(_own_threads())
 
 
 def eval_batches(records: Records, cells: list[int] | None, batch_size: int) -> Iterator[Batch]:
@@ -73,6 +75,7 @@ def eval_batches(records: Records, cells: list[int] | None, batch_size: int) -> 
         .map(_decoder(records), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
+        .with_options(_own_threads())
     )
     for batch in dataset.as_numpy_iterator():
         rows = len(batch["id"])
@@ -80,6 +83,13 @@ def eval_batches(records: Records, cells: list[int] | None, batch_size: int) -> 
         images[:rows] = batch["image"]
         ids = [name.decode() for name in batch["id"]]
         yield Batch(images, np.arange(batch_size) < rows, ids, batch["label"])
+
+
+def _own_threads() -> Any:
+    """Options for a thread per core of its own: what TensorFlow computes with may be set to one (`devices.set_up`)."""
+    options = import_tensorflow().data.Options()
+    options.threading.private_threadpool_size = os.cpu_count() or 1
+    return options
 
 
 def _decoder(records: Records) -> Any:

@@ -66,6 +66,28 @@ def test_precision_that_pays(kind, capability, precision):
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_equal_runs_give_equal_bits_on_all_cores(backend):
+    """At a size where TensorFlow as it comes gives other bits in nearly every run."""
+    code = (
+        "import hashlib, numpy as np\n"
+        "from kit.config import RuntimeSettings\nfrom kit.runtime import devices\n"
+        f"devices.set_up(RuntimeSettings(backend={backend!r}))\n"
+        "from kit.models import registry\n"
+        "x = np.random.default_rng(0).integers(0, 256, (64, 96, 96, 3), dtype=np.uint8)\n"
+        "for _ in range(2):\n"
+        "    devices.set_seed(1)\n"
+        "    model = registry.build('pcam_cnn', shape=(96, 96, 3), outputs=1, units=8)\n"
+        "    model.compile('adam', 'binary_crossentropy')\n"
+        "    for _ in range(3): model.train_on_batch(x, x[:, :1, 0, 0] % 2)\n"
+        "    print(hashlib.sha256(b''.join(w.tobytes() for w in model.get_weights())).hexdigest())"
+    )
+    results = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)
+    ]
+    assert len({line for result in results for line in result.stdout.split()}) == 1
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_set_up_in_a_fresh_process(backend):
     code = (
         "from kit.config import RuntimeSettings\nfrom kit.runtime import devices\n"
