@@ -50,8 +50,7 @@ def start_run(config: Config, records: Records, run: Path) -> list[list[int]]:
     """Lay down what a run is made of: `config.yaml`, `examples.parquet`, `folds.json`; returns each fold's cells."""
     if records.competition != config.competition:
         raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
-    if (run / "config.yaml").exists() and (before := read_config(run).competition) != config.competition:
-        raise DataError(f"{run} is a run of {before!r}, not of {config.competition!r}: give another --run")
+    _refuse_other_run(config, run)
     folds = split_folds(records.cells, config.folds, config.seed)
     config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
     files.write_text(run / "config.yaml", dump_config(config))
@@ -137,6 +136,7 @@ def run(
     known = find_competition(config.competition)
     folder = Path(run) if run else Path("runs", known.name, "run")
     data = _raw_folder(known, Path(data) if data else None, folder)
+    _refuse_other_run(config, folder)
     if not (folder / "oof.parquet").exists():  # hours may lie ahead: can that model be built?
         fold.build_model(config, config.image, known.labels, known.task)
     with _timed("examples, records"):
@@ -161,6 +161,11 @@ def _timed(stage: str) -> Iterator[None]:
     started = time.monotonic()
     yield
     say(f"{stage}: {time.monotonic() - started:.1f} s")
+
+
+def _refuse_other_run(config: Config, run: Path) -> None:
+    if (run / "config.yaml").exists() and (before := read_config(run).competition) != config.competition:
+        raise DataError(f"{run} is a run of {before!r}, not of {config.competition!r}: give another --run")
 
 
 def _raw_folder(competition: Competition, data: Path | None, run: Path) -> Path:

@@ -184,10 +184,11 @@ def test_records_of_another_competition(finished, tmp_path):
 
 
 def test_a_run_of_another_competition_is_not_overwritten(finished, toy_root):
-    before = {name: (finished / name).read_bytes() for name in all_files(finished)}
+    before = {name: (finished.parent / name).read_bytes() for name in all_files(finished.parent)}
     with pytest.raises(DataError, match="is a run of 'toy', not of 'pcam'"):
         pipeline.run("pcam", data=toy_root, run=finished, settings=TINY)
-    assert {name: (finished / name).read_bytes() for name in all_files(finished)} == before
+    # nor are records built first, which may take hours
+    assert {name: (finished.parent / name).read_bytes() for name in all_files(finished.parent)} == before
 
 
 def test_the_stages_one_by_one_end_with_the_same_files(finished, tmp_path, capsys):
