@@ -17,14 +17,14 @@ from kit.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-_PART = ".part-"  # a prefix, so that the ending (".weights.h5", ".parquet") still says what the file is
+PART = ".part-"  # a prefix, so that the ending (".weights.h5", ".parquet") still says what the file is
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(_PART + path.name)
+    part = path.with_name(PART + path.name)
     try:
         yield part
         part.replace(path)

@@ -88,7 +88,9 @@ def build_records(
             _drop_notes(out, records.shards)  # a build killed just after it wrote its manifest left them
             return records
         raise DataError(f"{out} holds other records (competition, images or settings differ): give another folder")
-    if out.exists() and not (out / "building.json").exists() and any(out.iterdir()):
+    # A build killed at its first file leaves nothing but that file's part.
+    foreign = out.exists() and any(not path.name.startswith(files.PART) for path in out.iterdir())
+    if foreign and not (out / "building.json").exists():
         raise DataError(f"{out} is not empty and holds no records: give another folder")
     out.mkdir(parents=True, exist_ok=True)
     try:

@@ -121,6 +121,13 @@ def test_a_second_build_does_nothing_and_other_records_are_not_overwritten(toy_r
         build(toy_root, tmp_path / "mine")
 
 
+def test_a_build_killed_at_its_very_first_file_goes_on(toy_root, tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / ".part-building.json").write_text("{")
+    build(toy_root, tmp_path / "r")
+    assert same_files(tmp_path / "r", build(toy_root, tmp_path / "fresh").directory)
+
+
 def break_images(root):
     paths = sorted((root / "train").iterdir())[:3]
     paths[0].write_bytes(paths[0].read_bytes()[:10_000])
