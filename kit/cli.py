@@ -1,8 +1,11 @@
-"""The `kit` command: parse, call one stage, print, exit code (0 done, 2 bad input, 3 out of time). No logic."""
+"""The `kit` command: parse, call one stage, print, exit code (0 done, 2 bad input, 3 out of time,
+130 stopped). No logic."""
 
 import argparse
 import json
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a kernel or a queue sends is met as Ctrl-C is
     try:
         return int(given.call(given) or 0)
     except KitError as error:
@@ -57,7 +62,8 @@ def _records_build(given: argparse.Namespace) -> None:
 
     settings = [f"image.{key}={value}" for key in ("size", "encoding") if (value := getattr(given, key)) is not None]
     config = load_config(given.competition, [*given.set, *settings])
-    built = pipeline.build_records(config, pipeline.examples(config, given.data), given.data, given.out)
+    table = pipeline.examples(config, given.data)
+    built = pipeline.build_records(config, table, given.data, given.out, given.workers)
     print(f"{len(built.table)} examples in {len(built.shards)} shards, {len(built.rejected)} rejected: {given.out}")
     for entry in built.rejected:
         print(f"rejected {entry['path']}: {entry['reason']}")
@@ -216,7 +222,10 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--data", type=Path, required=True, metavar="DIR")
     made.add_argument("--out", type=Path, required=True, metavar="DIR")
     made.add_argument("--size", type=int, metavar="N", help="pixels; images become N x N")
-    made.add_argument("--encoding", choices=["auto", "jpeg", "png", "raw"])
+    made.add_argument(
+        "--encoding", metavar="raw|png|jpeg:Q|auto", help="auto: JPEGs of that size as they are, else png"
+    )
+    made.add_argument("--workers", type=_at_least_one, metavar="N", help="processes (default: one per core)")
     for name, call, text in (
         ("verify", _records_verify, "read everything back and compare it with the manifest"),
         ("info", _records_info, "what is in a records directory"),
@@ -279,6 +288,12 @@ def _parser() -> argparse.ArgumentParser:
         "--max-hours", type=float, metavar="H", help="stop cleanly between epochs before that much time is over"
     )
     return parser
+
+
+def _at_least_one(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return int(text)
 
 
 def _numbers(text: str) -> list[int]:

@@ -1,12 +1,13 @@
 """Typed settings: defaults, then `configs/<name>.yaml`, then `--set a.b=c`. A key that does not exist is an error."""
 
+import re
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from kit.errors import ConfigError, nearest
 
@@ -17,18 +18,80 @@ class _Settings(BaseModel):
 
 
 class DataSettings(_Settings):
-    """How much of the raw data may be absent or broken before the build is refused, as shares of all images."""
+    """How raw files become records: what may be absent or broken before the build is refused, as shares of all images."""
 
     max_missing: float = Field(0.0, ge=0, le=1)  # labels without an image, and images without a label
     max_rejected: float = Field(0.01, ge=0, le=1)  # files that cannot be read as an image
+    shard_mib: float = Field(256, gt=0)  # of pixels before encoding; a cell that holds more becomes several shards
+
+
+class CenterCrop(_Settings):
+    """The central size x size pixels; an image that is smaller stops the build."""
+
+    name: Literal["center_crop"]
+    size: int = Field(ge=1)
+
+
+class Resize(_Settings):
+    """To size x size pixels, by the mean over areas (for shrinking) or by Lanczos of three lobes."""
+
+    name: Literal["resize"]
+    size: int = Field(ge=1)
+    method: Literal["area", "lanczos"] = "area"
+
+
+class Grayscale(_Settings):
+    """One channel."""
+
+    name: Literal["grayscale"]
+
+
+class Clahe(_Settings):
+    """Contrast-limited adaptive histogram equalisation."""
+
+    name: Literal["clahe"]
+    clip_limit: float = Field(2.0, gt=0)  # times a tile's mean histogram count
+    tiles: int = Field(8, ge=1)  # per side
+
+
+class SuperResolution(_Settings):
+    """Enlarged by a TensorFlow-Hub model: an address, or a folder with a SavedModel."""
+
+    name: Literal["super_resolution"]
+    model: str = "https://tfhub.dev/captain-pool/esrgan-tf2/1"
+    batch_size: int = Field(32, ge=1)  # images
+
+
+_STEPS = {"center_crop": CenterCrop, "resize": Resize, "clahe": Clahe, "super_resolution": SuperResolution}
+Step = Annotated[CenterCrop | Resize | Grayscale | Clahe | SuperResolution, Field(discriminator="name")]
 
 
 class ImageSettings(_Settings):
-    """What the records hold; part of their fingerprint."""
+    """What the records hold; part of their fingerprint.
 
+    Encodings: raw (uint8); png; jpeg:Q (quality; jpeg alone is 95); auto: a JPEG that needs no change is stored as it
+    is, everything else as png; auto:Q: everything else as jpeg:Q.
+    """
+
+    steps: tuple[Step, ...] = ()  # applied in this order, before the final size and colour
     size: int = Field(96, ge=16, le=2048)  # pixels; images are resized to size x size
     color: Literal["rgb", "gray"] = "rgb"
-    encoding: Literal["auto", "png", "jpeg", "raw"] = "auto"  # auto = png, which loses nothing; jpeg has quality 95
+    encoding: str = "auto"
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str) -> str:
+        if not re.fullmatch(r"raw|png|(auto|jpeg)(:([1-9]|[1-9][0-9]|100))?", encoding):
+            raise ValueError("an encoding is raw, png, jpeg:Q, auto or auto:Q, with a quality Q from 1 to 100")
+        return encoding
+
+
+class InputSettings(_Settings):
+    """How records become training batches."""
+
+    balance: Literal["none", "classes"] = "none"  # classes: each class (multilabel: each label, and none) equally often
+    cache: Literal["none", "encoded", "decoded"] = "none"  # in memory, refused when it does not fit
+    deterministic: bool = True  # an epoch's order depends on seed, fold and epoch alone
 
 
 class ModelSettings(_Settings):
@@ -99,6 +162,7 @@ class Config(_Settings):
     folds: int = Field(5, ge=2)
     data: DataSettings = DataSettings()
     image: ImageSettings = ImageSettings()
+    input: InputSettings = InputSettings()
     model: ModelSettings = ModelSettings()
     augment: AugmentSettings = AugmentSettings()
     train: TrainSettings = TrainSettings()
@@ -187,15 +251,17 @@ def _explained(location: tuple[Any, ...], error: Any) -> str:
     key = ".".join(map(str, location))
     if error["type"] == "extra_forbidden":
         parents = location[:-1]
-        siblings = [".".join([*parents, name]) for name in _fields_at(parents)]
+        siblings = [".".join([*map(str, parents), name]) for name in _fields_at(parents)]
         return f"unknown setting {key!r}{nearest(key, siblings)}"
     if error["type"] == "missing":
         return f"the setting {key!r} is missing"
-    return f"{key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key} = {error['input']!r}: {message[0].lower()}{message[1:]}"
 
 
 def _fields_at(parents: Iterable[Any]) -> Iterable[str]:
     model: Any = Config
-    for parent in parents:
-        model = model.model_fields[parent].annotation
+    for parent in parents:  # a step of a list is found by its name
+        field = getattr(model, "model_fields", {}).get(parent)
+        model = field.annotation if field else _STEPS.get(parent, model)
     return model.model_fields

@@ -24,13 +24,37 @@ PART = ".part-"  # a prefix, so that the ending (".weights.h5", ".parquet") stil
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(PART + path.name)
+    part = path.with_name(f"{PART}{os.getpid()}-{path.name}")  # two processes never write into one part
     try:
         yield part
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process; the lock goes with the process, however it ends.
+
+    Raises DataError when another process holds it. Where the system or the file system has no locks, nothing is held.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"another process is writing into {folder}: wait for it, or give another folder") from error
+        except OSError:  # some network file systems
+            pass
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

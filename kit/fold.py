@@ -17,7 +17,8 @@ from kit import files
 from kit.config import Config, ImageSettings
 from kit.data.batches import eval_batches, steps_per_epoch, train_batches
 from kit.data.cells import assert_no_leak
-from kit.data.records import Records, image_shape
+from kit.data.records import Records
+from kit.data.shards import image_shape
 from kit.errors import DataError
 from kit.evaluate import metrics
 from kit.predict.predict import predict as predictions

@@ -19,7 +19,7 @@ import pandas as pd
 from kit import files, fold
 from kit.competitions import Competition, find_competition
 from kit.config import Config, dump_config, load_config, read_config
-from kit.data import records as record_files
+from kit.data import build
 from kit.data.cells import split_folds
 from kit.data.examples import Examples, validate
 from kit.data.records import Records, plan_fingerprint
@@ -41,9 +41,9 @@ def examples(config: Config, data: Path) -> Examples:
     return found
 
 
-def build_records(config: Config, table: Examples, data: Path, out: Path) -> Records:
+def build_records(config: Config, table: Examples, data: Path, out: Path, workers: int | None = None) -> Records:
     """Example table and raw folder -> TFRecord shards by cell, with a manifest; the one that decodes raw files."""
-    return record_files.build_records(config.competition, table, data, out, config.image, config.data)
+    return build.build_records(config.competition, table, data, out, config.image, config.data, workers)
 
 
 def start_run(config: Config, records: Records, run: Path) -> list[list[int]]:
@@ -141,7 +141,7 @@ def run(
         fold.build_model(config, config.image, known.labels, known.task)
     with _timed("examples, records"):
         table = examples(config, data)
-        shared = folder.parent / "records" / plan_fingerprint(known.name, table, config.image)[:12]
+        shared = folder.parent / "records" / plan_fingerprint(known.name, table, config.image, config.data)[:12]
         built = build_records(config, table, data, Path(records) if records else shared)
         if built.rejected:
             say(f"left out, unreadable: {len(built.rejected)} images (reasons: {built.directory / 'manifest.json'})")

@@ -12,8 +12,9 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 from kit.competitions import toy
 from kit.config import Config, DataSettings, ImageSettings, RuntimeSettings, load_config
+from kit.data.build import build_records
 from kit.data.examples import validate
-from kit.data.records import Records, build_records
+from kit.data.records import Records
 from kit.runtime import devices
 
 REAL = Path(os.environ.get("KIT_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))

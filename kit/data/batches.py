@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kit.data.records import Records, image_shape
+from kit.data.records import Records
+from kit.data.shards import image_shape
 from kit.errors import ConfigError
 from kit.runtime.devices import import_tensorflow
 

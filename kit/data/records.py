@@ -1,34 +1,27 @@
-"""Example table -> TFRecord shards + manifest, which plain `tf.data.TFRecordDataset` reads.
+"""What a records directory holds and says of itself: opened, verified. Plain `tf.data.TFRecordDataset` reads its shards.
 
 A directory holds `manifest.json`, `examples.parquet` and shards: `train-cell07-00000.tfrecord`, `test-00000.tfrecord`.
-Each tf.train.Example: `id` bytes, `image` bytes, `shape` int64[3], `label` float[L] (NaN = unknown), `group` bytes.
-
-Finished shards survive a killed build: beside each stands a note of what is in it until the manifest takes the notes
-over. The manifest is written last, so a directory with a manifest is complete.
+The manifest is written last, so a directory with a manifest is complete.
 """
 
-import errno
-import os
+import hashlib
+import io
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from kit import files
 from kit.config import DataSettings, ImageSettings
-from kit.data.cells import assign_cells
 from kit.data.examples import Examples, label_columns
-from kit.data.images import UnreadableImage, encode, prepare, read_image
+from kit.data.parallel import count_workers, in_processes, progress_bar
+from kit.data.shards import Row, image_shape, verify_shard
 from kit.errors import DataError
-from kit.runtime.devices import import_tensorflow
 
-VERSION = 1  # of the format and of what `prepare` does to pixels; a change makes old records stale
-_SHARD_BYTES = 256 * 2**20  # of pixels before encoding
+VERSION = 2  # of the format and of what `prepare` does to pixels; a change makes old records stale
 
 
 @dataclass(frozen=True)
@@ -67,48 +60,54 @@ class Records:
         return self.table[self.table["cell"].isin([-1] if cells is None else cells)]
 
 
-def plan_fingerprint(competition: str, examples: Examples, image: ImageSettings) -> str:
+def rows_of(table: pd.DataFrame) -> list[Row]:
+    """What shards take of the rows of an example table, in order."""
+    labels = table[label_columns(table)].to_numpy(np.float32).tolist()
+    return list(map(Row, table["id"], table["path"], table["group"], labels))
+
+
+def plan_fingerprint(competition: str, examples: Examples, image: ImageSettings, data: DataSettings) -> str:
     """SHA-256 over everything that decides the content of the records (files by name and size, not by content)."""
-    table = examples.table.to_csv(index=False)  # as text: the same under every version of pandas
-    return files.fingerprint([VERSION, competition, examples.task, examples.labels, image.model_dump(), table])
+    text = _HashedText()
+    examples.table.to_csv(text, index=False)  # as text: the same under every version of pandas
+    settings = [image.model_dump(), data.shard_mib]
+    return files.fingerprint([VERSION, competition, examples.task, examples.labels, settings, text.digest.hexdigest()])
 
 
-def build_records(
-    competition: str, examples: Examples, root: Path, out: Path, image: ImageSettings, data: DataSettings
-) -> Records:
-    """Write the records of `examples` (validated; paths relative to `root`) into `out`, or finish a cut-off build.
+def manifest_of(
+    competition: str,
+    examples: Examples,
+    table: pd.DataFrame,
+    image: ImageSettings,
+    data: DataSettings,
+    fingerprint: str,
+    notes: list[dict[str, Any]],
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The manifest over the notes of all shards, and the table (with cells) without the rejected rows.
 
-    Images that cannot be read are left out and named in the manifest. Raises DataError when they are more than
-    `data.max_rejected`, when `out` holds the records of something else, and when the disk is full.
+    Raises DataError when more than `data.max_rejected` of the images could not be read.
     """
-    wanted = plan_fingerprint(competition, examples, image)
-    if (out / "manifest.json").exists():
-        records = open_records(out)
-        if records.fingerprint == wanted:
-            _drop_notes(out, records.shards)  # a build killed just after it wrote its manifest left them
-            return records
-        raise DataError(f"{out} holds other records (competition, images or settings differ): give another folder")
-    # A build killed at its first file leaves nothing but that file's part.
-    foreign = out.exists() and any(not path.name.startswith(files.PART) for path in out.iterdir())
-    if foreign and not (out / "building.json").exists():
-        raise DataError(f"{out} is not empty and holds no records: give another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        _forget_other_build(out, wanted)
-        table = _with_cells(examples.table)
-        notes = []
-        with tqdm(total=len(table), desc="records", unit="image", disable=None) as progress:
-            for name, cell, rows in _plan_shards(table, image):
-                notes.append(_finished_shard(out / name) or _write_shard(out / name, cell, rows, root, image))
-                progress.update(len(rows))
-        return _finish(competition, examples, table, out, image, data, wanted, notes)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError(
-                f"the disk is full: {out} could not be finished. Free some space and run again "
-                "(finished shards are kept), or choose another folder"
-            ) from error
-        raise
+    rejected = [entry for note in notes for entry in note["rejected"]]
+    if len(rejected) > data.max_rejected * len(table):
+        reason = Counter(entry["reason"] for entry in rejected).most_common(1)[0][0]
+        raise DataError(
+            f"{len(rejected)} of {len(table)} images cannot be read, such as {rejected[0]['path']} "
+            f"({rejected[0]['reason']}; most often: {reason}). Repair them, or allow a share "
+            "of them with --set data.max_rejected=..."
+        )
+    manifest = {
+        "format_version": VERSION,
+        "competition": competition,
+        "task": examples.task,
+        "labels": list(examples.labels),
+        "fingerprint": fingerprint,
+        "image": image.model_dump(),
+        "cells": int(table["cell"].max()) + 1,
+        "shards": [note["shard"] for note in notes],
+        "rejected": rejected,
+    }
+    bad = {entry["id"] for entry in rejected}
+    return manifest, table[~table["id"].isin(bad)].reset_index(drop=True)
 
 
 def open_records(directory: Path) -> Records:
@@ -118,10 +117,9 @@ def open_records(directory: Path) -> Records:
         hint = "its build was cut off, run it again" if (directory / "building.json").exists() else "build them first"
         raise DataError(f"{directory} holds no records ({hint}: `kit records build COMP --data DIR --out {directory}`)")
     manifest = files.read_json(path)
-    if manifest["format_version"] != VERSION:
-        raise DataError(
-            f"{path} has format {manifest['format_version']}, this kit reads {VERSION}: build the records again"
-        )
+    if (version := manifest["format_version"]) != VERSION:
+        remedy = "install a newer kit" if version > VERSION else "build the records again in another folder"
+        raise DataError(f"{path} has format {version}, this kit reads {VERSION}: {remedy}")
     shards = tuple(Shard(**shard) for shard in manifest["shards"])
     for shard in shards:
         file = directory / shard.file
@@ -141,168 +139,31 @@ def open_records(directory: Path) -> Records:
     )
 
 
-def verify_records(records: Records) -> int:
+def verify_records(records: Records, workers: int | None = None) -> int:
     """Read everything back: hashes, every example's id, label, group and shape. Returns the number of examples.
 
-    Raises DataError naming the first shard and record that differ from the manifest.
+    Raises DataError naming a shard, and in it the first record and its bytes, that are not as they were written.
     """
-    tf = import_tensorflow()
-    for shard in tqdm(records.shards, desc="verify", unit="shard", disable=None):
-        path = records.directory / shard.file
-        if files.sha256_of(path) != shard.sha256:
-            raise DataError(
-                f"{path}: the bytes are not those that were written (SHA-256 differs): build the records again"
-            )
+    calls, total = [], 0
+    for shard in records.shards:
         rows = records.rows(None if shard.cell is None else [shard.cell])
         first = sum(s.examples for s in records.shards if s.cell == shard.cell and s.file < shard.file)
-        expected = rows.iloc[first : first + shard.examples].to_dict("records")
-        found = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
-        if len(found) != len(expected):
-            raise DataError(
-                f"{path} holds {len(found)} examples, examples.parquet {len(expected)}: build the records again"
-            )
-        for n, (raw, row) in enumerate(zip(found, expected, strict=True)):
-            if not _same_example(tf.train.Example.FromString(raw), row, label_columns(rows), records.image):
-                raise DataError(f"{path}, record {n}: not the example {row['id']} of examples.parquet")
-    return sum(shard.examples for shard in records.shards)
+        expected = rows_of(rows.iloc[first : first + shard.examples])
+        calls.append((records.directory / shard.file, shard.sha256, expected, image_shape(records.image)))
+        total += shard.examples
+    with progress_bar("verify", "shard", len(calls)) as bar:
+        for _ in in_processes(verify_shard, calls, count_workers(total, workers)):
+            bar.update()
+    return total
 
 
-def _same_example(example: Any, row: dict[Any, Any], labels: list[str], image: ImageSettings) -> bool:
-    feature = example.features.feature
-    return (
-        feature["id"].bytes_list.value[0].decode() == row["id"]
-        and feature["group"].bytes_list.value[0].decode() == row["group"]
-        and np.array_equal(feature["label"].float_list.value, [row[name] for name in labels], equal_nan=True)
-        and tuple(feature["shape"].int64_list.value) == image_shape(image)
-    )
+class _HashedText(io.StringIO):
+    """A text file that is only hashed, so that a table of 220,000 rows is never one string."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.digest = hashlib.sha256()
 
-def image_shape(image: ImageSettings) -> tuple[int, int, int]:
-    """(height, width, channels) of every image in records with these settings."""
-    return image.size, image.size, 1 if image.color == "gray" else 3
-
-
-def _with_cells(table: pd.DataFrame) -> pd.DataFrame:
-    cell = assign_cells(table[table["split"] == "train"]).reindex(table.index, fill_value=-1)
-    return table.assign(cell=cell).sort_values(
-        ["split", "cell", "id"], ascending=[False, True, True], ignore_index=True
-    )
-
-
-def _plan_shards(table: pd.DataFrame, image: ImageSettings) -> Iterator[tuple[str, int | None, pd.DataFrame]]:
-    """(file name, cell, rows) of every shard: a cell, or the test set, in pieces of at most 256 MB of pixels."""
-    at_most = max(1, _SHARD_BYTES // int(np.prod(image_shape(image))))
-    for cell in table["cell"].unique().tolist():
-        rows = table[table["cell"] == cell]
-        for n, start in enumerate(range(0, len(rows), at_most)):
-            name = f"test-{n:05d}.tfrecord" if cell == -1 else f"train-cell{cell:02d}-{n:05d}.tfrecord"
-            yield name, None if cell == -1 else cell, rows.iloc[start : start + at_most]
-
-
-def _write_shard(path: Path, cell: int | None, rows: pd.DataFrame, root: Path, image: ImageSettings) -> dict[str, Any]:
-    """Write one shard and then its note: {"shard": ..., "rejected": [...]}."""
-    tf = import_tensorflow()
-    rejected: list[dict[str, str]] = []
-    labels = label_columns(rows)
-    with files.replacing(path) as part:
-        try:
-            with tf.io.TFRecordWriter(str(part)) as writer:
-                for row in rows.to_dict("records"):
-                    try:
-                        pixels = prepare(read_image(root / row["path"]), image)
-                    except (UnreadableImage, FileNotFoundError) as error:
-                        rejected.append({"id": row["id"], "path": row["path"], "reason": str(error)})
-                        continue
-                    writer.write(_example(row, labels, pixels, image.encoding))
-        except tf.errors.ResourceExhaustedError as error:  # TensorFlow's name for a full disk
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        shard = Shard(path.name, cell, len(rows) - len(rejected), part.stat().st_size, files.sha256_of(part))
-    note = {"shard": asdict(shard), "rejected": rejected}
-    files.write_json(_note(path), note)
-    return note
-
-
-def _example(row: dict[Any, Any], labels: list[str], pixels: np.ndarray, encoding: str) -> bytes:
-    tf = import_tensorflow()
-
-    def of_bytes(value: bytes) -> Any:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    features = {
-        "id": of_bytes(row["id"].encode()),
-        "image": of_bytes(encode(pixels, "png" if encoding == "auto" else encoding)),
-        "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=pixels.shape)),
-        "label": tf.train.Feature(float_list=tf.train.FloatList(value=[row[name] for name in labels])),
-        "group": of_bytes(row["group"].encode()),
-    }
-    # deterministic: protobuf otherwise writes a map's entries in any order, and equal records would differ in bytes
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
-
-
-def _note(shard: Path) -> Path:
-    return shard.with_suffix(".json")
-
-
-def _finished_shard(path: Path) -> dict[str, Any] | None:
-    """The note of a shard that an earlier build finished, or None; None too when an image of it was rejected.
-
-    Such a shard is written anew: somebody may have repaired the image without changing its size.
-    """
-    if not (path.exists() and _note(path).exists()):
-        return None
-    note = files.read_json(_note(path))
-    return note if path.stat().st_size == note["shard"]["bytes"] and not note["rejected"] else None
-
-
-def _forget_other_build(out: Path, wanted: str) -> None:
-    """Remove what a cut-off build of something else left, and mark the folder as being built."""
-    building = out / "building.json"
-    if building.exists() and files.read_json(building) != {"fingerprint": wanted}:
-        for path in [*out.glob("*.tfrecord"), *out.glob("*.json")]:
-            path.unlink()
-    files.write_json(building, {"fingerprint": wanted})
-
-
-def _finish(
-    competition: str,
-    examples: Examples,
-    table: pd.DataFrame,
-    out: Path,
-    image: ImageSettings,
-    data: DataSettings,
-    wanted: str,
-    notes: list[dict[str, Any]],
-) -> Records:
-    """Check the share of rejected images, write the table and the manifest, drop the notes."""
-    rejected = [entry for note in notes for entry in note["rejected"]]
-    if len(rejected) > data.max_rejected * len(table):
-        reasons = Counter(entry["reason"] for entry in rejected).most_common(1)[0][0]
-        raise DataError(
-            f"{len(rejected)} of {len(table)} images cannot be read, such as {rejected[0]['path']} "
-            f"({rejected[0]['reason']}; most often: {reasons}). Repair them, or allow a share "
-            "of them with --set data.max_rejected=..."
-        )
-    bad = {entry["id"] for entry in rejected}
-    files.write_parquet(out / "examples.parquet", table[~table["id"].isin(bad)].reset_index(drop=True))
-    files.write_json(
-        out / "manifest.json",
-        {
-            "format_version": VERSION,
-            "competition": competition,
-            "task": examples.task,
-            "labels": list(examples.labels),
-            "fingerprint": wanted,
-            "image": image.model_dump(),
-            "cells": int(table["cell"].max()) + 1,
-            "shards": [note["shard"] for note in notes],
-            "rejected": rejected,
-        },
-    )
-    records = open_records(out)
-    _drop_notes(out, records.shards)
-    return records
-
-
-def _drop_notes(out: Path, shards: tuple[Shard, ...]) -> None:
-    for path in [out / "building.json", *(_note(out / shard.file) for shard in shards)]:
-        path.unlink(missing_ok=True)
+    def write(self, text: str) -> int:
+        self.digest.update(text.encode())
+        return len(text)

@@ -4,9 +4,10 @@ import pytest
 from kit.competitions import toy
 from kit.config import DataSettings, ImageSettings
 from kit.data.batches import eval_batches, steps_per_epoch, train_batches
+from kit.data.build import build_records
 from kit.data.examples import validate
-from kit.data.images import prepare, read_image
-from kit.data.records import build_records
+from kit.data.images import read_image
+from kit.data.steps import prepare
 from kit.errors import ConfigError
 
 CELLS = list(range(0, 60, 2))

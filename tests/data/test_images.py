@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from kit.config import ImageSettings
-from kit.data.images import UnreadableImage, encode, prepare, read_image
+from kit.data.images import encode, read_image
+from kit.data.steps import prepare
+from kit.errors import UnreadableImage
 
 
 @pytest.fixture

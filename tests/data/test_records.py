@@ -1,33 +1,18 @@
-import errno
-import filecmp
 import json
+import struct
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from kit.competitions import toy
-from kit.config import DataSettings, ImageSettings
-from kit.data import records as records_module
-from kit.data.examples import validate
+from kit.config import ImageSettings
+from kit.data import tfrecord
 from kit.data.images import read_image
-from kit.data.records import build_records, image_shape, open_records, verify_records
+from kit.data.records import open_records, verify_records
+from kit.data.shards import image_shape
 from kit.errors import DataError
 from kit.runtime.devices import import_tensorflow
-
-SIZE = ImageSettings(size=32)
-TOLERANT_OF_1_PERCENT = DataSettings()
-
-
-def build(root, out, image=SIZE, data=TOLERANT_OF_1_PERCENT):
-    return build_records("toy", validate(toy.COMPETITION.read(root), 0), root, out, image, data)
-
-
-def same_files(a, b):
-    names = sorted(path.name for path in a.iterdir())
-    return names == sorted(path.name for path in b.iterdir()) and not any(
-        filecmp.cmpfiles(a, b, names, shallow=False)[1:]
-    )
+from tests.data.conftest import build
 
 
 def test_plain_tensorflow_reads_every_image_back(toy_root, tmp_path):
@@ -55,7 +40,7 @@ def test_the_manifest_says_what_is_there(toy_records):
     manifest = json.loads((toy_records.directory / "manifest.json").read_text())
     assert manifest["competition"] == "toy"
     assert manifest["labels"] == ["tumour"]
-    assert manifest["image"] == {"size": 32, "color": "rgb", "encoding": "auto"}
+    assert manifest["image"] == {"steps": [], "size": 32, "color": "rgb", "encoding": "auto"}
     assert manifest["cells"] == 60
     assert sum(shard["examples"] for shard in manifest["shards"]) == 150
     assert {path.name for path in toy_records.directory.iterdir()} == {
@@ -65,7 +50,7 @@ def test_the_manifest_says_what_is_there(toy_records):
     }
 
 
-@pytest.mark.parametrize("encoding", ["png", "jpeg", "raw"])
+@pytest.mark.parametrize("encoding", ["png", "jpeg", "jpeg:80", "raw", "auto", "auto:95"])
 @pytest.mark.parametrize("color", ["rgb", "gray"])
 def test_every_encoding_and_colour(toy_root, tmp_path, encoding, color):
     records = build(toy_root, tmp_path / "r", ImageSettings(size=16, encoding=encoding, color=color))
@@ -73,137 +58,44 @@ def test_every_encoding_and_colour(toy_root, tmp_path, encoding, color):
     assert image_shape(records.image) == (16, 16, 1 if color == "gray" else 3)
 
 
-def test_a_cell_larger_than_a_shard_is_split(toy_root, tmp_path, monkeypatch):
-    monkeypatch.setattr(records_module, "_SHARD_BYTES", 7 * 32 * 32 * 3)
+@pytest.mark.parametrize("where", ["length", "data", "crc"])
+def test_a_flipped_byte_is_named_with_its_record(toy_root, tmp_path, where):
     records = build(toy_root, tmp_path / "r")
-    assert sum(shard.cell is None for shard in records.shards) == 5  # 30 test images in sevens
-    assert verify_records(records) == 150
+    shard = records.directory / records.shards[-1].file
+    data = bytearray(shard.read_bytes())
+    (first,) = struct.unpack("<Q", data[:8])
+    start = 12 + first + 4  # of record 1
+    (length,) = struct.unpack("<Q", data[start : start + 8])
+    data[start + {"length": 0, "data": 12 + length // 2, "crc": 12 + length}[where]] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(DataError, match=rf"{shard.name}: record 1 \(bytes {start} to \d+\) is damaged"):
+        verify_records(records)
 
 
-@pytest.mark.parametrize("after", [0, 3, 61])
-def test_an_interrupted_build_goes_on_and_ends_with_the_same_bytes(toy_root, tmp_path, monkeypatch, after):
-    whole = build(toy_root, tmp_path / "whole")
-    written = []
-    real = records_module._write_shard
-
-    def breaks(path, *rest):
-        if len(written) == after:
-            path.with_name(".part-" + path.name).write_bytes(b"half")  # what a kill leaves
-            raise KeyboardInterrupt
-        written.append(path.name)
-        return real(path, *rest)
-
-    def counts(path, *rest):
-        written.append(path.name)
-        return real(path, *rest)
-
-    monkeypatch.setattr(records_module, "_write_shard", breaks)
-    if after < len(whole.shards):
-        with pytest.raises(KeyboardInterrupt):
-            build(toy_root, tmp_path / "killed")
-        with pytest.raises(DataError, match="its build was cut off"):
-            open_records(tmp_path / "killed")
-    monkeypatch.setattr(records_module, "_write_shard", counts)
-    build(toy_root, tmp_path / "killed")
-    assert len(written) == len(set(written)) == len(whole.shards)  # no shard was written twice
-    assert same_files(tmp_path / "whole", tmp_path / "killed")
-
-
-def test_a_second_build_does_nothing_and_other_records_are_not_overwritten(toy_root, tmp_path, monkeypatch):
-    build(toy_root, tmp_path / "r")
-    monkeypatch.setattr(records_module, "_write_shard", lambda *_: pytest.fail("built again"))
-    build(toy_root, tmp_path / "r")
-    with pytest.raises(DataError, match="holds other records"):
-        build(toy_root, tmp_path / "r", ImageSettings(size=16))
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.doc").touch()
-    with pytest.raises(DataError, match="not empty"):
-        build(toy_root, tmp_path / "mine")
-
-
-def test_a_build_killed_at_its_very_first_file_goes_on(toy_root, tmp_path):
-    (tmp_path / "r").mkdir()
-    (tmp_path / "r" / ".part-building.json").write_text("{")
-    build(toy_root, tmp_path / "r")
-    assert same_files(tmp_path / "r", build(toy_root, tmp_path / "fresh").directory)
-
-
-def break_images(root):
-    paths = sorted((root / "train").iterdir())[:3]
-    paths[0].write_bytes(paths[0].read_bytes()[:10_000])
-    paths[1].write_bytes(b"")
-    paths[2].write_text("this is no image")
-    return [path.stem for path in paths]
-
-
-def test_unreadable_images_are_named_in_rejected(toy_root, tmp_path):
-    broken = break_images(toy_root)
-    records = build(toy_root, tmp_path / "r", data=DataSettings(max_rejected=0.02))
-    assert sorted(entry["id"] for entry in records.rejected) == broken
-    assert {entry["path"] for entry in records.rejected} == {f"train/{name}.tif" for name in broken}
-    reasons = {entry["id"]: entry["reason"] for entry in records.rejected}
-    assert "truncated" in reasons[broken[0]]
-    assert "empty" in reasons[broken[1]]
-    assert "not an image" in reasons[broken[2]]
-    assert verify_records(records) == 147
-
-
-def test_too_many_unreadable_images_fail_the_build(toy_root, tmp_path):
-    broken = break_images(toy_root)
-    with pytest.raises(DataError, match=r"3 of 150 images cannot be read, such as train/.*max_rejected"):
-        build(toy_root, tmp_path / "r")
-    assert not (tmp_path / "r" / "manifest.json").exists()
-    # repaired without a change of size: what the first try rejected is read again
-    good = read_image(sorted((toy_root / "train").iterdir())[5])
-    for name in broken:
-        size = (toy_root / "train" / f"{name}.tif").stat().st_size
-        toy.write_tif(toy_root / "train" / f"{name}.tif", good)
-        assert size != (toy_root / "train" / f"{name}.tif").stat().st_size
-    assert not build(toy_root, tmp_path / "r").rejected
-
-
-def test_a_full_disk_leaves_nothing_that_looks_finished(toy_root, tmp_path, monkeypatch):
-    tf = import_tensorflow()
-    real, room = tf.io.TFRecordWriter.write, [40]
-
-    def write(self, record):
-        room[0] -= 1
-        if room[0] < 0:
-            raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
-        real(self, record)
-
-    monkeypatch.setattr(tf.io.TFRecordWriter, "write", write)
-    with pytest.raises(DataError, match="the disk is full"):
-        build(toy_root, tmp_path / "r")
-    left = {path.name for path in (tmp_path / "r").iterdir()}
-    assert "manifest.json" not in left
-    assert not any(name.startswith(".part") for name in left)
-    room[0] = 10**9
-    build(toy_root, tmp_path / "r")
-    monkeypatch.undo()
-    assert same_files(tmp_path / "r", build(toy_root, tmp_path / "fresh").directory)
-
-
-def test_other_write_errors_are_not_called_a_full_disk(toy_root, tmp_path, monkeypatch):
-    def denied(*_):
-        raise OSError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(records_module, "_write_shard", denied)
-    with pytest.raises(PermissionError):
-        build(toy_root, tmp_path / "r")
-
-
-def test_damage_is_found(toy_root, tmp_path):
+def test_a_truncated_shard_is_named(toy_root, tmp_path):
     records = build(toy_root, tmp_path / "r")
     shard = records.directory / records.shards[0].file
-    data = bytearray(shard.read_bytes())
-    data[len(data) // 2] ^= 1
-    shard.write_bytes(data)
-    with pytest.raises(DataError, match=rf"{shard.name}: .*SHA-256"):
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(DataError, match=rf"{shard.name}: record 1 .*is damaged"):
         verify_records(records)
-    shard.write_bytes(data[:-1])
     with pytest.raises(DataError, match=f"{shard.name} is absent or not"):
         open_records(records.directory)
+
+
+def test_a_valid_shard_with_other_bytes_is_found(toy_root, tmp_path):
+    records = build(toy_root, tmp_path / "r")
+    shard = records.directory / records.shards[0].file
+    known = list(tfrecord.read_records(shard))
+    other = {**tfrecord.parse(known[0]), "image": [b"another image"]}
+    for records_now, message in (
+        ([tfrecord.serialise(other), *known[1:]], r"SHA-256 differs"),
+        ([b"\xff\xff", *known[1:]], r"record 0: not the example"),
+        ([*known, known[0]], rf"record {len(known)}: not any example"),
+        (known[:-1], rf"holds {len(known) - 1} examples, examples.parquet {len(known)}"),
+    ):
+        shard.write_bytes(b"".join(map(tfrecord.framed, records_now)))
+        with pytest.raises(DataError, match=message):
+            verify_records(records)
 
 
 def test_a_table_that_is_not_the_records_is_found(toy_root, tmp_path):
@@ -224,5 +116,5 @@ def test_records_of_a_newer_format(toy_root, tmp_path):
     build(toy_root, tmp_path / "r")
     path = tmp_path / "r" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 99}))
-    with pytest.raises(DataError, match="has format 99"):
+    with pytest.raises(DataError, match=r"has format 99, this kit reads \d: install a newer kit"):
         open_records(tmp_path / "r")

@@ -1,0 +1,43 @@
+"""Many calls on all cores, each in a process of its own, and a bar that also a log file can show."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import joblib
+from tqdm import tqdm
+
+from kit.errors import DataError
+
+_WORTH_A_PROCESS = 300  # images; for fewer, starting another one takes longer than the work
+
+
+def count_workers(images: int, wanted: int | None = None) -> int:
+    """How many processes to use: what was asked for, else one per core that this process may use and the work is worth."""
+    return wanted or min(joblib.cpu_count(), 1 + images // _WORTH_A_PROCESS)
+
+
+def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], workers: int) -> Iterator[Any]:
+    """The results of `function(*call)` as they are done; one worker is this process itself.
+
+    `calls` is only taken from as workers get free. What a call raises is raised here; DataError when a worker dies.
+    joblib's workers do not import the caller's main module again: scripts need no `if __name__ == "__main__"`.
+    """
+    options: dict[str, Any] = (
+        {"backend": "loky", "idle_worker_timeout": 2} if workers > 1 else {"backend": "sequential"}
+    )
+    pool = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1, **options)
+    try:
+        yield from pool(joblib.delayed(function)(*call) for call in calls)
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a worker process died, most likely killed for want of memory: run again, what is finished is kept; "
+            "if it dies again, use fewer --workers"
+        ) from error
+
+
+def progress_bar(what: str, unit: str, total: int, done: int = 0) -> Any:
+    """A tqdm bar with rate and time left; in a log instead of a terminal, a line every half minute if it takes longer."""
+    log: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": 30, "maxinterval": 30, "delay": 30}
+    return tqdm(desc=what, unit=unit, total=total, initial=done, **log)
