@@ -18,7 +18,7 @@ class _Settings(BaseModel):
 
 
 class DataSettings(_Settings):
-    """How raw files become records: what may be absent or broken before the build is refused, as shares of all images."""
+    """How raw files become records. The first two are shares of all images, above which the build is refused."""
 
     max_missing: float = Field(0.0, ge=0, le=1)  # labels without an image, and images without a label
     max_rejected: float = Field(0.01, ge=0, le=1)  # files that cannot be read as an image

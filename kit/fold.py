@@ -15,7 +15,14 @@ import pandas as pd
 
 from kit import files
 from kit.config import Config, ImageSettings
-from kit.data.batches import eval_batches, steps_per_epoch, train_batches
+from kit.data.batches import (
+    cache_bytes,
+    eval_batches,
+    naming_damage,
+    shuffle_buffer,
+    steps_per_epoch,
+    train_batches,
+)
 from kit.data.cells import assert_no_leak
 from kit.data.records import Records
 from kit.data.shards import image_shape
@@ -66,6 +73,7 @@ class Fold:
             "folds": self.cells,
             "fold": self.k,
             "precision": precision,
+            "input": self.config.input.model_dump(exclude={"cache"}),  # which only says where examples are kept
             **chosen,
         }
 
@@ -151,23 +159,32 @@ def _fit(fold: Fold, metric: str, state: Path, deadline: float | None, write: Ca
         y, p = table.filter(regex="^y_").to_numpy(), table.filter(regex="^p_").to_numpy()
         return {"val_loss": metrics.log_loss(y, p), f"val_{metric}": metrics.METRICS[metric](y, p)}
 
+    def batches(epoch: int) -> Any:
+        size, chosen = config.train.batch_size, config.input
+        return train_batches(records, fold.train, size, seed, epoch, buffer=buffer, options=chosen)
+
+    buffer = _shuffle_buffer(fold, state)
+    if config.input.cache != "none":
+        size = cache_bytes(records, fold.train, config.input.cache)
+        write(f"{title}  keeps its {config.input.cache} images in memory: {size / 2**30:.2f} GiB")
     started = time.monotonic()
-    fitted = fit(
-        model,
-        lambda epoch: train_batches(records, fold.train, config.train.batch_size, seed, epoch),
-        steps_per_epoch(records, fold.train, config.train.batch_size),
-        validate,
-        monitor=f"val_{metric}",
-        loss=_LOSS[records.task],
-        train=config.train,
-        augment=config.augment,
-        seed=seed,
-        state=state,
-        jit_compile=device.jit_compile,
-        deadline=deadline,
-        title=title,
-        write=write,
-    )
+    with naming_damage(records):
+        fitted = fit(
+            model,
+            batches,
+            steps_per_epoch(records, fold.train, config.train.batch_size),
+            validate,
+            monitor=f"val_{metric}",
+            loss=_LOSS[records.task],
+            train=config.train,
+            augment=config.augment,
+            seed=seed,
+            state=state,
+            jit_compile=device.jit_compile,
+            deadline=deadline,
+            title=title,
+            write=write,
+        )
     if not fitted.finished:
         return False
     history = pd.DataFrame(fitted.history)
@@ -180,6 +197,14 @@ def _fit(fold: Fold, metric: str, state: Path, deadline: float | None, write: Ca
         f"({len(history)} epochs; {time.monotonic() - started:.0f} s in this session)"
     )
     return True
+
+
+def _shuffle_buffer(fold: Fold, state: Path) -> int:
+    """How many examples are shuffled at a time: as memory allowed when the fold's training began."""
+    path = state / "shuffle.json"
+    if not path.exists():
+        files.write_json(path, shuffle_buffer(fold.records, fold.train))
+    return int(files.read_json(path))
 
 
 def _drop_state_of_other(inputs: dict[str, Any], state: Path) -> None:

@@ -2,16 +2,25 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from kit.data.records import Records
+from kit.config import InputSettings
+from kit.data.examples import label_columns
+from kit.data.records import Records, verify_records
 from kit.data.shards import image_shape
 from kit.errors import ConfigError
 from kit.runtime.devices import import_tensorflow
+from kit.runtime.host import free_memory
 
-_SHUFFLE_BYTES = 512 * 2**20  # of encoded images at most; the buffer holds all training images when they fit
+_SHUFFLE_SHARE = 0.25  # of the free memory, for encoded images
+_CACHE_SHARE = 0.75  # of the free memory, at most
+_FILES_AT_ONCE = 4
+_CHUNK = 256  # records that balanced sampling repeats at a time
 
 
 class Batch(NamedTuple):
@@ -27,6 +36,14 @@ class Batch(NamedTuple):
     labels: np.ndarray
 
 
+@dataclass(frozen=True)
+class Host:
+    """Which of several hosts this process is: each decodes its share of every global batch."""
+
+    index: int = 0
+    count: int = 1
+
+
 def steps_per_epoch(records: Records, cells: list[int], batch_size: int) -> int:
     """Whole batches in an epoch; the ragged rest of each epoch is dropped. Raises ConfigError when there is none."""
     examples = len(records.rows(cells))
@@ -35,81 +52,230 @@ def steps_per_epoch(records: Records, cells: list[int], batch_size: int) -> int:
     return examples // batch_size
 
 
-def train_batches(records: Records, cells: list[int], batch_size: int, seed: int, first_epoch: int = 0) -> Any:
+def shuffle_buffer(records: Records, cells: list[int], free: int | None = None) -> int:
+    """How many examples to shuffle among: all of those cells when they fit a quarter of the free memory (bytes).
+
+    Part of what decides an epoch's order, so a run keeps the number it began with.
+    """
+    room = _SHUFFLE_SHARE * (free_memory() if free is None else free)
+    examples = len(records.rows(cells))
+    return max(1, min(examples, int(room / max(1.0, _encoded_bytes(records, cells) / examples))))
+
+
+def cache_bytes(records: Records, cells: list[int], cache: str, free: int | None = None) -> int:
+    """What `input.cache` (none, encoded or decoded) takes for those cells; raises ConfigError when it does not fit."""
+    decoded = len(records.rows(cells)) * int(np.prod(image_shape(records.image)))
+    sizes = {"none": 0, "encoded": _encoded_bytes(records, cells), "decoded": decoded}
+    free = free_memory() if free is None else free
+    if sizes[cache] > _CACHE_SHARE * free:
+        fitting = " or ".join(name for name, size in sizes.items() if size <= _CACHE_SHARE * free)
+        raise ConfigError(
+            f"input.cache = {cache} takes {sizes[cache] / 2**30:.2f} GiB for a fold, but {free / 2**30:.2f} GiB of "
+            f"memory are free: set it to {fitting}"
+        )
+    return sizes[cache]
+
+
+def train_batches(
+    records: Records,
+    cells: list[int],
+    batch_size: int,
+    seed: int,
+    first_epoch: int = 0,
+    *,
+    buffer: int | None = None,
+    options: InputSettings | None = None,
+    host: Host = Host(),
+) -> Any:
     """A tf.data.Dataset of (images uint8 [B, H, W, C], labels float32 [B, L]), from `first_epoch` on without end.
 
-    Every epoch is `steps_per_epoch` batches in an order that depends on (seed, epoch) alone, so a run that goes on at
-    epoch n sees what an uninterrupted one would have seen. Shards are shuffled first, then the encoded images.
+    Every epoch is `steps_per_epoch` batches in an order that depends on (seed, epoch, `buffer`) alone, so a run that
+    goes on at epoch n sees what an uninterrupted one would have seen. `buffer` is from `shuffle_buffer`: when it holds
+    all examples they are shuffled as a whole, else first the shards and then the examples within the buffer. What is
+    shuffled is encoded. Of several hosts, each gets every `host.count`-th example of the same order: B is
+    batch_size / host.count, and together the batches are those of one host.
+
+    While iterating, a damaged shard raises a TensorFlow error: see `naming_damage`.
     """
     tf = import_tensorflow()
-    shards = [str(path) for path in records.shard_paths(cells)]
-    examples = len(records.rows(cells))
-    encoded = sum(shard.bytes for shard in records.shards if shard.cell in cells)
-    buffer = max(1, min(examples, int(_SHUFFLE_BYTES / max(1.0, encoded / examples))))
-    steps = steps_per_epoch(records, cells, batch_size)
-    decode = _decoder(records)
+    options = options or InputSettings()
+    if batch_size % host.count:
+        raise ConfigError(f"train.batch_size = {batch_size} cannot be split over {host.count} hosts")
+    used = steps_per_epoch(records, cells, batch_size) * batch_size
+    rows, cache = records.rows(cells), _cache(records, cells, options.cache)
+    examples = len(rows)
+    buffer = examples if cache else buffer or shuffle_buffer(records, cells)
+    weights = balanced_weights(rows) if options.balance == "classes" else None
 
     def one_epoch(epoch: Any) -> Any:
-        order = tf.random.experimental.stateless_shuffle(shards, seed=tf.stack([tf.constant(seed, tf.int64), epoch]))
-        return (
-            tf.data.Dataset.from_tensor_slices(order)
-            .interleave(tf.data.TFRecordDataset, cycle_length=4, num_parallel_calls=4, deterministic=True)
-            .shuffle(buffer, seed=seed * 1_000_003 + epoch, reshuffle_each_iteration=False)
-            .map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            .map(lambda example: (example["image"], example["label"]))
-            .batch(batch_size, drop_remainder=True)
-            .take(steps)
-        )
+        key = tf.stack([tf.constant(seed, tf.int64), epoch])
+        counts = None if weights is None else _copies(weights, key)
+        if cache:
+            dataset = _repeated(cache, counts, 0)
+        else:
+            dataset = _from_shards(records, cells, None if buffer >= examples else key, counts)
+        # A shard that ends too early must not make a shorter epoch.
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(examples))
+        # One more than there are, so that the end of the data is reached, and with it a cache completed.
+        dataset = dataset.shuffle(buffer + 1, seed=seed * 1_000_003 + epoch, reshuffle_each_iteration=False)
+        dataset = dataset.take(used)
+        return dataset.shard(host.count, host.index) if host.count > 1 else dataset
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(one_epoch)
-    return epochs.prefetch(tf.data.AUTOTUNE).with_options(_own_threads())
+    size = batch_size // host.count
+    batches = epochs.batch(size, True) if options.cache == "decoded" else _decoded(epochs, records, size, True)
+    batches = batches.map(lambda batch: (batch["image"], batch["label"]))
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(_own_threads(options.deterministic))
 
 
-def eval_batches(records: Records, cells: list[int] | None, batch_size: int) -> Iterator[Batch]:
+def eval_batches(
+    records: Records,
+    cells: list[int] | None,
+    batch_size: int,
+    host: Host = Host(),
+) -> Iterator[Batch]:
     """Every example of some training cells, or of the test set (None), once, in the order of `records.rows(cells)`.
 
-    Every batch has `batch_size` rows, so that one compiled program and any number of devices serve them all.
+    Every batch has `batch_size` rows, so that one compiled program and any number of devices serve them all. Of several
+    hosts, each gets every `host.count`-th example and, maybe with an empty one at the end, equally many batches. Raises
+    DataError naming the shard when one is damaged.
     """
     tf = import_tensorflow()
-    dataset = (
-        tf.data.TFRecordDataset([str(path) for path in records.shard_paths(cells)])
-        .map(_decoder(records), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size)
-        .prefetch(tf.data.AUTOTUNE)
-        .with_options(_own_threads())
+    paths = [str(path) for path in records.shard_paths(cells)]
+    examples = len(records.rows(cells))
+    dataset = tf.data.TFRecordDataset(paths).apply(tf.data.experimental.assert_cardinality(examples))
+    dataset = _decoded(dataset.shard(host.count, host.index), records, batch_size, False)
+    batches = 0
+    with naming_damage(records):
+        for batch in dataset.prefetch(tf.data.AUTOTUNE).with_options(_own_threads()).as_numpy_iterator():
+            rows = len(batch["id"])
+            images = batch["image"]
+            if rows < batch_size:
+                images = np.concatenate([images, np.zeros((batch_size - rows, *images.shape[1:]), np.uint8)])
+            batches += 1
+            ids = [name.decode() for name in batch["id"]]
+            yield Batch(images, np.arange(batch_size) < rows, ids, batch["label"])
+    for _ in range(batches, -(-examples // host.count + batch_size - 1) // batch_size):
+        empty = np.zeros((batch_size, *image_shape(records.image)), np.uint8)
+        yield Batch(empty, np.zeros(batch_size, bool), [], np.zeros((0, len(records.labels)), np.float32))
+
+
+@contextmanager
+def naming_damage(records: Records) -> Iterator[None]:
+    """Turn TensorFlow's error over a damaged shard, raised in the block, into a DataError that names it."""
+    errors = import_tensorflow().errors
+    try:
+        yield
+    except (errors.DataLossError, errors.InvalidArgumentError, errors.FailedPreconditionError, errors.NotFoundError):
+        verify_records(records)  # raises, if it is the records that are wrong
+        raise
+
+
+def balanced_weights(rows: pd.DataFrame) -> np.ndarray:
+    """How often, in the mean, an epoch shows each example (float64 [n], mean 1) so that classes come up equally often.
+
+    The classes of one label are yes and no; of several labels, each label's positives and the examples without any. An
+    example in several classes counts for each. Unknown labels (NaN) are not positive.
+    """
+    positive = rows[label_columns(rows)].to_numpy() > 0.5
+    classes = np.column_stack([positive, ~positive.any(axis=1)])
+    classes = classes[:, classes.any(axis=0)]
+    weights = (classes / classes.sum(axis=0)).sum(axis=1)
+    return weights * len(rows) / weights.sum()
+
+
+def _encoded_bytes(records: Records, cells: list[int]) -> int:
+    return sum(shard.bytes for shard in records.shards if shard.cell in cells)
+
+
+def _cache(records: Records, cells: list[int], kind: str) -> Any:
+    """A dataset of the cells' examples in order, kept in memory once they have been read; None for kind "none"."""
+    if kind == "none":
+        return None
+    cache_bytes(records, cells, kind)
+    dataset = _from_shards(records, cells, None, None, at_once=1)
+    return (dataset if kind == "encoded" else _decoded(dataset, records, None, False)).cache()
+
+
+def _from_shards(records: Records, cells: list[int], key: Any, counts: Any, at_once: int = _FILES_AT_ONCE) -> Any:
+    """Serialised examples, from some shards at a time; shards are shuffled by `key`, examples repeated by `counts`."""
+    tf = import_tensorflow()
+    paths = tf.constant([str(path) for path in records.shard_paths(cells)])
+    sizes = [shard.examples for shard in records.shards if shard.cell in cells]
+    starts = tf.constant(np.cumsum([0, *sizes[:-1]]), tf.int64)
+    order = tf.range(len(sizes))
+    if key is not None:
+        order = tf.random.experimental.stateless_shuffle(order, seed=key)
+
+    def of_shard(n: Any) -> Any:
+        return _repeated(tf.data.TFRecordDataset(tf.gather(paths, n)), counts, tf.gather(starts, n))
+
+    # deterministic whatever the options say: it only keeps the files' turns, and costs nothing
+    return tf.data.Dataset.from_tensor_slices(order).interleave(
+        of_shard, cycle_length=at_once, block_length=16, num_parallel_calls=at_once, deterministic=True
     )
-    for batch in dataset.as_numpy_iterator():
-        rows = len(batch["id"])
-        images = np.zeros((batch_size, *batch["image"].shape[1:]), np.uint8)
-        images[:rows] = batch["image"]
-        ids = [name.decode() for name in batch["id"]]
-        yield Batch(images, np.arange(batch_size) < rows, ids, batch["label"])
 
 
-def _own_threads() -> Any:
+def _repeated(dataset: Any, counts: Any, start: Any) -> Any:
+    """Each element as often as `counts` (int64 [n]) says, of which the first one's is at `start`; None: all once."""
+    tf = import_tensorflow()
+    if counts is None:
+        return dataset
+
+    def repeat(n: Any, chunk: Any) -> Any:
+        first = start + n * _CHUNK
+        times = counts[first : first + tf.shape(tf.nest.flatten(chunk)[0], tf.int64)[0]]
+        return tf.nest.map_structure(lambda values: tf.repeat(values, times, axis=0), chunk)
+
+    return dataset.batch(_CHUNK).enumerate().map(repeat).unbatch()
+
+
+def _copies(weights: np.ndarray, key: Any) -> Any:
+    """How often one epoch shows each example (int64 [n], sum n), each its weight in the mean over epochs.
+
+    Systematic sampling (Madow 1949) in a random order: floor or ceiling of the weight, never further off.
+    """
+    tf = import_tensorflow()
+    order = tf.random.experimental.stateless_shuffle(tf.range(len(weights)), seed=key)
+    ends = tf.cumsum(tf.gather(tf.constant(weights), order))
+    ends = ends * len(weights) / ends[-1] + tf.random.stateless_uniform([], seed=key, dtype=tf.float64)
+    ends = tf.concat([[0.0], ends[:-1], [float(len(weights))]], axis=0)  # the last one is that but for rounding
+    counts = tf.cast(tf.floor(ends[1:]) - tf.floor(ends[:-1]), tf.int64)
+    return tf.scatter_nd(order[:, None], counts, [len(weights)])
+
+
+def _own_threads(deterministic: bool = True) -> Any:
     """Options for a thread per core of its own: what TensorFlow computes with may be set to one (`devices.set_up`)."""
     options = import_tensorflow().data.Options()
     options.threading.private_threadpool_size = os.cpu_count() or 1
+    options.deterministic = deterministic
     return options
 
 
-def _decoder(records: Records) -> Any:
-    """A function for tf.data: a serialised example -> {"id", "image" uint8 [H, W, C], "label" float32 [L]}."""
+def _decoded(dataset: Any, records: Records, size: int | None, drop_remainder: bool) -> Any:
+    """Serialised examples -> batches (`size` None: single ones) of id, image uint8 [H, W, C], label float32 [L]."""
     tf = import_tensorflow()
     shape = image_shape(records.image)
-    raw = records.image.encoding == "raw"
     wanted = {
         "id": tf.io.FixedLenFeature([], tf.string),
         "image": tf.io.FixedLenFeature([], tf.string),
         "label": tf.io.FixedLenFeature([len(records.labels)], tf.float32),
     }
 
-    def decode(serialised: Any) -> dict[str, Any]:
+    def decode_one(serialised: Any) -> dict[str, Any]:
         example = tf.io.parse_single_example(serialised, wanted)
-        if raw:
+        if records.image.encoding == "raw":
             image = tf.reshape(tf.io.decode_raw(example["image"], tf.uint8), shape)
-        else:
-            image = tf.ensure_shape(tf.io.decode_image(example["image"], shape[2], expand_animations=False), shape)
-        return {**example, "image": image}
+        else:  # decodes PNG too; this method gives the very pixels that Pillow gives
+            image = tf.io.decode_jpeg(example["image"], shape[2], dct_method="INTEGER_ACCURATE")
+        return {**example, "image": tf.ensure_shape(image, shape)}
 
-    return decode
+    def decode_raw(serialised: Any) -> dict[str, Any]:
+        examples = tf.io.parse_example(serialised, wanted)
+        image = tf.reshape(tf.io.decode_raw(examples["image"], tf.uint8), (-1, *shape))
+        return {**examples, "image": image}
+
+    if records.image.encoding == "raw" and size is not None:  # nothing to decode: parsed a batch at a time
+        return dataset.batch(size, drop_remainder).map(decode_raw, tf.data.AUTOTUNE)
+    dataset = dataset.map(decode_one, tf.data.AUTOTUNE)
+    return dataset if size is None else dataset.batch(size, drop_remainder)

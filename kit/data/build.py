@@ -90,7 +90,7 @@ def with_cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def plan_shards(table: pd.DataFrame, image: ImageSettings, data: DataSettings) -> list[Plan]:
-    """Every shard: a cell, or the test set, in pieces of at most `data.shard_mib` of pixels (but one image at least)."""
+    """Every shard: a cell, or the test set, in pieces of at most `data.shard_mib` of pixels (one image at least)."""
     at_most = max(1, int(data.shard_mib * 2**20 / np.prod(image_shape(image))))
     plans, start = [], 0
     for cell in table["cell"].unique().tolist():
@@ -110,7 +110,7 @@ def job_of(plan: Plan, table: pd.DataFrame, number: int) -> Job:
 def is_whole(note: dict[str, Any], size: int | None) -> bool:
     """Whether a shard of `size` bytes that an earlier build left with this note needs no work.
 
-    One from which an image was rejected is written anew: somebody may have repaired the image without changing its size.
+    One from which an image was rejected is written anew: somebody may have repaired the image, of whatever size.
     """
     return size == note["shard"]["bytes"] and not note["rejected"]
 

@@ -17,9 +17,10 @@ from kit.errors import UnreadableImage
 
 _JPEG_QUALITY = 95
 _DRAFT = 2  # JPEGs that must shrink are decoded at a scale that leaves at least this many times the wanted size
-# Filter "average" (libpng's 0x40) at zlib's level 1: on tissue and on X-rays within 20 % of what level 6 with adaptive
-# filters takes up, in a third of the time (scripts/bench/encodings.py).
-_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, 0x40]
+# zlib's run-length strategy after the filter "average" (libpng's 0x40): 1 % larger than level 6 on tissue, 5 to 25 % on
+# X-rays, but encoded 2 to 10 times as fast and decoded as fast (scripts/bench/encodings.py).
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+_PNG += [cv2.IMWRITE_PNG_FILTER, 0x40]
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -103,10 +104,12 @@ def resize(image: np.ndarray, size: int, method: str) -> np.ndarray:
 
 
 def encode(image: np.ndarray, encoding: str) -> bytes:
-    """The bytes of a (height, width, 1 or 3) uint8 array: raw (rows of pixels), png, or jpeg:Q; auto is png, or jpeg:Q."""
+    """The bytes of a (height, width, 1 or 3) uint8 array: raw, png, jpeg:Q; auto is png, auto:Q is jpeg:Q."""
     kind, _, quality = encoding.partition(":")
     if kind == "raw":
         return image.tobytes()
+    if image.shape[2] == 3 and (image[..., :1] == image[..., 1:]).all():
+        image = image[..., :1]  # grey in three channels, as many X-rays come: a third to store and to decode
     if kind == "png" or (kind == "auto" and not quality):
         done, png = cv2.imencode(".png", image if image.shape[2] == 1 else image[..., ::-1], _PNG)
         assert done
@@ -133,9 +136,15 @@ def _pillow(data: bytes) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Pillow only warns of some truncated files before it misreads them
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=_formats(data)) as image:
                 yield image
     except UnidentifiedImageError as error:
         raise UnreadableImage("not an image file, or its header is cut off") from error
     except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
         raise UnreadableImage(str(error)) from error
+
+
+def _formats(data: bytes) -> tuple[str, ...] | None:
+    """Pillow's name for what the first bytes say this is; None where it has to try (four plugins on a TIFF)."""
+    kinds = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+    return next(((kind,) for magic, kind in kinds.items() if data.startswith(magic)), None)

@@ -14,7 +14,7 @@ _WORTH_A_PROCESS = 300  # images; for fewer, starting another one takes longer t
 
 
 def count_workers(images: int, wanted: int | None = None) -> int:
-    """How many processes to use: what was asked for, else one per core that this process may use and the work is worth."""
+    """How many processes to use: what was asked for, else one per core that we may use and that the work is worth."""
     return wanted or min(joblib.cpu_count(), 1 + images // _WORTH_A_PROCESS)
 
 
@@ -38,6 +38,6 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
 
 
 def progress_bar(what: str, unit: str, total: int, done: int = 0) -> Any:
-    """A tqdm bar with rate and time left; in a log instead of a terminal, a line every half minute if it takes longer."""
+    """A tqdm bar with rate and time left; in a log, instead of a terminal, a line every half minute."""
     log: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": 30, "maxinterval": 30, "delay": 30}
     return tqdm(desc=what, unit=unit, total=total, initial=done, **log)

@@ -1,4 +1,4 @@
-"""What a records directory holds and says of itself: opened, verified. Plain `tf.data.TFRecordDataset` reads its shards.
+"""What a records directory holds and says of itself: opened, verified. Plain `tf.data.TFRecordDataset` reads it.
 
 A directory holds `manifest.json`, `examples.parquet` and shards: `train-cell07-00000.tfrecord`, `test-00000.tfrecord`.
 The manifest is written last, so a directory with a manifest is complete.

@@ -1,6 +1,7 @@
-"""Rows of the example table -> one shard: the work of one process. Imports neither TensorFlow nor pandas, to start fast.
+"""Rows of the example table -> one shard: the work of one process. To start fast, it imports no TensorFlow, no pandas.
 
-Each tf.train.Example: `id` bytes, `image` bytes, `shape` int64[3], `label` float[L] (NaN = unknown), `group` bytes.
+Each tf.train.Example: `id` bytes, `image` bytes, `shape` int64[3], `label` float[L] (NaN = unknown), `group` bytes. The
+image decodes to `shape` when the decoder is told its number of channels: grey is stored as one.
 """
 
 import hashlib

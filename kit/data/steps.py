@@ -1,4 +1,4 @@
-"""The image steps a config can name, between decoding and the final size: streams of uint8 images to streams of them."""
+"""The image steps a config can name, between decoding and the final size: streams of uint8 images to streams."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any

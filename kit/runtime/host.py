@@ -1,6 +1,7 @@
 """Kaggle, Colab or local: which one this is, and where the raw files of a competition are mounted."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,23 @@ def find_mount(slug: str, root: Path = KAGGLE_INPUT) -> Path | None:
 def memory_gib() -> float:
     """This machine's memory in GiB."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+def free_memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes of memory that this process may still take: what Linux calls available, within the container's limit.
+
+    Memory that only caches files counts as free. Half of the machine's memory where the system does not say.
+    """
+    try:
+        free = int(re.search(r"MemAvailable:\s+(\d+) kB", (proc / "meminfo").read_text())[1]) * 1024  # type: ignore[index]
+    except (OSError, TypeError):
+        return int(memory_gib() * 2**29)
+    try:  # version 2; version 1 has no such files
+        limit, used = ((cgroup / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        cached = re.search(r"^file (\d+)", (cgroup / "memory.stat").read_text(), re.MULTILINE)
+    except OSError:
+        return free
+    return free if limit == "max" else min(free, int(limit) - int(used) + int(cached[1] if cached else 0))
 
 
 def kaggle_login() -> str | None:

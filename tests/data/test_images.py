@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from kit.config import ImageSettings
-from kit.data.images import encode, read_image
+from kit.data.images import encode, fit, load, read_image
 from kit.data.steps import prepare
 from kit.errors import UnreadableImage
+from kit.runtime.devices import import_tensorflow
 
 
 @pytest.fixture
@@ -83,3 +84,72 @@ def test_png_and_raw_lose_nothing_and_jpeg_little(channels):
         with Image.open(io.BytesIO(encode(smooth, encoding))) as image:
             back = np.asarray(image).reshape(smooth.shape)
         assert np.abs(back.astype(int) - smooth).max() <= at_most
+
+
+# --- JPEGs ---
+
+
+@pytest.fixture
+def photo():
+    """A smooth (512, 512, 3) picture with some grain."""
+    y, x = np.mgrid[:512, :512]
+    waves = np.stack([127 + 50 * np.sin(x / 23 + c) + 50 * np.cos(y / 31 - c) for c in range(3)], axis=-1)
+    return (waves + np.random.default_rng(0).normal(0, 4, waves.shape)).clip(0, 255).astype(np.uint8)
+
+
+def jpeg_of(pixels, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", **{"quality": 90, **options})
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("size", "scale"), [(64, 4), (100, 2), (128, 2), (129, 1), (300, 1)])
+def test_a_jpeg_that_shrinks_is_decoded_at_a_scale_that_leaves_twice_the_size(photo, size, scale):
+    data = jpeg_of(photo)
+    pixels = load(data, ImageSettings(size=size))
+    assert pixels.shape == (512 // scale, 512 // scale, 3)
+    whole = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    expected = cv2.resize(whole, (size, size), interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(fit(pixels, ImageSettings(size=size)) - expected).mean() < 0.6
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+def test_a_jpeg_of_the_wanted_size_is_kept_and_read_as_it_would_have_been_decoded(photo, options, color):
+    data = jpeg_of(photo, **options)
+    settings = ImageSettings(size=512, color=color)
+    assert load(data, settings) == data
+    decoded = load(data, ImageSettings(size=512, color=color, encoding="png"))
+    tensorflow = import_tensorflow().io.decode_jpeg(data, decoded.shape[2], dct_method="INTEGER_ACCURATE")
+    assert np.array_equal(tensorflow, decoded)
+
+
+def test_jpegs_that_are_not_kept(photo):
+    data = jpeg_of(photo)
+    for settings in (
+        ImageSettings(size=256),
+        ImageSettings(size=512, encoding="jpeg:90"),
+        ImageSettings(size=512, encoding="raw"),
+        ImageSettings(size=512, steps=({"name": "clahe"},)),
+    ):
+        assert isinstance(load(data, settings), np.ndarray)
+    with pytest.raises(UnreadableImage, match="truncated"):
+        load(data[:-3000], ImageSettings(size=512))
+    buffer = io.BytesIO()
+    Image.fromarray(photo).convert("CMYK").save(buffer, "JPEG")
+    assert load(buffer.getvalue(), ImageSettings(size=512)).shape == (512, 512, 3)
+
+
+def test_grey_in_three_channels_is_stored_as_one(photo):
+    grey = photo[..., :1]
+    for encoding in ("png", "jpeg:95"):
+        assert encode(np.repeat(grey, 3, axis=2), encoding) == encode(grey, encoding)
+    tf = import_tensorflow()
+    assert np.array_equal(tf.io.decode_jpeg(encode(grey, "png"), 3), np.repeat(grey, 3, axis=2))
+
+
+def test_jpeg_quality(photo):
+    sizes = [len(encode(photo, encoding)) for encoding in ("jpeg:50", "jpeg:80", "jpeg", "auto:95", "jpeg:100")]
+    assert sizes == sorted(sizes)
+    assert encode(photo, "jpeg") == encode(photo, "auto:95") == encode(photo, "jpeg:95")
+    assert encode(photo, "auto") == encode(photo, "png")

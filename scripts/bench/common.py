@@ -1,0 +1,62 @@
+"""What the benchmarks share: variants measured in turn in one run, medians and ratios, the machine by name."""
+
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.data.examples import Examples
+
+
+def in_turn(variants, repeats):
+    """Images a second of every variant, `repeats` of each, taken in turn so that a drifting machine hits all alike.
+
+    A variant is a function without arguments that does its work once and returns how many images that was. One more
+    turn, before the others, is not counted: compilers compile, caches fill.
+    """
+    speeds = {name: [] for name in variants}
+    for turn in range(repeats + 1):
+        for name, work in variants.items():
+            started = time.perf_counter()
+            images = work()
+            if turn:
+                speeds[name].append(images / (time.perf_counter() - started))
+    return speeds
+
+
+def show(title, speeds, against):
+    """Print a table: median, extremes, and the ratio of the medians to that of the variant `against`."""
+    print(f"\n{title}")
+    base = statistics.median(speeds[against])
+    for name, values in speeds.items():
+        middle = statistics.median(values)
+        spread = f"{min(values):.0f} to {max(values):.0f}"
+        print(f"  {name:46} {middle:8.0f} images/s   ({spread:>16})   {middle / base:6.3f} of {against}", flush=True)
+
+
+def machine():
+    """This machine in a line."""
+    known = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":")[1].strip() for line in known if "model name" in line), "")
+    return f"{cpu or platform.processor()}, {len(os.sched_getaffinity(0))} cores, {platform.platform()}"
+
+
+def class_folders(root):
+    """Examples of a folder with one folder of images per class, the second of the sorted names being the positive."""
+    paths = sorted(p for p in Path(root).rglob("*") if p.suffix.lower() in (".jpeg", ".jpg", ".png"))
+    classes = sorted({p.parent.name for p in paths})
+    table = pd.DataFrame(
+        {
+            "id": [str(p.relative_to(root)) for p in paths],
+            "path": [str(p.relative_to(root)) for p in paths],
+            "bytes": [p.stat().st_size for p in paths],
+            "split": "train",
+            "group": [str(p.relative_to(root)) for p in paths],
+            "y_positive": np.array([classes.index(p.parent.name) > 0 for p in paths], np.float32),
+        }
+    )
+    return Examples(table, labels=("positive",), task="binary")

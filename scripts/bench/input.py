@@ -1,0 +1,258 @@
+"""Reading training batches: kit against the limit (bare tf.data on the same shards) and against what people use.
+
+    python scripts/bench/input.py [--pcam DIR] [--xrays DIR] [--repeats 5] [--batch 64]
+
+--pcam is a folder in the PCam layout (96 px .tif; made-up patches without it), --xrays one of class folders with JPEGs
+of 224 px (the patches enlarged without it). All deliver shuffled batches of uint8 RGB images and labels to this process
+from a warm page cache, without augmentation, except ImageDataGenerator: it augments as PCam notebooks do, on the host,
+because there is no other place for it. TFDS and PyTorch are left out, and named, when they are not installed.
+"""
+
+import argparse
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from common import class_folders, in_turn, machine, show
+
+from kit.competitions import pcam, toy
+from kit.config import DataSettings, ImageSettings
+from kit.data.batches import steps_per_epoch, train_batches
+from kit.data.build import build_records
+from kit.data.examples import validate
+from kit.data.images import read_image
+from kit.runtime.devices import import_tensorflow
+
+tf = import_tensorflow()
+ENCODINGS = ("raw", "png", "jpeg:95")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pcam", type=Path)
+    parser.add_argument("--xrays", type=Path)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--only", help="variants whose names begin with this", default="")
+    given = parser.parse_args()
+    print(machine(), f"tensorflow {tf.__version__}, batches of {given.batch}", sep="\n")
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = Path(scratch)
+        if given.pcam is None:
+            given.pcam = scratch / "pcam"
+            toy.make(given.pcam, train=2000, test=10)
+        patches = validate(pcam.COMPETITION.read(given.pcam), 0)
+        if given.xrays is None:
+            given.xrays = enlarged(patches, given.pcam, scratch / "xrays")
+        for size, examples, root in ((96, patches, given.pcam), (224, class_folders(given.xrays), given.xrays)):
+            variants = {}
+            for encoding in ENCODINGS:
+                image = ImageSettings(size=size, encoding=encoding)
+                out = scratch / f"{size}-{encoding}"
+                records = build_records("bench", examples, root, out, image, DataSettings(max_rejected=0))
+                variants[f"limit: bare tf.data, {encoding}"] = endless(partial(bare, records, given.batch))
+                variants[f"kit, {encoding}"] = endless(partial(kit, records, given.batch))
+            variants |= peers(examples, root, size, given.batch, scratch / f"peers-{size}")
+            variants = {name: work for name, work in variants.items() if name.startswith(given.only)}
+            speeds = in_turn(variants, given.repeats)
+            show(f"{size} px, {len(examples.table)} files", speeds, next(iter(speeds)))
+            for encoding in ENCODINGS:
+                pair = {name: values for name, values in speeds.items() if name.endswith(f", {encoding}")}
+                show(f"{size} px, {encoding}", pair, next(iter(pair)))
+
+
+def endless(make, seconds=2.0):
+    """A variant that goes on through an endless iterator of (images, ...) batches, some seconds a turn."""
+    import time
+
+    state = {}
+
+    def work():
+        if "batches" not in state:
+            state["batches"] = iter(make())
+        images, until = 0, time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            images += len(next(state["batches"])[0])
+        return images
+
+    return work
+
+
+def kit(records, batch):
+    cells = list(range(records.cells))
+    assert steps_per_epoch(records, cells, batch)
+    return train_batches(records, cells, batch, seed=0)
+
+
+def bare(records, batch):
+    """The same shards, not shuffled: raw is parsed a batch at a time, the others are decoded in parallel."""
+    paths = [str(path) for path in records.shard_paths(list(range(records.cells)))]
+    shape = (records.image.size, records.image.size, 3)
+    wanted = {
+        "image": tf.io.FixedLenFeature([], tf.string),
+        "label": tf.io.FixedLenFeature([1], tf.float32),
+    }
+    options = tf.data.Options()
+    dataset = tf.data.TFRecordDataset(paths, num_parallel_reads=4).repeat()
+    if records.image.encoding == "raw":
+
+        def parse(serialised):
+            example = tf.io.parse_example(serialised, wanted)
+            return tf.reshape(tf.io.decode_raw(example["image"], tf.uint8), (-1, *shape)), example["label"]
+
+        dataset = dataset.batch(batch, True).map(parse, tf.data.AUTOTUNE)
+    else:
+
+        def parse(serialised):
+            example = tf.io.parse_single_example(serialised, wanted)
+            decode = tf.io.decode_png if records.image.encoding == "png" else tf.io.decode_jpeg
+            return tf.ensure_shape(decode(example["image"], 3), shape), example["label"]
+
+        dataset = dataset.map(parse, tf.data.AUTOTUNE).batch(batch, True)
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def peers(examples, root, size, batch, scratch):
+    """The alternatives on the raw files."""
+    table = examples.table[examples.table["split"] == "train"]
+    label = table.filter(regex="^y_").columns[0]
+    paths, labels = [str(root / path) for path in table["path"]], table[label].to_numpy()
+    variants = {
+        "ImageDataGenerator, augmented": endless(partial(generator, paths, labels, size, batch)),
+        "image_dataset_from_directory": endless(partial(directory, paths, labels, size, batch, scratch / "folders")),
+        "plain loop (cv2)": endless(partial(plain_loop, paths, labels, size, batch)),
+    }
+    for name, make in (("TFDS", with_tfds), ("torch DataLoader, 2 workers", with_torch)):
+        try:
+            variants[name] = endless(make(paths, labels, size, batch, scratch / "tfds"))
+        except ImportError as error:
+            print(f"left out: {name} ({error})")
+    return variants
+
+
+def generator(paths, labels, size, batch):
+    import pandas as pd
+    from keras._tf_keras.keras.preprocessing.image import ImageDataGenerator
+
+    augmented = ImageDataGenerator(
+        rotation_range=20,
+        width_shift_range=0.1,
+        height_shift_range=0.1,
+        zoom_range=0.1,
+        horizontal_flip=True,
+        vertical_flip=True,
+        fill_mode="constant",
+        cval=200,
+        brightness_range=(0.9, 1.1),
+        channel_shift_range=20,
+    )
+    table = pd.DataFrame({"path": paths, "label": labels.astype(int).astype(str)})
+    return augmented.flow_from_dataframe(
+        table, x_col="path", y_col="label", target_size=(size, size), batch_size=batch, class_mode="binary"
+    )
+
+
+def directory(paths, labels, size, batch, folder):
+    """Keras's utility reads no TIFF: those are copied as PNG first, which is not timed."""
+    import keras
+
+    for n, (path, label) in enumerate(zip(paths, labels, strict=True)):
+        place = folder / str(int(label))
+        place.mkdir(parents=True, exist_ok=True)
+        if path.endswith(".tif"):
+            cv2.imwrite(str(place / f"{n}.png"), cv2.imread(path))
+        else:
+            (place / f"{n}{Path(path).suffix}").symlink_to(Path(path).resolve())
+    dataset = keras.utils.image_dataset_from_directory(
+        folder, image_size=(size, size), batch_size=batch, label_mode="binary", verbose=False
+    )
+    return dataset.repeat().prefetch(tf.data.AUTOTUNE)
+
+
+def plain_loop(paths, labels, size, batch):
+    rng = np.random.default_rng(0)
+    while True:
+        for chosen in np.array_split(rng.permutation(len(paths)), max(1, len(paths) // batch)):
+            images = [cv2.imread(paths[n])[..., ::-1] for n in chosen]
+            images = [i if i.shape[0] == size else cv2.resize(i, (size, size)) for i in images]
+            yield np.stack(images), labels[chosen]
+
+
+def with_tfds(paths, labels, size, batch, folder):
+    import tensorflow_datasets as tfds
+
+    features = tfds.features.FeaturesDict(
+        {"image": tfds.features.Image(shape=(size, size, 3)), "label": tfds.features.Scalar(np.float32)}
+    )
+
+    def make():
+        def examples():
+            for n, (path, label) in enumerate(zip(paths, labels, strict=True)):
+                yield (
+                    n,
+                    {"image": np.repeat(i, 3, 2) if (i := read_image(Path(path))).shape[2] == 1 else i, "label": label},
+                )
+
+        builder = tfds.dataset_builders.AdhocBuilder(
+            name="bench",
+            version="1.0.0",
+            features=features,
+            split_datasets={"train": list(examples())},
+            data_dir=folder,
+        )
+        builder.download_and_prepare()
+        dataset = builder.as_dataset(split="train", shuffle_files=True, as_supervised=False).repeat()
+        dataset = dataset.shuffle(4096).map(lambda e: (e["image"], e["label"])).batch(batch, True)
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+    return make
+
+
+class TorchImages:
+    """A torch map-style dataset; a class of the module, so that worker processes can have it."""
+
+    def __init__(self, paths, labels, size):
+        self.paths, self.labels, self.size = paths, labels, size
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, n):
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(cv2.imread(self.paths[n])[..., ::-1])), self.labels[n]
+
+
+def with_torch(paths, labels, size, batch, folder):
+    from torch.utils.data import DataLoader
+
+    def make():
+        loader = DataLoader(
+            TorchImages(paths, labels, size),
+            batch_size=batch,
+            shuffle=True,
+            num_workers=2,
+            drop_last=True,
+            multiprocessing_context="forkserver",
+            persistent_workers=True,
+        )
+        while True:
+            yield from loader
+
+    return make
+
+
+def enlarged(examples, root, out):
+    """The patches as JPEGs of 224 px in class folders."""
+    for row in examples.table[examples.table["split"] == "train"].itertuples():
+        folder = out / ("positive" if row.y_tumour else "negative")
+        folder.mkdir(parents=True, exist_ok=True)
+        image = cv2.resize(read_image(root / row.path), (224, 224), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{row.id}.jpeg"), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return out
+
+
+if __name__ == "__main__":
+    main()
