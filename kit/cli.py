@@ -62,10 +62,24 @@ def _records_build(given: argparse.Namespace) -> None:
 
     settings = [f"image.{key}={value}" for key in ("size", "encoding") if (value := getattr(given, key)) is not None]
     config = load_config(given.competition, [*given.set, *settings])
-    table = pipeline.examples(config, given.data)
-    built = pipeline.build_records(config, table, given.data, given.out, given.workers)
-    print(f"{len(built.table)} examples in {len(built.shards)} shards, {len(built.rejected)} rejected: {given.out}")
-    for entry in built.rejected:
+    if given.examples:
+        table = pipeline.known_examples(config, given.examples)
+    else:
+        table = pipeline.examples(config, Path(given.data))
+    if given.runner:
+        from kit.data.beam import build_with_beam
+
+        image, beam = config.image, (given.runner, given.runner_option)
+        made = build_with_beam(config.competition, table, given.data, given.out, image, config.data, *beam)
+        _say_built(sum(shard["examples"] for shard in made["shards"]), made["shards"], made["rejected"], given.out)
+        return
+    built = pipeline.build_records(config, table, Path(given.data), Path(given.out), given.workers)
+    _say_built(len(built.table), built.shards, built.rejected, given.out)
+
+
+def _say_built(examples: int, shards: Sequence[Any], rejected: Sequence[dict[str, str]], out: str) -> None:
+    print(f"{examples} examples in {len(shards)} shards, {len(rejected)} rejected: {out}")
+    for entry in rejected:
         print(f"rejected {entry['path']}: {entry['reason']}")
 
 
@@ -219,13 +233,20 @@ def _parser() -> argparse.ArgumentParser:
         "kit records build pcam --data DIR --out records/pcam --size 96",
     )
     settings(made)
-    made.add_argument("--data", type=Path, required=True, metavar="DIR")
-    made.add_argument("--out", type=Path, required=True, metavar="DIR")
+    made.add_argument("--data", required=True, metavar="DIR")
+    made.add_argument("--out", required=True, metavar="DIR")
+    made.add_argument("--examples", type=Path, metavar="F.parquet", help="from `kit examples`, instead of listing DIR")
     made.add_argument("--size", type=int, metavar="N", help="pixels; images become N x N")
     made.add_argument(
         "--encoding", metavar="raw|png|jpeg:Q|auto", help="auto: JPEGs of that size as they are, else png"
     )
     made.add_argument("--workers", type=_at_least_one, metavar="N", help="processes (default: one per core)")
+    made.add_argument(
+        "--runner", metavar="NAME", help="build with Apache Beam, such as DataflowRunner: DIRs may be gs:// or s3://"
+    )
+    made.add_argument(
+        "--runner-option", action="append", default=[], metavar="--x=y", help="for the runner; may be repeated"
+    )
     for name, call, text in (
         ("verify", _records_verify, "read everything back and compare it with the manifest"),
         ("info", _records_info, "what is in a records directory"),

@@ -63,9 +63,14 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def json_text(value: Any) -> str:
+    """Indented JSON with a newline at the end."""
+    return json.dumps(value, indent=1) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with a newline at the end, whole or not at all."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
+    """Write `value` as `json_text`, whole or not at all."""
+    write_text(path, json_text(value))
 
 
 def write_parquet(path: Path, table: "pd.DataFrame") -> None:

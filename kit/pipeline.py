@@ -21,7 +21,7 @@ from kit.competitions import Competition, find_competition
 from kit.config import Config, dump_config, load_config, read_config
 from kit.data import build
 from kit.data.cells import split_folds
-from kit.data.examples import Examples, validate
+from kit.data.examples import Examples, read_examples, validate
 from kit.data.records import Records, plan_fingerprint
 from kit.errors import ConfigError, DataError, some
 from kit.evaluate import score as scoring
@@ -39,6 +39,12 @@ def examples(config: Config, data: Path) -> Examples:
         if names:
             say(f"left out, as data.max_missing allows: {len(names)} {what}: {some(names)}")
     return found
+
+
+def known_examples(config: Config, path: Path) -> Examples:
+    """The examples in a table that `kit examples` wrote: for raw folders that are not mounted here."""
+    competition = find_competition(config.competition)
+    return read_examples(path, competition.labels, competition.task)
 
 
 def build_records(config: Config, table: Examples, data: Path, out: Path, workers: int | None = None) -> Records:

@@ -71,6 +71,15 @@ def validate(examples: Examples, max_missing: float) -> Examples:
     return Examples(table, examples.labels, examples.task, examples.missing, examples.surplus)
 
 
+def read_examples(path: Path, labels: tuple[str, ...], task: str) -> Examples:
+    """The examples in a table that `kit examples` wrote, checked again; raises DataError when it is none."""
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path} as parquet ({error}): write it with `kit examples`") from error
+    return validate(Examples(table, labels, task), max_missing=0)
+
+
 def require_layout(root: Path, names: Sequence[str], layout: str) -> None:
     """Raise DataError, saying what was expected and what is there, unless `root` holds all `names`."""
     if not root.is_dir():
