@@ -36,8 +36,11 @@ submit: train ## train what is left, check the submission, say how to send it
 	@echo "Checked: $(RUN)/submission.csv. Upload it on the competition's page, or with the Kaggle client:"
 	@$(BIN)/python -c "from kit.competitions import find_competition as f; print('  kaggle competitions submit -c', f('$(COMP)').slug, '-f $(RUN)/submission.csv -m kit')"
 
-bench: $(VENV)/.dev ## timings against the alternatives, all in one run
+bench: $(VENV)/.bench ## timings against the alternatives: make bench DATA=folder (with pcam/, xrays/, dicoms/, tables/)
 	$(BIN)/python scripts/bench/augment.py
+	$(BIN)/python scripts/bench/input.py $(if $(DATA),--pcam $(DATA)/pcam --xrays $(DATA)/xrays)
+	$(if $(DATA),$(BIN)/python scripts/bench/build.py --pcam $(DATA)/pcam --xrays $(DATA)/xrays --dicoms $(DATA)/dicoms)
+	$(if $(DATA),$(BIN)/python scripts/bench/cells.py $(DATA)/tables)
 
 clean: ## remove environments, caches and the demo; runs/ stays
 	rm -rf .venv* build dist *.egg-info $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -55,3 +58,7 @@ $(VENV)/.user: $(BIN)/python $(SOURCE)
 $(VENV)/.dev: $(BIN)/python $(SOURCE)
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.user
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) --editable '.[dev,bench]'
+	@touch $@

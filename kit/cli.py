@@ -90,24 +90,14 @@ def _records_verify(given: argparse.Namespace) -> None:
 
 
 def _records_info(given: argparse.Namespace) -> None:
-    from kit.data.records import open_records
+    from kit.data.records import describe, open_records
 
     records = open_records(given.directory)
-    image, rows = records.image, records.table
-    print(
-        f"{records.competition}: {image.size}x{image.size} {image.color}, {image.encoding}, "
-        f"labels {', '.join(records.labels)}"
-    )
-    for split in ("train", "test"):
-        part = rows[rows["split"] == split]
-        size = sum(shard.bytes for shard in records.shards if (shard.cell is None) == (split == "test"))
-        positives = "  ".join(f"{label} {int(part[f'y_{label}'].sum())}" for label in records.labels)
-        print(f"{split}: {len(part)} examples, {size / 2**20:.1f} MiB  {positives if split == 'train' else ''}")
-    sizes = rows[rows["cell"] >= 0].groupby("cell").size()
-    print(
-        f"{records.cells} cells of {sizes.min()} to {sizes.max()} examples; "
-        f"{len(records.shards)} shards with the test set"
-    )
+    image = records.image
+    steps = "".join(f"{step.name} -> " for step in image.steps)
+    print(f"{records.competition}: {steps}{image.size}x{image.size} {image.color}, {image.encoding}")
+    print(f"{records.cells} cells, {len(records.shards)} shards, fingerprint {records.fingerprint[:12]}")
+    print(describe(records).to_string(float_format="{:.1f}".format))
     for entry in records.rejected:
         print(f"rejected {entry['path']}: {entry['reason']}")
 

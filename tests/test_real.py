@@ -1,16 +1,26 @@
-"""The whole path on real PCam patches, cut to what a test may take; the full run is in configs/pcam.yaml."""
+"""The whole path on real PCam patches, cut to what a test may take (the full run: configs/pcam.yaml); real files."""
 
 import json
 
+import cv2
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from PIL import Image
 
 from kit import pipeline
 from kit.cli import main
-from kit.data.images import read_image
+from kit.config import DataSettings, ImageSettings
+from kit.data import tfrecord
+from kit.data.batches import eval_batches
+from kit.data.build import build_records
+from kit.data.cells import assign_cells, split_folds
+from kit.data.examples import Examples
+from kit.data.images import decode, load, read_image
+from kit.data.steps import prepare
 from kit.evaluate.metrics import roc_auc
+from kit.runtime.devices import import_tensorflow
 
 pytestmark = pytest.mark.real
 SETTINGS = ["folds=2", "image.size=48", "model.arguments={units: 64}", "train.epochs=3", "evaluate.resamples=200"]
@@ -26,7 +36,8 @@ def test_pcam_from_raw_files_to_a_submission(real_data, tmp_path, keras):
     assert scores["rows"] == 4000
     # pixel means alone give .73 out of fold on these patches; three epochs at 48 pixels must see more than colour
     assert scores["value"] > 0.75
-    assert roc_auc(answers.to_numpy(float)[:, None], sent[answers.index].to_numpy()[:, None]) > 0.75
+    # other slides: four seeds gave .725 to .800 in so short a training; chance is .5 with a standard error of .018
+    assert roc_auc(answers.to_numpy(float)[:, None], sent[answers.index].to_numpy()[:, None]) > 0.65
     assert main(["submission", "check", "pcam", str(submission), "--sample", str(data / "sample_submission.csv")]) == 0
 
 
@@ -50,3 +61,80 @@ def test_damage_to_real_patches_is_named(real_data, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "4997 examples" in printed
     assert all(f"rejected train/{path.name}" in printed for path in paths)
+
+
+def class_folders(root):
+    """A table over a folder of class folders of JPEGs."""
+    paths = sorted(root.rglob("*.jpeg"))
+    names = [str(path.relative_to(root)) for path in paths]
+    sizes, labels = [p.stat().st_size for p in paths], [float(p.parent.name == "PNEUMONIA") for p in paths]
+    rows = {"id": names, "path": names, "bytes": sizes, "split": "train", "group": names, "y_pneumonia": labels}
+    return Examples(pd.DataFrame(rows), ("pneumonia",), "binary")
+
+
+def test_real_jpegs_of_the_wanted_size_are_stored_as_they_are(real_data, tmp_path):
+    root = real_data("pneumonia") / "chest_xray" / "test"
+    image = ImageSettings(size=224, color="gray")
+    records = build_records("x", class_folders(root), root, tmp_path / "r", image, DataSettings(max_rejected=0))
+    paths = dict(zip(records.table["id"], records.table["path"], strict=True))
+    stored = (
+        tfrecord.parse(data) for shard in records.shards for data in tfrecord.read_records(tmp_path / "r" / shard.file)
+    )
+    assert all(e["image"] == [(root / paths[e["id"][0].decode()]).read_bytes()] for e in stored)
+    for batch in eval_batches(records, [0, 1, 2], 16):
+        for name, pixels in zip(batch.ids, batch.images, strict=False):
+            with Image.open(root / paths[name]) as known:
+                assert np.array_equal(
+                    pixels[..., 0], np.asarray(known.convert("L")) if known.mode == "L" else luma(known)
+                )
+
+
+def luma(image):
+    image.draft("L", image.size)
+    return np.asarray(image)
+
+
+def test_real_dicoms_are_read_as_pydicom_reads_them(real_data):
+    paths = sorted(real_data("rsna").rglob("*.dcm"))
+    assert len(paths) == 187
+    for path in paths[:20]:
+        whole = pydicom.dcmread(path).pixel_array
+        assert np.array_equal(decode(path.read_bytes())[..., 0], whole)
+        settings = ImageSettings(size=224, color="gray")
+        shrunk = prepare(load(path.read_bytes(), settings), settings)[..., 0].astype(int)
+        off = np.abs(shrunk - cv2.resize(whole, (224, 224), interpolation=cv2.INTER_AREA))
+        assert off.mean() < 0.5  # the half-scale decoding that scripts/bench/encodings.py measures
+        assert np.quantile(off, 0.99) <= 4
+        kept = load(path.read_bytes(), ImageSettings(size=1024, color="gray"))
+        assert isinstance(kept, bytes)
+        assert np.array_equal(import_tensorflow().io.decode_jpeg(kept, dct_method="INTEGER_ACCURATE")[..., 0], whole)
+
+
+def test_cells_of_the_full_nih_table_are_even_and_part_no_patient(real_data):
+    raw = pd.read_csv(real_data("tables") / "Data_Entry_2017.csv")
+    findings = raw["Finding Labels"].str.get_dummies("|").astype(np.float32).add_prefix("y_")
+    table = pd.concat(
+        [pd.DataFrame({"id": raw["Image Index"], "group": raw["Patient ID"].astype(str)}), findings], axis=1
+    )
+    cell = assign_cells(table)
+    assert len(table) == 112_120
+    assert table["group"].nunique() == 30_805
+    assert (cell.groupby(table["group"]).nunique() == 1).all()
+    common = findings.loc[:, findings.sum() >= 500]
+    assert common.shape[1] == 14  # all but hernia; no finding is one
+    for seed in range(3):
+        fold_of = {c: k for k, cells in enumerate(split_folds(60, 5, seed)) for c in cells}
+        share = common.groupby(cell.map(fold_of)).mean() / common.mean()
+        assert ((share - 1).abs() < 0.05).all(axis=None)
+
+
+def test_cells_of_the_full_rsna_table(real_data):
+    raw = pd.read_csv(real_data("tables") / "stage_2_train_labels.csv")
+    label = raw.groupby("patientId")["Target"].max().astype(np.float32)
+    table = pd.DataFrame({"id": label.index, "group": label.index, "y_pneumonia": label.to_numpy()})
+    cell = assign_cells(table)
+    assert len(raw) == 30_227
+    sizes = cell.value_counts()
+    assert sizes.max() - sizes.min() <= 1
+    share = table["y_pneumonia"].groupby(cell // 12).mean() / label.mean()
+    assert ((share - 1).abs() < 0.05).all()

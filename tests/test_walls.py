@@ -1,6 +1,8 @@
 """The walls of the design, read from the imports in the source."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,10 @@ def test_room_keeps_its_walls(room):
 
 def test_pipeline_can_be_read_in_one_sitting():
     assert len((ROOT / "pipeline.py").read_text().splitlines()) < 200
+
+
+def test_a_worker_of_the_records_build_starts_light():
+    code = (
+        "import sys, kit.data.shards; print({'tensorflow', 'keras', 'pandas', 'sklearn', 'pydicom'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -49,36 +49,49 @@ def build_records(
     holds something else or is being written by another process, when a worker dies, and when the disk is full.
     """
     wanted = plan_fingerprint(competition, examples, image, data)
-    # A build killed at its first file leaves nothing but that file's part.
-    foreign = out.exists() and any(not path.name.startswith(files.PART) for path in out.iterdir())
-    if foreign and not ((out / "building.json").exists() or (out / "manifest.json").exists()):
-        raise DataError(f"{out} is not empty and holds no records: give another folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with files.locked(out):
-            if not (out / "manifest.json").exists():
-                _start(out, wanted)
-                table = with_cells(examples.table)
-                plans = plan_shards(table, image, data)
-                _write_shards(plans, table, root, out, image, workers)
-                notes = [files.read_json(note_path(out / plan.file)) for plan in plans]
-                manifest, kept = manifest_of(competition, examples, table, image, data, wanted, notes)
-                files.write_parquet(out / "examples.parquet", kept)
-                files.write_json(out / "manifest.json", manifest)
-            records = open_records(out)
-            if records.fingerprint != wanted:
-                raise DataError(
-                    f"{out} holds other records (competition, images or settings differ): give another folder"
-                )
-            _tidy(out, records)
-            return records
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if not (out / "manifest.json").exists():
+        _refuse_foreign(out)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            with files.locked(out):
+                if not (out / "manifest.json").exists():  # nobody finished it while we came here
+                    _build(competition, examples, root, out, image, data, workers, wanted)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
             raise DataError(
                 f"the disk is full: {out} could not be finished. Free some space and run again "
                 "(finished shards are kept), or choose another folder"
             ) from error
-        raise
+    records = open_records(out)
+    if records.fingerprint != wanted:
+        raise DataError(f"{out} holds other records (competition, images or settings differ): give another folder")
+    if (out / "building.json").exists():  # the manifest is there, so what it took over can go
+        for path in [*(note_path(out / shard.file) for shard in records.shards), *out.glob(f"{files.PART}*")]:
+            path.unlink(missing_ok=True)
+        (out / "building.json").unlink(missing_ok=True)
+    return records
+
+
+def _build(
+    competition: str,
+    examples: Examples,
+    root: Path,
+    out: Path,
+    image: ImageSettings,
+    data: DataSettings,
+    workers: int | None,
+    wanted: str,
+) -> None:
+    """Bring `out`, where nobody else writes, to its manifest."""
+    _forget_other_build(out, wanted)
+    table = with_cells(examples.table)
+    plans = plan_shards(table, image, data)
+    _write_shards(plans, table, root, out, image, workers)
+    notes = [files.read_json(note_path(out / plan.file)) for plan in plans]
+    manifest, kept = manifest_of(competition, examples, table, image, data, wanted, notes)
+    files.write_parquet(out / "examples.parquet", kept)
+    files.write_json(out / "manifest.json", manifest)
 
 
 def with_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -156,23 +169,19 @@ def _finished(shard: Path) -> bool:
     return shard.exists() and note.exists() and is_whole(files.read_json(note), shard.stat().st_size)
 
 
-def _start(out: Path, wanted: str) -> None:
+def _refuse_foreign(out: Path) -> None:
+    """Raise DataError for a folder of something else; a build killed at its first file left only that file's part."""
+    foreign = out.exists() and any(not path.name.startswith(files.PART) for path in out.iterdir())
+    if foreign and not (out / "building.json").exists():
+        raise DataError(f"{out} is not empty and holds no records: give another folder")
+
+
+def _forget_other_build(out: Path, wanted: str) -> None:
     """Remove what killed builds left half-written, or built of something else; mark the folder as being built."""
     building = out / "building.json"
-    other = building.exists() and files.read_json(building) != {"fingerprint": wanted}
-    for path in [
-        *out.glob(f"{files.PART}*"),
-        *(out.glob("*.tfrecord") if other else ()),
-        *(out.glob("*.json") if other else ()),
-    ]:
+    left = [*out.glob(f"{files.PART}*")]
+    if building.exists() and files.read_json(building) != {"fingerprint": wanted}:
+        left += [*out.glob("*.tfrecord"), *out.glob("*.json")]
+    for path in left:
         path.unlink()
     files.write_json(building, {"fingerprint": wanted})
-
-
-def _tidy(out: Path, records: Records) -> None:
-    for path in [
-        out / "building.json",
-        *out.glob(f"{files.PART}*"),
-        *(note_path(out / s.file) for s in records.shards),
-    ]:
-        path.unlink(missing_ok=True)

@@ -29,22 +29,22 @@ def assign_cells(table: pd.DataFrame, seed: int = 0) -> pd.Series:
     No group stands in two cells. Depends on groups, labels and seed alone, not on the order of rows. Unknown labels
     (NaN) count as a kind of their own. Returns a Series with the table's index.
     """
-    counts = _counts_by_group(table)
-    cells = count_cells(len(counts))
+    codes, groups = pd.factorize(table["group"], sort=True)
+    counts = _counts_by_group(table, codes)
+    cells = count_cells(len(groups))
     # Each column's squared deviation from its mean per cell, relative to that mean: rare labels weigh as much as rows.
-    weight = (cells / counts.sum().to_numpy()) ** 2
-    values = counts.to_numpy() * np.sqrt(weight)
-    ties = [hashlib.blake2b(f"{seed}/{group}".encode(), digest_size=8).digest() for group in counts.index]
-    order = sorted(range(len(counts)), key=lambda g: (-float((values[g] ** 2).sum()), ties[g]))
+    values = counts * (cells / counts.sum(axis=0))
+    digests = (hashlib.blake2b(f"{seed}/{group}".encode(), digest_size=8).digest() for group in groups)
+    ties = np.fromiter((int.from_bytes(digest) for digest in digests), np.uint64, len(groups))
     held = np.zeros((cells, values.shape[1]))
-    cell_of = np.empty(len(counts), np.int64)
-    for g in order:
+    cell_of = np.empty(len(groups), np.int64)
+    for g in np.lexsort((ties, -(values**2).sum(axis=1))):
         # Adding v to cell c raises the sum of squares by 2 held[c]·v + v·v: the least is where held[c]·v is least.
         # Rounding first, so that cells equal but for floating-point noise count as a tie.
         cell = int(np.argmin(np.round(held @ values[g], 9)))
         held[cell] += values[g]
         cell_of[g] = cell
-    return table["group"].map(pd.Series(cell_of, index=counts.index)).astype("int64")
+    return pd.Series(cell_of[codes], index=table.index)
 
 
 def split_folds(cells: int, folds: int, seed: int) -> list[list[int]]:
@@ -68,12 +68,10 @@ def assert_no_leak(train: pd.DataFrame, valid: pd.DataFrame) -> None:
             raise LeakError(f"{len(shared)} {column}s stand in both training and validation, such as {min(shared)!r}")
 
 
-def _counts_by_group(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows, positives and unknowns of every group, sorted by group; columns that never occur left out."""
-    labels = table[label_columns(table)]
-    columns = {"rows": pd.Series(1.0, index=table.index)}
-    for name in labels:
-        columns[f"{name} positive"] = (labels[name] > 0.5).astype(float)
-        columns[f"{name} unknown"] = labels[name].isna().astype(float)
-    counts = pd.DataFrame(columns).groupby(table["group"]).sum().sort_index()
-    return counts.loc[:, counts.sum() > 0]
+def _counts_by_group(table: pd.DataFrame, codes: np.ndarray) -> np.ndarray:
+    """Rows, and of every label positives and unknowns, of each group (float64 [G, columns that occur])."""
+    columns: list[np.ndarray] = [np.ones(len(table))]
+    for name in label_columns(table):
+        columns += [table[name].to_numpy() > 0.5, table[name].isna().to_numpy()]
+    counts = np.stack([np.bincount(codes, column) for column in columns], axis=1)
+    return counts[:, counts.any(axis=0)]

@@ -157,6 +157,27 @@ def verify_records(records: Records, workers: int | None = None) -> int:
     return total
 
 
+def describe(records: Records) -> pd.DataFrame:
+    """Examples, groups, MiB and each label's positives: a row for `train`, `test` and every cell ("cell 7")."""
+    table, labels = records.table, label_columns(records.table)
+    sizes = pd.Series({shard.file: shard.bytes for shard in records.shards}, dtype="int64")
+    cells = pd.Series({shard.file: -1 if shard.cell is None else shard.cell for shard in records.shards})
+    mib = sizes.groupby(cells).sum() / 2**20
+
+    def counted(rows: pd.DataFrame, mib: float) -> dict[str, Any]:
+        known = {f"{name[2:]} unknown": int(rows[name].isna().sum()) for name in labels if rows[name].isna().any()}
+        positive = {name[2:]: int((rows[name] > 0.5).sum()) for name in labels}
+        groups = rows["group"].nunique()
+        return {"examples": len(rows), "groups": groups, "MiB": round(mib, 1), **positive, **known}
+
+    parts = {
+        "train": counted(table[table["cell"] >= 0], float(mib.drop(-1, errors="ignore").sum())),
+        "test": counted(table[table["cell"] < 0], float(mib.get(-1, 0.0))),
+        **{f"cell {c}": counted(rows, float(mib[c])) for c, rows in table[table["cell"] >= 0].groupby("cell")},
+    }
+    return pd.DataFrame.from_dict(parts, orient="index").fillna(0)
+
+
 class _HashedText(io.StringIO):
     """A text file that is only hashed, so that a table of 220,000 rows is never one string."""
 

@@ -2,16 +2,16 @@
 
     python scripts/bench/augment.py [--size 96] [--batch 64] [--repeats 7]
 
-Prints images a second (median of the repeats, all variants in turn so that a drifting machine hits both alike) and the
-share of the time it takes, for training steps of pcam_cnn with either augmentation and with none.
+Prints images a second, and the share of a step that is augmentation, for training steps of pcam_cnn with the kit's
+augmentation, with the stack on the accelerator, with the stack on the host (in tf.data, while the step before computes)
+and with none. All come from the same tf.data pipeline of uint8 batches in memory.
 """
 
 import argparse
-import platform
 import statistics
-import time
 
 import numpy as np
+from common import in_turn, machine, show
 
 from kit.config import AugmentSettings, RuntimeSettings, load_config
 from kit.runtime import devices
@@ -38,6 +38,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=7)
     given = parser.parse_args()
     device = devices.set_up(RuntimeSettings())
+    tf = devices.import_tensorflow()
     import keras
 
     from kit.models import registry
@@ -46,43 +47,49 @@ def main():
     settings = load_config("pcam").augment.model_copy(update={"channel_shift": 0.0})  # Keras has no layer for that
     shape = (given.size, given.size, 3)
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (given.batch, *shape), dtype=np.uint8)
-    labels = rng.integers(0, 2, (given.batch, 1)).astype("float32")
+    images = rng.integers(0, 256, (8 * given.batch, *shape), dtype=np.uint8)
+    labels = rng.integers(0, 2, (8 * given.batch, 1)).astype("float32")
 
-    def training_step(stack):
+    def training_steps(on_device=(), on_host=()):
         x = inputs = keras.Input(shape, dtype="uint8")
-        for layer in stack:
+        for layer in on_device:
             x = layer(x, training=True)
         model = registry.build("pcam_cnn", shape=shape, outputs=1)
-        model = keras.Model(inputs, model(x if x is inputs else keras.ops.cast(keras.ops.clip(x, 0, 255), "uint8")))
+        model = keras.Model(inputs, model(x if x is inputs else as_uint8(x)))
         model.compile("adam", "binary_crossentropy", jit_compile=device.jit_compile)
-        return lambda: model.train_on_batch(images, labels)
+        dataset = tf.data.Dataset.from_tensor_slices((images, labels)).repeat().batch(given.batch)
 
-    speeds = measured({name: training_step(stack) for name, stack in stacks(settings, Augment).items()}, given)
-    machine = f"{device.kind} {device.names[0]}, {platform.platform()}"
-    print(f"{machine}, {device.backend}, {given.size} px, batch {given.batch}: training pcam_cnn")
-    for name, speed in speeds.items():
-        cost = 1 - speed / speeds["none"]
-        print(f"  {name:12} {speed:6.0f} images/s   {cost:4.0%} of the step is augmentation")
+        def augmented(x, y):
+            for layer in on_host:
+                x = layer(x, training=True)
+            return tf.cast(tf.clip_by_value(x, 0, 255), tf.uint8), y
 
+        if on_host:
+            dataset = dataset.map(augmented, tf.data.AUTOTUNE)
+        batches = iter(dataset.prefetch(tf.data.AUTOTUNE))
 
-def stacks(settings, augment):
-    """Fresh layers of every variant."""
-    return {"fused": [augment(settings)], "Keras stack": keras_stack(settings), "none": []}
+        def steps(count=8):
+            for _ in range(count):
+                model.train_on_batch(*next(batches))
+            return count * given.batch
 
+        return steps
 
-def measured(variants, given, steps=8):
-    """Median images a second of every variant, after one warm-up each, taken in turn."""
-    times = {name: [] for name in variants}
-    for step in variants.values():
-        step()
-    for _ in range(given.repeats):
-        for name, step in variants.items():
-            started = time.perf_counter()
-            for _ in range(steps):
-                step()
-            times[name].append(time.perf_counter() - started)
-    return {name: given.batch * steps / statistics.median(took) for name, took in times.items()}
+    def as_uint8(x):
+        return keras.ops.cast(keras.ops.clip(x, 0, 255), "uint8")
+
+    variants = {
+        "none": training_steps(),
+        "kit: fused, on the accelerator": training_steps(on_device=[Augment(settings)]),
+        "Keras stack, on the accelerator": training_steps(on_device=keras_stack(settings)),
+        "Keras stack, on the host": training_steps(on_host=keras_stack(settings)),
+    }
+    speeds = in_turn(variants, given.repeats)
+    print(machine())
+    show(f"{device.kind}, {device.backend}: training pcam_cnn, {given.size} px, batch {given.batch}", speeds, "none")
+    for name, values in speeds.items():
+        cost = 1 - statistics.median(values) / statistics.median(speeds["none"])
+        print(f"  {name:46} {cost:4.0%} of the step is augmentation")
 
 
 if __name__ == "__main__":

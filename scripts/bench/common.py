@@ -1,5 +1,7 @@
 """What the benchmarks share: variants measured in turn in one run, medians and ratios, the machine by name."""
 
+import contextlib
+import io
 import os
 import platform
 import statistics
@@ -60,3 +62,32 @@ def class_folders(root):
         }
     )
     return Examples(table, labels=("positive",), task="binary")
+
+
+def prepared_by_tfds(rows, shape, encoding, out):
+    """A TFDS builder that has written `rows` of (name, pixels or path, label) below `out`."""
+    import tensorflow_datasets as tfds
+
+    class Bench(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+        pkg_dir_path = out
+
+        def _info(self):
+            image = tfds.features.Image(shape=shape, encoding_format=encoding)
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict({"image": image, "label": np.float32})
+            )
+
+        def _split_generators(self, download):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for name, image, label in rows:
+                yield name, {"image": image, "label": label}
+
+    out.mkdir(parents=True)
+    tfds.disable_progress_bar()
+    builder = Bench(data_dir=out)
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare()
+    return builder

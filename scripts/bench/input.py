@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from common import class_folders, in_turn, machine, show
+from common import class_folders, in_turn, machine, prepared_by_tfds, show
 
 from kit.competitions import pcam, toy
 from kit.config import DataSettings, ImageSettings
@@ -53,13 +53,19 @@ def main():
                 out = scratch / f"{size}-{encoding}"
                 records = build_records("bench", examples, root, out, image, DataSettings(max_rejected=0))
                 variants[f"limit: bare tf.data, {encoding}"] = endless(partial(bare, records, given.batch))
+                if encoding == "raw":  # where memory, not a decoder, sets the pace, shuffling itself can be seen
+                    variants[f"bare tf.data, shuffled, {encoding}"] = endless(partial(bare, records, given.batch, True))
                 variants[f"kit, {encoding}"] = endless(partial(kit, records, given.batch))
             variants |= peers(examples, root, size, given.batch, scratch / f"peers-{size}")
             variants = {name: work for name, work in variants.items() if name.startswith(given.only)}
             speeds = in_turn(variants, given.repeats)
             show(f"{size} px, {len(examples.table)} files", speeds, next(iter(speeds)))
             for encoding in ENCODINGS:
-                pair = {name: values for name, values in speeds.items() if name.endswith(f", {encoding}")}
+                pair = {
+                    name: values
+                    for name, values in speeds.items()
+                    if name.endswith(f", {encoding}") and "TFDS" not in name
+                }
                 show(f"{size} px, {encoding}", pair, next(iter(pair)))
 
 
@@ -86,8 +92,8 @@ def kit(records, batch):
     return train_batches(records, cells, batch, seed=0)
 
 
-def bare(records, batch):
-    """The same shards, not shuffled: raw is parsed a batch at a time, the others are decoded in parallel."""
+def bare(records, batch, shuffled=False):
+    """The same shards: raw is parsed a batch at a time, the others are decoded in parallel."""
     paths = [str(path) for path in records.shard_paths(list(range(records.cells)))]
     shape = (records.image.size, records.image.size, 3)
     wanted = {
@@ -95,7 +101,8 @@ def bare(records, batch):
         "label": tf.io.FixedLenFeature([1], tf.float32),
     }
     options = tf.data.Options()
-    dataset = tf.data.TFRecordDataset(paths, num_parallel_reads=4).repeat()
+    dataset = tf.data.TFRecordDataset(paths, num_parallel_reads=4)
+    dataset = (dataset.shuffle(len(records.table)) if shuffled else dataset).repeat()
     if records.image.encoding == "raw":
 
         def parse(serialised):
@@ -124,7 +131,7 @@ def peers(examples, root, size, batch, scratch):
         "image_dataset_from_directory": endless(partial(directory, paths, labels, size, batch, scratch / "folders")),
         "plain loop (cv2)": endless(partial(plain_loop, paths, labels, size, batch)),
     }
-    for name, make in (("TFDS", with_tfds), ("torch DataLoader, 2 workers", with_torch)):
+    for name, make in (("TFDS, png", with_tfds), ("torch DataLoader, 2 workers", with_torch)):
         try:
             variants[name] = endless(make(paths, labels, size, batch, scratch / "tfds"))
         except ImportError as error:
@@ -183,28 +190,17 @@ def plain_loop(paths, labels, size, batch):
 def with_tfds(paths, labels, size, batch, folder):
     import tensorflow_datasets as tfds
 
-    features = tfds.features.FeaturesDict(
-        {"image": tfds.features.Image(shape=(size, size, 3)), "label": tfds.features.Scalar(np.float32)}
-    )
-
     def make():
-        def examples():
-            for n, (path, label) in enumerate(zip(paths, labels, strict=True)):
-                yield (
-                    n,
-                    {"image": np.repeat(i, 3, 2) if (i := read_image(Path(path))).shape[2] == 1 else i, "label": label},
-                )
+        def rows():
+            for path, label in zip(paths, labels, strict=True):
+                pixels = read_image(Path(path))
+                yield path, np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels, label
 
-        builder = tfds.dataset_builders.AdhocBuilder(
-            name="bench",
-            version="1.0.0",
-            features=features,
-            split_datasets={"train": list(examples())},
-            data_dir=folder,
-        )
-        builder.download_and_prepare()
-        dataset = builder.as_dataset(split="train", shuffle_files=True, as_supervised=False).repeat()
-        dataset = dataset.shuffle(4096).map(lambda e: (e["image"], e["label"])).batch(batch, True)
+        builder = prepared_by_tfds(rows(), (size, size, 3), "png", folder)
+        # by itself it would keep small sets decoded in memory, which is another thing than reading
+        reading = tfds.ReadConfig(try_autocache=False)
+        dataset = builder.as_dataset(split="train", shuffle_files=True, read_config=reading)
+        dataset = dataset.repeat().shuffle(4096).map(lambda e: (e["image"], e["label"])).batch(batch, True)
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     return make

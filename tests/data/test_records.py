@@ -8,7 +8,7 @@ import pytest
 from kit.config import ImageSettings
 from kit.data import tfrecord
 from kit.data.images import read_image
-from kit.data.records import open_records, verify_records
+from kit.data.records import describe, open_records, verify_records
 from kit.data.shards import image_shape
 from kit.errors import DataError
 from kit.runtime.devices import import_tensorflow
@@ -118,3 +118,16 @@ def test_records_of_a_newer_format(toy_root, tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 99}))
     with pytest.raises(DataError, match=r"has format 99, this kit reads \d: install a newer kit"):
         open_records(tmp_path / "r")
+
+
+def test_describe_counts_what_is_there(toy_records):
+    parts, table = describe(toy_records), toy_records.table
+    assert list(parts.index) == ["train", "test", *(f"cell {n}" for n in range(60))]
+    assert list(parts.columns) == ["examples", "groups", "MiB", "tumour", "tumour unknown"]
+    assert parts.loc["train", "examples"] == 120
+    assert parts.loc["train", "tumour"] == (table["y_tumour"] == 1).sum() == parts["tumour"].iloc[2:].sum()
+    assert parts.loc["test", ["examples", "tumour", "tumour unknown"]].tolist() == [30, 0, 30]
+    in_cell = table[table["cell"] == 7]
+    assert parts.loc["cell 7", ["examples", "groups", "tumour"]].tolist() == [2, 2, in_cell["y_tumour"].sum()]
+    size = sum(shard.bytes for shard in toy_records.shards if shard.cell is None)
+    assert parts.loc["test", "MiB"] == pytest.approx(size / 2**20, abs=0.05)

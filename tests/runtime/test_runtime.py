@@ -98,3 +98,22 @@ def test_set_up_in_a_fresh_process(backend):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split("\n")[0] == f"{backend} {backend} []"
     assert result.stderr == ""  # none of TensorFlow's start-up chatter
+
+
+def test_free_memory_is_the_less_of_machine_and_container(tmp_path):
+    proc, cgroup = tmp_path / "proc", tmp_path / "cgroup"
+    assert host.free_memory(proc, cgroup) == int(host.memory_gib() * 2**29)
+    proc.mkdir()
+    (proc / "meminfo").write_text("MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable:    4000 kB\n")
+    assert host.free_memory(proc, cgroup) == 4_096_000
+    cgroup.mkdir()
+    (cgroup / "memory.max").write_text("max\n")
+    (cgroup / "memory.current").write_text("900000\n")
+    (cgroup / "memory.stat").write_text("anon 500000\nfile 400000\n")
+    assert host.free_memory(proc, cgroup) == 4_096_000
+    (cgroup / "memory.max").write_text("1000000\n")
+    assert host.free_memory(proc, cgroup) == 500_000
+
+
+def test_free_memory_of_this_machine():
+    assert 0 < host.free_memory() <= host.memory_gib() * 2**30
