@@ -90,7 +90,9 @@ class InputSettings(_Settings):
     """How records become training batches."""
 
     balance: Literal["none", "classes"] = "none"  # classes: each class (multilabel: each label, and none) equally often
-    cache: Literal["none", "encoded", "decoded"] = "none"  # in memory, refused when it does not fit
+    cache: Literal["none", "encoded", "decoded"] = (
+        "none"  # in memory; encoded images that fit a quarter of it always are
+    )
     deterministic: bool = True  # an epoch's order depends on seed, fold and epoch alone
 
 

@@ -55,7 +55,8 @@ def steps_per_epoch(records: Records, cells: list[int], batch_size: int) -> int:
 def shuffle_buffer(records: Records, cells: list[int], free: int | None = None) -> int:
     """How many examples to shuffle among: all of those cells when they fit a quarter of the free memory (bytes).
 
-    Part of what decides an epoch's order, so a run keeps the number it began with.
+    In that case they stay in memory, encoded, and the shards are read once. The number is part of what decides an
+    epoch's order, so a run keeps the one it began with.
     """
     room = _SHUFFLE_SHARE * (free_memory() if free is None else free)
     examples = len(records.rows(cells))
@@ -102,18 +103,22 @@ def train_batches(
     if batch_size % host.count:
         raise ConfigError(f"train.batch_size = {batch_size} cannot be split over {host.count} hosts")
     used = steps_per_epoch(records, cells, batch_size) * batch_size
-    rows, cache = records.rows(cells), _cache(records, cells, options.cache)
+    rows = records.rows(cells)
     examples = len(rows)
-    buffer = examples if cache else buffer or shuffle_buffer(records, cells)
+    buffer = examples if options.cache != "none" else buffer or shuffle_buffer(records, cells)
     weights = balanced_weights(rows) if options.balance == "classes" else None
+    cache = None
+    if buffer >= examples:  # what the buffer would hold at every epoch's start can as well stay in memory
+        decoded = options.cache == "decoded"
+        dataset = _from_shards(
+            records, cells, None, None, at_once=1 if options.balance == "classes" else _FILES_AT_ONCE
+        )
+        cache = (_decoded(dataset, records, None, False) if decoded else dataset).cache()
 
     def one_epoch(epoch: Any) -> Any:
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
         counts = None if weights is None else _copies(weights, key)
-        if cache:
-            dataset = _repeated(cache, counts, 0)
-        else:
-            dataset = _from_shards(records, cells, None if buffer >= examples else key, counts)
+        dataset = _repeated(cache, counts, 0) if cache else _from_shards(records, cells, key, counts)
         # A shard that ends too early must not make a shorter epoch.
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(examples))
         # One more than there are, so that the end of the data is reached, and with it a cache completed.
@@ -186,15 +191,6 @@ def balanced_weights(rows: pd.DataFrame) -> np.ndarray:
 
 def _encoded_bytes(records: Records, cells: list[int]) -> int:
     return sum(shard.bytes for shard in records.shards if shard.cell in cells)
-
-
-def _cache(records: Records, cells: list[int], kind: str) -> Any:
-    """A dataset of the cells' examples in order, kept in memory once they have been read; None for kind "none"."""
-    if kind == "none":
-        return None
-    cache_bytes(records, cells, kind)
-    dataset = _from_shards(records, cells, None, None, at_once=1)
-    return (dataset if kind == "encoded" else _decoded(dataset, records, None, False)).cache()
 
 
 def _from_shards(records: Records, cells: list[int], key: Any, counts: Any, at_once: int = _FILES_AT_ONCE) -> Any:

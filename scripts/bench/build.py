@@ -42,7 +42,7 @@ def main():
     patches = validate(pcam.COMPETITION.read(given.pcam), 0)
     xrays, dicoms, grey = class_folders(given.xrays), dicom_files(given.dicoms), ImageSettings(size=224, color="gray")
     sets = {  # as many images as kit builds in some seconds
-        "pcam": (tiled(patches, 20_000), given.pcam, ImageSettings(size=96), "PCam .tif 96 px -> png"),
+        "pcam": (tiled(patches, 10_000), given.pcam, ImageSettings(size=96), "PCam .tif 96 px -> png"),
         "xrays": (tiled(xrays, 40_000), given.xrays, grey, "JPEG 224 px, as is"),
         "dicoms": (tiled(dicoms, 3_000), given.dicoms, grey, "DICOM 1024 px -> 224 px png"),
     }

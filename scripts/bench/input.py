@@ -55,6 +55,8 @@ def main():
                 variants[f"limit: bare tf.data, {encoding}"] = endless(partial(bare, records, given.batch))
                 if encoding == "raw":  # where memory, not a decoder, sets the pace, shuffling itself can be seen
                     variants[f"bare tf.data, shuffled, {encoding}"] = endless(partial(bare, records, given.batch, True))
+                # as if the set were too large for memory: from the shards in every epoch, shuffled among 1,024
+                variants[f"kit, from disk, {encoding}"] = endless(partial(kit, records, given.batch, 1024))
                 variants[f"kit, {encoding}"] = endless(partial(kit, records, given.batch))
             variants |= peers(examples, root, size, given.batch, scratch / f"peers-{size}")
             variants = {name: work for name, work in variants.items() if name.startswith(given.only)}
@@ -86,10 +88,10 @@ def endless(make, seconds=2.0):
     return work
 
 
-def kit(records, batch):
+def kit(records, batch, buffer=None):
     cells = list(range(records.cells))
     assert steps_per_epoch(records, cells, batch)
-    return train_batches(records, cells, batch, seed=0)
+    return train_batches(records, cells, batch, seed=0, buffer=buffer)
 
 
 def bare(records, batch, shuffled=False):
