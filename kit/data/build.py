@@ -183,5 +183,5 @@ def _forget_other_build(out: Path, wanted: str) -> None:
     if building.exists() and files.read_json(building) != {"fingerprint": wanted}:
         left += [*out.glob("*.tfrecord"), *out.glob("*.json")]
     for path in left:
-        path.unlink()
+        path.unlink(missing_ok=True)  # a worker that outlived its build by a moment may tidy up itself
     files.write_json(building, {"fingerprint": wanted})
