@@ -1,12 +1,15 @@
 """The build step that enlarges images with a TensorFlow-Hub model, such as ESRGAN (x4)."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from packaging.version import parse as parse_version
 
 from kit.config import SuperResolution
 from kit.errors import ConfigError
@@ -35,11 +38,7 @@ def load_model(handle: str) -> Callable[[np.ndarray], np.ndarray]:
     is mounted below /kaggle/input is taken from there. The model takes and gives float32 RGB in 0..255, as
     tfhub.dev/captain-pool/esrgan-tf2/1 does. Raises ConfigError, saying how to get it, when there is none.
     """
-    try:
-        tf = import_tensorflow()
-        import tensorflow_hub
-    except ImportError as error:
-        raise ConfigError("super_resolution needs tensorflow-hub: pip install 'kit[hub]'") from error
+    tf, tensorflow_hub = import_tensorflow(), _import_hub()
     try:
         loaded = tensorflow_hub.load(find_saved_model(handle) or handle)
     except (OSError, ValueError, RuntimeError) as error:  # no such file, no network, a broken archive
@@ -64,6 +63,21 @@ def load_model(handle: str) -> Callable[[np.ndarray], np.ndarray]:
 
     enlarge.__dict__["loaded"] = loaded  # a SavedModel's variables die with the object it was loaded as
     return enlarge
+
+
+def _import_hub() -> Any:
+    """TensorFlow-Hub, whose last version (0.16.1) needs of `pkg_resources`, gone with setuptools 82, one function."""
+    stands_in = "pkg_resources" not in sys.modules
+    if stands_in:
+        sys.modules["pkg_resources"] = SimpleNamespace(parse_version=parse_version)  # type: ignore[assignment]
+    try:
+        import tensorflow_hub
+    except ImportError as error:
+        raise ConfigError("super_resolution needs tensorflow-hub: pip install 'kit[hub]'") from error
+    finally:
+        if stands_in:
+            del sys.modules["pkg_resources"]
+    return tensorflow_hub
 
 
 def find_saved_model(handle: str, kaggle: Path = KAGGLE_INPUT) -> str | None:
