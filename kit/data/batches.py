@@ -118,7 +118,7 @@ def train_batches(
     def one_epoch(epoch: Any) -> Any:
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
         counts = None if weights is None else _copies(weights, key)
-        dataset = _repeated(cache, counts, 0) if cache else _from_shards(records, cells, key, counts)
+        dataset = _repeated(cache, counts, 0) if cache is not None else _from_shards(records, cells, key, counts)
         # A shard that ends too early must not make a shorter epoch.
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(examples))
         # One more than there are, so that the end of the data is reached, and with it a cache completed.
@@ -160,7 +160,8 @@ def eval_batches(
             batches += 1
             ids = [name.decode() for name in batch["id"]]
             yield Batch(images, np.arange(batch_size) < rows, ids, batch["label"])
-    for _ in range(batches, -(-examples // host.count + batch_size - 1) // batch_size):
+    most = -(-examples // host.count)  # examples that any host has; rounded up, as the batches of them are
+    for _ in range(batches, -(-most // batch_size)):
         empty = np.zeros((batch_size, *image_shape(records.image)), np.uint8)
         yield Batch(empty, np.zeros(batch_size, bool), [], np.zeros((0, len(records.labels)), np.float32))
 

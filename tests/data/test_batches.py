@@ -154,7 +154,7 @@ def test_hosts_share_the_batches_of_one(toy_records):
         train_batches(toy_records, CELLS, 12, 0, host=Host(0, 5))
 
 
-@pytest.mark.parametrize(("hosts", "batch_size"), [(1, 7), (2, 8), (3, 19), (4, 60), (7, 3)])
+@pytest.mark.parametrize(("hosts", "batch_size"), [(1, 7), (2, 8), (3, 19), (4, 60), (7, 3), (7, 4), (7, 8), (59, 1)])
 def test_every_id_is_evaluated_on_one_host_in_equally_many_batches(toy_records, hosts, batch_size):
     seen = [list(eval_batches(toy_records, CELLS, batch_size, Host(n, hosts))) for n in range(hosts)]
     ids = [name for batches in seen for batch in batches for name in batch.ids]
