@@ -26,13 +26,13 @@ def read(data: bytes) -> np.ndarray | bytes:
     kind, bits, frames = (dataset.get(name) for name in ("PhotometricInterpretation", "BitsStored", "NumberOfFrames"))
     if kind not in ("MONOCHROME2", "RGB") or bits != 8 or int(frames or 1) != 1 or any(n in dataset for n in _LOOKUPS):
         raise UnreadableImage(f"a DICOM of {kind}, {bits} bit, {frames or 1} frames, or with a lookup is not read yet")
-    if dataset.file_meta.get("TransferSyntaxUID") == _JPEG_BASELINE and kind == "MONOCHROME2":
-        from pydicom.encaps import generate_frames
-
-        return next(generate_frames(dataset.PixelData, number_of_frames=1))
     try:
+        if dataset.file_meta.get("TransferSyntaxUID") == _JPEG_BASELINE and kind == "MONOCHROME2":
+            from pydicom.encaps import generate_frames
+
+            return next(generate_frames(dataset.PixelData, number_of_frames=1))
         pixels = dataset.pixel_array
-    except Exception as error:  # every decoder raises its own
+    except Exception as error:  # no pixels, a cut-off frame; and every decoder raises its own
         raise UnreadableImage(f"its pixels cannot be decoded: {error}") from error
     return pixels[..., None] if pixels.ndim == 2 else pixels
 

@@ -82,6 +82,12 @@ def test_broken_files(grey):
         decode(whole[:-1000])
     with pytest.raises(UnreadableImage):
         decode(whole[:200])
+    dataset = pydicom.dcmread(io.BytesIO(dicom_of(grey, jpeg_of(grey))))
+    del dataset.PixelData
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=False)
+    with pytest.raises(UnreadableImage, match="pixels cannot be decoded"):
+        decode(buffer.getvalue())
 
 
 def test_a_shard_of_files_and_frames(grey):
