@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kit import __version__
-from kit.errors import KitError
+from kit.errors import ConfigError, KitError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,25 +45,35 @@ def _doctor(given: argparse.Namespace) -> None:
 
 
 def _examples(given: argparse.Namespace) -> None:
-    from kit import files, pipeline
+    from kit import pipeline
+    from kit.competitions import find_competition, raw_folder
     from kit.config import load_config
+    from kit.data.check import as_text
+    from kit.data.examples import write_examples
 
-    found = pipeline.examples(load_config(given.competition, given.set), given.data)
-    files.write_parquet(given.out, found.table)
-    for split, rows in found.table.groupby("split"):
-        positives = "  ".join(f"{label} {int(rows[f'y_{label}'].sum())}" for label in found.labels)
-        print(f"{split}: {len(rows)} images, {rows['group'].nunique()} groups  {positives if split == 'train' else ''}")
-    print(f"missing {len(found.missing)}, surplus {len(found.surplus)}: {given.out}")
+    if not given.out and not given.check:
+        raise ConfigError("nothing to do: give --out F.parquet for the table, or --check to look at the data")
+    config = load_config(given.competition, given.set)
+    competition = find_competition(config.competition, config)
+    data = raw_folder(competition, given.data, Path("data"))
+    if given.check:
+        found = pipeline.check(config, data)
+        print(json.dumps(found, indent=1) if given.json else as_text(found))
+    if given.out:
+        table = pipeline.examples(config, data)
+        write_examples(given.out, table)
+        print(f"{len(table.table)} images, {table.table['group'].nunique()} groups: {given.out}", file=sys.stderr)
 
 
 def _records_build(given: argparse.Namespace) -> None:
     from kit import pipeline
     from kit.config import load_config
+    from kit.data.examples import read_examples
 
     settings = [f"image.{key}={value}" for key in ("size", "encoding") if (value := getattr(given, key)) is not None]
     config = load_config(given.competition, [*given.set, *settings])
     if given.examples:
-        table = pipeline.known_examples(config, given.examples)
+        table = read_examples(given.examples)
     else:
         table = pipeline.examples(config, Path(given.data))
     if given.runner:
@@ -141,9 +151,11 @@ def _submission_write(given: argparse.Namespace) -> None:
 
 def _submission_check(given: argparse.Namespace) -> None:
     from kit.competitions import find_competition
+    from kit.config import load_config
     from kit.submit.submission import check_submission, read_submission
 
-    competition = find_competition(given.competition)
+    config = load_config(given.competition)
+    competition = find_competition(config.competition, config)
     submission, sample = (read_submission(path, competition.id_column) for path in (given.file, given.sample))
     check_submission(competition, submission, sample)
     print(f"{given.file}: {len(submission)} rows, as {competition.name} wants them")
@@ -153,11 +165,11 @@ def _run(given: argparse.Namespace) -> int:
     from kit import pipeline
     from kit.evaluate.score import as_text
 
-    submission = pipeline.run(given.competition, given.data, given.run, given.records, given.set, given.max_hours)
-    if submission is not None:
-        print(as_text(*pipeline.score(submission.parent)))
-        print(f"submission: {submission}")
-    return _on_time(submission is not None)
+    made = pipeline.run(given.competition, given.data, given.run, given.records, given.set, given.max_hours)
+    if made is not None:
+        print(as_text(*pipeline.score(made.parent)))
+        print(f"{'submission' if made.suffix == '.csv' else 'no test images; out-of-fold predictions'}: {made}")
+    return _on_time(made is not None)
 
 
 def _demo(given: argparse.Namespace) -> int:
@@ -205,12 +217,16 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "examples",
         _examples,
-        "raw files -> example table",
-        "kit examples pcam --data DIR --out examples.parquet",
+        "raw files -> example table; what is in the data",
+        "kit examples pcam --data DIR --check --out examples.parquet",
     )
     settings(made)
-    made.add_argument("--data", type=Path, required=True, metavar="DIR")
-    made.add_argument("--out", type=Path, required=True, metavar="F.parquet")
+    made.add_argument("--data", type=Path, metavar="DIR", help="raw files (default: where Kaggle mounts them)")
+    made.add_argument("--out", type=Path, metavar="F.parquet", help="write the table: one row per image")
+    made.add_argument(
+        "--check", action="store_true", help="decode every image: sizes, formats, unreadable files, duplicates, leaks"
+    )
+    made.add_argument("--json", action="store_true", help="--check for machines, with all names")
 
     under = commands.add_parser("records", help="build, verify or describe TFRecords").add_subparsers(
         required=True, metavar="VERB"

@@ -17,10 +17,34 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
+class ColumnSettings(_Settings):
+    """Which columns of your own table say what (competition `csv`); for `folders` see `group`."""
+
+    id: str = "id"  # the image's path below the data folder, its file name, or that without ending
+    label: tuple[str, ...] = ("label",)  # one: 0/1 or class names; several: 0/1 in each
+    group: str | None = None  # patient, slide; for `folders`: a regular expression, its match in a file's name
+    split: str | None = None  # train, val (folded like train) or test; null: rows without a label are the test set
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def _several(cls, label: Any) -> Any:
+        return [name.strip() for name in label.split(",")] if isinstance(label, str) else label
+
+
+class Source(_Settings):
+    """What a competition with several tasks, or your own data, has to be told to read the raw folder."""
+
+    target: str | None = (
+        None  # rsna: two_class, three_class or boxes; two classes of your own: which is the positive one
+    )
+    table: str | None = None  # csv: your table; medmnist: the .npz, where there are several; below the data folder
+    columns: ColumnSettings = ColumnSettings()
+
+
 class DataSettings(_Settings):
     """How raw files become records. The first two are shares of all images, above which the build is refused."""
 
-    max_missing: float = Field(0.0, ge=0, le=1)  # labels without an image, and images without a label
+    max_missing: float = Field(0.0, ge=0, le=1)  # labels without an image; images without a label
     max_rejected: float = Field(0.01, ge=0, le=1)  # files that cannot be read as an image
     shard_mib: float = Field(256, gt=0)  # of pixels before encoding; a cell that holds more becomes several shards
 
@@ -66,6 +90,23 @@ _STEPS = {"center_crop": CenterCrop, "resize": Resize, "clahe": Clahe, "super_re
 Step = Annotated[CenterCrop | Resize | Grayscale | Clahe | SuperResolution, Field(discriminator="name")]
 
 
+class DicomSettings(_Settings):
+    """How a DICOM's values become 8 bit (kit.data.dicom); other files have no such choice."""
+
+    window: str = "first"  # the first VOI LUT or window of the header, or the one with this explanation
+    percentiles: tuple[float, float] | None = (
+        None  # instead of any window: from one percentile of the values to another
+    )
+    frame: int | None = Field(None, ge=0)  # of files with several; null: they are refused
+
+    @field_validator("percentiles")
+    @classmethod
+    def _ascending(cls, percentiles: tuple[float, float] | None) -> tuple[float, float] | None:
+        if percentiles and not 0 <= percentiles[0] < percentiles[1] <= 100:
+            raise ValueError("percentiles are two numbers from 0 to 100, the lower one first")
+        return percentiles
+
+
 class ImageSettings(_Settings):
     """What the records hold; part of their fingerprint.
 
@@ -77,6 +118,7 @@ class ImageSettings(_Settings):
     size: int = Field(96, ge=16, le=2048)  # pixels; images are resized to size x size
     color: Literal["rgb", "gray"] = "rgb"
     encoding: str = "auto"
+    dicom: DicomSettings = DicomSettings()
 
     @field_validator("encoding")
     @classmethod
@@ -156,7 +198,7 @@ class RuntimeSettings(_Settings):
     xla: Literal["auto", "on", "off"] = "auto"
 
 
-class Config(_Settings):
+class Config(Source):
     """Everything a run depends on besides its data."""
 
     competition: str

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from kit.data.batches import (
 from kit.data.cells import assert_no_leak
 from kit.data.records import Records
 from kit.data.shards import image_shape
-from kit.errors import DataError
+from kit.errors import ConfigError, DataError
 from kit.evaluate import metrics
 from kit.predict.predict import predict as predictions
 from kit.runtime import devices
@@ -34,6 +34,7 @@ from kit.runtime import devices
 if TYPE_CHECKING:
     import keras
 
+Direction = Literal["max", "min"]  # which end of the metric is better
 _ACTIVATION = {"binary": "sigmoid", "multilabel": "sigmoid", "multiclass": "softmax"}
 _LOSS = {
     "binary": "binary_crossentropy",
@@ -89,6 +90,8 @@ def build_model(
 
     Raises ConfigError for a model that does not exist or cannot be built.
     """
+    if task not in _ACTIVATION:
+        raise ConfigError(f"the kit has no model for {task} yet: choose another target")
     devices.set_up(config.runtime)
     from kit.models import registry
 
@@ -103,7 +106,7 @@ def build_model(
     return registry.build(**spec), spec
 
 
-def train(fold: Fold, metric: str, deadline: float | None, write: Callable[[str], None]) -> bool:
+def train(fold: Fold, metric: str, direction: Direction, deadline: float | None, write: Callable[[str], None]) -> bool:
     """Fit the fold's model and leave it in its folder with its history, unless that is done.
 
     Returns False when the deadline (seconds of `time.monotonic()`) came first; what is trained is kept in `state/`.
@@ -111,7 +114,7 @@ def train(fold: Fold, metric: str, deadline: float | None, write: Callable[[str]
     state = fold.folder / "state"
     if not fold.is_trained():
         _drop_state_of_other(fold.inputs, state)
-        if not _fit(fold, metric, state, deadline, write):
+        if not _fit(fold, metric, direction, state, deadline, write):
             return False
         files.mark_done(fold.folder / "done.json", fold.inputs, [fold.folder / name for name in _FILES])
     shutil.rmtree(state, ignore_errors=True)
@@ -139,7 +142,9 @@ def predict(fold: Fold, view: str) -> dict[str, Any]:
     return files.read_json(stamp)
 
 
-def _fit(fold: Fold, metric: str, state: Path, deadline: float | None, write: Callable[[str], None]) -> bool:
+def _fit(
+    fold: Fold, metric: str, direction: Direction, state: Path, deadline: float | None, write: Callable[[str], None]
+) -> bool:
     config, records, title = fold.config, fold.records, f"fold {fold.k + 1}/{len(fold.cells)}"
     device = devices.set_up(config.runtime)
     import keras
@@ -175,6 +180,7 @@ def _fit(fold: Fold, metric: str, state: Path, deadline: float | None, write: Ca
             steps_per_epoch(records, fold.train, config.train.batch_size),
             validate,
             monitor=f"val_{metric}",
+            mode=direction,
             loss=_LOSS[records.task],
             train=config.train,
             augment=config.augment,
@@ -191,9 +197,10 @@ def _fit(fold: Fold, metric: str, state: Path, deadline: float | None, write: Ca
     with files.replacing(fold.folder / "history.csv") as part:
         history.rename_axis("epoch").to_csv(part)
     saved.save_model(model, spec, fold.folder)
-    best = int(history[f"val_{metric}"].argmax())
+    values = history[f"val_{metric}"]
+    best = int(values.argmax() if direction == "max" else values.argmin())
     write(
-        f"{title}  best epoch {best + 1}: val_{metric} {history[f'val_{metric}'][best]:.4f}  "
+        f"{title}  best epoch {best + 1}: val_{metric} {values[best]:.4f}  "
         f"({len(history)} epochs; {time.monotonic() - started:.0f} s in this session)"
     )
     return True

@@ -17,16 +17,16 @@ from typing import Any
 import pandas as pd
 
 from kit import files, fold
-from kit.competitions import Competition, find_competition
+from kit.competitions import find_competition, raw_folder
 from kit.config import Config, dump_config, load_config, read_config
 from kit.data import build
+from kit.data import check as checking
 from kit.data.cells import split_folds
-from kit.data.examples import Examples, read_examples, validate
+from kit.data.examples import Examples, validate
 from kit.data.records import Records, plan_fingerprint
 from kit.errors import ConfigError, DataError, some
 from kit.evaluate import score as scoring
 from kit.predict import store
-from kit.runtime import host
 from kit.submit.submission import check_submission, make_submission, read_submission
 
 say = partial(print, flush=True)  # a line is seen when it is written, also in the log of a kernel
@@ -34,17 +34,18 @@ say = partial(print, flush=True)  # a line is seen when it is written, also in t
 
 def examples(config: Config, data: Path) -> Examples:
     """Raw folder -> example table: one row per image, checked. Only lists and reads tables, decodes no image."""
-    found = validate(find_competition(config.competition).read(data), config.data.max_missing)
+    found = validate(find_competition(config.competition, config).read(data, config), config.data.max_missing)
     for names, what in ((found.missing, "expected images have no file"), (found.surplus, "images are unlabelled")):
         if names:
             say(f"left out, as data.max_missing allows: {len(names)} {what}: {some(names)}")
+    for what, count in found.remarks.items():
+        say(f"taken as missing: {count} {what}")
     return found
 
 
-def known_examples(config: Config, path: Path) -> Examples:
-    """The examples in a table that `kit examples` wrote: for raw folders that are not mounted here."""
-    competition = find_competition(config.competition)
-    return read_examples(path, competition.labels, competition.task)
+def check(config: Config, data: Path) -> dict[str, Any]:
+    """Raw folder -> what is in it and what is odd about it; looks at every image and writes nothing."""
+    return checking.check(find_competition(config.competition, config).read(data, config), data, config.image)
 
 
 def build_records(config: Config, table: Examples, data: Path, out: Path, workers: int | None = None) -> Records:
@@ -61,7 +62,8 @@ def start_run(config: Config, records: Records, run: Path) -> list[list[int]]:
     config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
     files.write_text(run / "config.yaml", dump_config(config))
     files.write_parquet(run / "examples.parquet", records.table)
-    files.write_json(run / "folds.json", {"records": records.fingerprint, "cells": records.cells, "folds": folds})
+    split = {"records": records.fingerprint, "task": records.task, "cells": records.cells, "folds": folds}
+    files.write_json(run / "folds.json", split)
     for k in range(len(folds), records.cells):  # left by a split into more folds
         shutil.rmtree(run / f"fold{k}", ignore_errors=True)
     return folds
@@ -72,11 +74,12 @@ def train(
 ) -> bool:
     """Fit each fold, always a fresh model, into `fold<k>/`; False when the deadline came before the last was done."""
     folds = start_run(config, records, run)
-    metric = find_competition(config.competition).metric
+    competition = find_competition(config.competition, config)
     for k in range(len(folds)) if only is None else only:
         if k not in range(len(folds)):
             raise ConfigError(f"there is no fold {k}: folds are 0 to {len(folds) - 1}")
-        if not fold.train(fold.Fold(config, records, folds, k, run / f"fold{k}"), metric, deadline, say):
+        this = fold.Fold(config, records, folds, k, run / f"fold{k}")
+        if not fold.train(this, competition.metric, competition.direction, deadline, say):
             return False
     return True
 
@@ -94,33 +97,41 @@ def predict(run: Path, records: Records, tta: str | None = None) -> None:
 
 
 def score(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Out-of-fold predictions -> `scores.json` (values, interval, spread) and `thresholds.json`; both are returned."""
+    """Predictions -> `scores.json` (out-of-fold, and test where it has labels) and `thresholds.json`; returns both."""
     config = read_config(run)
     if not (run / "oof.parquet").exists():
         raise DataError(f"{run} has no oof.parquet yet: run `kit predict` first")
-    competition = find_competition(config.competition)
+    metric, task = find_competition(config.competition, config).metric, files.read_json(run / "folds.json")["task"]
     written = [run / "scores.json", run / "thresholds.json"]
-    inputs = {"oof": files.sha256_of(run / "oof.parquet"), "evaluate": config.evaluate.model_dump()}
+    inputs = {"evaluate": config.evaluate.model_dump(), "metric": metric, "task": task}
+    inputs |= {name: files.sha256_of(run / f"{name}.parquet") for name in ("oof", "test", "examples")}
     if not files.is_done(run / "scored.json", inputs):
         oof, known = pd.read_parquet(run / "oof.parquet"), pd.read_parquet(run / "examples.parquet")
-        group = oof["id"].map(known.set_index("id")["group"])
-        files.write_json(written[0], scoring.score(oof, group, competition.metric, config.evaluate))
+        scores = scoring.score(oof, known, metric, task, config.evaluate)
+        test = scoring.with_known_labels(store.mean_over_folds(pd.read_parquet(run / "test.parquet")), known)
+        if len(test):
+            scores["test"] = scoring.score_test(test, known, metric, task, config.evaluate)
+        files.write_json(written[0], scores)
         files.write_json(written[1], scoring.thresholds(oof))
         files.mark_done(run / "scored.json", inputs, written)
     return files.read_json(written[0]), files.read_json(written[1])
 
 
-def write_submission(run: Path, sample: Path, out: Path) -> None:
-    """Mean test prediction over the folds -> a submission that has passed the check."""
-    competition = find_competition(read_config(run).competition)
+def write_submission(run: Path, sample: Path | None, out: Path) -> None:
+    """Mean test prediction over the folds -> a submission that has passed the check.
+
+    Without a sample (nobody takes submissions) it has a column for every label.
+    """
+    config = read_config(run)
+    competition = find_competition(config.competition, config)
     if not (run / "test.parquet").exists():
         raise DataError(f"{run} has no test.parquet yet: run `kit predict` first")
     predictions = store.mean_over_folds(pd.read_parquet(run / "test.parquet"))
-    wanted = read_submission(sample, competition.id_column)
+    wanted = read_submission(sample, competition.id_column) if sample else None
     submission = make_submission(competition, predictions, wanted)
-    check_submission(competition, submission, wanted)
+    check_submission(competition, submission, submission if wanted is None else wanted)
     files.write_text(out, submission.to_csv(index=False))
-    unread = set(wanted[competition.id_column]) - set(predictions["id"])
+    unread = set(submission[competition.id_column]) - set(predictions["id"])
     if unread:
         say(f"{len(unread)} test images are missing or unreadable and got the mean prediction: {some(unread)}")
 
@@ -135,18 +146,18 @@ def run(
 ) -> Path | None:
     """All stages in order, skipping what is done; returns the path of `submission.csv`, or None when time ran out.
 
-    `settings` are `a.b=value` strings; `records` is where records are looked for or built (default: beside the run).
+    Without test images there is none, and it returns that of `oof.parquet`. `settings` are `a.b=value` strings; `records` is where records are looked for or built (default: beside the run).
     """
     deadline = None if max_hours is None else time.monotonic() + 3600 * max_hours
     config = load_config(competition, settings)
-    known = find_competition(config.competition)
+    known = find_competition(config.competition, config)
     folder = Path(run) if run else Path("runs", known.name, "run")
-    data = _raw_folder(known, Path(data) if data else None, folder)
+    data = raw_folder(known, Path(data) if data else None, folder.parent / "data")
     _refuse_other_run(config, folder)
-    if not (folder / "oof.parquet").exists():  # hours may lie ahead: can that model be built?
-        fold.build_model(config, config.image, known.labels, known.task)
     with _timed("examples, records"):
         table = examples(config, data)
+        if not (folder / "oof.parquet").exists():  # hours may lie ahead: can that model be built?
+            fold.build_model(config, config.image, table.labels, table.task)
         shared = folder.parent / "records" / plan_fingerprint(known.name, table, config.image, config.data)[:12]
         built = build_records(config, table, data, Path(records) if records else shared)
         if built.rejected:
@@ -158,7 +169,10 @@ def run(
         predict(folder, built)
     with _timed("score, submission"):
         score(folder)
-        write_submission(folder, data / known.sample, folder / "submission.csv")
+        if not (built.table["split"] == "test").any():
+            return folder / "oof.parquet"
+        sample = data / known.sample if known.sample and known.columns else None
+        write_submission(folder, sample, folder / "submission.csv")
     return folder / "submission.csv"
 
 
@@ -172,17 +186,3 @@ def _timed(stage: str) -> Iterator[None]:
 def _refuse_other_run(config: Config, run: Path) -> None:
     if (run / "config.yaml").exists() and (before := read_config(run).competition) != config.competition:
         raise DataError(f"{run} is a run of {before!r}, not of {config.competition!r}: give another --run")
-
-
-def _raw_folder(competition: Competition, data: Path | None, run: Path) -> Path:
-    """The folder given, or Kaggle's mount, or a made-up competition's own data, made now if need be."""
-    mount = host.find_mount(competition.slug) if competition.slug else None
-    if data is None and mount is None and competition.make is None:
-        raise DataError(f"where are the raw files of {competition.name}? Give --data DIR")
-    folder = data or mount or run.parent / "data"
-    if competition.make and not folder.exists():
-        part = folder.with_name(f".part-{folder.name}")
-        shutil.rmtree(part, ignore_errors=True)
-        competition.make(part)
-        part.rename(folder)
-    return folder

@@ -11,7 +11,7 @@ import pytest
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 from kit.competitions import toy
-from kit.config import Config, DataSettings, ImageSettings, RuntimeSettings, load_config
+from kit.config import Config, DataSettings, ImageSettings, RuntimeSettings, Source, load_config
 from kit.data.build import build_records
 from kit.data.examples import validate
 from kit.data.records import Records
@@ -56,7 +56,7 @@ def toy_root(_toy_folder: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def toy_records(_toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Records:
     """Records of the toy folder at 32 pixels; not to be changed."""
-    examples = validate(toy.COMPETITION.read(_toy_folder), 0)
+    examples = validate(toy.COMPETITION.read(_toy_folder, Source()), 0)
     out = tmp_path_factory.mktemp("records") / "toy"
     return build_records("toy", examples, _toy_folder, out, ImageSettings(size=32), DataSettings())
 

@@ -11,23 +11,20 @@ import numpy as np
 import pandas as pd
 
 from kit.competitions import Competition
-from kit.data.examples import Examples, list_images, match, read_table, require_layout
-from kit.errors import DataError
+from kit.config import Source
+from kit.data.examples import Examples
+from kit.data.raw import match, read_table, refuse_rows, require_images, require_layout, stems
 
 _LAYOUT = "train/*.tif, test/*.tif, train_labels.csv, sample_submission.csv"
 
 
-def read(root: Path) -> Examples:
+def read(root: Path, source: Source) -> Examples:
     """Examples of the raw folder; raises DataError for another layout, duplicate ids and labels that are not 0 or 1."""
     require_layout(root, ["train", "test", "train_labels.csv", "sample_submission.csv"], _LAYOUT)
-    labels = read_table(root / "train_labels.csv", id_column="id", columns=["label"])
-    binary = labels["label"].isin(["0", "1"])
-    if not binary.all():
-        line, row = next(labels[~binary].iterrows())
-        raise DataError(
-            f"{root / 'train_labels.csv'}, line {line}: the label of {row['id']} is {row['label']!r}, not 0 or 1"
-        )
-    sample = read_table(root / "sample_submission.csv", id_column="id", columns=[])
+    path = root / "train_labels.csv"
+    labels = read_table(path, ["id", "label"], unique="id")
+    refuse_rows(path, labels, ~labels["label"].isin(["0", "1"]), "label", "0 or 1")
+    sample = read_table(root / "sample_submission.csv", ["id"], unique="id")
     rows = pd.DataFrame(
         {
             "id": [*labels["id"], *sample["id"]],
@@ -35,13 +32,9 @@ def read(root: Path) -> Examples:
             "y_tumour": np.array([*labels["label"].astype(float), *[np.nan] * len(sample)], np.float32),
         }
     )
-    images = pd.concat(
-        [list_images(root, split, "*.tif").assign(split=split) for split in ("train", "test")], ignore_index=True
-    )
-    table, missing, surplus = match(rows, images)
-    return Examples(
-        table.assign(group=table["id"]), labels=("tumour",), task="binary", missing=missing, surplus=surplus
-    )
+    images = pd.concat([require_images(root, split, (".tif",)).assign(split=split) for split in ("train", "test")])
+    table, missing, surplus = match(rows, images.assign(id=stems(images)), on=("id", "split"))
+    return Examples(table.assign(group=table["id"]), ("tumour",), "binary", missing, surplus)
 
 
 COMPETITION = Competition(

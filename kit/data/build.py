@@ -5,6 +5,7 @@ Beside each finished shard stands a note of what is in it until the manifest tak
 
 import errno
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from kit import files
 from kit.config import DataSettings, ImageSettings
+from kit.data.arrays import unpacked
 from kit.data.cells import assign_cells
+from kit.data.dicom import undecodable
 from kit.data.examples import Examples
 from kit.data.parallel import count_workers, in_processes, progress_bar
 from kit.data.records import Records, manifest_of, open_records, plan_fingerprint, rows_of
@@ -87,11 +91,28 @@ def _build(
     _forget_other_build(out, wanted)
     table = with_cells(examples.table)
     plans = plan_shards(table, image, data)
+    _tell_undecodable(table, root, data)
     _write_shards(plans, table, root, out, image, workers)
     notes = [files.read_json(note_path(out / plan.file)) for plan in plans]
     manifest, kept = manifest_of(competition, examples, table, image, data, wanted, notes)
     files.write_parquet(out / "examples.parquet", kept)
     files.write_json(out / "manifest.json", manifest)
+
+
+def _tell_undecodable(table: pd.DataFrame, root: Path, data: DataSettings) -> None:
+    """Say which DICOM transfer syntaxes cannot be decoded here, before hours are spent; DataError when too many files.
+
+    Only names that may be DICOM's are looked into.
+    """
+    paths = table["path"][table["path"].str.contains(r"(?i)(?:\.dcm|\.dicom|\.ima|(?:^|/)[^./]+)$", regex=True)]
+    found = undecodable(root / path for path in paths)
+    if not found:
+        return
+    lines = [f"{files} of {len(paths)} files are {syntax}" for syntax, files in found]
+    message = f"no installed package decodes some DICOMs: {'; '.join(lines)}. pip install 'kit[dicom]'"
+    if sum(files for _, files in found) > data.max_rejected * len(table):
+        raise DataError(f"{message}, or leave them out with --set data.max_rejected=...")
+    tqdm.write(f"kit: {message}", file=sys.stderr)
 
 
 def with_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -138,8 +159,11 @@ def _write_shards(
         workers = 1  # TensorFlow computes on all cores, or on the one GPU, by itself
     progress = out / f"{files.PART}progress"
     np.zeros(max(1, len(todo)), np.int64).tofile(progress)
-    calls = ((job_of(plan, table, n), root, out, image, progress, os.getpid()) for n, plan in enumerate(todo))
-    with _shown(progress, len(table), len(table) - images):
+    paths = (path for plan in todo for path in table["path"].iloc[plan.start : plan.stop])
+    with unpacked(root, paths, out) as arrays, _shown(progress, len(table), len(table) - images):
+        calls = (
+            (job_of(plan, table, n), root, arrays, out, image, progress, os.getpid()) for n, plan in enumerate(todo)
+        )
         for _ in in_processes(build_shard, calls, count_workers(images, workers)):
             pass
 

@@ -1,46 +1,301 @@
-"""The DICOM half of reading images. So far only 8-bit files that show their grey levels or colours as they are."""
+"""The DICOM half of reading images: what a file shows, in 8 bit; and the few columns of its header that are kept.
+
+Stored values -> modality LUT or rescale -> VOI LUT or window -> 8 bit -> MONOCHROME1 inverted -> padding black. pydicom
+decodes and does the arithmetic (PS3.3, C.7.6.3, C.11.1, C.11.2). Its warnings and its words on a broken header may
+quote the header, and with it a patient: they are never shown.
+"""
 
 import io
-from typing import Any
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from kit.config import DicomSettings
 from kit.errors import UnreadableImage
 
 _JPEG_BASELINE = "1.2.840.10008.1.2.4.50"  # transfer syntax JPEG Baseline (Process 1), 8 bit
-_LOOKUPS = ("ModalityLUTSequence", "RescaleSlope", "VOILUTSequence", "WindowCenter")
+_NO_PREAMBLE = b"\x08\0\0\0\x04\0\0\0"  # (0008,0000) of four bytes, in Implicit VR Little Endian: files before PS3.10
+_IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+_DEFAULT = DicomSettings()
+_REMEDY = "pip install 'kit[dicom]'"
+_AGE_UNITS = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1}  # a year is so many
+
+# The columns taken from a header: an allow-list, so that no name, number, date or free text of a patient is ever kept.
+HEADER = {
+    "PatientSex": "sex",
+    "PatientAge": "age",
+    "ViewPosition": "view_position",
+    "PixelSpacing": "pixel_spacing",
+    "PhotometricInterpretation": "photometric_interpretation",
+    "Columns": "width",
+    "Rows": "height",
+}
+
+
+class Undecodable(NamedTuple):
+    """A transfer syntax that no installed package decodes, and how many files have it."""
+
+    syntax: str
+    files: int
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether a file's bytes are DICOM with the 128-byte preamble (PS3.10, 7.1)."""
-    return data[128:132] == b"DICM"
+    """Whether a file's first bytes are DICOM's: the 128-byte preamble (PS3.10, 7.1), or a data set as it was before."""
+    return data[128:132] == b"DICM" or data.startswith(_NO_PREAMBLE)
 
 
-def read(data: bytes) -> np.ndarray | bytes:
+def read(data: bytes, settings: DicomSettings = _DEFAULT) -> np.ndarray | bytes:
     """What a DICOM file shows: a JPEG file where one can be had undecoded, else (height, width, 1 or 3) uint8 pixels.
 
-    A single-frame, 8-bit, MONOCHROME2, baseline-JPEG file without lookup table, window or rescale in its header *is* a
-    JPEG file in an envelope. Raises UnreadableImage for what is not 8 bit, not single-frame or broken.
+    A single-frame, 8-bit, MONOCHROME2, baseline-JPEG file whose header changes no value *is* a JPEG file in an envelope.
+    Values without a window or VOI LUT are shown as they are (8 bit, unsigned, no rescale), else from the smallest to
+    the largest. Raises UnreadableImage for files that are broken, of several frames when none is chosen, without
+    pixels, or in a transfer syntax that no installed package decodes.
     """
-    dataset = _dataset(data)
-    kind, bits, frames = (dataset.get(name) for name in ("PhotometricInterpretation", "BitsStored", "NumberOfFrames"))
-    if kind not in ("MONOCHROME2", "RGB") or bits != 8 or int(frames or 1) != 1 or any(n in dataset for n in _LOOKUPS):
-        raise UnreadableImage(f"a DICOM of {kind}, {bits} bit, {frames or 1} frames, or with a lookup is not read yet")
+    with _quiet(), _reasons():
+        dataset = _dataset(io.BytesIO(data))
+        kind, frames = dataset.get("PhotometricInterpretation"), int(dataset.get("NumberOfFrames") or 1)
+        if frames > 1 and settings.frame is None:
+            raise UnreadableImage(f"a DICOM of {frames} frames: choose one with --set image.dicom.frame=0")
+        if (frame := settings.frame or 0) >= frames:
+            raise UnreadableImage(f"frame {frame} is wanted, it has {frames} (counted from 0)")
+        as_stored = _is_shown_as_stored(dataset, settings)
+        if as_stored and frames == 1 and kind == "MONOCHROME2" and _syntax(dataset) == _JPEG_BASELINE:
+            return _jpeg_frame(dataset)
+        stored = _stored(dataset, frame)
+        if kind == "PALETTE COLOR":
+            return _palette(dataset, stored)
+        if stored.ndim == 3:
+            return _scaled(stored, 0, 2 ** int(dataset.BitsStored) - 1)
+        grey = stored.astype(np.uint8) if as_stored else _rendered(dataset, stored, settings)
+        if kind == "MONOCHROME1":
+            grey = 255 - grey
+        grey[_padding(dataset, stored)] = 0
+    return grey[..., None]
+
+
+def describe(data: bytes) -> tuple[str, str]:
+    """The transfer syntax and the photometric interpretation of a DICOM file; raises UnreadableImage with the reason."""
+    with _quiet(), _reasons():
+        dataset = _dataset(io.BytesIO(data), specific_tags=["PhotometricInterpretation"], stop_before_pixels=True)
+        return f"DICOM {_name(_syntax(dataset))}", str(dataset.get("PhotometricInterpretation"))
+
+
+def header(path: Path) -> dict[str, Any]:
+    """The allowed columns of a file's header, as strings or None; `width`, `height` int; `pixel_spacing` mm, by rows.
+
+    Also `compression`, the name of the transfer syntax. Raises UnreadableImage for what is no DICOM.
+    """
+    with _quiet(), _reasons(), path.open("rb") as file:
+        if not is_dicom(file.read(132)):
+            raise UnreadableImage("no DICOM")
+        file.seek(0)
+        dataset = _dataset(file, specific_tags=[*HEADER], stop_before_pixels=True)
+        values: dict[str, Any] = {}
+        for keyword, column in HEADER.items():
+            try:
+                value = dataset.get(keyword)
+            except Exception:  # the value breaks the rules of its kind: not known
+                value = None
+            values[column] = None if value is None or value == "" else value
+        for size in ("width", "height"):
+            values[size] = int(values[size]) if values[size] else None
+        values["pixel_spacing"] = float(values["pixel_spacing"][0]) if values["pixel_spacing"] else None
+        for text in ("sex", "age", "view_position", "photometric_interpretation"):
+            values[text] = str(values[text]) if values[text] else None
+        values["sex"] = values["sex"] if values["sex"] in ("M", "F", "O") else None
+        return {**values, "compression": _name(_syntax(dataset))}
+
+
+def age_years(text: str | None) -> float | None:
+    """Years of a DICOM age string such as `058Y`, `011M`, `003W`, `020D` (PS3.5, 6.2); None for any other string."""
+    found = re.fullmatch(r"(\d{3})([DWMY])", text or "")
+    return int(found[1]) / _AGE_UNITS[found[2]] if found else None
+
+
+def undecodable(paths: Iterable[Path]) -> list[Undecodable]:
+    """The transfer syntaxes among some DICOM files that nothing installed here decodes; other files are passed over."""
+    from pydicom.pixels import get_decoder
+
+    counts = Counter(uid for path in paths if (uid := _syntax_of(path)))
+    found = []
+    for uid, files in sorted(counts.items()):
+        try:
+            available = get_decoder(uid).is_available
+        except NotImplementedError:  # a private syntax, a video
+            available = False
+        if not available:
+            found.append(Undecodable(_name(uid), files))
+    return found
+
+
+def _syntax_of(path: Path) -> str | None:
+    """The transfer syntax of a file, or None for what is no DICOM: reads the first bytes only."""
+    from pydicom.filereader import read_file_meta_info
+
     try:
-        if dataset.file_meta.get("TransferSyntaxUID") == _JPEG_BASELINE and kind == "MONOCHROME2":
-            from pydicom.encaps import generate_frames
+        with path.open("rb") as file:
+            if not is_dicom(file.read(132)):
+                return None
+        with _quiet():
+            return str(read_file_meta_info(path).get("TransferSyntaxUID", _IMPLICIT_LITTLE_ENDIAN))
+    except Exception:  # whatever is wrong with it is told when it is read
+        return None
 
-            return next(generate_frames(dataset.PixelData, number_of_frames=1))
-        pixels = dataset.pixel_array
-    except Exception as error:  # no pixels, a cut-off frame; and every decoder raises its own
-        raise UnreadableImage(f"its pixels cannot be decoded: {error}") from error
-    return pixels[..., None] if pixels.ndim == 2 else pixels
 
-
-def _dataset(data: bytes) -> Any:
+def _dataset(source: Any, **options: Any) -> Any:
     import pydicom  # here, because not everybody has DICOMs
 
+    dataset = pydicom.dcmread(source, force=True, **options)  # force: also without preamble
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(_IMPLICIT_LITTLE_ENDIAN)  # PS3.5, 10.1
+    return dataset
+
+
+def _syntax(dataset: Any) -> str:
+    return str(dataset.file_meta.TransferSyntaxUID)
+
+
+def _name(syntax: str) -> str:
+    from pydicom.uid import UID
+
+    return UID(syntax).name
+
+
+def _is_shown_as_stored(dataset: Any, settings: DicomSettings) -> bool:
+    """Whether grey values are 8-bit, unsigned, and nothing in header or settings changes them."""
+    rescale = (float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0))
+    lookups = ("ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "PixelPaddingValue")
+    return (
+        dataset.get("BitsStored") == 8
+        and dataset.get("PixelRepresentation") == 0
+        and rescale == (1, 0)
+        and settings.percentiles is None
+        and not any(name in dataset for name in lookups)
+    )
+
+
+def _jpeg_frame(dataset: Any) -> bytes:
+    from pydicom.encaps import generate_frames
+
+    _require_pixels(dataset)
+    with _reasons("its pixels cannot be decoded: {error}"):
+        return next(generate_frames(dataset.PixelData, number_of_frames=1))
+
+
+def _stored(dataset: Any, frame: int) -> np.ndarray:
+    """The stored values of a frame: (height, width), or (height, width, 3) RGB."""
+    from pydicom.pixels import get_decoder, pixel_array
+
+    _require_pixels(dataset)
+    if not get_decoder(_syntax(dataset)).is_available:
+        raise UnreadableImage(f"no installed package decodes {_name(_syntax(dataset))}: {_REMEDY}")
+    # Pillow decodes baseline JPEG 2 to 4 times as fast as the packages that pydicom would try first
+    plugin = "pillow" if _syntax(dataset) == _JPEG_BASELINE else ""
+    several = int(dataset.get("NumberOfFrames") or 1) > 1
+    with _reasons("its pixels cannot be decoded: {error}"):
+        return pixel_array(dataset, index=frame if several else None, decoding_plugin=plugin)
+
+
+def _require_pixels(dataset: Any) -> None:
+    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise UnreadableImage("a DICOM without pixels")
+
+
+def _palette(dataset: Any, stored: np.ndarray) -> np.ndarray:
+    from pydicom.pixels import apply_color_lut
+
+    colours = apply_color_lut(stored, dataset)
+    return _scaled(colours, 0, np.iinfo(colours.dtype).max)
+
+
+def _rendered(dataset: Any, stored: np.ndarray, settings: DicomSettings) -> np.ndarray:
+    """Grey values in 8 bit: through the modality LUT, then the window, VOI LUT or percentiles."""
+    from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
+
+    values = apply_modality_lut(stored, dataset)
+    kept = values[~_padding(dataset, stored)]
+    if not kept.size:
+        return np.zeros(values.shape, np.uint8)
+    if settings.percentiles:
+        return _scaled(values, *np.percentile(kept, settings.percentiles))
+    chosen = _chosen_window(dataset, settings.window)
+    if chosen is None:
+        return _scaled(values, kept.min(), kept.max())
+    if chosen[0] == "lut":
+        bits = int(dataset.VOILUTSequence[chosen[1]].LUTDescriptor[2])
+        return _scaled(apply_voi(values, dataset, chosen[1]), 0, 2**bits - 1)
+    with np.errstate(over="ignore"):  # a sigmoid's far ends
+        ends = apply_windowing(np.array([-1e9, 1e9]), dataset, chosen[1])  # what a window maps to depends on the header
+        return _scaled(apply_windowing(values, dataset, chosen[1]), *ends)
+
+
+def _chosen_window(dataset: Any, window: str) -> tuple[str, int] | None:
+    """("lut" or "window", its index), or None where the header has neither; a LUT goes before a window."""
+    luts = [str(item.get("LUTExplanation", "")) for item in dataset.get("VOILUTSequence") or []]
+    centers = dataset.get("WindowCenter")
+    count = 0 if centers is None or centers == "" else len(_several(centers))
+    names = [str(name) for name in _several(dataset.get("WindowCenterWidthExplanation", ""))]
+    names = (names + [""] * count)[:count]
+    if window == "first":
+        return ("lut", 0) if luts else ("window", 0) if names else None
+    for kind, known in (("lut", luts), ("window", names)):
+        for index, name in enumerate(known):
+            if name.strip().lower() == window.lower():
+                return kind, index
+    known_names = ", ".join(repr(name) for name in [*luts, *names] if name) or "none with a name"
+    raise UnreadableImage(f"no window is named {window!r}; it has {known_names}")
+
+
+def _several(value: Any) -> list[Any]:
+    from pydicom.multival import MultiValue
+
+    return list(value) if isinstance(value, (MultiValue, list)) else [value]
+
+
+def _padding(dataset: Any, stored: np.ndarray) -> np.ndarray:
+    """Which pixels are no part of the picture (PS3.3, C.7.5.1.1.2): bool, of the shape of `stored`."""
+    if (value := dataset.get("PixelPaddingValue")) is None:
+        return np.zeros(stored.shape, bool)
+    ends = sorted((int(value), int(dataset.get("PixelPaddingRangeLimit", value))))
+    return (stored >= ends[0]) & (stored <= ends[1])
+
+
+def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """uint8: `low` becomes 0, `high` 255, what lies beyond is cut off; rounded to the nearest."""
+    if values.dtype == np.uint8 and (low, high) == (0, 255):
+        return values.copy()
+    share = (values.astype(np.float64) - low) / ((high - low) or 1)
+    return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
+
+
+@contextmanager
+def _reasons(reason: str = "broken DICOM ({kind})") -> Iterator[None]:
+    """Whatever is raised becomes an UnreadableImage; only errors of decoders, which see no patient, are quoted."""
     try:
-        return pydicom.dcmread(io.BytesIO(data))
+        yield
+    except UnreadableImage:
+        raise
     except Exception as error:
-        raise UnreadableImage(f"broken DICOM: {error}") from error
+        raise UnreadableImage(reason.format(error=error, kind=type(error).__name__)) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warning of pydicom gets out, and values are taken as they stand in the file."""
+    from pydicom import config
+
+    before = config.settings.reading_validation_mode
+    config.settings.reading_validation_mode = config.IGNORE
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        config.settings.reading_validation_mode = before

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from kit.config import ImageSettings
-from kit.data import dicom
+from kit.config import DicomSettings, ImageSettings
+from kit.data import arrays, dicom
 from kit.errors import UnreadableImage
 
 _JPEG_QUALITY = 95
@@ -34,7 +34,7 @@ def load(data: bytes, settings: ImageSettings) -> np.ndarray | bytes:
     With an encoding `auto`, no steps and the wanted size already, a JPEG (a file, or the frame of a DICOM) of 8 bit,
     grey or colour, that ends as a JPEG does is not decoded at all. Raises UnreadableImage with the reason.
     """
-    content = dicom.read(data) if dicom.is_dicom(data) else data
+    content = _opened(data, settings.dicom)
     if isinstance(content, np.ndarray):
         return content
     if settings.steps:
@@ -45,10 +45,30 @@ def load(data: bytes, settings: ImageSettings) -> np.ndarray | bytes:
     return _decode(content, settings.size, grey=settings.color == "gray")
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes, settings: DicomSettings = DicomSettings()) -> np.ndarray:  # noqa: B008 (it is frozen)
     """All pixels of an image file's bytes: (height, width, 3) RGB or (height, width, 1) grey, uint8."""
-    content = dicom.read(data) if dicom.is_dicom(data) else data
+    content = _opened(data, settings)
     return content if isinstance(content, np.ndarray) else _decode(content)
+
+
+def describe(data: bytes) -> tuple[str, str]:
+    """What kind of file some bytes are, and the channels that it says it has: ("PNG", "RGBA"), ("array", "L"), ...
+
+    Of a DICOM: its transfer syntax and photometric interpretation. Raises UnreadableImage with the reason.
+    """
+    if dicom.is_dicom(data):
+        return dicom.describe(data)
+    if arrays.is_array(data):
+        return "array", "L" if arrays.read_array(data).shape[2] == 1 else "RGB"
+    with _pillow(data) as image:
+        return str(image.format), image.mode
+
+
+def _opened(data: bytes, settings: DicomSettings) -> np.ndarray | bytes:
+    """The pixels of formats that Pillow does not know (DICOM, a NumPy array), or an image file's bytes for it."""
+    if dicom.is_dicom(data):
+        return dicom.read(data, settings)
+    return arrays.read_array(data) if arrays.is_array(data) else data
 
 
 def _decode(data: bytes, size: int | None = None, grey: bool = False) -> np.ndarray:

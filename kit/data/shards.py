@@ -18,6 +18,7 @@ import numpy as np
 from kit import files
 from kit.config import ImageSettings
 from kit.data import tfrecord
+from kit.data.arrays import reader
 from kit.data.images import encode, load
 from kit.data.steps import apply_steps
 from kit.errors import DataError, UnreadableImage
@@ -101,9 +102,12 @@ def write_shard(
     return {"shard": shard, "rejected": rejected}
 
 
-def build_shard(job: Job, root: Path, out: Path, image: ImageSettings, progress: Path, parent: int) -> None:
+def build_shard(
+    job: Job, root: Path, arrays: dict[str, Path], out: Path, image: ImageSettings, progress: Path, parent: int
+) -> None:
     """Write one shard and then its note into `out`; a worker's whole task. `parent` is the process that waits for it.
 
+    `arrays` says where `kit.data.arrays.unpacked` laid the arrays that paths lead into.
     The number of images done is kept in the array that `progress` maps. A worker whose parent was killed stops.
     """
     if os.getpid() != parent:
@@ -117,7 +121,7 @@ def build_shard(job: Job, root: Path, out: Path, image: ImageSettings, progress:
             os._exit(1)
 
     with files.replacing(out / job.file) as part, part.open("wb") as file:
-        note = write_shard(file, job, lambda path: (root / path).read_bytes(), image, tick)
+        note = write_shard(file, job, reader(root, arrays), image, tick)
     files.write_json(note_path(out / job.file), note)
 
 

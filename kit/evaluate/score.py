@@ -1,4 +1,4 @@
-"""What out-of-fold predictions are worth: values with intervals, the spread over folds, thresholds."""
+"""What predictions are worth: values with intervals, by fold and by label, out of fold and on a labelled test set."""
 
 from typing import Any
 
@@ -13,26 +13,42 @@ from kit.evaluate.thresholds import cross_validated_f1, f1_at, max_f1_threshold
 OPTIMISM = "Each fold's best epoch was chosen on these same rows, so the out-of-fold values are slightly optimistic."
 
 
-def score(oof: pd.DataFrame, group: pd.Series, metric: str, settings: EvaluateSettings) -> dict[str, Any]:
-    """The values for `scores.json` from out-of-fold predictions; `group` is the group of each row of `oof`."""
-    y, p = oof.filter(regex="^y_").to_numpy(), oof.filter(regex="^p_").to_numpy()
+def score(oof: pd.DataFrame, known: pd.DataFrame, metric: str, task: str, settings: EvaluateSettings) -> dict[str, Any]:
+    """The values for `scores.json` from out-of-fold predictions; `known` is the example table (id, group)."""
     function = metrics.METRICS[metric]
-    low, high = bootstrap(function, y, p, group.to_numpy(), settings.resamples, settings.confidence)
+    y, p = _arrays(oof)
     folds = {int(k): function(y[oof["fold"] == k], p[oof["fold"] == k]) for k in sorted(oof["fold"].unique())}
     spread = np.array(list(folds.values()))
     return {
-        "metric": metric,
-        "rows": len(oof),
-        "groups": int(group.nunique()),
-        "value": function(y, p),
-        "interval": {"low": low, "high": high, **settings.model_dump()},
+        **_valued(oof, known, metric, task, settings),
         "folds": folds,
         "fold_mean": float(spread.mean()),
         "fold_sd": float(spread.std(ddof=1)),
-        "average_precision": metrics.average_precision(y, p),
-        "log_loss": metrics.log_loss(y, p),
         "note": OPTIMISM,
     }
+
+
+def score_test(
+    test: pd.DataFrame, known: pd.DataFrame, metric: str, task: str, settings: EvaluateSettings
+) -> dict[str, Any]:
+    """The values for `scores.json` of a test set with labels (`with_known_labels`), which nothing was chosen on.
+
+    Where it shares groups with the training images, also the value without them.
+    """
+    scores = _valued(test, known, metric, task, settings)
+    group = _groups(test, known)
+    shared = group.isin(set(known["group"][known["split"] == "train"])).to_numpy()
+    scores["groups_also_in_training"] = int(group[shared].nunique())
+    if shared.any():
+        scores["value_without_them"] = metrics.METRICS[metric](*_arrays(test[~shared]))
+    return scores
+
+
+def with_known_labels(predictions: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """The predictions (id, `p_*`) of examples that have a label, with the columns `y_*` of the example table."""
+    labels = [column for column in known.columns if column.startswith("y_")]
+    joined = predictions.merge(known[["id", *labels]], on="id", validate="one_to_one")
+    return joined[joined[labels].notna().any(axis=1)].reset_index(drop=True)
 
 
 def thresholds(oof: pd.DataFrame) -> dict[str, Any]:
@@ -53,17 +69,65 @@ def thresholds(oof: pd.DataFrame) -> dict[str, Any]:
 
 def as_text(scores: dict[str, Any], cuts: dict[str, Any]) -> str:
     """The two as lines for a person."""
-    interval = scores["interval"]
     lines = [
-        f"out-of-fold {scores['metric']}  {scores['value']:.4f}   {interval['confidence']:.0%} interval "
-        f"{interval['low']:.4f} to {interval['high']:.4f}  ({scores['rows']} rows, {scores['groups']} groups)",
+        _headline("out-of-fold", scores),
         f"by fold  {'  '.join(f'{value:.4f}' for value in scores['folds'].values())}   "
         f"mean {scores['fold_mean']:.4f}, sd {scores['fold_sd']:.4f}",
-        f"average precision  {scores['average_precision']:.4f}   log loss {scores['log_loss']:.4f}",
+        _others(scores),
     ]
+    if "test" in scores:
+        lines += [_headline("test", scores["test"]), _others(scores["test"])]
+        if shared := scores["test"]["groups_also_in_training"]:
+            value = scores["test"]["value_without_them"]
+            lines.append(f"{shared} groups of the test images are in training too; without them {value:.4f}")
+    width = max(map(len, cuts))
     lines += [
-        f"{label}: threshold {cut['threshold']:.4f} has F1 {cut['f1_cross_validated']:.4f} cross-validated "
-        f"({cut['f1_on_the_rows_that_chose_it']:.4f} on the rows that chose it)"
+        f"{label:{width}}  {scores['metric']} {scores['labels'][label]:.4f}   threshold {cut['threshold']:.4f} has F1 "
+        f"{cut['f1_cross_validated']:.4f} cross-validated ({cut['f1_on_the_rows_that_chose_it']:.4f} on the rows that chose it)"
         for label, cut in cuts.items()
     ]
     return "\n".join([*lines, scores["note"]])
+
+
+def _valued(
+    rows: pd.DataFrame, known: pd.DataFrame, metric: str, task: str, settings: EvaluateSettings
+) -> dict[str, Any]:
+    y, p = _arrays(rows)
+    group, function = _groups(rows, known), metrics.METRICS[metric]
+    low, high = bootstrap(function, y, p, group.to_numpy(), settings.resamples, settings.confidence)
+    labels = [column[2:] for column in rows.columns if column.startswith("y_")]
+    return {
+        "metric": metric,
+        "rows": len(rows),
+        "groups": int(group.nunique()),
+        "value": function(y, p),
+        "interval": {"low": low, "high": high, **settings.model_dump()},
+        "labels": {label: function(y[:, [n]], p[:, [n]]) for n, label in enumerate(labels)},
+        "accuracy": metrics.accuracy(y, p, task),
+        "average_precision": metrics.average_precision(y, p),
+        "log_loss": metrics.log_loss(y, p),
+    }
+
+
+def _arrays(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and probabilities, each [rows, labels]."""
+    return rows.filter(regex="^y_").to_numpy(), rows.filter(regex="^p_").to_numpy()
+
+
+def _groups(rows: pd.DataFrame, known: pd.DataFrame) -> pd.Series:
+    return rows["id"].map(known.set_index("id")["group"])
+
+
+def _headline(name: str, scores: dict[str, Any]) -> str:
+    interval = scores["interval"]
+    return (
+        f"{name} {scores['metric']}  {scores['value']:.4f}   {interval['confidence']:.0%} interval "
+        f"{interval['low']:.4f} to {interval['high']:.4f}  ({scores['rows']} rows, {scores['groups']} groups)"
+    )
+
+
+def _others(scores: dict[str, Any]) -> str:
+    return (
+        f"accuracy {scores['accuracy']:.4f} (at .5, or the likeliest class)   "
+        f"average precision {scores['average_precision']:.4f}   log loss {scores['log_loss']:.4f}"
+    )

@@ -19,8 +19,12 @@ def host_name() -> Literal["kaggle", "colab", "local"]:
 
 
 def find_mount(slug: str, root: Path = KAGGLE_INPUT) -> Path | None:
-    """The folder where Kaggle mounts a competition's files (the layout of 2026 first, then the older one), or None."""
-    candidates = (root / "competitions" / slug, root / slug)
+    """The folder where Kaggle mounts a competition's files, or a dataset's ("owner/name"); None where there is none.
+
+    The layout of 2026 is looked for first, then the older one, in which the name alone is the folder.
+    """
+    kind = "datasets" if "/" in slug else "competitions"
+    candidates = (root / kind / slug, root / slug.split("/")[-1])
     return next((folder for folder in candidates if folder.is_dir()), None)
 
 

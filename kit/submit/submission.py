@@ -9,13 +9,17 @@ from kit.competitions import Competition
 from kit.errors import SubmissionError, some
 
 
-def make_submission(competition: Competition, predictions: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
+def make_submission(competition: Competition, predictions: pd.DataFrame, sample: pd.DataFrame | None) -> pd.DataFrame:
     """The submission in the sample's order of rows and columns, from a table with columns id and `p_<label>`.
 
     A row of the sample whose image could not be read gets the mean prediction, which is neutral for a ranking metric.
+    Without a sample, the rows are the predictions', and each label is a column.
     """
-    columns = {f"p_{label}": column for column, label in competition.columns.items()}
+    labels = [column[2:] for column in predictions.columns if column.startswith("p_")]
+    columns = {f"p_{label}": column for column, label in (competition.columns or {x: x for x in labels}).items()}
     table = predictions.rename(columns={"id": competition.id_column, **columns})
+    if sample is None:
+        return table
     table = sample[[competition.id_column]].merge(table, on=competition.id_column, how="left", validate="one_to_one")
     return table.fillna({column: table[column].mean() for column in columns.values()})[list(sample.columns)]
 
@@ -45,7 +49,7 @@ def check_submission(competition: Competition, submission: pd.DataFrame, sample:
     for names, what in ((set(wanted) - set(ids), "missing"), (set(ids) - set(wanted), "not in the sample")):
         if names:
             raise SubmissionError(f"{len(names)} ids are {what}: {some(names)}")
-    for column in competition.columns:
+    for column in submission.columns.drop(competition.id_column):
         values = pd.to_numeric(submission[column], errors="coerce").to_numpy(np.float64)
         for bad, what in ((~np.isfinite(values), "not a finite number"), ((values < 0) | (values > 1), "outside 0..1")):
             if bad.any():

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from kit import files
 
+Mode = Literal["max", "min"]  # which end of a score is better
 Logs = dict[str, float]
 
 
@@ -75,10 +76,17 @@ class State(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, folder: Path, best_of: keras.Model, monitor: str, replayed: list[keras.callbacks.Callback], epochs: int
+        self,
+        folder: Path,
+        best_of: keras.Model,
+        monitor: str,
+        mode: Mode,
+        replayed: list[keras.callbacks.Callback],
+        epochs: int,
     ) -> None:
         super().__init__()
-        self.folder, self.best_of, self.monitor, self.replayed, self.epochs = folder, best_of, monitor, replayed, epochs
+        self.folder, self.best_of, self.replayed, self.epochs = folder, best_of, replayed, epochs
+        self.monitor, self.mode = monitor, mode
         path = folder / "state.json"
         self.values: dict[str, Any] = (
             files.read_json(path)
@@ -107,12 +115,12 @@ class State(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save the epoch."""
-        scores = [past[self.monitor] for past in self.history]
+        scores = [self._goodness(past) for past in self.history]
         now = {name: float(value) for name, value in (logs or {}).items()}
         weights, best = f"epoch{epoch:04d}.weights.h5", self.values["best"]
         with files.replacing(self.folder / weights) as part:
             self.model.save_weights(part)
-        if not scores or now[self.monitor] > max(scores):
+        if not scores or self._goodness(now) > max(scores):
             best = f"best{epoch:04d}.weights.h5"
             with files.replacing(self.folder / best) as part:
                 self.best_of.save_weights(part)
@@ -122,6 +130,11 @@ class State(keras.callbacks.Callback):
         for path in self.folder.glob("*.weights.h5"):
             if path.name not in (weights, best):
                 path.unlink()
+
+    def _goodness(self, logs: Logs) -> float:
+        """The score, larger being better; one that is not defined is worse than any."""
+        value = logs[self.monitor] if self.mode == "max" else -logs[self.monitor]
+        return value if value == value else float("-inf")
 
 
 class Deadline(keras.callbacks.Callback):

@@ -10,7 +10,7 @@ import keras
 
 from kit.config import AugmentSettings, TrainSettings
 from kit.train.augment import wrapped
-from kit.train.callbacks import Deadline, EpochSeeds, Logs, Progress, State, Validate
+from kit.train.callbacks import Deadline, EpochSeeds, Logs, Mode, Progress, State, Validate
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ def fit(
     validate: Callable[[], Logs],
     *,
     monitor: str,
+    mode: Mode = "max",
     loss: str,
     train: TrainSettings,
     augment: AugmentSettings,
@@ -38,7 +39,7 @@ def fit(
     title: str = "",
     write: Callable[[str], None] = print,
 ) -> Fitted:
-    """Train `model` in place and leave it with the weights of its best epoch by `monitor` (larger is better).
+    """Train `model` in place and leave it with the weights of its best epoch by `monitor` (`mode`: which end is better).
 
     `batches(epoch)` gives what Keras's `fit` takes, from that epoch on without end; `steps` batches are an epoch.
     `validate()` scores `model` as it stands. `state` is the folder to go on from; `deadline` is in seconds of
@@ -46,8 +47,8 @@ def fit(
     """
     training = wrapped(model, augment, seed)
     training.compile(optimizer=_optimizer(train, steps), loss=loss, jit_compile=jit_compile)
-    stopping = _stopping(train, monitor)
-    saved = State(state, model, monitor, stopping, train.epochs)
+    stopping = _stopping(train, monitor, mode)
+    saved = State(state, model, monitor, mode, stopping, train.epochs)
     timer = Deadline(float("inf") if deadline is None else deadline)
     if not saved.values["finished"] and time.monotonic() < timer.at:
         training.fit(
@@ -86,16 +87,16 @@ def _optimizer(train: TrainSettings, steps: int) -> keras.Optimizer:
     return keras.optimizers.Adam(rate)
 
 
-def _stopping(train: TrainSettings, monitor: str) -> list[keras.callbacks.Callback]:
+def _stopping(train: TrainSettings, monitor: str, mode: Mode) -> list[keras.callbacks.Callback]:
     """Keras's own callbacks that decide from the history alone, and can so be played back."""
     callbacks: list[keras.callbacks.Callback] = []
     if train.patience is not None:
-        callbacks.append(keras.callbacks.EarlyStopping(monitor, mode="max", patience=train.patience))
+        callbacks.append(keras.callbacks.EarlyStopping(monitor, mode=mode, patience=train.patience))
     if train.schedule == "plateau":
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
                 monitor,
-                mode="max",
+                mode=mode,
                 factor=train.plateau_factor,
                 patience=train.plateau_patience,
                 min_lr=train.min_learning_rate,

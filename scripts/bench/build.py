@@ -24,7 +24,7 @@ import pandas as pd
 from common import class_folders, in_turn, machine, prepared_by_tfds, show
 
 from kit.competitions import pcam
-from kit.config import DataSettings, ImageSettings
+from kit.config import Source, DataSettings, ImageSettings
 from kit.data.build import build_records
 from kit.data.examples import Examples, validate
 
@@ -39,7 +39,7 @@ def main():
     parser.add_argument("--only", choices=["pcam", "xrays", "dicoms", "growth"])
     given = parser.parse_args()
     print(machine())
-    patches = validate(pcam.COMPETITION.read(given.pcam), 0)
+    patches = validate(pcam.COMPETITION.read(given.pcam, Source()), 0)
     xrays, dicoms, grey = class_folders(given.xrays), dicom_files(given.dicoms), ImageSettings(size=224, color="gray")
     sets = {  # as many images as kit builds in some seconds
         "pcam": (tiled(patches, 10_000), given.pcam, ImageSettings(size=96), "PCam .tif 96 px -> png"),

@@ -18,7 +18,7 @@ import numpy as np
 from common import class_folders, in_turn, machine, prepared_by_tfds, show
 
 from kit.competitions import pcam, toy
-from kit.config import DataSettings, ImageSettings
+from kit.config import Source, DataSettings, ImageSettings
 from kit.data.batches import steps_per_epoch, train_batches
 from kit.data.build import build_records
 from kit.data.examples import validate
@@ -43,7 +43,7 @@ def main():
         if given.pcam is None:
             given.pcam = scratch / "pcam"
             toy.make(given.pcam, train=2000, test=10)
-        patches = validate(pcam.COMPETITION.read(given.pcam), 0)
+        patches = validate(pcam.COMPETITION.read(given.pcam, Source()), 0)
         if given.xrays is None:
             given.xrays = enlarged(patches, given.pcam, scratch / "xrays")
         for size, examples, root in ((96, patches, given.pcam), (224, class_folders(given.xrays), given.xrays)):

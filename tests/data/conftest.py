@@ -3,7 +3,7 @@
 import filecmp
 
 from kit.competitions import toy
-from kit.config import DataSettings, ImageSettings
+from kit.config import DataSettings, ImageSettings, Source
 from kit.data.build import build_records
 from kit.data.examples import validate
 
@@ -13,7 +13,7 @@ TOLERANT_OF_1_PERCENT = DataSettings()
 
 def build(root, out, image=SIZE, data=TOLERANT_OF_1_PERCENT, workers=None):
     """Records of a toy folder."""
-    examples = validate(toy.COMPETITION.read(root), 0)
+    examples = validate(toy.COMPETITION.read(root, Source()), 0)
     return build_records("toy", examples, root, out, image, data, workers)
 
 

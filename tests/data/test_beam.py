@@ -5,6 +5,7 @@ import pytest
 from kit import cli
 from kit.competitions import toy
 from kit.config import DataSettings, ImageSettings
+from kit.config import Source
 from kit.data import beam as beam_module
 from kit.data.beam import build_with_beam
 from kit.data.examples import validate
@@ -16,7 +17,7 @@ pytest.importorskip("apache_beam", reason="the extra kit[beam] is not installed"
 
 
 def beam(root, out, image=ImageSettings(size=32), runner="DirectRunner"):  # noqa: B008
-    examples = validate(toy.COMPETITION.read(root), 0)
+    examples = validate(toy.COMPETITION.read(root, Source()), 0)
     return build_with_beam("toy", examples, str(root), str(out), image, DataSettings(), runner)
 
 
@@ -63,7 +64,7 @@ def test_the_command_and_a_table_made_elsewhere(toy_root, tmp_path, capsys):
 
 def test_unreadable_and_absent_images_are_rejected_alike(toy_root, tmp_path):
     paths = sorted((toy_root / "train").iterdir())
-    examples = validate(toy.COMPETITION.read(toy_root), 0)
+    examples = validate(toy.COMPETITION.read(toy_root, Source()), 0)
     paths[0].write_bytes(b"nothing")
     paths[1].unlink()
     data = DataSettings(max_rejected=0.02)

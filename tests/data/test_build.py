@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from kit import cli, files
 from kit.competitions import toy
 from kit.config import DataSettings, ImageSettings
+from kit.config import Source
 from kit.data import build as build_module
 from kit.data.build import build_records, plan_shards
 from kit.data.examples import validate
@@ -32,7 +33,7 @@ def test_the_bytes_depend_neither_on_workers_nor_on_the_order_of_rows(toy_root, 
     one = build(toy_root, tmp_path / "one", workers=1)
     build(toy_root, tmp_path / "three", workers=3)
     assert same_files(tmp_path / "one", tmp_path / "three")
-    examples = toy.COMPETITION.read(toy_root)
+    examples = toy.COMPETITION.read(toy_root, Source())
     shuffled = type(examples)(examples.table.sample(frac=1, random_state=1), examples.labels, examples.task)
     build_records("toy", validate(shuffled, 0), toy_root, tmp_path / "rows", one.image, DataSettings(), workers=2)
     assert same_files(tmp_path / "one", tmp_path / "rows")

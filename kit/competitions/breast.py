@@ -1,0 +1,34 @@
+"""Breast ultrasound (BUSI, Al-Dhabyani et al. 2020) or mammograms in class folders: normal, benign or cancer?
+
+Patients are not known: every image is a group of its own, and the images of one patient can stand on both sides of a
+fold (BUSI has 780 images of 600 women). Expect less on patients that the model has never seen.
+"""
+
+from pathlib import Path
+
+from kit.competitions import Competition, folders
+from kit.config import Source
+from kit.data.examples import Examples
+from kit.data.raw import folder_with, found_in, require_folder
+from kit.errors import DataError
+
+LABELS = ("normal", "benign", "cancer")
+
+
+def read(root: Path, source: Source) -> Examples:
+    """Examples of the raw folder; raises DataError for another layout and other classes."""
+    require_folder(root)
+    if folder_with(root, ["train"]) is None:
+        raise DataError(f"{root} has no train/: expected train|val|test/{'|'.join(LABELS)}/*; found {found_in(root)}")
+    return folders.examples(folders.list_classes(root), LABELS, "", lambda path: None)
+
+
+COMPETITION = Competition(
+    name="breast",
+    title="Breast images: normal, benign, cancer",
+    slug=None,
+    metric="roc_auc",
+    task="multiclass",
+    labels=LABELS,
+    read=read,
+)

@@ -1,0 +1,90 @@
+"""Your own images with a table: `kit run csv --data DIR --set table=labels.csv --set columns.id=... columns.label=...`.
+
+`columns.id` names images: by path below DIR, by file name, or by file name without its ending. One label column is 0
+and 1, or class names; several columns are a label each, 0 or 1, where empty means unknown. `columns.group` is the
+patient: without it every image is a group of its own, and patients may stand on both sides of a fold. Rows that
+`columns.split` calls test, or without that column those with no label at all, are predicted.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.competitions import Competition
+from kit.competitions.folders import SPLITS
+from kit.config import Source
+from kit.data.examples import Examples, one_hot
+from kit.data.raw import found_in, list_images, match, read_table, refuse_rows, require_folder, stems
+from kit.errors import ConfigError, DataError, nearest, some
+
+_MOST_CLASSES = 100  # more distinct values than that are no classes
+
+
+def read(root: Path, source: Source) -> Examples:
+    """Examples of the table's rows; raises DataError for columns, values and images that are not there."""
+    require_folder(root)
+    columns = source.columns
+    if source.table is None or not (root / source.table).is_file():
+        what = f"no {source.table}" if source.table else "a table that the kit cannot guess"
+        raise DataError(f"{root} has {what}: give --set table=FILE.csv, below the data folder; found {found_in(root)}")
+    path = root / source.table
+    optional = [name for name in (columns.group, columns.split) if name is not None]
+    raw = read_table(path, [columns.id, *columns.label, *optional], unique=columns.id)
+    y, task = _labels(path, raw, columns.label, source.target)
+    unlabelled = y.isna().all(axis=1)
+    split = pd.Series(np.where(unlabelled, "test", "train"), raw.index)
+    if columns.split is not None:
+        split = raw[columns.split].str.lower().map(SPLITS)
+        refuse_rows(path, raw, split.isna(), columns.split, "train, val or test")
+        refuse_rows(path, raw, (split == "train") & unlabelled, columns.label[0], "a label, though its split is train")
+    rows = pd.concat([pd.DataFrame({"id": raw[columns.id], "split": split}), y], axis=1)
+    rows["group"] = _groups(path, raw, columns.group) if columns.group else raw[columns.id]
+    images = list_images(root)
+    if images.empty:
+        raise DataError(f"{root} holds no image; found {found_in(root)}")
+    table, missing, surplus = match(rows, images.assign(id=_ids(rows["id"], images)))
+    labels = tuple(column[2:] for column in y.columns)
+    return Examples(table, labels, task, missing, surplus)
+
+
+def _labels(path: Path, raw: pd.DataFrame, names: tuple[str, ...], positive: str | None) -> tuple[pd.DataFrame, str]:
+    """The columns `y_<label>` and the task."""
+    values = sorted(set(raw[names[0]]) - {""})
+    if len(names) > 1 or set(values) <= {"0", "1", "0.0", "1.0"}:
+        if positive is not None:
+            raise ConfigError(f"target = {positive!r}: only of two classes with names one can be the positive one")
+        for name in names:
+            refuse_rows(path, raw, ~raw[name].isin(["0", "1", "0.0", "1.0", ""]), name, "0, 1 or empty")
+        y = {f"y_{name}": pd.to_numeric(raw[name]).astype(np.float32) for name in names}
+        return pd.DataFrame(y), "binary" if len(names) == 1 else "multilabel"
+    if not 2 <= len(values) <= _MOST_CLASSES:
+        raise DataError(f"{path}: {names[0]} has {len(values)} different values ({some(values)}): no classes")
+    classes = raw[names[0]].replace("", None)
+    if len(values) == 2:
+        if positive is not None and positive not in values:
+            raise ConfigError(f"target = {positive!r} is not one of the classes{nearest(positive, values)}")
+        return one_hot(classes, [positive or values[1]]), "binary"
+    return one_hot(classes, values), "multiclass"
+
+
+def _groups(path: Path, raw: pd.DataFrame, column: str) -> pd.Series:
+    refuse_rows(path, raw, raw[column] == "", column, "a group (a patient)")
+    return raw[column]
+
+
+def _ids(wanted: pd.Series, images: pd.DataFrame) -> pd.Series:
+    """What the table would call each image: its path, its name or its stem, whichever most rows use."""
+    path = images["path"]
+    kinds = [path, path.str.split("/").str[-1], stems(images)]
+    return max(kinds, key=lambda names: wanted.isin(names).sum())
+
+
+COMPETITION = Competition(
+    name="csv",
+    title="Your own images with a table of labels",
+    slug=None,
+    metric="roc_auc",
+    read=read,
+    settings=("target", "table", "columns"),
+)

@@ -1,0 +1,116 @@
+"""Your own images in folders by class: `kit run folders --data DIR`.
+
+`train/CLASS/...` and, if there are, `val/CLASS/...` (folded like train) and `test/CLASS/...`; or `CLASS/...` alone. The
+images of a test folder without classes are predicted. Two classes are one label, the later name (or `target`); more are
+a label each. `columns.group` is a regular expression: what it finds in a file's name is the patient.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from kit.competitions import Competition
+from kit.config import Source
+from kit.data.examples import Examples, one_hot
+from kit.data.raw import folder_with, found_in, list_images, require_folder, subfolders
+from kit.errors import ConfigError, DataError, nearest, some
+
+SPLITS = {"train": "train", "training": "train", "val": "train", "valid": "train", "validation": "train"}
+SPLITS |= {"test": "test", "testing": "test"}
+_LAYOUT = "train/CLASS/* (and val/CLASS/*, test/CLASS/*), or CLASS/*"
+
+
+def read(root: Path, source: Source) -> Examples:
+    """Examples of a folder of class folders, whatever the classes; raises DataError where there are fewer than two."""
+    rows = list_classes(root)
+    classes = sorted(rows["class"][rows["split"] == "train"].dropna().unique())
+    if len(classes) < 2:
+        raise DataError(f"{root} has the classes {some(classes) or 'none'}: expected two or more, {_LAYOUT}")
+    if source.target is not None and (len(classes) > 2 or source.target not in classes):
+        what = "the positive one of two classes" if len(classes) > 2 else "one of the classes"
+        raise ConfigError(f"target = {source.target!r} is not {what}{nearest(source.target, classes)}")
+    return examples(rows, tuple(classes), source.target or classes[-1], _group_by(source.columns.group))
+
+
+def list_classes(root: Path) -> pd.DataFrame:
+    """Columns path, bytes, split, class (missing: in no class folder), part (the split's folder) and name (below it)."""
+    require_folder(root)
+    top = _top(root)
+    splits = {folder.name: SPLITS[folder.name.lower()] for folder in subfolders(top) if folder.name.lower() in SPLITS}
+    images = list_images(root, top.relative_to(root).as_posix())
+    if images.empty:
+        raise DataError(f"{root} holds no image: expected {_LAYOUT}; found {found_in(root)}")
+    below = images["path"].str.split("/").str[len(top.relative_to(root).parts) :]
+    if splits:
+        images, below = images[below.str[0].isin(splits)], below[below.str[0].isin(splits)]
+    deep = 1 if splits else 0
+    return images.assign(
+        split=below.str[0].map(splits) if splits else "train",
+        part=below.str[0] if splits else "train",
+        **{"class": below.str[deep].where(below.str.len() > deep + 1)},
+        name=below.str[deep:].str.join("/"),
+    ).reset_index(drop=True)
+
+
+def examples(
+    rows: pd.DataFrame, classes: Sequence[str], positive: str, group_of: Callable[[str], str | None]
+) -> Examples:
+    """Examples from `list_classes` rows. Two classes make the label `positive`, more a label each.
+
+    The id is the path below the split's folder (below the top, where two splits have the same). `group_of` gives the
+    patient for the path of an image, or None where the name does not tell: the image is then a group of its own.
+    """
+    surplus = rows[rows["class"].isna() & (rows["split"] == "train")]
+    rows = rows.drop(index=surplus.index)
+    unknown = set(rows["class"].dropna()) - set(classes)
+    if unknown:
+        raise DataError(f"unknown class folders: {some(unknown)} (known are {', '.join(classes)})")
+    ids = rows["name"].where(~rows["name"].duplicated(keep=False), rows["part"] + "/" + rows["name"])
+    labels = (positive,) if len(classes) == 2 else tuple(classes)
+    groups = [group_of(path) for path in rows["path"]]
+    table = pd.concat(
+        [
+            rows[["path", "bytes", "split", "part"]].assign(id=ids),
+            pd.Series(groups, rows.index, dtype=object).fillna(ids).rename("group"),
+            one_hot(rows["class"], labels),
+        ],
+        axis=1,
+    )
+    task = "binary" if len(classes) == 2 else "multiclass"
+    return Examples(table, labels, task, surplus=tuple(surplus["path"]))
+
+
+def _top(root: Path) -> Path:
+    """The folder that holds splits or classes: the first with a `train` at most three below, else past lone folders."""
+    if (found := folder_with(root, ["train"]) or folder_with(root, ["training"])) is not None:
+        return found
+    while len(children := subfolders(root)) == 1 and subfolders(children[0]):
+        root = children[0]
+    return root
+
+
+def _group_by(pattern: str | None) -> Callable[[str], str | None]:
+    if pattern is None:
+        return lambda path: None
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"columns.group = {pattern!r} is no regular expression: {error}") from error
+
+    def group(path: str) -> str | None:
+        found = compiled.search(Path(path).name)
+        return found[0] if found else None
+
+    return group
+
+
+COMPETITION = Competition(
+    name="folders",
+    title="Your own images in folders by class",
+    slug=None,
+    metric="roc_auc",
+    read=read,
+    settings=("target", "columns"),
+)

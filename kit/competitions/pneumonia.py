@@ -1,0 +1,48 @@
+"""Pediatric chest X-rays (Kermany et al. 2018) on Kaggle, in class folders: pneumonia or not?
+
+File names tell the patient: `personNNN_...`, `IM-NNNN-...`, `NORMAL2-IM-NNNN-...`. The 16 images of `val` join the training
+images; the official `test` is the test split. It shares patient numbers with the training images, and the score says so.
+"""
+
+import re
+from pathlib import Path
+
+from kit.competitions import Competition, folders
+from kit.config import Source
+from kit.data.examples import Examples
+from kit.data.raw import folder_with, found_in, require_folder
+from kit.errors import DataError
+
+_PATIENT = re.compile(r"person\d+|(NORMAL2-)?IM-\d+")
+
+
+def read(root: Path, source: Source) -> Examples:
+    """Examples of the raw folder; raises DataError for another layout and other classes."""
+    require_folder(root)
+    top = folder_with(root, ["train", "test"])
+    if top is None:
+        raise DataError(
+            f"{root} has no chest_xray/ with train/ and test/ in it: expected "
+            f"chest_xray/train|val|test/NORMAL|PNEUMONIA/*.jpeg; found {found_in(root)}"
+        )
+    rows = folders.list_classes(root)
+    return folders.examples(
+        rows.replace({"class": {"PNEUMONIA": "pneumonia"}}), ("NORMAL", "pneumonia"), "pneumonia", patient
+    )
+
+
+def patient(path: str) -> str | None:
+    """The patient in a file's name, with the class where numbers are counted by class; None for other names."""
+    found = _PATIENT.match(Path(path).name)
+    return found[0] if found else None
+
+
+COMPETITION = Competition(
+    name="pneumonia",
+    title="Chest X-Ray Images (Pneumonia)",
+    slug="paultimothymooney/chest-xray-pneumonia",
+    metric="roc_auc",
+    task="binary",
+    labels=("pneumonia",),
+    read=read,
+)

@@ -1,0 +1,153 @@
+"""RSNA pneumonia detection on Kaggle (stage 2): chest X-rays as DICOM, lung opacities as boxes.
+
+The leaderboard scores boxes (`target` boxes); pneumonia or not (`two_class`) and the three classes of the detailed table
+(`three_class`) are scored here, by ROC AUC. One image a patient. The headers give metadata columns; every age in the
+competition's files is written without its unit ("62"), which no DICOM age is: such ages are missing, and counted.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.competitions import Competition, Target
+from kit.config import Source
+from kit.data import dicom
+from kit.data.examples import Examples, one_hot
+from kit.data.parallel import count_workers, in_processes
+from kit.data.raw import match, read_table, refuse_rows, require_images, require_layout, stems
+from kit.errors import DataError, UnreadableImage, some
+
+_IMAGES = {"train": "stage_2_train_images", "test": "stage_2_test_images"}
+_BOXES, _CLASSES = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
+_SAMPLE = "stage_2_sample_submission.csv"
+_LAYOUT = f"{_IMAGES['train']}/*.dcm, {_IMAGES['test']}/*.dcm, {_BOXES}, {_CLASSES}, {_SAMPLE}"
+_NAMES = {  # as the table writes them -> labels
+    "Normal": "normal",
+    "No Lung Opacity / Not Normal": "no_lung_opacity_not_normal",
+    "Lung Opacity": "lung_opacity",
+}
+_OLDEST = 120  # years
+
+
+def read(root: Path, source: Source) -> Examples:
+    """Examples of the raw folder, with `boxes` and the header's columns.
+
+    Raises DataError for another layout, tables that contradict each other, and boxes that leave their image.
+    """
+    require_layout(root, [*_IMAGES.values(), _BOXES, _CLASSES, _SAMPLE], _LAYOUT)
+    train, test = labels(root), read_table(root / _SAMPLE, ["patientId"], unique="patientId")
+    rows = pd.concat([train.assign(split="train"), pd.DataFrame({"id": test["patientId"], "split": "test"})])
+    images = pd.concat(
+        [require_images(root, folder, (".dcm",)).assign(split=split) for split, folder in _IMAGES.items()]
+    )
+    table, missing, surplus = match(rows, images.assign(id=stems(images)), on=("id", "split"))
+    table["boxes"] = [boxes if isinstance(boxes, list) else [] for boxes in table["boxes"]]
+    header, remarks = headers([root / path for path in table["path"]])
+    table = pd.concat([table, header], axis=1)
+    _require_boxes_inside(root / _BOXES, table)
+    if source.target == "three_class":
+        target = pd.concat([table, one_hot(table["class"], TARGETS["three_class"].labels)], axis=1)
+    else:
+        target = table.assign(y_pneumonia=table["target"].astype(np.float32))
+    chosen = TARGETS[source.target or "two_class"]
+    examples = target.drop(columns="target").rename(columns={"class": "detailed_class"}).assign(group=table["id"])
+    return Examples(examples, chosen.labels, chosen.task, missing, surplus, remarks)
+
+
+def labels(root: Path) -> pd.DataFrame:
+    """One row per patient from the two tables: id, target (0., 1.), class (a label), boxes ([[x, y, width, height]]).
+
+    Raises DataError, naming a line or a patient, where a table breaks its own rules or the two contradict each other.
+    """
+    path, corners = root / _BOXES, ["x", "y", "width", "height"]
+    boxes = read_table(path, ["patientId", *corners, "Target"])
+    refuse_rows(path, boxes, ~boxes["Target"].isin(["0", "1"]), "Target", "0 or 1")
+    numbers = boxes[corners].apply(pd.to_numeric, errors="coerce")
+    positive = boxes["Target"] == "1"
+    for column in corners:
+        refuse_rows(path, boxes, positive & numbers[column].isna(), column, "a number, though Target is 1")
+        refuse_rows(path, boxes, ~positive & (boxes[column] != ""), column, "empty, though Target is 0")
+    of_patient = positive.groupby(boxes["patientId"])
+    mixed = of_patient.any() & ~of_patient.all()
+    if mixed.any():
+        raise DataError(f"{path}: Target is 0 and 1 for the same patient: {some(mixed.index[mixed])}")
+
+    path = root / _CLASSES
+    classes = read_table(path, ["patientId", "class"])
+    refuse_rows(path, classes, ~classes["class"].isin([*_NAMES]), "class", f"one of {', '.join(_NAMES)}")
+    classes = classes.drop_duplicates()
+    twice = classes["patientId"][classes["patientId"].duplicated()]
+    if len(twice):
+        raise DataError(f"{path}: several classes for the same patient: {some(set(twice))}")
+
+    class_of, target = classes.set_index("patientId")["class"], of_patient.any()
+    alone = set(class_of.index) ^ set(target.index)
+    if alone:
+        raise DataError(f"{len(alone)} patients are in only one of {_BOXES} and {_CLASSES}: {some(alone)}")
+    class_of = class_of[target.index]
+    contrary = target.index[target != (class_of == "Lung Opacity")]
+    if len(contrary):
+        raise DataError(
+            f"{_BOXES} and {_CLASSES} contradict each other for {len(contrary)} patients: {some(contrary)} "
+            "(Target is 1 where, and only where, the class is Lung Opacity)"
+        )
+    listed = numbers[positive].groupby(boxes["patientId"][positive]).apply(lambda rows: rows.to_numpy().tolist())
+    return pd.DataFrame(
+        {
+            "id": target.index,
+            "target": target.to_numpy(float),
+            "class": class_of.map(_NAMES).to_numpy(),
+            "boxes": [listed.get(patient, []) for patient in target.index],
+        }
+    )
+
+
+def headers(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The allowed header columns of DICOM files, in their order; and how many ages were no ages, or above 120 years."""
+    chunks = [paths[start : start + 500] for start in range(0, len(paths), 500)]
+    calls = [(n, chunk) for n, chunk in enumerate(chunks)]
+    read = dict(in_processes(_headers, calls, count_workers(len(paths) // 10)))
+    table = pd.DataFrame([row for n in sorted(read) for row in read[n]])
+    age = table["age"].map(dicom.age_years, na_action="ignore").astype(float)
+    table["age"], given = age.where(age <= _OLDEST), table["age"].notna()
+    counted = {"ages that are no DICOM age": given & age.isna(), f"ages above {_OLDEST}": age > _OLDEST}
+    return table, {what: int(bad.sum()) for what, bad in counted.items() if bad.any()}
+
+
+def _headers(number: int, paths: list[Path]) -> tuple[int, list[dict[str, object]]]:
+    return number, [_header(path) for path in paths]
+
+
+def _header(path: Path) -> dict[str, object]:
+    try:
+        return dicom.header(path)
+    except UnreadableImage:  # told when records are built
+        return dict.fromkeys([*dicom.HEADER.values(), "compression"])
+
+
+def _require_boxes_inside(path: Path, table: pd.DataFrame) -> None:
+    for patient, boxes, width, height in zip(table["id"], table["boxes"], table["width"], table["height"], strict=True):
+        for x, y, w, h in boxes:
+            if min(x, y) < 0 or min(w, h) <= 0 or x + w > width or y + h > height:
+                raise DataError(
+                    f"{path}: a box of {patient}, x {x:g}, y {y:g}, {w:g} x {h:g}, leaves the image of "
+                    f"{width:g} x {height:g} pixels"
+                )
+
+
+TARGETS = {
+    "two_class": Target("binary", ("pneumonia",)),
+    "three_class": Target("multiclass", tuple(_NAMES.values())),
+    "boxes": Target("detection", ("pneumonia",)),
+}
+COMPETITION = Competition(
+    name="rsna",
+    title="RSNA Pneumonia Detection Challenge",
+    slug="rsna-pneumonia-detection-challenge",
+    metric="roc_auc",
+    targets=TARGETS,
+    id_column="patientId",
+    sample=_SAMPLE,
+    read=read,
+)

@@ -1,0 +1,120 @@
+"""Images that are rows of an array in a NumPy `.npz`: their path is `file.npz/array/row`. Nothing is ever unpickled.
+
+A `.npz` is a zip file, which gives no quick way to its middle. So before images are read, the arrays they are in are
+unpacked beside the work (streamed: memory holds one buffer), and mapped.
+"""
+
+import io
+import re
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from kit.files import PART
+from kit.errors import DataError, UnreadableImage
+
+_PATH = re.compile(r"(?P<npz>.+\.npz)/(?P<array>[^/]+)/(?P<row>\d+)")
+_MAGIC = b"\x93NUMPY"
+ReadBytes = Callable[[str], bytes]
+
+
+class Header(NamedTuple):
+    """What a `.npz` says of one of its arrays, and the CRC-32 of its bytes."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    crc: int
+
+
+def is_array(data: bytes) -> bool:
+    """Whether a file's first bytes are those of a `.npy`."""
+    return data.startswith(_MAGIC)
+
+
+def read_array(data: bytes) -> np.ndarray:
+    """The (height, width, 1 or 3) pixels of a `.npy` file's bytes; raises UnreadableImage unless they are uint8."""
+    try:
+        pixels = np.load(io.BytesIO(data), allow_pickle=False)
+    except ValueError as error:
+        raise UnreadableImage(f"a .npy that cannot be read: {error}") from error
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+        raise UnreadableImage(f"an array of {pixels.dtype}, shape {pixels.shape}, is no 8-bit image")
+    return pixels
+
+
+def headers(npz: Path) -> dict[str, Header]:
+    """Name -> header of every array in a `.npz`; raises DataError for other files and for arrays of pickled objects."""
+    try:
+        with zipfile.ZipFile(npz) as archive:
+            found = {}
+            for info in archive.infolist():
+                with archive.open(info) as member:
+                    shape, _, dtype = _read_header(member)
+                if dtype.hasobject:
+                    raise DataError(f"{npz}: {info.filename} holds pickled objects, which are never unpacked")
+                found[info.filename.removesuffix(".npy")] = Header(shape, dtype, info.CRC)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read {npz} as .npz: {error}") from error
+    return found
+
+
+def read_small(npz: Path, name: str) -> np.ndarray:
+    """One array as a whole, such as labels; raises DataError when it is broken or holds pickled objects."""
+    try:
+        with np.load(npz, allow_pickle=False) as arrays:
+            return arrays[name]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read {name} of {npz}: {error}") from error
+
+
+@contextmanager
+def unpacked(root: Path, paths: Iterable[str], scratch: Path) -> Iterator[dict[str, Path]]:
+    """`file.npz/array` -> its array as a file in `scratch`, for all that `paths` name; removed when the block ends."""
+    wanted = sorted({(found["npz"], found["array"]) for path in paths if (found := _PATH.fullmatch(path))})
+    files = {f"{npz}/{array}": scratch / f"{PART}array-{n}.npy" for n, (npz, array) in enumerate(wanted)}
+    try:
+        for (npz, array), file in zip(wanted, files.values(), strict=True):
+            with (
+                zipfile.ZipFile(root / npz) as archive,
+                archive.open(f"{array}.npy") as member,
+                file.open("wb") as out,
+            ):
+                shutil.copyfileobj(member, out, 2**20)
+        yield files
+    except zipfile.BadZipFile as error:
+        raise DataError(f"a .npz below {root} is damaged: {error}") from error
+    finally:
+        for file in files.values():
+            file.unlink(missing_ok=True)
+
+
+def reader(root: Path, unpacked: dict[str, Path]) -> ReadBytes:
+    """A function from a path of the example table to the bytes of an image file."""
+
+    def read(path: str) -> bytes:
+        found = _PATH.fullmatch(path) if unpacked else None
+        if found is None:
+            return (root / path).read_bytes()
+        buffer = io.BytesIO()
+        np.save(buffer, _mapped(unpacked[f"{found['npz']}/{found['array']}"])[int(found["row"])], allow_pickle=False)
+        return buffer.getvalue()
+
+    return read
+
+
+@cache
+def _mapped(file: Path) -> np.ndarray:
+    return np.load(file, mmap_mode="r", allow_pickle=False)
+
+
+def _read_header(member: object) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(member)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(member)

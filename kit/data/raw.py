@@ -1,0 +1,123 @@
+"""What readers of raw folders share: is the layout there, tables as strings, lists of image files, joining the two."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from kit.errors import DataError, some
+
+IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")  # endings, lower case
+
+
+def require_layout(root: Path, names: Sequence[str], layout: str) -> None:
+    """Raise DataError, saying what was expected and what is there, unless `root` holds all `names`."""
+    require_folder(root)
+    absent = [name for name in names if not (root / name).exists()]
+    if absent:
+        raise DataError(f"{root} lacks {some(absent)}: expected {layout}; found {found_in(root)}")
+
+
+def require_folder(root: Path) -> None:
+    """Raise DataError unless `root` is a folder."""
+    if not root.is_dir():
+        raise DataError(f"no such data folder: {root}")
+
+
+def found_in(root: Path) -> str:
+    """A few of the names in a folder, for a message."""
+    return some(path.name + "/" * path.is_dir() for path in root.iterdir()) or "nothing"
+
+
+def folder_with(root: Path, names: Sequence[str]) -> Path | None:
+    """The folder that holds all `names` (in any case): `root`, else the first at most three below it; or None."""
+    level, wanted = [root], {name.lower() for name in names}
+    for _ in range(4):
+        for folder in level:
+            if wanted <= {path.name.lower() for path in folder.iterdir()}:
+                return folder
+        level = [child for folder in level for child in subfolders(folder)]
+    return None
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, by name, without hidden ones and those that macOS leaves in zip files."""
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
+
+
+def read_table(path: Path, columns: Sequence[str], unique: str | None = None) -> pd.DataFrame:
+    """A CSV as strings, with at least `columns`; raises DataError for others and for a value of `unique` in two rows.
+
+    The index is the line number in the file, so that an error can name the row.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path} as CSV: {error}") from error
+    absent = set(columns) - set(table.columns)
+    if absent:
+        raise DataError(f"{path} lacks the columns {some(absent)}; it has {some(table.columns, 6)}")
+    table.index += 2  # the header is line 1
+    twice = table[table[unique].duplicated(keep=False)] if unique else table[:0]
+    if len(twice):
+        first = twice[unique].iloc[0]
+        lines = some(map(str, twice.index[twice[unique] == first]))
+        count = twice[unique].nunique()
+        raise DataError(f"{path}: {count} duplicate ids, the first is {first!r} in lines {lines}: keep one of each")
+    return table
+
+
+def refuse_rows(path: Path, table: pd.DataFrame, bad: pd.Series, column: str, wanted: str) -> None:
+    """Raise DataError, naming the first line where `bad`, its value in `column` and what was `wanted`."""
+    if bad.any():
+        line, row = next(table[bad].iterrows())
+        more = f" ({bad.sum()} lines are like this)" if bad.sum() > 1 else ""
+        raise DataError(f"{path}, line {line}: {column} is {row[column]!r}, not {wanted}{more}")
+
+
+def list_images(root: Path, folder: str = "", endings: Sequence[str] = IMAGES) -> pd.DataFrame:
+    """Columns path (relative to `root`) and bytes of the image files in a folder and below it, by path."""
+    found = sorted(_walk(root / folder, tuple(endings)))
+    paths = [path.relative_to(root).as_posix() for path, _ in found]
+    return pd.DataFrame({"path": paths, "bytes": pd.Series([size for _, size in found], dtype="int64")})
+
+
+def require_images(root: Path, folder: str, endings: Sequence[str]) -> pd.DataFrame:
+    """`list_images`; raises DataError when there is none."""
+    if (images := list_images(root, folder, endings)).empty:
+        raise DataError(f"{root / folder} holds no {' or '.join(endings)} image")
+    return images
+
+
+def stems(images: pd.DataFrame) -> pd.Series:
+    """The file names without folder and ending."""
+    return images["path"].str.extract(r"([^/]+?)(?:\.[^./]*)?$")[0].astype(str)
+
+
+def match(
+    rows: pd.DataFrame, images: pd.DataFrame, on: Sequence[str] = ("id",)
+) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
+    """Join rows (id, …) with images (id, path, bytes): the table, ids without an image, paths without a row.
+
+    Raises DataError when an id is the name of two files.
+    """
+    twice = images[images.duplicated([*on], keep=False)].sort_values("id")
+    if len(twice):
+        raise DataError(f"{twice['id'].iloc[0]!r} is the name of several files: {some(twice['path'][:2])}")
+    joined = rows.merge(images, on=[*on], how="outer", indicator="side", validate="one_to_one")
+    missing = tuple(sorted(joined["id"][joined["side"] == "left_only"]))
+    surplus = tuple(sorted(joined["path"][joined["side"] == "right_only"]))
+    table = joined[joined["side"] == "both"].drop(columns="side").reset_index(drop=True)
+    return table.astype({"bytes": "int64"}), missing, surplus
+
+
+def _walk(folder: Path, endings: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith((".", "__MACOSX")):  # "._x.tif": macOS leaves them
+                continue
+            if entry.is_dir():
+                yield from _walk(Path(entry.path), endings)
+            elif entry.name.lower().endswith(endings):
+                yield Path(entry.path), entry.stat().st_size
