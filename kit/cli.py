@@ -72,10 +72,7 @@ def _records_build(given: argparse.Namespace) -> None:
 
     settings = [f"image.{key}={value}" for key in ("size", "encoding") if (value := getattr(given, key)) is not None]
     config = load_config(given.competition, [*given.set, *settings])
-    if given.examples:
-        table = read_examples(given.examples)
-    else:
-        table = pipeline.examples(config, Path(given.data))
+    table = read_examples(given.examples) if given.examples else pipeline.examples(config, Path(given.data))
     if given.runner:
         from kit.data.beam import build_with_beam
 

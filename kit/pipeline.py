@@ -146,7 +146,8 @@ def run(
 ) -> Path | None:
     """All stages in order, skipping what is done; returns the path of `submission.csv`, or None when time ran out.
 
-    Without test images there is none, and it returns that of `oof.parquet`. `settings` are `a.b=value` strings; `records` is where records are looked for or built (default: beside the run).
+    Without test images there is none, and it returns that of `oof.parquet`. `settings` are `a.b=value` strings;
+    `records` is where records are looked for or built (default: beside the run).
     """
     deadline = None if max_hours is None else time.monotonic() + 3600 * max_hours
     config = load_config(competition, settings)

@@ -21,7 +21,7 @@ from kit.runtime.host import find_mount
 
 @dataclass(frozen=True)
 class Target:
-    """One of the things that can be learnt from a competition's data: a task of `kit.data.examples.TASKS`, its labels."""
+    """One of the things to be learnt from a competition's data: a task of `kit.data.examples.TASKS`, and its labels."""
 
     task: str
     labels: tuple[str, ...]

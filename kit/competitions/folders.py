@@ -35,7 +35,7 @@ def read(root: Path, source: Source) -> Examples:
 
 
 def list_classes(root: Path) -> pd.DataFrame:
-    """Columns path, bytes, split, class (missing: in no class folder), part (the split's folder) and name (below it)."""
+    """Columns path, bytes, split, class (missing: in no class folder), part (the split's folder), name (below it)."""
     require_folder(root)
     top = _top(root)
     splits = {folder.name: SPLITS[folder.name.lower()] for folder in subfolders(top) if folder.name.lower() in SPLITS}

@@ -20,8 +20,8 @@ from kit.errors import DataError, some
 
 _PARTS = {"train": "train", "val": "train", "test": "test"}
 _ORGANS = (
-    ("bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right", "liver", "lung-left", "lung-right")
-    + ("pancreas", "spleen")
+    "bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right", "liver", "lung-left", "lung-right",
+    "pancreas", "spleen",
 )  # fmt: skip
 CLASSES = {  # what 0, 1, 2, ... mean, as the benchmark's own package says; of chestmnist, what the columns are
     "pathmnist": (

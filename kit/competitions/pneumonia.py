@@ -1,7 +1,7 @@
 """Pediatric chest X-rays (Kermany et al. 2018) on Kaggle, in class folders: pneumonia or not?
 
-File names tell the patient: `personNNN_...`, `IM-NNNN-...`, `NORMAL2-IM-NNNN-...`. The 16 images of `val` join the training
-images; the official `test` is the test split. It shares patient numbers with the training images, and the score says so.
+File names tell the patient: `personNNN_...`, `IM-NNNN-...`, `NORMAL2-IM-NNNN-...`. The 16 images of `val` join the
+training images; the official `test` is the test split. It shares patient numbers with them, and the score says so.
 """
 
 import re

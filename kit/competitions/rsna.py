@@ -1,8 +1,8 @@
 """RSNA pneumonia detection on Kaggle (stage 2): chest X-rays as DICOM, lung opacities as boxes.
 
-The leaderboard scores boxes (`target` boxes); pneumonia or not (`two_class`) and the three classes of the detailed table
-(`three_class`) are scored here, by ROC AUC. One image a patient. The headers give metadata columns; every age in the
-competition's files is written without its unit ("62"), which no DICOM age is: such ages are missing, and counted.
+The leaderboard scores boxes (`target` boxes); pneumonia or not (`two_class`) and the three classes of the detailed
+table (`three_class`) are scored here, by ROC AUC. One image a patient. The headers give metadata columns; every age in
+the competition's files is written without its unit ("62"), which no DICOM age is: such ages are missing, and counted.
 """
 
 from pathlib import Path
@@ -127,7 +127,8 @@ def _header(path: Path) -> dict[str, object]:
 
 
 def _require_boxes_inside(path: Path, table: pd.DataFrame) -> None:
-    for patient, boxes, width, height in zip(table["id"], table["boxes"], table["width"], table["height"], strict=True):
+    known = table[table["width"].notna() & table["height"].notna()]
+    for patient, boxes, width, height in zip(known["id"], known["boxes"], known["width"], known["height"], strict=True):
         for x, y, w, h in boxes:
             if min(x, y) < 0 or min(w, h) <= 0 or x + w > width or y + h > height:
                 raise DataError(

@@ -10,7 +10,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from kit.config import ImageSettings
@@ -21,6 +20,7 @@ from kit.data.parallel import count_workers, in_processes, progress_bar
 from kit.errors import UnreadableImage, some
 
 _AT_ONCE = 50  # images that a worker is given
+_ORDER = "train val test"  # others come first
 
 
 class Look(NamedTuple):
@@ -40,7 +40,8 @@ def check(examples: Examples, root: Path, image: ImageSettings, workers: int | N
 
     Sides are the official ones: the folders or lists that the data came in (a column `part`), else train and test.
     """
-    table = examples.table.reset_index(drop=True)
+    kept = ["id", "path", "group", "split", "part", *(f"y_{label}" for label in examples.labels)]
+    table = examples.table[[column for column in kept if column in examples.table.columns]].reset_index(drop=True)
     seen = pd.DataFrame(look_at([*table["path"]], root, image, workers), columns=Look._fields)
     table = table.merge(seen, on="path", how="left", validate="one_to_one")
     side = table["part"] if "part" in table.columns else table["split"]
@@ -53,10 +54,11 @@ def check(examples: Examples, root: Path, image: ImageSettings, workers: int | N
         "task": examples.task,
         "images": len(table),
         "groups": int(table["group"].nunique()),
-        "splits": {name: _counts(rows, examples) for name, rows in table.groupby(side, sort=False)},
+        "splits": {name: _counts(table[side == name], examples) for name in sorted(side.unique(), key=_ORDER.find)},
         "sizes": {"count": len(sizes), "pixels": _range(between), "most": _as_dict(sizes.head(5))},
         "formats": _as_dict(readable["format"].value_counts()),
         "channels": _as_dict(readable["channels"].value_counts()),
+        "with_alpha": sorted(readable["path"][readable["channels"].isin(["RGBA", "LA", "PA"])]),
         "images_per_group": _as_dict(per_group),
         "missing": [*examples.missing],
         "surplus": [*examples.surplus],
@@ -99,7 +101,9 @@ def as_text(found: dict[str, Any]) -> str:
     ]
     for what in ("missing", "surplus"):
         lines.append(f"{what:10} {_named(found[what])}")
-    lines.append(f"unreadable {_named([f'{bad["path"]} ({bad["reason"]})' for bad in found['unreadable']])}")
+    lines.append("unreadable " + _named(["{path} ({reason})".format(**bad) for bad in found["unreadable"]]))
+    if found["with_alpha"]:
+        lines.append(f"alpha      {_named(found['with_alpha'])} (transparency is not used)")
     lines += [f"counted    {count} {what}" for what, count in found["remarks"].items()]
     duplicates = found["duplicates"]
     lines.append(f"duplicates {duplicates['images']} images look exactly like another")
@@ -111,7 +115,8 @@ def as_text(found: dict[str, Any]) -> str:
     ):
         sets = duplicates[kind]
         if sets:
-            lines.append(f"  {len(sets)} sets {words}: {_named([' = '.join(same) for same in sets], count=False)}")
+            examples = some([" = ".join(same) for same in sets], 2)
+            lines.append(f"  {len(sets)} set{'s' * (len(sets) > 1)} {words}: {examples}")
     shared = found["groups_in_several_splits"]
     lines.append(f"groups in several splits: {_named(shared)}")
     return "\n".join(lines)
@@ -132,7 +137,7 @@ def _look(paths: list[str], root: Path, arrays: dict[str, Path], image: ImageSet
             pixels = pixels[..., :1]
         height, width, depth = pixels.shape
         digest = hashlib.blake2b(f"{height}x{width}x{depth}".encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(pixels))
+        digest.update(pixels.tobytes())
         looks.append(Look(path, kind, channels, width, height, digest.hexdigest()))
     return looks
 
@@ -194,7 +199,5 @@ def _per_group(counts: dict[str, int]) -> str:
     return ", ".join(f"{key} image{'s' * (key != '1')}: {groups} groups" for key, groups in binned.items())
 
 
-def _named(names: list[str], count: bool = True) -> str:
-    if not names:
-        return "0"
-    return f"{len(names)}: {some(names)}" if count else some(names)
+def _named(names: list[str]) -> str:
+    return f"{len(names)}: {some(names)}" if names else "0"

@@ -53,7 +53,7 @@ def is_dicom(data: bytes) -> bool:
 def read(data: bytes, settings: DicomSettings = _DEFAULT) -> np.ndarray | bytes:
     """What a DICOM file shows: a JPEG file where one can be had undecoded, else (height, width, 1 or 3) uint8 pixels.
 
-    A single-frame, 8-bit, MONOCHROME2, baseline-JPEG file whose header changes no value *is* a JPEG file in an envelope.
+    A single-frame, 8-bit, MONOCHROME2, baseline-JPEG file whose header changes no value *is* a JPEG in an envelope.
     Values without a window or VOI LUT are shown as they are (8 bit, unsigned, no rescale), else from the smallest to
     the largest. Raises UnreadableImage for files that are broken, of several frames when none is chosen, without
     pixels, or in a transfer syntax that no installed package decodes.
@@ -81,7 +81,7 @@ def read(data: bytes, settings: DicomSettings = _DEFAULT) -> np.ndarray | bytes:
 
 
 def describe(data: bytes) -> tuple[str, str]:
-    """The transfer syntax and the photometric interpretation of a DICOM file; raises UnreadableImage with the reason."""
+    """The transfer syntax and photometric interpretation of a DICOM file; raises UnreadableImage with the reason."""
     with _quiet(), _reasons():
         dataset = _dataset(io.BytesIO(data), specific_tags=["PhotometricInterpretation"], stop_before_pixels=True)
         return f"DICOM {_name(_syntax(dataset))}", str(dataset.get("PhotometricInterpretation"))
@@ -155,6 +155,9 @@ def _dataset(source: Any, **options: Any) -> Any:
     dataset = pydicom.dcmread(source, force=True, **options)  # force: also without preamble
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(_IMPLICIT_LITTLE_ENDIAN)  # PS3.5, 10.1
+    for name in ("ModalityLUTSequence", "VOILUTSequence"):
+        if name in dataset and not any("LUTDescriptor" in item for item in dataset[name].value or []):
+            del dataset[name]  # some writers leave an empty table, which changes nothing
     return dataset
 
 

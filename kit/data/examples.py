@@ -2,8 +2,8 @@
 
 Columns: `id` str, unique; `path` str, relative to the data root; `bytes` int64, the file's size; `split` train|test;
 `group` str (patient, slide; the id when unknown); one float32 column `y_<label>` per label (NaN = unknown); `boxes`
-(detection, or where a competition has them): lists of [x, y, width, height] in pixels of the source; any further columns
-are metadata, never used silently.
+(where a competition has them): lists of [x, y, width, height] in pixels of the source; any further columns are
+metadata, never used silently.
 """
 
 from collections.abc import Sequence

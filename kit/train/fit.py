@@ -39,7 +39,7 @@ def fit(
     title: str = "",
     write: Callable[[str], None] = print,
 ) -> Fitted:
-    """Train `model` in place and leave it with the weights of its best epoch by `monitor` (`mode`: which end is better).
+    """Train `model` in place and leave it with the weights of its best epoch by `monitor`; `mode` says which end is.
 
     `batches(epoch)` gives what Keras's `fit` takes, from that epoch on without end; `steps` batches are an epoch.
     `validate()` scores `model` as it stands. `state` is the folder to go on from; `deadline` is in seconds of

@@ -24,7 +24,7 @@ import pandas as pd
 from common import class_folders, in_turn, machine, prepared_by_tfds, show
 
 from kit.competitions import pcam
-from kit.config import Source, DataSettings, ImageSettings
+from kit.config import DataSettings, ImageSettings, Source
 from kit.data.build import build_records
 from kit.data.examples import Examples, validate
 

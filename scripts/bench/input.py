@@ -18,7 +18,7 @@ import numpy as np
 from common import class_folders, in_turn, machine, prepared_by_tfds, show
 
 from kit.competitions import pcam, toy
-from kit.config import Source, DataSettings, ImageSettings
+from kit.config import DataSettings, ImageSettings, Source
 from kit.data.batches import steps_per_epoch, train_batches
 from kit.data.build import build_records
 from kit.data.examples import validate

@@ -4,8 +4,7 @@ import pytest
 
 from kit import cli
 from kit.competitions import toy
-from kit.config import DataSettings, ImageSettings
-from kit.config import Source
+from kit.config import DataSettings, ImageSettings, Source
 from kit.data import beam as beam_module
 from kit.data.beam import build_with_beam
 from kit.data.examples import validate

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from kit import cli, files
 from kit.competitions import toy
-from kit.config import DataSettings, ImageSettings
-from kit.config import Source
+from kit.config import DataSettings, ImageSettings, Source
 from kit.data import build as build_module
 from kit.data.build import build_records, plan_shards
 from kit.data.examples import validate
