@@ -108,11 +108,12 @@ def headers(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, int]]:
     chunks = [paths[start : start + 500] for start in range(0, len(paths), 500)]
     calls = [(n, chunk) for n, chunk in enumerate(chunks)]
     read = dict(in_processes(_headers, calls, count_workers(len(paths) // 10)))
-    table = pd.DataFrame([row for n in sorted(read) for row in read[n]])
-    age = table["age"].map(dicom.age_years, na_action="ignore").astype(float)
-    table["age"], given = age.where(age <= _OLDEST), table["age"].notna()
-    counted = {"ages that are no DICOM age": given & age.isna(), f"ages above {_OLDEST}": age > _OLDEST}
-    return table, {what: int(bad.sum()) for what, bad in counted.items() if bad.any()}
+    rows = [row for n in sorted(read) for row in read[n]]
+    given = np.array([row["age"] is not None for row in rows])
+    age = np.array([row["age"] for row in rows], float)
+    counts = {"ages that are no DICOM age": given & np.isnan(age), f"ages above {_OLDEST}": age > _OLDEST}
+    table = pd.DataFrame(rows).assign(age=np.where(age <= _OLDEST, age, np.nan))
+    return table, {what: int(bad.sum()) for what, bad in counts.items() if bad.any()}
 
 
 def _headers(number: int, paths: list[Path]) -> tuple[int, list[dict[str, object]]]:

@@ -24,6 +24,7 @@ _NO_PREAMBLE = b"\x08\0\0\0\x04\0\0\0"  # (0008,0000) of four bytes, in Implicit
 _IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 _DEFAULT = DicomSettings()
 _REMEDY = "pip install 'kit[dicom]'"
+_CODE = re.compile(r"[A-Z0-9_ ]{1,16}")  # the value representation CS (PS3.5, 6.2)
 _AGE_UNITS = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1}  # a year is so many
 
 # The columns taken from a header: an allow-list, so that no name, number, date or free text of a patient is ever kept.
@@ -90,7 +91,8 @@ def describe(data: bytes) -> tuple[str, str]:
 def header(path: Path) -> dict[str, Any]:
     """The allowed columns of a file's header, as strings or None; `width`, `height` int; `pixel_spacing` mm, by rows.
 
-    Also `compression`, the name of the transfer syntax. Raises UnreadableImage for what is no DICOM.
+    `age` is in years, NaN where what is written is no age. Also `compression`, the name of the transfer syntax. Raises
+    UnreadableImage for what is no DICOM.
     """
     with _quiet(), _reasons(), path.open("rb") as file:
         if not is_dicom(file.read(132)):
@@ -107,8 +109,11 @@ def header(path: Path) -> dict[str, Any]:
         for size in ("width", "height"):
             values[size] = int(values[size]) if values[size] else None
         values["pixel_spacing"] = float(values["pixel_spacing"][0]) if values["pixel_spacing"] else None
-        for text in ("sex", "age", "view_position", "photometric_interpretation"):
-            values[text] = str(values[text]) if values[text] else None
+        if values["age"] is not None:
+            years = age_years(str(values["age"]))
+            values["age"] = float("nan") if years is None else years
+        for code in ("sex", "view_position", "photometric_interpretation"):  # nothing but what a code can be
+            values[code] = str(values[code]) if _CODE.fullmatch(str(values[code] or "")) else None
         values["sex"] = values["sex"] if values["sex"] in ("M", "F", "O") else None
         return {**values, "compression": _name(_syntax(dataset))}
 

@@ -67,6 +67,7 @@ def import_tensorflow() -> Any:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+    tf.get_logger().setLevel("ERROR")  # its advice on retracing: a fold is a model of its own, traced anew
     return tf
 
 

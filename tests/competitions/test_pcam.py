@@ -53,7 +53,7 @@ def test_duplicate_ids(toy_root):
 @pytest.mark.parametrize("label", ["2", "", "yes", "-1", "nan", "0.5"])
 def test_labels_other_than_0_and_1(toy_root, label):
     change_labels(toy_root, lambda t: t.assign(label=[*t["label"][:3], label, *t["label"][4:]]))
-    with pytest.raises(DataError, match=rf"train_labels\.csv, line 5: the label of \w+ is '{label}', not 0 or 1"):
+    with pytest.raises(DataError, match=rf"train_labels\.csv, line 5: label is '{label}', not 0 or 1"):
         pcam.read(toy_root, Source())
 
 
@@ -66,7 +66,7 @@ def test_wrong_folders(toy_root, tmp_path):
         pcam.read(tmp_path, Source())
     for image in (toy_root / "train").iterdir():
         image.unlink()
-    with pytest.raises(DataError, match=r"train holds no \*\.tif image"):
+    with pytest.raises(DataError, match=r"train holds no \.tif image"):
         pcam.read(toy_root, Source())
 
 

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from kit.data.examples import Examples, match, read_table, validate
+from kit.data.examples import Examples, one_hot, read_examples, validate, write_examples
 from kit.errors import DataError
 
 
@@ -39,24 +39,33 @@ def test_what_breaks_the_contract(bad, says):
         validate(Examples(bad, ("x",), "binary"), 0)
 
 
-def test_match_by_id_and_split():
-    rows = pd.DataFrame({"id": ["a", "b", "a2"], "split": ["train", "train", "test"]})
-    images = pd.DataFrame(
-        {"id": ["a", "c", "a2"], "split": ["train", "train", "test"], "path": ["a", "c", "a2"], "bytes": [1, 2, 3]}
-    )
-    joined, missing, surplus = match(rows, images)
-    assert (sorted(joined["id"]), missing, surplus) == (["a", "a2"], ("b",), ("c",))
-    assert joined["bytes"].dtype == "int64"
+def test_classes_of_a_multiclass_table():
+    two = table().assign(y_z=[0.0, 1.0, float("nan")])
+    with pytest.raises(DataError, match="2 images have no class or several: a, b"):
+        validate(Examples(two, ("x", "z"), "multiclass"), 0)
+    validate(Examples(two.assign(y_z=[1.0, 0.0, float("nan")]), ("x", "z"), "multiclass"), 0)
+    validate(Examples(two, ("x", "z"), "multilabel"), 0)
 
 
-def test_ids_stay_strings(tmp_path):
-    (tmp_path / "t.csv").write_text("id,label\n007,1\nNA,0\n")
-    read = read_table(tmp_path / "t.csv", "id", ["label"])
-    assert read["id"].tolist() == ["007", "NA"]
-    assert read.index.tolist() == [2, 3]
+def test_too_many_missing_are_a_share_of_what_there_should_be():
+    partial = Examples(table(), ("x",), "binary", missing=("m",) * 9)
+    with pytest.raises(DataError, match=r"9 expected images have no file.*max_missing=0\.751"):
+        validate(partial, 0.7)
+    assert validate(partial, 0.75).missing == partial.missing
 
 
-def test_a_file_that_is_no_table(tmp_path):
-    (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(DataError, match=r"cannot read .*t\.csv as CSV"):
-        read_table(tmp_path / "t.csv", "id", [])
+def test_a_written_table_knows_its_task_and_labels(tmp_path):
+    written = validate(Examples(table(), ("x",), "binary"), 0)
+    write_examples(tmp_path / "e.parquet", written)
+    read = read_examples(tmp_path / "e.parquet")
+    assert (read.task, read.labels) == ("binary", ("x",))
+    pd.testing.assert_frame_equal(read.table, written.table)
+    table().to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(DataError, match="does not say its task: write it with `kit examples`"):
+        read_examples(tmp_path / "other.parquet")
+
+
+def test_one_hot_leaves_unknown_classes_unknown():
+    made = one_hot(pd.Series(["a", None, "b"]), ["b", "a"])
+    assert made["y_b"].fillna(-1).tolist() == [0, -1, 1]
+    assert made["y_a"].fillna(-1).tolist() == [1, -1, 0]

@@ -1,0 +1,100 @@
+import pytest
+
+from kit.competitions import csv
+from kit.config import ColumnSettings, Source, load_config
+from kit.data.examples import validate
+from kit.errors import ConfigError, DataError
+
+IMAGES = [f"images/{n}.png" for n in range(6)]
+
+
+@pytest.fixture
+def root(write_images):
+    return write_images(*IMAGES)
+
+
+def read(root, text, target=None, **columns):
+    (root / "labels.csv").write_text(text)
+    return csv.read(root, Source(table="labels.csv", target=target, columns=ColumnSettings(**columns)))
+
+
+def rows(*values):
+    return "\n".join(["id,label,who", *values]) + "\n"
+
+
+def test_one_label_of_0_and_1(root):
+    examples = validate(read(root, rows(*(f"{n},{n % 2},p{n // 2}" for n in range(6))), group="who"), 0)
+    table = examples.table.set_index("id")
+    assert (examples.task, examples.labels) == ("binary", ("label",))
+    assert table["y_label"].tolist() == [0, 1] * 3
+    assert table["group"].tolist() == ["p0", "p0", "p1", "p1", "p2", "p2"]
+    assert table["path"].tolist() == IMAGES
+
+
+@pytest.mark.parametrize("name", ["{n}", "{n}.png", "images/{n}.png"])
+def test_images_are_named_by_path_name_or_stem(root, name):
+    examples = read(root, rows(*(f"{name.format(n=n)},{n % 2},p" for n in range(6))))
+    assert not examples.missing
+    assert not examples.surplus
+    assert sorted(examples.table["path"]) == IMAGES
+
+
+def test_classes_by_name(root):
+    three = validate(read(root, rows(*(f"{n},{'abc'[n % 3]},p" for n in range(6)))), 0)
+    assert (three.task, three.labels) == ("multiclass", ("a", "b", "c"))
+    text = rows(*(f"{n},{('ill', 'well')[n % 2]},p" for n in range(6)))
+    two = read(root, text)
+    assert (two.task, two.labels) == ("binary", ("well",))
+    assert read(root, text, target="ill").table["y_ill"].tolist() == [1, 0] * 3
+
+
+def test_several_labels_and_rows_to_predict(root):
+    text = "id,a,b\n0,1,0\n1,0,\n2,0,0\n3,1,1\n4,,\n5,,\n"
+    examples = validate(read(root, text, label="a, b"), 0)
+    assert (examples.task, examples.labels) == ("multilabel", ("a", "b"))
+    table = examples.table.set_index("id")
+    assert table["split"].tolist() == ["test", "test", "train", "train", "train", "train"]
+    assert table["y_b"].isna().sum() == 3
+
+
+def test_a_split_of_its_own(root):
+    text = "id,label,set\n0,0,train\n1,1,Train\n2,0,val\n3,1,train\n4,1,test\n5,,test\n"
+    table = validate(read(root, text, split="set"), 0).table.set_index("id")
+    assert table["split"].value_counts().to_dict() == {"train": 4, "test": 2}
+    assert table.loc["4", "y_label"] == 1
+    with pytest.raises(DataError, match="line 2: set is 'early', not train, val or test"):
+        read(root, text.replace("0,0,train", "0,0,early"), split="set")
+    with pytest.raises(DataError, match="line 2: label is '', not a label, though its split is train"):
+        read(root, text.replace("0,0,train", "0,,train"), split="set")
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "says"),
+    [
+        ("name,label\n0,1\n", {}, "lacks the columns id; it has label, name"),
+        (rows("0,1,p"), {"group": "patient"}, "lacks the columns patient"),
+        (rows("0,1,p", "0,0,p"), {}, "1 duplicate ids, the first is '0' in lines 2, 3"),
+        (rows("0,1,p", "1,0,"), {"group": "who"}, "line 3: who is '', not a group"),
+        (rows("0,0.25,p", "1,0.5,p"), {"label": "label,who"}, "line 2: label is '0.25', not 0, 1 or empty"),
+        (rows("0,same,p", "1,same,p"), {}, r"label has 1 different values \(same\): no classes"),
+    ],
+)
+def test_tables_that_do_not_fit(root, text, columns, says):
+    with pytest.raises(DataError, match=says):
+        read(root, text, **columns)
+
+
+def test_missing_images_are_named(root):
+    examples = read(root, rows("0,1,p", "1,0,p", "7,1,p"))
+    assert examples.missing == ("7",)
+    assert len(examples.surplus) == 4
+
+
+def test_settings_that_are_missing_or_wrong(root, tmp_path):
+    with pytest.raises(DataError, match=r"give --set table=FILE\.csv, below the data folder; found images/"):
+        csv.read(root, Source())
+    with pytest.raises(DataError, match=r"no other\.csv"):
+        csv.read(root, Source(table="other.csv"))
+    with pytest.raises(ConfigError, match=r"did you mean 'columns\.label'"):
+        load_config("csv", ["columns.labels=a"])
+    assert load_config("csv", ["columns.label=a,b"]).columns.label == ("a", "b")

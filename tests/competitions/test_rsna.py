@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from pydicom.pixels import pixel_array
+
+from kit.competitions import find_competition, rsna
+from kit.config import Source
+from kit.data.examples import validate
+from kit.data.images import read_image
+from kit.errors import ConfigError, DataError
+
+
+def read(root, target=None):
+    return validate(rsna.read(root, Source(target=target)), 0)
+
+
+def change(root, table, old, new):
+    path = root / table
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_two_classes_boxes_and_metadata(rsna_root):
+    examples = read(rsna_root)
+    table = examples.table.set_index("id")
+    assert (examples.task, examples.labels) == ("binary", ("pneumonia",))
+    assert table.loc[[f"p{n}" for n in range(6)], "y_pneumonia"].tolist() == [1, 1, 0, 0, 0, 0]
+    assert table.loc[["p6", "p7"], "y_pneumonia"].isna().all()
+    assert table["split"].value_counts().to_dict() == {"train": 6, "test": 2}
+    assert [list(box) for box in table.loc["p0", "boxes"]] == [[1, 2, 30, 40], [33, 2, 31, 62]]
+    assert len(table.loc["p2", "boxes"]) == 0
+    assert len(table.loc["p6", "boxes"]) == 0
+    assert table.loc["p2", "detailed_class"] == "no_lung_opacity_not_normal"
+    first = table.loc["p0"]
+    assert (first["sex"], first["view_position"], first["width"], first["height"]) == ("M", "PA", 64, 64)
+    assert first["pixel_spacing"] == pytest.approx(0.143)
+    assert first["compression"] == "JPEG Baseline (Process 1)"
+    assert not any("Doe" in str(value) for value in table.to_numpy().ravel())
+
+
+def test_ages_that_cannot_be_are_missing_and_counted(rsna_root):
+    examples = read(rsna_root)
+    ages = examples.table.set_index("id")["age"]
+    assert ages["p0"] == 58
+    assert ages["p3"] == pytest.approx(11 / 12)
+    assert ages[["p1", "p2", "p4", "p5"]].isna().all()
+    assert examples.remarks == {"ages that are no DICOM age": 2, "ages above 120": 1}  # 62 and abc; 130Y
+
+
+def test_three_classes_and_boxes_are_targets(rsna_root):
+    three = read(rsna_root, "three_class")
+    assert (three.task, three.labels) == ("multiclass", ("normal", "no_lung_opacity_not_normal", "lung_opacity"))
+    train = three.table[three.table["split"] == "train"]
+    assert train.filter(regex="^y_").to_numpy().argmax(axis=1).tolist() == [2, 2, 1, 0, 0, 0]
+    assert read(rsna_root, "boxes").task == "detection"
+    assert find_competition("rsna", Source(target="three_class")).task == "multiclass"
+    with pytest.raises(ConfigError, match="rsna has no target 'three'; did you mean 'three_class'"):
+        find_competition("rsna", Source(target="three"))
+
+
+BOXES, CLASSES = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "says"),
+    [
+        (BOXES, "p0,1,2,30,40,1", "p0,40,2,30,40,1", "a box of p0, x 40, y 2, 30 x 40, leaves the image of 64 x 64"),
+        (BOXES, "p0,1,2,30,40,1", "p0,-1,2,30,40,1", "a box of p0, x -1"),
+        (BOXES, "p0,1,2,30,40,1", "p0,1,2,,40,1", "line 2: width is '', not a number, though Target is 1"),
+        (BOXES, "p2,,,,,0", "p2,3,,,,0", "x is '3', not empty, though Target is 0"),
+        (BOXES, "p2,,,,,0", "p2,,,,,2", "line 5: Target is '2', not 0 or 1"),
+        (BOXES, "p0,33,2,31,62,1", "p0,,,,,0", "Target is 0 and 1 for the same patient: p0"),
+        (BOXES, "p2,,,,,0\n", "", "1 patients are in only one of .*: p2"),
+        (CLASSES, "p1,Lung Opacity", "p1,Normal", "contradict each other for 1 patients: p1"),
+        (CLASSES, "p3,Normal", "p3,Lung Opacity", "contradict each other for 1 patients: p3"),
+        (CLASSES, "p3,Normal", "p3,Healthy", "class is 'Healthy', not one of Normal"),
+        (CLASSES, "p0,Lung Opacity", "p0,Normal", "several classes for the same patient: p0"),
+        (BOXES, "patientId,x", "patient,x", "lacks the columns patientId; it has Target, height, patient"),
+    ],
+)
+def test_tables_that_break_their_rules_or_contradict_each_other(rsna_root, table, old, new, says):
+    change(rsna_root, table, old, new)
+    with pytest.raises(DataError, match=says):
+        read(rsna_root)
+
+
+def test_half_a_download(rsna_root, tmp_path):
+    (rsna_root / "stage_2_train_images" / "p3.dcm").unlink()
+    with pytest.raises(DataError, match="1 expected images have no file: p3"):
+        read(rsna_root)
+    with pytest.raises(DataError, match=r"expected stage_2_train_images/\*\.dcm.*found rsna/"):
+        read(tmp_path)
+
+
+def test_the_fast_way_gives_pydicoms_pixels(rsna_root):
+    for path in rsna_root.rglob("*.dcm"):  # Pillow's: with other decoders installed pydicom's own choice is another
+        assert np.array_equal(read_image(path)[..., 0], pixel_array(path, decoding_plugin="pillow"))
+
+
+def test_a_header_that_is_broken_leaves_its_columns_missing(rsna_root):
+    (rsna_root / "stage_2_test_images" / "p6.dcm").write_bytes(b"nothing")
+    path = rsna_root / "stage_2_test_images" / "p7.dcm"
+    path.write_bytes(path.read_bytes().replace(b"0.143\\0.143", b"wide\\narrow"))
+    table = read(rsna_root).table.set_index("id")
+    assert table.loc["p6", ["width", "sex", "compression"]].isna().all()
+    assert np.isnan(table.loc["p7", "pixel_spacing"])
