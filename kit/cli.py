@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ def _examples(given: argparse.Namespace) -> None:
         found = pipeline.check(config, data)
         print(json.dumps(found, indent=1) if given.json else as_text(found))
     if given.out:
-        table = pipeline.examples(config, data)
+        with redirect_stdout(sys.stderr):  # stdout is what was asked for
+            table = pipeline.examples(config, data)
         write_examples(given.out, table)
         print(f"{len(table.table)} images, {table.table['group'].nunique()} groups: {given.out}", file=sys.stderr)
 

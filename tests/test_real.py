@@ -5,20 +5,24 @@ import json
 import cv2
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from PIL import Image
 from pydicom.pixels import pixel_array
 
 from kit import pipeline
 from kit.cli import main
-from kit.config import DataSettings, ImageSettings
+from kit.competitions import find_competition, nih, pneumonia, rsna
+from kit.config import DataSettings, DicomSettings, ImageSettings, Source
 from kit.data import tfrecord
 from kit.data.batches import eval_batches
 from kit.data.build import build_records
 from kit.data.cells import assign_cells, split_folds
+from kit.data.check import check
 from kit.data.examples import Examples
 from kit.data.images import decode, load, read_image
 from kit.data.steps import prepare
+from kit.errors import UnreadableImage
 from kit.evaluate.metrics import roc_auc
 from kit.runtime.devices import import_tensorflow
 
@@ -108,6 +112,109 @@ def test_real_dicoms_are_read_as_pydicom_reads_them(real_data):
         kept = load(path.read_bytes(), ImageSettings(size=1024, color="gray"))
         assert isinstance(kept, bytes)
         assert np.array_equal(import_tensorflow().io.decode_jpeg(kept, dct_method="INTEGER_ACCURATE")[..., 0], whole)
+
+
+TINY_RUN = ["folds=2", "image.size=32", "model.arguments={units: 32}", "evaluate.resamples=200"]
+
+
+@pytest.mark.parametrize(
+    ("competition", "data", "settings", "rows", "at_least"),
+    [  # at_least: of the out-of-fold AUC; seeds 0 to 2 gave .48 to .66, .90 to .93, .52 to .56, .72 to .79, .81 to .84
+        ("rsna", "rsna", ["train.epochs=4"], (155, None), 0.3),
+        ("pneumonia", "pneumonia", ["train.epochs=2"], (4698, 518), 0.85),
+        ("nih", "nih", ["train.epochs=3"], (817, 199), 0.45),
+        ("breast", "breast", ["train.epochs=6"], (248, 52), 0.6),
+        ("medmnist", "medmnist", ["train.epochs=6", "table=breastmnist.npz"], (624, 156), 0.7),
+    ],
+)
+def test_other_competitions_from_raw_files(real_data, tmp_path, keras, competition, data, settings, rows, at_least):
+    made = pipeline.run(competition, data=real_data(data), run=tmp_path / "run", settings=[*TINY_RUN, *settings])
+    scores = json.loads((made.parent / "scores.json").read_text())
+    assert scores["rows"] == rows[0]
+    assert scores["value"] > at_least
+    assert scores.get("test", {}).get("rows") == rows[1]
+    submission = pd.read_csv(made)
+    table = pd.read_parquet(made.parent / "examples.parquet")
+    assert sorted(submission.iloc[:, 0]) == sorted(table["id"][table["split"] == "test"])
+
+
+def test_the_full_rsna_tables_contradict_each_other_nowhere(real_data):
+    rows = rsna.labels(real_data("tables"))
+    assert len(rows) == 26_684
+    assert rows["boxes"].map(len).sum() == 9_555
+    assert rows["class"].value_counts().to_dict() == {
+        "no_lung_opacity_not_normal": 11_821,
+        "normal": 8_851,
+        "lung_opacity": 6_012,
+    }
+
+
+def test_the_full_nih_table(real_data):
+    rows, remarks = nih.entries(real_data("tables") / "Data_Entry_2017.csv")
+    assert (len(rows), rows["group"].nunique()) == (112_120, 30_805)
+    # Wang et al. 2017, the counts of the released table
+    known = {"Atelectasis": 11_559, "Hernia": 227, "Infiltration": 19_894, "No Finding": 60_361, "Pneumonia": 1_431}
+    assert {label: int(rows[f"y_{label}"].sum()) for label in known} == known
+    assert remarks == {"ages above 120": 16} or not remarks  # the table of 2017 has sixteen; later ones were mended
+
+
+def test_all_kinds_of_dicom_are_read(real_data):
+    """The 17 files of pydicom's own collections: stored values as pydicom decodes them, shown as the standard says."""
+    read, refused = {}, {}
+    for path in sorted(real_data("dicom").glob("*.dcm")):
+        try:
+            read[path.name] = read_image(path)
+        except UnreadableImage as error:
+            refused[path.name] = str(error)
+    assert len(read) == 12
+    assert len(refused) == 5
+    assert all("10 frames: choose one" in reason for reason in refused.values())
+    frames = [decode((real_data("dicom") / name).read_bytes(), DicomSettings(frame=3)) for name in refused]
+    assert all(np.array_equal(frame, frames[0]) for frame in frames)  # one volume in five transfer syntaxes
+
+    folder = real_data("dicom")
+    for name in ("SC_rgb.dcm", "HTJ2KLossless_08_RGB.dcm"):
+        assert np.array_equal(read[name], pixel_array(folder / name))
+    assert np.array_equal(read["SC_rgb.dcm"], read["SC_rgb_16bit.dcm"])
+    assert np.array_equal(read["693_J2KR.dcm"], read["693_UNCR.dcm"])  # reversible JPEG 2000 and what went into it
+    brain = pydicom.dcmread(folder / "693_UNCR.dcm")
+    hounsfield = pydicom.pixels.apply_modality_lut(brain.pixel_array, brain)
+    expected = (
+        np.clip((hounsfield - (40 - 0.5)) / (100 - 1) + 0.5, 0, 1) * 255
+    )  # PS3.3 C.11.2.1.2.1, centre 40 width 100
+    assert np.abs(read["693_UNCR.dcm"][..., 0] - expected).max() <= 0.5 + 1e-6
+    echo = pydicom.dcmread(folder / "JPGLosslessP14SV1_1s_1f_8b.dcm")
+    windowed = pydicom.pixels.apply_voi_lut(echo.pixel_array, echo)
+    assert np.abs(read["JPGLosslessP14SV1_1s_1f_8b.dcm"][..., 0] - windowed).max() <= 0.5 + 1e-6
+
+
+def test_what_is_odd_in_the_real_sets_is_found(real_data):
+    def look(competition, data, **source):
+        root, chosen = real_data(data), Source(**source)
+        return check(find_competition(competition, chosen).read(root, chosen), root, ImageSettings())
+
+    nih = look("nih", "nih")
+    assert nih["channels"]["RGBA"] == len(nih["with_alpha"]) == 23
+    assert nih["groups_in_several_splits"] == []
+    assert sum(int(images) * groups for images, groups in nih["images_per_group"].items()) == 1016
+    pcam = look("pcam", "pcam")["duplicates"]
+    assert (len(pcam["within_class"]), len(pcam["across_classes"])) == (54, 0)
+    breast = look("medmnist", "medmnist", table="breastmnist.npz")["duplicates"]
+    assert breast["across_classes"] == breast["across_splits"] == [["test000076", "train000115"]]
+
+
+def test_patients_of_both_sides_of_the_pediatric_set_are_told(real_data, tmp_path):
+    for path in (real_data("pneumonia") / "chest_xray" / "train" / "PNEUMONIA").glob("person10*"):
+        side = "test" if "virus" in path.name else "train"  # as the official split does with some patients
+        target = tmp_path / "chest_xray" / side / "PNEUMONIA" / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    people = {side: {path.name.split("_")[0] for path in (tmp_path / "chest_xray" / side).rglob("*.jpeg")}
+              for side in ("train", "test")}  # fmt: skip
+    expected = sorted(people["train"] & people["test"])
+    assert len(expected) > 5
+    found = check(pneumonia.read(tmp_path, Source()), tmp_path, ImageSettings())
+    assert found["groups_in_several_splits"] == expected
 
 
 def test_cells_of_the_full_nih_table_are_even_and_part_no_patient(real_data):

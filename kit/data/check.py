@@ -170,7 +170,7 @@ def _duplicates(table: pd.DataFrame, side: pd.Series, examples: Examples) -> dic
             kinds["across_groups"].append(ids)
         if side[rows.index].nunique() > 1:
             kinds["across_splits"].append(ids)
-    return kinds
+    return {kind: sets if kind == "images" else sorted(sets) for kind, sets in kinds.items()}
 
 
 def _range(values: pd.Series) -> str:

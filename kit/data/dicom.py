@@ -161,7 +161,7 @@ def _dataset(source: Any, **options: Any) -> Any:
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(_IMPLICIT_LITTLE_ENDIAN)  # PS3.5, 10.1
     for name in ("ModalityLUTSequence", "VOILUTSequence"):
-        if name in dataset and not any("LUTDescriptor" in item for item in dataset[name].value or []):
+        if name in dataset and not any(item.get("LUTDescriptor") for item in dataset[name].value or []):
             del dataset[name]  # some writers leave an empty table, which changes nothing
     return dataset
 

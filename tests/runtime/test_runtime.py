@@ -24,6 +24,11 @@ def test_mounts_of_both_layouts(tmp_path):
     assert host.find_mount("slug", tmp_path) == tmp_path / "slug"
     (tmp_path / "competitions" / "slug").mkdir(parents=True)
     assert host.find_mount("slug", tmp_path) == tmp_path / "competitions" / "slug"
+    assert host.find_mount("owner/name", tmp_path) is None
+    (tmp_path / "name").mkdir()
+    assert host.find_mount("owner/name", tmp_path) == tmp_path / "name"
+    (tmp_path / "datasets" / "owner" / "name").mkdir(parents=True)
+    assert host.find_mount("owner/name", tmp_path) == tmp_path / "datasets" / "owner" / "name"
 
 
 def test_a_login_is_found_but_never_read(monkeypatch, tmp_path):

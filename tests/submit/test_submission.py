@@ -68,3 +68,15 @@ def test_files_that_are_no_submissions(tmp_path):
 def test_ids_are_read_as_text(tmp_path):
     (tmp_path / "x.csv").write_text("id,label\n007,0.5\n")
     assert read_submission(tmp_path / "x.csv", "id")["id"].tolist() == ["007"]
+
+
+def test_without_a_sample_every_label_is_a_column():
+    from kit.competitions.breast import COMPETITION as BREAST
+
+    labels = BREAST.labels
+    predictions = pd.DataFrame({"id": ["a", "b"], **{f"p_{label}": [0.2, 0.6] for label in labels}})
+    made = make_submission(BREAST, predictions, None)
+    assert list(made) == ["id", "normal", "benign", "cancer"]
+    check_submission(BREAST, made, made)
+    with pytest.raises(SubmissionError, match="column 'benign': 1 values are outside"):
+        check_submission(BREAST, made.assign(benign=[2.0, 0.1]), made)

@@ -1,0 +1,81 @@
+"""What holds for every competition, and the one that README.md adds."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import kit.competitions
+from kit import pipeline
+from kit.competitions import competition_names, find_competition, raw_folder
+from kit.config import Source, config_names, load_config
+from kit.data.examples import TASKS
+from kit.errors import ConfigError, DataError
+from kit.evaluate.metrics import METRICS
+from tests.conftest import TINY
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", competition_names())
+def test_every_competition_says_what_it_is(name):
+    competition = find_competition(name)
+    assert competition.name == name
+    assert competition.metric in METRICS
+    assert competition.direction == ("min" if competition.metric == "log_loss" else "max")
+    assert competition.task in (None, *TASKS)
+    assert (competition.task is None) == (competition.labels is None)
+    assert load_config(name).competition == name  # its YAML
+    text = (Path(__file__).parents[2] / "configs" / f"{name}.yaml").read_text()
+    assert text.startswith(f"# kit run {name}") or name == "toy"
+
+
+def test_every_config_names_a_competition():
+    assert {load_config(name).competition for name in config_names()} == set(competition_names())
+
+
+def test_settings_that_a_competition_does_not_take():
+    with pytest.raises(ConfigError, match=r"pcam does not take the setting 'target'.*it takes none of its own"):
+        find_competition("pcam", Source(target="x"))
+    with pytest.raises(ConfigError, match=r"medmnist does not take the setting 'columns'.*it takes table"):
+        find_competition("medmnist", Source(columns={"id": "x"}))
+    assert find_competition("folders", Source(target="ill", columns={"group": "p"})).name == "folders"
+
+
+def test_raw_files_are_given_or_mounted(tmp_path, monkeypatch):
+    nih, breast = find_competition("nih"), find_competition("breast")
+    assert raw_folder(nih, tmp_path, tmp_path / "made") == tmp_path
+    with pytest.raises(DataError, match="where are the raw files of breast"):
+        raw_folder(breast, None, tmp_path / "made")
+    monkeypatch.setattr(kit.competitions, "find_mount", lambda slug: Path("/kaggle/input") / slug)
+    assert raw_folder(nih, None, tmp_path / "made") == Path("/kaggle/input/nih-chest-xrays/data")
+
+
+def block(kind, first):
+    """The code block of README.md that opens with a line."""
+    found = [text for text in re.findall(rf"```{kind}\n(.*?)```", README, re.DOTALL) if text.startswith(first)]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_the_competition_of_the_readme_runs(write_images, tmp_path, monkeypatch, keras):
+    code, config = block("python", "# kit/competitions/moles.py"), block("yaml", "# configs/moles.yaml")
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "moles.py").write_text(code)
+    (tmp_path / "moles.yaml").write_text(config)
+    monkeypatch.setattr(kit.competitions, "__path__", [*kit.competitions.__path__, str(modules)])
+    root = write_images(*(f"photos/m{n}.png" for n in range(30)))
+    truth = [f"m{n},p{n // 2},{n // 2 % 2}" for n in range(24)]
+    (root / "truth.csv").write_text("\n".join(["photo,patient,melanoma", *truth]) + "\n")
+    sample = [f"m{n},0.5" for n in range(24, 30)]
+    (root / "sample_submission.csv").write_text("\n".join(["photo,target", *sample]) + "\n")
+    made = pipeline.run(
+        str(tmp_path / "moles.yaml"), data=root, run=tmp_path / "run", settings=[*TINY, "train.batch_size=4"]
+    )
+    submission = pd.read_csv(made)
+    assert list(submission) == ["photo", "target"]
+    assert submission["photo"].tolist() == [f"m{n}" for n in range(24, 30)]
+    table = pd.read_parquet(tmp_path / "run" / "examples.parquet").set_index("id")
+    assert table.loc["m0", "group"] == table.loc["m1", "group"] == "p0"
