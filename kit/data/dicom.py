@@ -160,9 +160,13 @@ def _dataset(source: Any, **options: Any) -> Any:
     dataset = pydicom.dcmread(source, force=True, **options)  # force: also without preamble
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(_IMPLICIT_LITTLE_ENDIAN)  # PS3.5, 10.1
+    # Some writers leave elements empty, which means that they change nothing.
     for name in ("ModalityLUTSequence", "VOILUTSequence"):
         if name in dataset and not any(item.get("LUTDescriptor") for item in dataset[name].value or []):
-            del dataset[name]  # some writers leave an empty table, which changes nothing
+            del dataset[name]
+    for name in ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"):
+        if name in dataset and dataset[name].is_empty:
+            del dataset[name]
     return dataset
 
 

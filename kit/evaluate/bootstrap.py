@@ -3,7 +3,7 @@
 import numpy as np
 from tqdm import tqdm
 
-from kit.evaluate.metrics import Metric
+from kit.evaluate.metrics import Metric, roc_auc, weighted_roc_auc
 
 
 def bootstrap(
@@ -14,18 +14,19 @@ def bootstrap(
     Every resample draws as many groups as there are, with replacement, and takes all rows of each. Resamples in which
     the metric is not defined are left out; NaN, NaN when it is defined in none.
     """
-    _, inverse = np.unique(groups, return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    starts = np.searchsorted(inverse[order], np.arange(inverse.max() + 2))
-    sizes = np.diff(starts)
+    _, group_of = np.unique(groups, return_inverse=True)
+    count = int(group_of.max()) + 1
+
+    def of_rows(times: np.ndarray) -> float:
+        rows = np.repeat(np.arange(len(y)), times)
+        return metric(y[rows], p[rows])
+
+    value = weighted_roc_auc(y, p) if metric is roc_auc else of_rows  # scikit-learn would sort again at every call
     rng = np.random.default_rng(seed)
     values = np.empty(resamples)
     for n in tqdm(range(resamples), desc="bootstrap", leave=False, disable=None):
-        drawn = rng.integers(0, len(sizes), len(sizes))
-        # rows of all drawn groups: each group's start, plus 0 .. size - 1
-        counts = sizes[drawn]
-        rows = order[np.repeat(starts[drawn] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())]
-        values[n] = metric(y[rows], p[rows])
+        times = np.bincount(rng.integers(0, count, count), minlength=count)[group_of]  # each row is taken
+        values[n] = value(times)
     tail = (1 - confidence) / 2
     defined = values[~np.isnan(values)]
     if not len(defined):

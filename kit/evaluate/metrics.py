@@ -13,6 +13,33 @@ def roc_auc(y: np.ndarray, p: np.ndarray) -> float:
     return _mean_over_labels(sk.roc_auc_score, y, p)
 
 
+def weighted_roc_auc(y: np.ndarray, p: np.ndarray) -> Callable[[np.ndarray], float]:
+    """`roc_auc` of the same rows for one weighting (float or int [rows]) after another; the scores are sorted once.
+
+    The share of pairs of a positive and a negative that are in order, ties counting half (Hanley & McNeil 1982).
+    """
+    labels = []
+    for truth, score in zip(y.T, p.T, strict=True):
+        rows = np.flatnonzero(~np.isnan(truth))
+        rows = rows[np.argsort(score[rows], kind="stable")]
+        ties = np.cumsum(np.diff(score[rows], prepend=score[rows[:1]]) > 0)  # rows of one score have one number
+        labels.append((rows, ties, truth[rows] > 0.5))
+
+    def value(weights: np.ndarray) -> float:
+        values = []
+        for rows, ties, positive in labels:
+            weight = weights[rows]
+            positives, every = np.bincount(ties, weight * positive), np.bincount(ties, weight)
+            negatives = every - positives
+            pairs = positives.sum() * negatives.sum()
+            if pairs:
+                below = np.cumsum(negatives) - negatives
+                values.append(float((positives * (below + negatives / 2)).sum() / pairs))
+        return float(np.mean(values)) if values else float("nan")
+
+    return value
+
+
 def average_precision(y: np.ndarray, p: np.ndarray) -> float:
     """Average precision (scikit-learn's), the mean over the labels for which it is defined."""
     return _mean_over_labels(sk.average_precision_score, y, p)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 from sklearn import metrics as sk
 
-from kit.evaluate.metrics import average_precision, log_loss, roc_auc
+from kit.evaluate.metrics import average_precision, log_loss, roc_auc, weighted_roc_auc
 
 NAN = float("nan")
 
@@ -49,3 +49,24 @@ def test_not_defined_is_nan_and_never_0():
 
 def test_certain_and_wrong_is_finite():
     assert log_loss(column(1), column(0)) == pytest.approx(-np.log(1e-7))
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_weighted_auc_is_scikit_learns(seed):
+    rng = np.random.default_rng(seed)
+    y, p = rng.integers(0, 2, (30, 2)).astype(float), rng.integers(0, 7, (30, 2)) / 6
+    y[:2], weights = [[0, 0], [1, 1]], rng.integers(0, 4, 30)
+    weights[:2] = 1
+    value = weighted_roc_auc(y, p)
+    expected = [sk.roc_auc_score(y[:, n], p[:, n], sample_weight=weights) for n in range(2)]
+    assert value(weights) == pytest.approx(np.mean(expected))
+    assert value(np.ones(30)) == pytest.approx(roc_auc(y, p))
+    rows = np.repeat(np.arange(30), weights)  # a whole weight is a row so many times
+    assert value(weights) == pytest.approx(roc_auc(y[rows], p[rows]))
+
+
+def test_weighted_auc_where_labels_are_unknown_or_of_one_class():
+    y, p = np.array([[1, 0], [0, NAN], [1, 0], [0, 0.0]]), np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]])
+    assert weighted_roc_auc(y, p)(np.ones(4)) == roc_auc(y, p) == pytest.approx(0.75)
+    assert np.isnan(weighted_roc_auc(y, p)(np.array([1, 0, 1, 0])))
