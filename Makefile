@@ -33,8 +33,7 @@ train: $(VENV)/.user ## train: make train COMP=pcam DATA=folder [RUN=runs/pcam/f
 	$(BIN)/kit run $(COMP) $(if $(DATA),--data $(DATA)) --run $(RUN)
 
 submit: train ## train what is left, check the submission, say how to send it
-	@echo "Checked: $(RUN)/submission.csv. Upload it on the competition's page, or with the Kaggle client:"
-	@$(BIN)/python -c "from kit.competitions import find_competition as f; print('  kaggle competitions submit -c', f('$(COMP)').slug, '-f $(RUN)/submission.csv -m kit')"
+	@$(BIN)/python -c "from kit.competitions import find_competition as f; c = f('$(COMP)'); print('Checked: $(RUN)/submission.csv.', f'Upload it on the page of the competition, or:\n  kaggle competitions submit -c {c.slug} -f $(RUN)/submission.csv -m kit' if c.columns and c.slug else 'Nobody takes it: it holds the predictions for the test images.')"
 
 bench: $(VENV)/.bench ## timings against the alternatives: make bench DATA=folder (with pcam/, xrays/, dicoms/, tables/)
 	$(BIN)/python scripts/bench/augment.py

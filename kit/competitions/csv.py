@@ -26,8 +26,8 @@ def read(root: Path, source: Source) -> Examples:
     require_folder(root)
     columns = source.columns
     if source.table is None or not (root / source.table).is_file():
-        what = f"no {source.table}" if source.table else "a table that the kit cannot guess"
-        raise DataError(f"{root} has {what}: give --set table=FILE.csv, below the data folder; found {found_in(root)}")
+        what = f"there is no {source.table}" if source.table else "which file is the table of labels?"
+        raise DataError(f"{root}: {what} Give --set table=FILE.csv, below that folder; found {found_in(root)}")
     path = root / source.table
     optional = [name for name in (columns.group, columns.split) if name is not None]
     raw = read_table(path, [columns.id, *columns.label, *optional], unique=columns.id)

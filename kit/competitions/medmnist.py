@@ -91,9 +91,13 @@ def _file(root: Path, table: str | None) -> Path:
     known = sorted(root.glob("*.npz"))
     if table is not None and not (root / table).is_file():
         raise DataError(f"{root} has no {table}; found {found_in(root)}")
-    if table is None and len(known) != 1:
-        choose = f"choose one of {some([path.name for path in known], 12)} with --set table=..." if known else "found "
-        raise DataError(f"{root} holds {len(known)} .npz files: {choose}{'' if known else found_in(root)}")
+    if not known:
+        raise DataError(
+            f"{root} holds no .npz: expected one of MedMNIST's, such as breastmnist.npz; found {found_in(root)}"
+        )
+    if table is None and len(known) > 1:
+        names = some([path.name for path in known], 12)
+        raise DataError(f"{root} holds {len(known)} .npz files: choose one of {names} with --set table=...")
     return root / table if table is not None else known[0]
 
 

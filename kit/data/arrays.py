@@ -32,6 +32,11 @@ class Header(NamedTuple):
     crc: int
 
 
+def lies_in_array(path: str) -> bool:
+    """Whether a path of the example table leads into a `.npz`."""
+    return _PATH.fullmatch(path) is not None
+
+
 def is_array(data: bytes) -> bool:
     """Whether a file's first bytes are those of a `.npy`."""
     return data.startswith(_MAGIC)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from kit import files
 from kit.config import DataSettings, ImageSettings
+from kit.data.arrays import lies_in_array
 from kit.data.build import Plan, is_whole, job_of, plan_shards, with_cells
 from kit.data.examples import Examples
 from kit.data.records import manifest_of, plan_fingerprint
@@ -38,10 +39,12 @@ def build_with_beam(
     """Write the records of `examples` (paths relative to `root`) into `out`; returns their manifest.
 
     `runner` is a Beam runner's name, `options` are its pipeline options, such as `--project=...`. Raises ConfigError
-    without Apache Beam or for a runner it does not know, DataError when `out` holds other records or too many images
-    cannot be read.
+    without Apache Beam, for a runner it does not know and for images inside a .npz, DataError when `out` holds other
+    records or too many images cannot be read.
     """
     beam, options_of = _import_beam()
+    if examples.table["path"].map(lies_in_array).any():
+        raise ConfigError("images inside a .npz are built without Beam: leave out --runner")
     wanted = plan_fingerprint(competition, examples, image, data)
     if (known := _read_json(out, "manifest.json") or _read_json(out, "building.json")) is not None:
         if known["fingerprint"] != wanted:

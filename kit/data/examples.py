@@ -9,6 +9,7 @@ metadata, never used silently.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -102,8 +103,15 @@ def read_examples(path: Path) -> Examples:
         raise DataError(f"cannot read {path} as parquet ({error}): write it with `kit examples`") from error
     if table.attrs.get("task") not in TASKS:
         raise DataError(f"{path} does not say its task: write it with `kit examples`")
+    task, table.attrs = table.attrs["task"], {}
+    for column in table.columns[table.map(lambda value: isinstance(value, np.ndarray)).any()]:
+        table[column] = [_as_list(value) for value in table[column]]  # boxes: the same table as before it was written
     labels = tuple(column[2:] for column in label_columns(table))
-    return validate(Examples(table, labels, table.attrs["task"]), max_missing=0)
+    return validate(Examples(table, labels, task), max_missing=0)
+
+
+def _as_list(value: Any) -> Any:
+    return [_as_list(item) for item in value.tolist()] if isinstance(value, np.ndarray) else value
 
 
 def _round_up(share: float) -> float:

@@ -91,9 +91,11 @@ def test_missing_images_are_named(root):
 
 
 def test_settings_that_are_missing_or_wrong(root, tmp_path):
-    with pytest.raises(DataError, match=r"give --set table=FILE\.csv, below the data folder; found images/"):
+    with pytest.raises(
+        DataError, match=r"which file is the table of labels\? Give --set table=FILE\.csv.*found images/"
+    ):
         csv.read(root, Source())
-    with pytest.raises(DataError, match=r"no other\.csv"):
+    with pytest.raises(DataError, match=r"there is no other\.csv"):
         csv.read(root, Source(table="other.csv"))
     with pytest.raises(ConfigError, match=r"did you mean 'columns\.label'"):
         load_config("csv", ["columns.labels=a"])

@@ -70,7 +70,9 @@ def test_which_file(tmp_path):
     with pytest.raises(DataError, match=r"has no c\.npz; found a\.npz, b\.npz"):
         read(tmp_path, "c.npz")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"holds 0 \.npz files: found nothing"):
+    with pytest.raises(
+        DataError, match=r"holds no \.npz: expected one of MedMNIST's, such as breastmnist\.npz; found nothing"
+    ):
         read(tmp_path / "empty")
 
 

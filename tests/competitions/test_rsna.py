@@ -3,9 +3,10 @@ import pytest
 from pydicom.pixels import pixel_array
 
 from kit.competitions import find_competition, rsna
-from kit.config import Source
-from kit.data.examples import validate
+from kit.config import DataSettings, ImageSettings, Source
+from kit.data.examples import read_examples, validate, write_examples
 from kit.data.images import read_image
+from kit.data.records import plan_fingerprint
 from kit.errors import ConfigError, DataError
 
 
@@ -104,3 +105,10 @@ def test_a_header_that_is_broken_leaves_its_columns_missing(rsna_root):
     table = read(rsna_root).table.set_index("id")
     assert table.loc["p6", ["width", "sex", "compression"]].isna().all()
     assert np.isnan(table.loc["p7", "pixel_spacing"])
+
+
+def test_a_written_table_makes_the_same_records(rsna_root, tmp_path):
+    examples, image, data = read(rsna_root), ImageSettings(size=32), DataSettings()
+    write_examples(tmp_path / "e.parquet", examples)
+    again = read_examples(tmp_path / "e.parquet")
+    assert plan_fingerprint("rsna", again, image, data) == plan_fingerprint("rsna", examples, image, data)

@@ -1,5 +1,6 @@
 import json
 
+import pandas as pd
 import pytest
 
 from kit import cli
@@ -7,7 +8,7 @@ from kit.competitions import toy
 from kit.config import DataSettings, ImageSettings, Source
 from kit.data import beam as beam_module
 from kit.data.beam import build_with_beam
-from kit.data.examples import validate
+from kit.data.examples import Examples, validate
 from kit.data.records import open_records, verify_records
 from kit.errors import ConfigError, DataError
 from tests.data.conftest import build, same_files
@@ -79,3 +80,12 @@ def test_an_unknown_runner_and_no_beam(toy_root, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "apache_beam", None)
     with pytest.raises(ConfigError, match=r"pip install 'kit\[beam\]'"):
         beam(toy_root, tmp_path / "s")
+
+
+def test_images_inside_a_npz_are_refused(tmp_path):
+    row = {"id": "a", "path": "x.npz/train_images/0", "bytes": 1, "split": "train", "group": "a", "y_x": 1.0}
+    examples = Examples(pd.DataFrame([row]), ("x",), "binary")
+    with pytest.raises(ConfigError, match=r"inside a \.npz are built without Beam"):
+        build_with_beam(
+            "x", examples, str(tmp_path), str(tmp_path / "r"), ImageSettings(), DataSettings(), "DirectRunner"
+        )
