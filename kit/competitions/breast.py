@@ -20,7 +20,7 @@ def read(root: Path, source: Source) -> Examples:
     require_folder(root)
     if folder_with(root, ["train"]) is None:
         raise DataError(f"{root} has no train/: expected train|val|test/{'|'.join(LABELS)}/*; found {found_in(root)}")
-    return folders.examples(folders.list_classes(root), LABELS, "", lambda path: None)
+    return folders.examples(folders.list_classes(root), LABELS, LABELS, lambda path: None)
 
 
 COMPETITION = Competition(

@@ -31,7 +31,8 @@ def read(root: Path, source: Source) -> Examples:
     if source.target is not None and (len(classes) > 2 or source.target not in classes):
         what = "the positive one of two classes" if len(classes) > 2 else "one of the classes"
         raise ConfigError(f"target = {source.target!r} is not {what}{nearest(source.target, classes)}")
-    return examples(rows, tuple(classes), source.target or classes[-1], _group_by(source.columns.group))
+    labels = (source.target or classes[-1],) if len(classes) == 2 else tuple(classes)
+    return examples(rows, classes, labels, _group_by(source.columns.group))
 
 
 def list_classes(root: Path) -> pd.DataFrame:
@@ -55,9 +56,9 @@ def list_classes(root: Path) -> pd.DataFrame:
 
 
 def examples(
-    rows: pd.DataFrame, classes: Sequence[str], positive: str, group_of: Callable[[str], str | None]
+    rows: pd.DataFrame, classes: Sequence[str], labels: tuple[str, ...], group_of: Callable[[str], str | None]
 ) -> Examples:
-    """Examples from `list_classes` rows. Two classes make the label `positive`, more a label each.
+    """Examples from `list_classes` rows of these `classes`; `labels` are all of them, or the positive one of two.
 
     The id is the path below the split's folder (below the top, where two splits have the same). `group_of` gives the
     patient for the path of an image, or None where the name does not tell: the image is then a group of its own.
@@ -68,7 +69,6 @@ def examples(
     if unknown:
         raise DataError(f"unknown class folders: {some(unknown)} (known are {', '.join(classes)})")
     ids = rows["name"].where(~rows["name"].duplicated(keep=False), rows["part"] + "/" + rows["name"])
-    labels = (positive,) if len(classes) == 2 else tuple(classes)
     groups = [group_of(path) for path in rows["path"]]
     table = pd.concat(
         [
@@ -78,8 +78,7 @@ def examples(
         ],
         axis=1,
     )
-    task = "binary" if len(classes) == 2 else "multiclass"
-    return Examples(table, labels, task, surplus=tuple(surplus["path"]))
+    return Examples(table, labels, "binary" if len(labels) == 1 else "multiclass", surplus=tuple(surplus["path"]))
 
 
 def _top(root: Path) -> Path:

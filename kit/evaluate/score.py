@@ -14,18 +14,23 @@ OPTIMISM = "Each fold's best epoch was chosen on these same rows, so the out-of-
 
 
 def score(oof: pd.DataFrame, known: pd.DataFrame, metric: str, task: str, settings: EvaluateSettings) -> dict[str, Any]:
-    """The values for `scores.json` from out-of-fold predictions; `known` is the example table (id, group)."""
+    """The values for `scores.json` from out-of-fold predictions; `known` is the example table (id, group).
+
+    A value that is not defined (a label with one class only) is None.
+    """
     function = metrics.METRICS[metric]
     y, p = _arrays(oof)
     folds = {int(k): function(y[oof["fold"] == k], p[oof["fold"] == k]) for k in sorted(oof["fold"].unique())}
     spread = np.array(list(folds.values()))
-    return {
-        **_valued(oof, known, metric, task, settings),
-        "folds": folds,
-        "fold_mean": float(spread.mean()),
-        "fold_sd": float(spread.std(ddof=1)),
-        "note": OPTIMISM,
-    }
+    return _defined(
+        {
+            **_valued(oof, known, metric, task, settings),
+            "folds": folds,
+            "fold_mean": float(spread.mean()),
+            "fold_sd": float(spread.std(ddof=1)),
+            "note": OPTIMISM,
+        }
+    )
 
 
 def score_test(
@@ -41,7 +46,7 @@ def score_test(
     scores["groups_also_in_training"] = int(group[shared].nunique())
     if shared.any():
         scores["value_without_them"] = metrics.METRICS[metric](*_arrays(test[~shared]))
-    return scores
+    return _defined(scores)
 
 
 def with_known_labels(predictions: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
@@ -71,20 +76,21 @@ def as_text(scores: dict[str, Any], cuts: dict[str, Any]) -> str:
     """The two as lines for a person."""
     lines = [
         _headline("out-of-fold", scores),
-        f"by fold  {'  '.join(f'{value:.4f}' for value in scores['folds'].values())}   "
-        f"mean {scores['fold_mean']:.4f}, sd {scores['fold_sd']:.4f}",
+        f"by fold  {'  '.join(map(_shown, scores['folds'].values()))}   "
+        f"mean {_shown(scores['fold_mean'])}, sd {_shown(scores['fold_sd'])}",
         _others(scores),
     ]
     if "test" in scores:
         lines += [_headline("test", scores["test"]), _others(scores["test"])]
         if shared := scores["test"]["groups_also_in_training"]:
-            value = scores["test"]["value_without_them"]
-            lines.append(f"{shared} groups of the test images are in training too; without them {value:.4f}")
+            value = _shown(scores["test"]["value_without_them"])
+            lines.append(f"{shared} groups of the test images are in training too; without them {value}")
     width = max(map(len, cuts))
     for label, cut in cuts.items():
         honest, optimistic = cut["f1_cross_validated"], cut["f1_on_the_rows_that_chose_it"]
+        value = _shown(scores["labels"][label])
         lines.append(
-            f"{label:{width}}  {scores['metric']} {scores['labels'][label]:.4f}   threshold {cut['threshold']:.4f} has "
+            f"{label:{width}}  {scores['metric']} {value}   threshold {cut['threshold']:.4f} has "
             f"F1 {honest:.4f} cross-validated ({optimistic:.4f} on the rows that chose it)"
         )
     return "\n".join([*lines, scores["note"]])
@@ -122,13 +128,24 @@ def _groups(rows: pd.DataFrame, known: pd.DataFrame) -> pd.Series:
 def _headline(name: str, scores: dict[str, Any]) -> str:
     interval = scores["interval"]
     return (
-        f"{name} {scores['metric']}  {scores['value']:.4f}   {interval['confidence']:.0%} interval "
-        f"{interval['low']:.4f} to {interval['high']:.4f}  ({scores['rows']} rows, {scores['groups']} groups)"
+        f"{name} {scores['metric']}  {_shown(scores['value'])}   {interval['confidence']:.0%} interval "
+        f"{_shown(interval['low'])} to {_shown(interval['high'])}  ({scores['rows']} rows, {scores['groups']} groups)"
     )
 
 
 def _others(scores: dict[str, Any]) -> str:
     return (
         f"accuracy {scores['accuracy']:.4f} (at .5, or the likeliest class)   "
-        f"average precision {scores['average_precision']:.4f}   log loss {scores['log_loss']:.4f}"
+        f"average precision {_shown(scores['average_precision'])}   log loss {scores['log_loss']:.4f}"
     )
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _defined(values: Any) -> Any:
+    """The same, with None for NaN, which JSON does not know."""
+    if isinstance(values, dict):
+        return {key: _defined(value) for key, value in values.items()}
+    return None if isinstance(values, float) and np.isnan(values) else values

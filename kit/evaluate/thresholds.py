@@ -9,6 +9,8 @@ def max_f1_threshold(y: np.ndarray, p: np.ndarray) -> float:
 
     `y` 0/1 [rows], `p` [rows]. Without a positive row F1 is 0 everywhere; the answer is then the largest score.
     """
+    if not np.any(y):
+        return float(np.max(p))
     precision, recall, thresholds = precision_recall_curve(y, p)
     with np.errstate(invalid="ignore"):
         f1 = np.nan_to_num(2 * precision * recall / (precision + recall))[:-1]

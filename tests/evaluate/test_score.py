@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,3 +64,11 @@ def test_accuracy_of_several_labels_leaves_unknown_ones_out():
     p = np.array([[0.9, 0.6, 0.1], [0.2, 0.7, 0.4]])
     assert accuracy(y, p, "multilabel") == pytest.approx(3 / 5)  # .6 for 0 and .4 for 1 are wrong, one is unknown
     assert accuracy(y[:, :1], p[:, :1], "binary") == 1
+
+
+def test_what_is_not_defined_is_null(known):
+    one_sided = known[:40].assign(y_c=np.float32(0))  # no image of c
+    scores = score(of(one_sided, "fold"), one_sided, "roc_auc", "multilabel", SETTINGS)
+    assert scores["labels"]["c"] is None
+    assert "NaN" not in json.dumps(scores)
+    assert "c  roc_auc undefined" in as_text(scores, thresholds(of(one_sided, "fold")))

@@ -28,7 +28,7 @@ class Killed(Exception):
 def fit_once(keras, tmp_path):
     """A function: fit a fresh model into a folder, with a script of scores; dies in the epoch `dies`, if given."""
 
-    def once(name, train, scores=None, dies=None, seconds=None):
+    def once(name, train, scores=None, dies=None, seconds=None, mode="max"):
         from kit.models import registry
         from kit.train.fit import fit
 
@@ -52,6 +52,7 @@ def fit_once(keras, tmp_path):
             STEPS,
             validate,
             monitor="val_score",
+            mode=mode,
             loss="binary_crossentropy",
             train=train,
             augment=AUGMENT,
@@ -113,6 +114,18 @@ def test_cosine_warms_up_and_ends_at_nothing(fit_once):
     _, fitted, _ = fit_once("x", TrainSettings(epochs=4, schedule="cosine", warmup_epochs=2, learning_rate=1e-2))
     rates = [epoch["learning_rate"] for epoch in fitted.history]
     assert rates == pytest.approx([5e-3, 1e-2, 5e-3, 0], abs=1e-6)  # half-way up, up, half-way down, down
+
+
+def test_a_score_that_is_better_when_small_and_one_that_is_not_defined(fit_once):
+    nan = float("nan")
+    train = TrainSettings(epochs=3, schedule="constant")
+    for mode, scores, epoch in (("min", [0.5, 0.2, 0.9], 2), ("max", [nan, 0.2, nan], 2), ("min", [nan, nan, 0.9], 3)):
+        best, fitted, _ = fit_once(f"{mode}{scores}", train, scores, mode=mode)
+        assert len(fitted.history) == 3
+        until, _, _ = fit_once(
+            f"until {mode}{scores}", train.model_copy(update={"epochs": epoch}), [0.1] * (epoch - 1) + [0.5]
+        )
+        assert all(np.array_equal(a, b) for a, b in zip(best.get_weights(), until.get_weights(), strict=True))
 
 
 def test_the_model_is_left_with_the_weights_of_the_best_epoch(fit_once):
