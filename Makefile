@@ -39,6 +39,7 @@ bench: $(VENV)/.bench ## timings against the alternatives: make bench DATA=folde
 	$(BIN)/python scripts/bench/augment.py
 	$(BIN)/python scripts/bench/input.py $(if $(DATA),--pcam $(DATA)/pcam --xrays $(DATA)/xrays)
 	$(if $(DATA),$(BIN)/python scripts/bench/build.py --pcam $(DATA)/pcam --xrays $(DATA)/xrays --dicoms $(DATA)/dicoms)
+	$(if $(DATA),$(BIN)/python scripts/bench/check.py $(DATA)/pcam $(DATA)/xrays $(DATA)/dicoms)
 	$(if $(DATA),$(BIN)/python scripts/bench/cells.py $(DATA)/tables)
 
 clean: ## remove environments, caches and the demo; runs/ stays

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,10 @@ def _examples(given: argparse.Namespace) -> None:
         found = pipeline.check(config, data)
         print(json.dumps(found, indent=1) if given.json else as_text(found))
     if given.out:
-        with redirect_stdout(sys.stderr):  # stdout is what was asked for
+        with redirect_stdout(sys.stderr) if given.json else nullcontext():  # nothing but JSON where that was asked for
             table = pipeline.examples(config, data)
-        write_examples(given.out, table)
-        print(f"{len(table.table)} images, {table.table['group'].nunique()} groups: {given.out}", file=sys.stderr)
+            write_examples(given.out, table)
+            print(f"{len(table.table)} images, {table.table['group'].nunique()} groups: {given.out}")
 
 
 def _records_build(given: argparse.Namespace) -> None:

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from kit.data.examples import Examples
+from kit.competitions import folders
+from kit.config import Source
 
 
 def in_turn(variants, repeats):
@@ -48,20 +48,8 @@ def machine():
 
 
 def class_folders(root):
-    """Examples of a folder with one folder of images per class, the second of the sorted names being the positive."""
-    paths = sorted(p for p in Path(root).rglob("*") if p.suffix.lower() in (".jpeg", ".jpg", ".png"))
-    classes = sorted({p.parent.name for p in paths})
-    table = pd.DataFrame(
-        {
-            "id": [str(p.relative_to(root)) for p in paths],
-            "path": [str(p.relative_to(root)) for p in paths],
-            "bytes": [p.stat().st_size for p in paths],
-            "split": "train",
-            "group": [str(p.relative_to(root)) for p in paths],
-            "y_positive": np.array([classes.index(p.parent.name) > 0 for p in paths], np.float32),
-        }
-    )
-    return Examples(table, labels=("positive",), task="binary")
+    """Examples of a folder with one folder of images per class."""
+    return folders.read(Path(root), Source())
 
 
 def prepared_by_tfds(rows, shape, encoding, out):
