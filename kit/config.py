@@ -22,7 +22,7 @@ class ColumnSettings(_Settings):
 
     id: str = "id"  # the image's path below the data folder, its file name, or that without ending
     label: tuple[str, ...] = ("label",)  # one: 0/1 or class names; several: 0/1 in each
-    group: str | None = None  # patient, slide; for `folders`: a regular expression, its match in a file's name
+    group: str | None = None  # patient, slide; for `folders`: a regular expression, see there
     split: str | None = None  # train, val (folded like train) or test; null: rows without a label are the test set
 
     @field_validator("label", mode="before")

@@ -39,7 +39,7 @@ def examples(config: Config, data: Path) -> Examples:
         if names:
             say(f"left out, as data.max_missing allows: {len(names)} {what}: {some(names)}")
     for what, count in found.remarks.items():
-        say(f"taken as missing: {count} {what}")
+        say(f"noticed: {count} {what}")
     sizes = ", ".join(f"{split} {len(rows)}" for split, rows in found.table.groupby("split", sort=False))
     say(f"images: {sizes}; {found.task}: {some(found.labels, 15)}")
     return found

@@ -2,7 +2,7 @@
 
 `train/CLASS/...` and, if there are, `val/CLASS/...` (folded like train) and `test/CLASS/...`; or `CLASS/...` alone. The
 images of a test folder without classes are predicted. Two classes are one label, the later name (or `target`); more are
-a label each. `columns.group` is a regular expression: what it finds in a file's name is the patient.
+a label each. `columns.group` is a regular expression: what it finds in the path below the class is the patient.
 """
 
 import re
@@ -36,7 +36,10 @@ def read(root: Path, source: Source) -> Examples:
 
 
 def list_classes(root: Path) -> pd.DataFrame:
-    """Columns path, bytes, split, class (missing: in no class folder), part (the split's folder), name (below it)."""
+    """Columns path, bytes, split, class (missing: in no class folder), part (the split's folder), name (below it).
+
+    Where there are split folders, the split of images outside of them is missing.
+    """
     require_folder(root)
     top = _top(root)
     splits = {folder.name: SPLITS[folder.name.lower()] for folder in subfolders(top) if folder.name.lower() in SPLITS}
@@ -44,15 +47,13 @@ def list_classes(root: Path) -> pd.DataFrame:
     if images.empty:
         raise DataError(f"{root} holds no image: expected {_LAYOUT}; found {found_in(root)}")
     below = images["path"].str.split("/").str[len(top.relative_to(root).parts) :]
-    if splits:
-        images, below = images[below.str[0].isin(splits)], below[below.str[0].isin(splits)]
     deep = 1 if splits else 0
     return images.assign(
         split=below.str[0].map(splits) if splits else "train",
         part=below.str[0] if splits else "train",
         **{"class": below.str[deep].where(below.str.len() > deep + 1)},
         name=below.str[deep:].str.join("/"),
-    ).reset_index(drop=True)
+    )
 
 
 def examples(
@@ -61,15 +62,17 @@ def examples(
     """Examples from `list_classes` rows of these `classes`; `labels` are all of them, or the positive one of two.
 
     The id is the path below the split's folder (below the top, where two splits have the same). `group_of` gives the
-    patient for the path of an image, or None where the name does not tell: the image is then a group of its own.
+    patient for the path of an image below its class, or None where that does not tell: a group of its own.
     """
+    outside = rows["split"].isna()
+    rows = rows[~outside]
     surplus = rows[rows["class"].isna() & (rows["split"] == "train")]
     rows = rows.drop(index=surplus.index)
     unknown = set(rows["class"].dropna()) - set(classes)
     if unknown:
         raise DataError(f"unknown class folders: {some(unknown)} (known are {', '.join(classes)})")
     ids = rows["name"].where(~rows["name"].duplicated(keep=False), rows["part"] + "/" + rows["name"])
-    groups = [group_of(path) for path in rows["path"]]
+    groups = [group_of(name.split("/", 1)[-1]) for name in rows["name"]]
     table = pd.concat(
         [
             rows[["path", "bytes", "split", "part"]].assign(id=ids),
@@ -78,7 +81,9 @@ def examples(
         ],
         axis=1,
     )
-    return Examples(table, labels, "binary" if len(labels) == 1 else "multiclass", surplus=tuple(surplus["path"]))
+    task = "binary" if len(labels) == 1 else "multiclass"
+    remarks = {"images outside the folders of the splits, left alone": int(outside.sum())} if outside.any() else {}
+    return Examples(table, labels, task, surplus=tuple(surplus["path"]), remarks=remarks)
 
 
 def _top(root: Path) -> Path:
@@ -99,7 +104,7 @@ def _group_by(pattern: str | None) -> Callable[[str], str | None]:
         raise ConfigError(f"columns.group = {pattern!r} is no regular expression: {error}") from error
 
     def group(path: str) -> str | None:
-        found = compiled.search(Path(path).name)
+        found = compiled.search(path)
         return found[0] if found else None
 
     return group

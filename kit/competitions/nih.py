@@ -86,7 +86,7 @@ def entries(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
         }
     )
     above = int((age > _OLDEST).sum())
-    return rows.reset_index(drop=True), {f"ages above {_OLDEST}": above} if above else {}
+    return rows.reset_index(drop=True), {f"ages above {_OLDEST}, taken as missing": above} if above else {}
 
 
 def _column(raw: pd.DataFrame, *names: str) -> pd.Series:

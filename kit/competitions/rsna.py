@@ -113,7 +113,7 @@ def headers(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, int]]:
     age = np.array([row["age"] for row in rows], float)
     counts = {"ages that are no DICOM age": given & np.isnan(age), f"ages above {_OLDEST}": age > _OLDEST}
     table = pd.DataFrame(rows).assign(age=np.where(age <= _OLDEST, age, np.nan))
-    return table, {what: int(bad.sum()) for what, bad in counts.items() if bad.any()}
+    return table, {f"{what}, taken as missing": int(bad.sum()) for what, bad in counts.items() if bad.any()}
 
 
 def _headers(number: int, paths: list[Path]) -> tuple[int, list[dict[str, object]]]:

@@ -104,7 +104,7 @@ def as_text(found: dict[str, Any]) -> str:
     lines.append("unreadable " + _named(["{path} ({reason})".format(**bad) for bad in found["unreadable"]]))
     if found["with_alpha"]:
         lines.append(f"alpha      {_named(found['with_alpha'])} (transparency is not used)")
-    lines += [f"counted    {count} {what}" for what, count in found["remarks"].items()]
+    lines += [f"noticed    {count} {what}" for what, count in found["remarks"].items()]
     duplicates = found["duplicates"]
     lines.append(f"duplicates {duplicates['images']} images look exactly like another")
     for kind, words in (

@@ -19,6 +19,7 @@ def test_pneumonia(write_images):
         "chest_xray/test/PNEUMONIA/person1_virus_6.jpeg",
         "chest_xray/test/NORMAL/IM-0001-0001.jpeg",
         "__MACOSX/chest_xray/train/NORMAL/x.jpeg",
+        "chest_xray/chest_xray/train/NORMAL/IM-0115-0001.jpeg",  # the download has everything twice
     )
     examples = validate(pneumonia.read(root, Source()), 0)
     table = examples.table.set_index("id")
@@ -32,6 +33,7 @@ def test_pneumonia(write_images):
     assert groups["NORMAL/NORMAL2-IM-0115-0001-0002.jpeg"] == "NORMAL2-IM-0115"
     assert table["y_pneumonia"].to_dict()["NORMAL/IM-0001-0001.jpeg"] == 0  # the official test has labels
     assert table["y_pneumonia"].sum() == 5
+    assert examples.remarks == {"images outside the folders of the splits, left alone": 1}
     assert table.loc["NORMAL/IM-0001-0001.jpeg", "path"] == "chest_xray/test/NORMAL/IM-0001-0001.jpeg"
 
 
@@ -63,7 +65,7 @@ def test_classes_outside_the_known_set(write_images):
 
 
 def test_folders_of_your_own(write_images):
-    root = write_images("mine/ill/p1_a.png", "mine/ill/p1_b.png", "mine/well/p2_a.png", "mine/well/sub/p3_a.png")
+    root = write_images("mine/ill/p1_a.png", "mine/ill/p1_b.png", "mine/well/p2_a.png", "mine/well/p3/a.png")
     examples = validate(folders.read(root, Source()), 0)
     assert (examples.task, examples.labels) == ("binary", ("well",))
     assert (examples.table["split"] == "train").all()
@@ -74,7 +76,7 @@ def test_folders_of_your_own(write_images):
         "ill/p1_a.png": "p1",
         "ill/p1_b.png": "p1",
         "well/p2_a.png": "p2",
-        "well/sub/p3_a.png": "p3",
+        "well/p3/a.png": "p3",
     }
 
 

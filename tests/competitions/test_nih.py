@@ -63,7 +63,7 @@ def test_findings_patients_lists_and_boxes(root):
     assert len(table.loc["00000003_000.png", "boxes"]) == 0
     assert table.loc["00000001_000.png", "age"] == 58
     assert table.loc["00000002_000.png", "age"] == pytest.approx(11 / 12)
-    assert examples.remarks == {"ages above 120": 1}
+    assert examples.remarks == {"ages above 120, taken as missing": 1}
 
 
 def test_both_headers_say_the_same(root):

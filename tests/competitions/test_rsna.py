@@ -45,7 +45,10 @@ def test_ages_that_cannot_be_are_missing_and_counted(rsna_root):
     assert ages["p0"] == 58
     assert ages["p3"] == pytest.approx(11 / 12)
     assert ages[["p1", "p2", "p4", "p5"]].isna().all()
-    assert examples.remarks == {"ages that are no DICOM age": 2, "ages above 120": 1}  # 62 and abc; 130Y
+    assert examples.remarks == {  # 62 and abc; 130Y
+        "ages that are no DICOM age, taken as missing": 2,
+        "ages above 120, taken as missing": 1,
+    }
 
 
 def test_three_classes_and_boxes_are_targets(rsna_root):
