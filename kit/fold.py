@@ -36,11 +36,6 @@ if TYPE_CHECKING:
 
 Direction = Literal["max", "min"]  # which end of the metric is better
 _ACTIVATION = {"binary": "sigmoid", "multilabel": "sigmoid", "multiclass": "softmax"}
-_LOSS = {
-    "binary": "binary_crossentropy",
-    "multilabel": "binary_crossentropy",
-    "multiclass": "categorical_crossentropy",
-}
 _FILES = ("model.json", "model.weights.h5", "history.csv")  # what a trained fold consists of
 
 
@@ -181,7 +176,7 @@ def _fit(
             validate,
             monitor=f"val_{metric}",
             mode=direction,
-            loss=_LOSS[records.task],
+            task=records.task,
             train=config.train,
             augment=config.augment,
             seed=seed,

@@ -11,6 +11,7 @@ import keras
 from kit.config import AugmentSettings, TrainSettings
 from kit.train.augment import wrapped
 from kit.train.callbacks import Deadline, EpochSeeds, Logs, Mode, Progress, State, Validate
+from kit.train.losses import LOSSES
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def fit(
     *,
     monitor: str,
     mode: Mode = "max",
-    loss: str,
+    task: str,
     train: TrainSettings,
     augment: AugmentSettings,
     seed: int,
@@ -41,12 +42,12 @@ def fit(
 ) -> Fitted:
     """Train `model` in place and leave it with the weights of its best epoch by `monitor`; `mode` says which end is.
 
-    `batches(epoch)` gives what Keras's `fit` takes, from that epoch on without end; `steps` batches are an epoch.
-    `validate()` scores `model` as it stands. `state` is the folder to go on from; `deadline` is in seconds of
-    `time.monotonic()`, looked at between epochs.
+    `task` decides what is minimised (`kit.train.losses`). `batches(epoch)` gives what Keras's `fit` takes, from that
+    epoch on without end; `steps` batches are an epoch. `validate()` scores `model` as it stands. `state` is the folder
+    to go on from; `deadline` is in seconds of `time.monotonic()`, looked at between epochs.
     """
     training = wrapped(model, augment, seed)
-    training.compile(optimizer=_optimizer(train, steps), loss=loss, jit_compile=jit_compile)
+    training.compile(optimizer=_optimizer(train, steps), loss=LOSSES[task], jit_compile=jit_compile)
     stopping = _stopping(train, monitor, mode)
     saved = State(state, model, monitor, mode, stopping, train.epochs)
     timer = Deadline(float("inf") if deadline is None else deadline)

@@ -1,9 +1,15 @@
+import json
+
+import numpy as np
+import pandas as pd
 import pytest
 
+from kit.cli import main
 from kit.competitions import csv
 from kit.config import ColumnSettings, Source, load_config
 from kit.data.examples import validate
 from kit.errors import ConfigError, DataError
+from tests.conftest import TINY
 
 IMAGES = [f"images/{n}.png" for n in range(6)]
 
@@ -100,3 +106,21 @@ def test_settings_that_are_missing_or_wrong(root, tmp_path):
     with pytest.raises(ConfigError, match=r"did you mean 'columns\.label'"):
         load_config("csv", ["columns.labels=a"])
     assert load_config("csv", ["columns.label=a,b"]).columns.label == ("a", "b")
+
+
+def test_a_whole_run_with_unknown_labels_and_nothing_to_predict(write_images, tmp_path, keras, capsys):
+    root = write_images(*(f"{n}.png" for n in range(36)))
+    text = ["file,a,b,who", *(f"{n}.png,{n % 2},{('', '0', '1')[n % 3]},p{n // 2}" for n in range(36))]
+    (root / "labels.csv").write_text("\n".join(text) + "\n")
+    chosen = ["table=labels.csv", "columns.id=file", "columns.label=a,b", "columns.group=who", "train.batch_size=4"]
+    settings = [argument for setting in [*TINY, *chosen] for argument in ("--set", setting)]
+    run = tmp_path / "run"
+    assert main(["run", "csv", "--data", str(root), "--run", str(run), *settings]) == 0
+    assert f"no test images; out-of-fold predictions: {run / 'oof.parquet'}" in capsys.readouterr().out
+    scores = json.loads((run / "scores.json").read_text())
+    assert set(scores["labels"]) == {"a", "b"}
+    assert scores["rows"] == 36
+    assert "test" not in scores
+    assert np.isfinite(scores["log_loss"])
+    assert np.isfinite(pd.read_csv(run / "fold0" / "history.csv")["loss"]).all()
+    assert not (run / "submission.csv").exists()

@@ -53,7 +53,7 @@ def fit_once(keras, tmp_path):
             validate,
             monitor="val_score",
             mode=mode,
-            loss="binary_crossentropy",
+            task="binary",
             train=train,
             augment=AUGMENT,
             seed=3,
