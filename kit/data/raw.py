@@ -78,9 +78,11 @@ def refuse_rows(path: Path, table: pd.DataFrame, bad: pd.Series, column: str, wa
 
 def list_images(root: Path, folder: str = "", endings: Sequence[str] = IMAGES) -> pd.DataFrame:
     """Columns path (relative to `root`) and bytes of the image files in a folder and below it, by path."""
-    found = sorted(_walk(root / folder, tuple(endings)))
-    paths = [path.relative_to(root).as_posix() for path, _ in found]
-    return pd.DataFrame({"path": paths, "bytes": pd.Series([size for _, size in found], dtype="int64")})
+    prefix = "" if folder in ("", ".") else f"{folder}/"
+    found = sorted(_walk(str(root / folder), prefix, tuple(endings)))
+    return pd.DataFrame(
+        {"path": [path for path, _ in found], "bytes": pd.Series([size for _, size in found], dtype="int64")}
+    )
 
 
 def require_images(root: Path, folder: str, endings: Sequence[str]) -> pd.DataFrame:
@@ -112,12 +114,13 @@ def match(
     return table.astype({"bytes": "int64"}), missing, surplus
 
 
-def _walk(folder: Path, endings: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
+def _walk(folder: str, prefix: str, endings: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    """Paths with `prefix` in front, and sizes; strings, because there may be hundreds of thousands."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith((".", "__MACOSX")):  # "._x.tif": macOS leaves them
                 continue
             if entry.is_dir():
-                yield from _walk(Path(entry.path), endings)
+                yield from _walk(entry.path, f"{prefix}{entry.name}/", endings)
             elif entry.name.lower().endswith(endings):
-                yield Path(entry.path), entry.stat().st_size
+                yield prefix + entry.name, entry.stat().st_size
