@@ -34,9 +34,7 @@ class ColumnSettings(_Settings):
 class Source(_Settings):
     """What a competition with several tasks, or your own data, has to be told to read the raw folder."""
 
-    target: str | None = (
-        None  # rsna: two_class, three_class or boxes; two classes of your own: which is the positive one
-    )
+    target: str | None = None  # rsna: two_class, three_class or boxes; your own two classes: the positive one
     table: str | None = None  # csv: your table; medmnist: the .npz, where there are several; below the data folder
     columns: ColumnSettings = ColumnSettings()
 
@@ -94,9 +92,7 @@ class DicomSettings(_Settings):
     """How a DICOM's values become 8 bit (kit.data.dicom); other files have no such choice."""
 
     window: str = "first"  # the first VOI LUT or window of the header, or the one with this explanation
-    percentiles: tuple[float, float] | None = (
-        None  # instead of any window: from one percentile of the values to another
-    )
+    percentiles: tuple[float, float] | None = None  # of the values, shown as black and white; instead of any window
     frame: int | None = Field(None, ge=0)  # of files with several; null: they are refused
 
     @field_validator("percentiles")

@@ -47,7 +47,7 @@ def examples(config: Config, data: Path) -> Examples:
 
 def check(config: Config, data: Path) -> dict[str, Any]:
     """Raw folder -> what is in it and what is odd about it; looks at every image and writes nothing."""
-    return checking.check(find_competition(config.competition, config).read(data, config), data, config.image)
+    return checking.check(find_competition(config.competition, config).read(data, config), data, config.image.dicom)
 
 
 def build_records(config: Config, table: Examples, data: Path, out: Path, workers: int | None = None) -> Records:

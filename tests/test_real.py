@@ -195,7 +195,7 @@ def test_all_kinds_of_dicom_are_read(real_data):
 def test_what_is_odd_in_the_real_sets_is_found(real_data):
     def look(competition, data, **source):
         root, chosen = real_data(data), Source(**source)
-        return check(find_competition(competition, chosen).read(root, chosen), root, ImageSettings())
+        return check(find_competition(competition, chosen).read(root, chosen), root, DicomSettings())
 
     nih = look("nih", "nih")
     assert nih["channels"]["RGBA"] == len(nih["with_alpha"]) == 23
@@ -217,7 +217,7 @@ def test_patients_of_both_sides_of_the_pediatric_set_are_told(real_data, tmp_pat
               for side in ("train", "test")}  # fmt: skip
     expected = sorted(people["train"] & people["test"])
     assert len(expected) > 5
-    found = check(pneumonia.read(tmp_path, Source()), tmp_path, ImageSettings())
+    found = check(pneumonia.read(tmp_path, Source()), tmp_path, DicomSettings())
     assert found["groups_in_several_splits"] == expected
 
 

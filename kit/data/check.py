@@ -4,45 +4,32 @@ Two images are duplicates when their pixels are the same, whatever their files a
 grey in three channels taken as grey.
 """
 
-import hashlib
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
-from kit.config import ImageSettings
-from kit.data.arrays import reader, unpacked
+from kit.config import DicomSettings
+from kit.data.arrays import unpacked
 from kit.data.examples import Examples
-from kit.data.images import decode, describe
+from kit.data.look import Look, look
 from kit.data.parallel import count_workers, in_processes, progress_bar
-from kit.errors import UnreadableImage, some
+from kit.errors import some
 
 _AT_ONCE = 50  # images that a worker is given
 _ORDER = "train val test"  # others come first
 
 
-class Look(NamedTuple):
-    """What was seen of one image: its file's format and channels, pixels, a hash of them; or why it is unreadable."""
-
-    path: str
-    format: str | None = None
-    channels: str | None = None
-    width: int = 0
-    height: int = 0
-    pixels: str | None = None
-    reason: str | None = None
-
-
-def check(examples: Examples, root: Path, image: ImageSettings, workers: int | None = None) -> dict[str, Any]:
+def check(examples: Examples, root: Path, settings: DicomSettings, workers: int | None = None) -> dict[str, Any]:
     """Counts, sizes, formats, files missing, surplus and unreadable, duplicates, groups on two sides; for JSON.
 
     Sides are the official ones: the folders or lists that the data came in (a column `part`), else train and test.
     """
     kept = ["id", "path", "group", "split", "part", *(f"y_{label}" for label in examples.labels)]
     table = examples.table[[column for column in kept if column in examples.table.columns]].reset_index(drop=True)
-    seen = pd.DataFrame(look_at([*table["path"]], root, image, workers), columns=Look._fields)
+    seen = pd.DataFrame(look_at([*table["path"]], root, settings, workers), columns=Look._fields)
     table = table.merge(seen, on="path", how="left", validate="one_to_one")
     side = table["part"] if "part" in table.columns else table["split"]
     readable = table[table["reason"].isna()]
@@ -69,7 +56,7 @@ def check(examples: Examples, root: Path, image: ImageSettings, workers: int | N
     }
 
 
-def look_at(paths: list[str], root: Path, image: ImageSettings, workers: int | None = None) -> list[Look]:
+def look_at(paths: list[str], root: Path, settings: DicomSettings, workers: int | None = None) -> list[Look]:
     """A `Look` for each of some paths below `root`, in no order."""
     chunks = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
     seen: list[Look] = []
@@ -78,8 +65,8 @@ def look_at(paths: list[str], root: Path, image: ImageSettings, workers: int | N
         unpacked(root, paths, Path(scratch)) as arrays,
         progress_bar("look", "image", len(paths)) as bar,
     ):
-        calls = ((chunk, root, arrays, image) for chunk in chunks)
-        for looks in in_processes(_look, calls, count_workers(len(paths), workers)):
+        calls = ((chunk, root, arrays, settings) for chunk in chunks)
+        for looks in in_processes(look, calls, count_workers(len(paths), workers)):
             seen += looks
             bar.update(len(looks))
     return seen
@@ -120,26 +107,6 @@ def as_text(found: dict[str, Any]) -> str:
     shared = found["groups_in_several_splits"]
     lines.append(f"groups in several splits: {_named(shared)}")
     return "\n".join(lines)
-
-
-def _look(paths: list[str], root: Path, arrays: dict[str, Path], image: ImageSettings) -> list[Look]:
-    read = reader(root, arrays)
-    looks = []
-    for path in paths:
-        try:
-            data = read(path)
-            kind, channels = describe(data)
-            pixels = decode(data, image.dicom)
-        except (UnreadableImage, FileNotFoundError) as error:
-            looks.append(Look(path, reason=str(error)))
-            continue
-        if pixels.shape[2] == 3 and (pixels[..., :1] == pixels[..., 1:]).all():
-            pixels = pixels[..., :1]
-        height, width, depth = pixels.shape
-        digest = hashlib.blake2b(f"{height}x{width}x{depth}".encode(), digest_size=16)
-        digest.update(pixels.tobytes())
-        looks.append(Look(path, kind, channels, width, height, digest.hexdigest()))
-    return looks
 
 
 def _counts(rows: pd.DataFrame, examples: Examples) -> dict[str, Any]:

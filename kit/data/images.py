@@ -51,17 +51,19 @@ def decode(data: bytes, settings: DicomSettings = DicomSettings()) -> np.ndarray
     return content if isinstance(content, np.ndarray) else _decode(content)
 
 
-def describe(data: bytes) -> tuple[str, str]:
-    """What kind of file some bytes are, and the channels that it says it has: ("PNG", "RGBA"), ("array", "L"), ...
+def inspect(data: bytes, settings: DicomSettings) -> tuple[str, str, np.ndarray]:
+    """The kind of an image file, the channels that it says it has, and its pixels as `decode` gives them.
 
-    Of a DICOM: its transfer syntax and photometric interpretation. Raises UnreadableImage with the reason.
+    Such as ("PNG", "RGBA"), ("array", "L"); of a DICOM the transfer syntax and the photometric interpretation. Raises
+    UnreadableImage with the reason.
     """
     if dicom.is_dicom(data):
-        return dicom.describe(data)
+        return *dicom.describe(data), decode(data, settings)
     if arrays.is_array(data):
-        return "array", "L" if arrays.read_array(data).shape[2] == 1 else "RGB"
+        pixels = arrays.read_array(data)
+        return "array", "L" if pixels.shape[2] == 1 else "RGB", pixels
     with _pillow(data) as image:
-        return str(image.format), image.mode
+        return str(image.format), image.mode, _pixels(image)
 
 
 def _opened(data: bytes, settings: DicomSettings) -> np.ndarray | bytes:
@@ -80,13 +82,17 @@ def _decode(data: bytes, size: int | None = None, grey: bool = False) -> np.ndar
     by at most 5, and takes two thirds of the time (scripts/bench/encodings.py).
     """
     with _pillow(data) as image:
-        if image.mode.startswith(("I", "F")):
-            raise UnreadableImage(f"{image.mode} pixels (more than 8 bit) are not read yet")
         if isinstance(image, JpegImageFile):
             at_least = (_DRAFT * size, _DRAFT * size) if size else image.size
             image.draft("L" if grey and image.mode == "RGB" else image.mode, at_least)
-        grey = image.mode in ("1", "L")
-        pixels = np.asarray(image.convert("L" if grey else "RGB"))
+        return _pixels(image)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith(("I", "F")):
+        raise UnreadableImage(f"{image.mode} pixels (more than 8 bit) are not read yet")
+    grey = image.mode in ("1", "L")
+    pixels = np.asarray(image.convert("L" if grey else "RGB"))
     return pixels[..., None] if grey else pixels
 
 
@@ -128,8 +134,7 @@ def encode(image: np.ndarray, encoding: str) -> bytes:
     kind, _, quality = encoding.partition(":")
     if kind == "raw":
         return image.tobytes()
-    if image.shape[2] == 3 and (image[..., :1] == image[..., 1:]).all():
-        image = image[..., :1]  # grey in three channels, as many X-rays come: a third to store and to decode
+    image = without_copies(image)  # a third to store and to decode
     if kind == "png" or (kind == "auto" and not quality):
         done, png = cv2.imencode(".png", image if image.shape[2] == 1 else image[..., ::-1], _PNG)
         assert done
@@ -137,6 +142,14 @@ def encode(image: np.ndarray, encoding: str) -> bytes:
     buffer = io.BytesIO()
     _to_pillow(image).save(buffer, "JPEG", quality=int(quality or _JPEG_QUALITY))
     return buffer.getvalue()
+
+
+def without_copies(image: np.ndarray) -> np.ndarray:
+    """One channel of an image that is grey in three, as many X-rays come; any other as it is."""
+    if image.shape[2] == 1:
+        return image
+    first, *others = cv2.split(image)
+    return first[..., None] if all(np.array_equal(first, other) for other in others) else image
 
 
 def write_tif(path: Path, image: np.ndarray) -> None:

@@ -245,7 +245,7 @@ def test_nothing_that_tells_who_it_is_gets_out(grey, tmp_path, capfd):
     rows = {"id": names, "path": names, "bytes": 1, "split": "train", "group": names, "y_x": [0.0, 1.0] * 3}
     examples = Examples(pd.DataFrame(rows), ("x",), "binary")
     build_records("x", examples, tmp_path / "raw", tmp_path / "r", ImageSettings(size=64), DataSettings(max_rejected=1))
-    found = check(examples, tmp_path / "raw", ImageSettings())
+    found = check(examples, tmp_path / "raw", DicomSettings())
     assert [bad["path"] for bad in found["unreadable"]] == ["4.dcm", "5.dcm"]
     printed = "".join(capfd.readouterr())
     header = str(dicom.header(tmp_path / "raw" / "0.dcm"))
