@@ -47,5 +47,8 @@ def test_pipeline_can_be_read_in_one_sitting():
 
 
 def test_a_worker_of_the_records_build_starts_light():
-    code = "import sys, kit.data.shards, kit.data.look; print({'tensorflow', 'keras', 'pandas', 'sklearn', 'pydicom'} & set(sys.modules))"
+    code = (
+        "import sys, kit.data.shards, kit.data.look; "
+        "print({'tensorflow', 'keras', 'pandas', 'sklearn', 'pydicom'} & set(sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -1,6 +1,9 @@
 """Many calls on all cores, each in a process of its own, and a bar that also a log file can show."""
 
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -24,9 +27,10 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
     `calls` is only taken from as workers get free. What a call raises is raised here; DataError when a worker dies.
     joblib's workers do not import the caller's main module again: scripts need no `if __name__ == "__main__"`.
     """
-    options: dict[str, Any] = (
-        {"backend": "loky", "idle_worker_timeout": 2} if workers > 1 else {"backend": "sequential"}
-    )
+    options: dict[str, Any] = {"backend": "sequential"}
+    if workers > 1:
+        options = {"backend": "loky", "idle_worker_timeout": 2}
+        options |= {"initializer": _end_with, "initargs": (os.getpid(),)}
     pool = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1, **options)
     try:
         yield from pool(joblib.delayed(function)(*call) for call in calls)
@@ -35,6 +39,17 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
             "a worker process died, most likely killed for want of memory: run again, what is finished is kept; "
             "if it dies again, use fewer --workers"
         ) from error
+
+
+def _end_with(parent: int) -> None:
+    """Make this worker end with its parent: one that is killed with a lock in hand would leave it waiting for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def progress_bar(what: str, unit: str, total: int, done: int = 0) -> Any:

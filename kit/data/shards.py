@@ -117,7 +117,7 @@ def build_shard(
 
     def tick() -> None:
         done[job.number] += 1
-        if parent not in (os.getpid(), os.getppid()):
+        if parent not in (os.getpid(), os.getppid()):  # at once: somebody else may be building here already
             os._exit(1)
 
     with files.replacing(out / job.file) as part, part.open("wb") as file:

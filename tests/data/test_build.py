@@ -123,7 +123,8 @@ def test_killed_at_20_random_moments(toy_root, tmp_path):
     seed = random.randrange(10**6)
     script = [sys.executable, "-c", KILLED_BUILDS, toy_root, tmp_path / "killed", str(seed)]
     result = subprocess.run(script, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    assert result.stdout == "20\n", result.stderr
+    # a worker whose parent dies while it starts says so itself, before the last line
+    assert result.stdout.splitlines()[-1:] == ["20"], result.stderr
     build(toy_root, tmp_path / "killed", image)
     finished = sorted(tmp_path.glob("killed*"))
     assert all(same_files(tmp_path / "whole", folder) for folder in finished), f"seed {seed}"
