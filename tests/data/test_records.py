@@ -40,7 +40,8 @@ def test_the_manifest_says_what_is_there(toy_records):
     manifest = json.loads((toy_records.directory / "manifest.json").read_text())
     assert manifest["competition"] == "toy"
     assert manifest["labels"] == ["tumour"]
-    assert manifest["image"] == {"steps": [], "size": 32, "color": "rgb", "encoding": "auto"}
+    dicom = {"window": "first", "percentiles": None, "frame": None}
+    assert manifest["image"] == {"steps": [], "size": 32, "color": "rgb", "encoding": "auto", "dicom": dicom}
     assert manifest["cells"] == 60
     assert sum(shard["examples"] for shard in manifest["shards"]) == 150
     assert {path.name for path in toy_records.directory.iterdir()} == {
