@@ -67,7 +67,8 @@ def read(data: bytes, settings: DicomSettings = _DEFAULT) -> np.ndarray | bytes:
         if (frame := settings.frame or 0) >= frames:
             raise UnreadableImage(f"frame {frame} is wanted, it has {frames} (counted from 0)")
         as_stored = _is_shown_as_stored(dataset, settings)
-        if as_stored and frames == 1 and kind == "MONOCHROME2" and _syntax(dataset) == _JPEG_BASELINE:
+        is_jpeg = frames == 1 and kind == "MONOCHROME2" and _syntax(dataset) == _JPEG_BASELINE
+        if as_stored and is_jpeg and "PixelPaddingValue" not in dataset:
             return _jpeg_frame(dataset)
         stored = _stored(dataset, frame)
         if kind == "PALETTE COLOR":
@@ -181,9 +182,9 @@ def _name(syntax: str) -> str:
 
 
 def _is_shown_as_stored(dataset: Any, settings: DicomSettings) -> bool:
-    """Whether grey values are 8-bit, unsigned, and nothing in header or settings changes them."""
+    """Whether grey values are 8-bit, unsigned, and nothing but padding in header or settings changes them."""
     rescale = (float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0))
-    lookups = ("ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "PixelPaddingValue")
+    lookups = ("ModalityLUTSequence", "VOILUTSequence", "WindowCenter")
     return (
         dataset.get("BitsStored") == 8
         and dataset.get("PixelRepresentation") == 0

@@ -153,6 +153,16 @@ def test_padding_is_black_and_moves_no_other_value():
     limited = {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 9}
     assert shown(ramp(np.uint16, 0, 9, 10, 20), **limited).tolist() == [[0, 0, 0, 255]]
     assert shown(ramp(np.uint16, 5, 5), PixelPaddingValue=5).tolist() == [[0, 0]]
+    assert shown(ramp(np.uint8, 5, 90, 100), PixelPaddingValue=5).tolist() == [[0, 90, 100]]
+
+
+def test_padding_in_a_jpeg_frame_is_black_too(grey):
+    data, value = dicom_of(grey, jpeg_of(grey)), int(grey[0, 0])
+    padded = dicom_of(grey, jpeg_of(grey), PixelPaddingValue=value)
+    expected = decode(data).copy()
+    expected[expected == value] = 0
+    assert np.array_equal(decode(padded), expected)
+    assert isinstance(load(padded, ImageSettings(size=64, color="gray")), np.ndarray)
 
 
 def test_colour_of_other_kinds(grey):
