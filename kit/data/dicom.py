@@ -75,7 +75,7 @@ def read(data: bytes, settings: DicomSettings = _DEFAULT) -> np.ndarray | bytes:
             return _palette(dataset, stored)
         if stored.ndim == 3:
             return _scaled(stored, 0, 2 ** int(dataset.BitsStored) - 1)
-        grey = stored.astype(np.uint8) if as_stored else _rendered(dataset, stored, settings)
+        grey = _scaled(stored, 0, 255) if as_stored else _rendered(dataset, stored, settings)
         if kind == "MONOCHROME1":
             grey = 255 - grey
         grey[_padding(dataset, stored)] = 0
