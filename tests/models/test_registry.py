@@ -24,6 +24,11 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("name", registry.list_models())
 
 
+@pytest.fixture(autouse=True)
+def _seed(keras):
+    keras.utils.set_random_seed(0)
+
+
 def count(weights):
     return sum(int(np.prod(weight.shape)) for weight in weights)
 
@@ -45,7 +50,9 @@ def test_uint8_images_become_probabilities(registry, name, images):
     p = model.predict_on_batch(images)
     assert p.shape == (4, 2)
     assert p.dtype == np.float32
-    assert ((p > 0) & (p < 1)).all()
+    # an untrained deep network may well be so sure that float32 says 1
+    assert ((p >= 0) & (p <= 1)).all()
+    assert len(np.unique(p)) > 1
     several = registry.build(name, shape=(96, 96, 3), outputs=3, activation="softmax", weights="none")
     assert np.allclose(several.predict_on_batch(images).sum(1), 1, atol=1e-5)
 
