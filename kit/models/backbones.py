@@ -1,85 +1,81 @@
-"""Backbones of keras.applications under a GAP-1024-dropout head, with the preprocessing their weights expect."""
+"""Backbones that keras.applications does not have: SqueezeNet 1.1, ResNet-18, and VGG-16 as one system used it."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
 from keras import layers
 
-from kit.errors import ConfigError
-from kit.models.heads import gap_head, image_input
-from kit.models.registry import register_model
+from kit.models.applications import preprocess
+from kit.models.registry import model_card, register_backbone, register_model
+from kit.models.weights import Published
+
+
+def _squeezenet(shape: tuple[int, int, int]) -> keras.Model:
+    """SqueezeNet 1.1 (Iandola et al. 2016, arXiv:1602.07360) through its last fire module."""
+    inputs = keras.Input(shape)
+    x = layers.Conv2D(64, 3, strides=2, activation="relu", name="conv1")(inputs)
+    for n, (squeeze, expand) in enumerate(
+        ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256)), 2
+    ):
+        if n in (2, 4, 6):
+            x = layers.MaxPooling2D(3, strides=2, name=f"pool{n // 2 * 2 - 1}")(x)
+        x = layers.Conv2D(squeeze, 1, activation="relu", name=f"fire{n}_squeeze1x1")(x)
+        left = layers.Conv2D(expand, 1, activation="relu", name=f"fire{n}_expand1x1")(x)
+        right = layers.Conv2D(expand, 3, padding="same", activation="relu", name=f"fire{n}_expand3x3")(x)
+        x = layers.Concatenate(name=f"fire{n}_concat")([left, right])
+    return keras.Model(inputs, x)
+
+
+def _resnet18(shape: tuple[int, int, int]) -> keras.Model:
+    """ResNet-18 (He et al. 2015, arXiv:1512.03385, table 1) as torchvision lays it out: no biases, padding on both sides."""
+
+    def convolution(x: Any, filters: int, kernel: int, strides: int, name: str) -> Any:
+        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x) if kernel > 1 else x
+        x = layers.Conv2D(filters, kernel, strides=strides, use_bias=False, name=f"{name}_conv")(x)
+        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
+
+    inputs = keras.Input(shape)
+    x = layers.ReLU(name="stem_relu")(convolution(inputs, 64, 7, 2, "stem"))
+    x = layers.MaxPooling2D(3, strides=2, name="stem_pool")(layers.ZeroPadding2D(1, name="stem_pool_pad")(x))
+    for stage, filters in enumerate((64, 128, 256, 512), 1):
+        for block in (1, 2):
+            name, strides = f"stage{stage}_block{block}", 2 if stage > 1 and block == 1 else 1
+            y = layers.ReLU(name=f"{name}_relu1")(convolution(x, filters, 3, strides, f"{name}_1"))
+            y = convolution(y, filters, 3, 1, f"{name}_2")
+            shortcut = convolution(x, filters, 1, strides, f"{name}_shortcut") if strides > 1 else x
+            x = layers.ReLU(name=f"{name}_relu2")(layers.Add(name=f"{name}_add")([y, shortcut]))
+    return keras.Model(inputs, x)
+
+
+register_backbone(
+    "squeezenet",
+    _squeezenet,
+    lambda x: preprocess(x, "caffe"),
+    size=227,
+    weights="imagenet",
+    parameters=(1_248_833, 1_248_833),
+    licence="MIT",
+    source="arXiv:1602.07360, weights of github DeepCognition/keras-squeezenet",
+    published=Published(
+        "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "17154246284f555591549ac2c83e127abfbf4307dc4b0060fdaa2931d0fa38da",
+    ),
+)
+register_backbone(
+    "resnet18",
+    _resnet18,
+    lambda x: preprocess(x, "torch"),
+    size=224,
+    parameters=(11_712_449, 11_702_849),
+    source="arXiv:1512.03385; for ImageNet weights take hub/resnet_18_imagenet",
+)
 
 
 @register_model(
-    size=224, weights="imagenet", parameters=(5_362_340, 5_320_317), source="keras.applications, arXiv:1905.11946"
+    size=224,
+    parameters=(16_320_449, 16_320_449),
+    name="vgg16_flat64",
+    source="a public RSNA pneumonia project: vgg16, flattened, 64 units with L2 .01",
 )
-def efficientnetb0(
-    *,
-    shape: tuple[int, int, int],
-    outputs: int,
-    activation: str,
-    weights: str,
-    units: int = 1024,
-    dropout: float = 0.5,
-    freeze_backbone: bool = False,
-) -> keras.Model:
-    """EfficientNet-B0; the backbone itself scales 0..255 to what it was trained on."""
-    inputs = image_input(shape)
-    backbone = _backbone(keras.applications.EfficientNetB0, shape, weights, freeze_backbone)
-    x = gap_head(backbone(_as_rgb(inputs, shape)), outputs, activation, units, dropout)
-    return keras.Model(inputs, x, name="efficientnetb0")
-
-
-@register_model(
-    size=224, weights="imagenet", parameters=(25_686_913, 25_633_793), source="keras.applications, arXiv:1512.03385"
-)
-def resnet50(
-    *,
-    shape: tuple[int, int, int],
-    outputs: int,
-    activation: str,
-    weights: str,
-    units: int = 1024,
-    dropout: float = 0.5,
-    freeze_backbone: bool = False,
-) -> keras.Model:
-    """ResNet-50 (v1); its weights expect BGR minus the ImageNet mean, in grey levels."""
-    inputs = image_input(shape)
-    backbone = _backbone(keras.applications.ResNet50, shape, weights, freeze_backbone)
-    x = layers.Rescaling(1.0, offset=[-123.68, -116.779, -103.939], name="preprocess")(_as_rgb(inputs, shape))
-    x = gap_head(backbone(x[..., ::-1]), outputs, activation, units, dropout)
-    return keras.Model(inputs, x, name="resnet50")
-
-
-def _as_rgb(inputs: Any, shape: tuple[int, int, int]) -> Any:
-    """Float RGB in 0..255 from uint8 RGB or grey: weights trained on RGB see grey as three equal channels."""
-    x = layers.Rescaling(1.0, name="to_float")(inputs)
-    return layers.Concatenate(name="grey_to_rgb")([x, x, x]) if shape[2] == 1 else x
-
-
-def _backbone(
-    application: Callable[..., keras.Model], shape: tuple[int, int, int], weights: str, freeze: bool
-) -> keras.Model:
-    """The application without its top; never with random weights unless `weights` says "none".
-
-    Frozen, its batch normalisation runs in inference mode, as Keras does for every layer that is not trainable.
-    """
-    if weights not in ("imagenet", "none") and not Path(weights).is_file():
-        raise ConfigError(f"model.weights = {weights}: no such file (imagenet, none, or the path of a .h5 file)")
-    name, source = application.__name__, None if weights == "none" else weights
-    try:
-        backbone = application(include_top=False, weights=source, input_shape=(*shape[:2], 3))
-    except Exception as error:  # Keras raises a plain Exception when a download fails
-        reason = str(error).splitlines()[0]
-        if weights == "none":
-            raise
-        if weights == "imagenet":
-            raise ConfigError(
-                f"the ImageNet weights of {name} could not be downloaded ({reason}). Without internet, give a file: "
-                f"model.weights=/path/to/{name.lower()}_notop.h5; or model.weights=none, which starts from random ones"
-            ) from error
-        raise ConfigError(f"{weights} does not hold the weights of {name} without its top: {reason}") from error
-    backbone.trainable = not freeze
-    return backbone
+def _vgg16_flat64(**arguments: Any) -> keras.Model:
+    return model_card("vgg16").builder(**{"pool": "flatten", "units": 64, "l2": 0.01, **arguments})

@@ -1,28 +1,102 @@
 """What stands on a backbone's feature map: pooling, dense layers, dropout, the output."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from keras import layers
+from keras import layers, ops
+
+from kit.errors import ConfigError, nearest
 
 
-def gap_head(features: Any, outputs: int, activation: str, units: int = 1024, dropout: float = 0.5) -> Any:
-    """Global average pooling, one dense ReLU layer, dropout, and the output in float32 under every precision.
+@keras.saving.register_keras_serializable("kit")
+class GeneralizedMean(layers.Layer):
+    """Generalised-mean pooling with a learnt exponent, started at 3 (Radenovic et al. 2018, arXiv:1711.02512, eq. 3).
 
-    `features` [B, h, w, channels] -> probabilities [B, outputs].
+    [B, h, w, channels] -> [B, channels]. An exponent of 1 is the mean, one without end the maximum; values below a
+    millionth count as that.
     """
-    x = layers.GlobalAveragePooling2D(name="pool")(features)
-    x = layers.Dense(units, activation="relu", name="dense")(x)
-    x = layers.Dropout(dropout, name="dropout")(x)
-    return output(x, outputs, activation)
+
+    def build(self, shape: Any) -> None:
+        """Make the exponent."""
+        self.exponent = self.add_weight(shape=(), initializer=keras.initializers.Constant(3.0), name="exponent")
+
+    def call(self, features: Any) -> Any:
+        """Pool, in float32: powers would leave the range of half precision."""
+        exponent = ops.cast(self.exponent, "float32")
+        powers = ops.power(ops.maximum(ops.cast(features, "float32"), 1e-6), exponent)
+        return ops.cast(ops.power(ops.mean(powers, axis=(1, 2)), 1 / exponent), self.compute_dtype)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        """[B, channels]."""
+        return (shape[0], shape[-1])
 
 
-def output(x: Any, outputs: int, activation: str) -> Any:
-    """The last layer; its logits and activation stay float32, where half precision would lose small probabilities."""
-    x = layers.Dense(outputs, name="logits", dtype="float32")(x)
+def _average_and_max(x: Any) -> Any:
+    both = [layers.GlobalAveragePooling2D(name="pool_average")(x), layers.GlobalMaxPooling2D(name="pool_max")(x)]
+    return layers.Concatenate(name="pool")(both)
+
+
+_POOLS: dict[str, Callable[[Any], Any]] = {
+    "gap": lambda x: layers.GlobalAveragePooling2D(name="pool")(x),
+    "gem": lambda x: GeneralizedMean(name="pool")(x),
+    "average+max": _average_and_max,
+    "flatten": lambda x: layers.Flatten(name="pool")(x),
+}
+
+
+def head(
+    features: Any,
+    outputs: int,
+    activation: str,
+    *,
+    pool: str = "gap",
+    units: int | Sequence[int] = 1024,
+    dropout: float = 0.5,
+    dropout_samples: int = 1,
+    l2: float = 0.0,
+) -> Any:
+    """Pooling, dense ReLU layers each with dropout, and the output in float32 under every precision.
+
+    `features` [B, h, w, channels], or tokens [B, n, channels] -> probabilities [B, outputs]. `units` is the size of each
+    dense layer ([]: none, and the dropout follows the pooling); `l2` penalises their kernels. With several
+    `dropout_samples` the logits are the mean over as many masks of the last dropout (Inoue 2019, arXiv:1905.09788).
+    Raises ConfigError for a pooling that does not exist.
+    """
+    if pool not in _POOLS:
+        raise ConfigError(f"model.arguments.pool = {pool}: no such pooling{nearest(pool, _POOLS)}")
+    if len(features.shape) == 3:
+        features = layers.Reshape((-1, 1, features.shape[-1]), name="tokens")(features)
+    x = _POOLS[pool](features)
+    sizes = [units] if isinstance(units, int) else list(units)
+    for n, size in enumerate(sizes):
+        x = layers.Dropout(dropout, name=f"dense_dropout{n}")(x) if n else x
+        penalty = keras.regularizers.L2(l2) if l2 else None
+        name = "dense" if n == 0 else f"dense_{n}"
+        x = layers.Dense(size, activation="relu", kernel_regularizer=penalty, name=name)(x)
+    return output(x, outputs, activation, dropout, dropout_samples)
+
+
+def output(x: Any, outputs: int, activation: str, dropout: float = 0.0, dropout_samples: int = 1) -> Any:
+    """Dropout and the last layer; its logits and activation stay float32, where half precision would lose small values.
+
+    With several `dropout_samples`, the mean over the logits of as many dropout masks.
+    """
+    logits = layers.Dense(outputs, name="logits", dtype="float32")
+    if dropout_samples == 1 or not dropout:
+        x = logits(layers.Dropout(dropout, name="head_dropout")(x) if dropout else x)
+    else:
+        masks = [layers.Dropout(dropout, name=f"head_dropout{n}") for n in range(dropout_samples)]
+        x = layers.Average(name="mean_logits", dtype="float32")([logits(mask(x)) for mask in masks])
     return layers.Activation(activation, name="probabilities", dtype="float32")(x)
 
 
 def image_input(shape: tuple[int, int, int]) -> keras.KerasTensor:
     """The input of every model: uint8 images [B, height, width, channels]."""
     return keras.Input(shape, dtype="uint8", name="image")
+
+
+def as_rgb(images: Any, shape: tuple[int, int, int]) -> Any:
+    """Float RGB in 0..255 from uint8 RGB or grey: weights trained on RGB see grey as three equal channels."""
+    x = layers.Rescaling(1.0, name="to_float")(images)
+    return layers.Concatenate(name="grey_to_rgb")([x, x, x]) if shape[2] == 1 else x
