@@ -14,11 +14,10 @@ def _squeezenet(shape: tuple[int, int, int]) -> keras.Model:
     """SqueezeNet 1.1 (Iandola et al. 2016, arXiv:1602.07360) through its last fire module."""
     inputs = keras.Input(shape)
     x = layers.Conv2D(64, 3, strides=2, activation="relu", name="conv1")(inputs)
-    for n, (squeeze, expand) in enumerate(
-        ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256)), 2
-    ):
+    for n, squeeze in enumerate((16, 16, 32, 32, 48, 48, 64, 64), 2):
+        expand = 4 * squeeze
         if n in (2, 4, 6):
-            x = layers.MaxPooling2D(3, strides=2, name=f"pool{n // 2 * 2 - 1}")(x)
+            x = layers.MaxPooling2D(3, strides=2, name=f"pool{n - 1}")(x)
         x = layers.Conv2D(squeeze, 1, activation="relu", name=f"fire{n}_squeeze1x1")(x)
         left = layers.Conv2D(expand, 1, activation="relu", name=f"fire{n}_expand1x1")(x)
         right = layers.Conv2D(expand, 3, padding="same", activation="relu", name=f"fire{n}_expand3x3")(x)
@@ -27,7 +26,7 @@ def _squeezenet(shape: tuple[int, int, int]) -> keras.Model:
 
 
 def _resnet18(shape: tuple[int, int, int]) -> keras.Model:
-    """ResNet-18 (He et al. 2015, arXiv:1512.03385, table 1) as torchvision lays it out: no biases, padding on both sides."""
+    """ResNet-18 (He et al. 2015, arXiv:1512.03385, table 1) as torchvision has it: no biases, padding on both sides."""
 
     def convolution(x: Any, filters: int, kernel: int, strides: int, name: str) -> Any:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x) if kernel > 1 else x

@@ -58,8 +58,8 @@ def head(
 ) -> Any:
     """Pooling, dense ReLU layers each with dropout, and the output in float32 under every precision.
 
-    `features` [B, h, w, channels], or tokens [B, n, channels] -> probabilities [B, outputs]. `units` is the size of each
-    dense layer ([]: none, and the dropout follows the pooling); `l2` penalises their kernels. With several
+    `features` [B, h, w, channels], or tokens [B, n, channels] -> probabilities [B, outputs]. `units` is the size of
+    each dense layer ([]: none, and the dropout follows the pooling); `l2` penalises their kernels. With several
     `dropout_samples` the logits are the mean over as many masks of the last dropout (Inoue 2019, arXiv:1905.09788).
     Raises ConfigError for a pooling that does not exist.
     """

@@ -6,7 +6,7 @@ A name is that of a registered model, or of a library's: `hub/PRESET` (KerasHub)
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras

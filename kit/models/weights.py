@@ -7,11 +7,12 @@ kit, of which the backbone is taken). Random weights never stand in for what was
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 
@@ -69,10 +70,8 @@ def load_weights(
             f"model.weights = {source} fills {share:.0%} of the parameters of {name}: these are the weights of another "
             f"network (not filled: {some(rest)}). A cut one takes model.arguments.until=LAYER"
         )
-    say(
-        f"{source}: {share:.1%} of {target.name}'s {target.count_params():,} parameters"
-        + (rest and f", not {some(rest)}" or "")
-    )
+    missed = f"; not {some(rest)}" if rest else ""
+    say(f"weights of {source}: {share:.1%} of the {target.count_params():,} parameters of its {target.name}{missed}")
 
 
 def trained_fold(source: str) -> Path:
@@ -106,7 +105,7 @@ def file_of(source: str) -> Path:
 
 
 def find_offline(file: str, mounts: Path = KAGGLE_INPUT) -> Path | None:
-    """A published weights file that is here already: in $KIT_WEIGHTS, Keras's cache, beside kit, or mounted on Kaggle."""
+    """A published file that is here already: in $KIT_WEIGHTS, Keras's cache, `weights/` beside kit, a Kaggle mount."""
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     folders = [home / "models", Path(kit.__file__).parents[1] / "weights"]
     if os.environ.get("KIT_WEIGHTS"):
@@ -128,46 +127,64 @@ def check_sum(path: Path, wanted: str) -> None:
 def read_weights(path: Path, model: keras.Model) -> set[int]:
     """Fill `model` from a Keras weights file, old layouts too, where names and shapes agree; what fits not is left.
 
-    Returns the `id()`s of the variables that were filled. Which are, is seen by filling all with NaN first.
+    Returns the `id()`s of the variables that were filled. Raises ConfigError when none was.
     """
-    for way in (
-        ({"by_name": True}, {}) if path.name.endswith(".h5") and not path.name.endswith(".weights.h5") else ({},)
-    ):
-        before = [np.array(keras.ops.convert_to_numpy(v)) for v in _floats(model)]
-        for variable in _floats(model):
-            variable.assign(np.full(variable.shape, np.nan))
-        error: Exception | None = None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras warns of every layer that does not fit; they are reported together
-            try:
-                model.load_weights(
-                    path, **({"skip_mismatch": True} if way or ".weights.h5" in path.name else {}), **way
-                )
-            except (ValueError, KeyError, OSError, TypeError, AttributeError) as problem:
-                error = problem
-        filled = set()
-        for variable, old in zip(_floats(model), before, strict=True):
-            if np.isnan(keras.ops.convert_to_numpy(variable)).any():
-                variable.assign(old)
-            else:
-                filled.add(id(variable))
-        if filled:
-            return filled
-    reason = f": {str(error).splitlines()[0]}" if error else ""
-    raise ConfigError(f"{path} does not hold weights of such a network{reason}")
+    if path.name.endswith(".weights.h5"):
+        filled, reason = _filled_by(lambda: model.load_weights(path, skip_mismatch=True), model)
+    else:  # an old layout: layer by layer in order when all are there, as Keras named them otherwise; or else by name
+        filled, reason = _filled_by(lambda: model.load_weights(path), model)
+        if not filled:
+            filled, reason = _filled_by(lambda: _assign(_old_layers(path), model), model)
+    if not filled:
+        raise ConfigError(f"{path} does not hold weights of such a network{reason}")
+    return filled
+
+
+def _filled_by(load: Callable[[], Any], model: keras.Model) -> tuple[set[int], str]:
+    """The `id()`s of the variables that `load` fills, seen by what stays NaN; the others are left as they were."""
+    before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in _floats(model)]
+    for variable in _floats(model):
+        variable.assign(np.full(variable.shape, np.nan))
+    reason = ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras warns of every layer that does not fit; they are reported together
+        try:
+            load()
+        except (ValueError, KeyError, OSError, TypeError, AttributeError) as error:
+            reason = f": {str(error).splitlines()[0]}"
+    filled = set()
+    for variable, old in zip(_floats(model), before, strict=True):
+        if np.isnan(keras.ops.convert_to_numpy(variable)).any():
+            variable.assign(old)
+        else:
+            filled.add(id(variable))
+    return filled, reason
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> set[int]:
     """Fill `target` from the layers of `source` with the same name and shapes; returns as `read_weights` does."""
-    given = {layer.name: layer for layer in _leaves(source)}
+    return _assign({layer.name: layer.variables for layer in _leaves(source)}, target)
+
+
+def _assign(given: dict[str, Sequence[Any]], model: keras.Model) -> set[int]:
     filled = set()
-    for layer in _leaves(target):
-        theirs = given[layer.name].variables if layer.name in given else []
-        if [v.shape for v in theirs] == [v.shape for v in layer.variables]:
-            for old, new in zip(theirs, layer.variables, strict=True):
-                new.assign(old)
-                filled.add(id(new))
+    for layer in _leaves(model):
+        values = given.get(layer.name, [])
+        if [tuple(value.shape) for value in values] == [tuple(v.shape) for v in layer.variables]:
+            for value, variable in zip(values, layer.variables, strict=True):
+                variable.assign(value)
+                filled.add(id(variable))
     return filled
+
+
+def _old_layers(path: Path) -> dict[str, list[np.ndarray]]:
+    """The arrays of each layer of an old Keras file; a slash in a name, which Keras 3 has no more, is an underscore."""
+    with h5py.File(path) as file:
+        groups = {name.decode(): file[name] for name in file.attrs["layer_names"]}
+        return {
+            name.replace("/", "_"): [np.asarray(group[weight]) for weight in group.attrs["weight_names"]]
+            for name, group in groups.items()
+        }
 
 
 def _part(model: keras.Model) -> keras.Model:
@@ -205,9 +222,9 @@ def _downloaded(name: str, published: Published) -> keras.Model:
         except Exception as error:  # Keras raises a plain Exception when a download fails
             reason = str(error).splitlines()[0]
     raise ConfigError(
-        f"the ImageNet weights of {name} could not be downloaded ({reason}). Without internet, put {published.file} into "
-        "$KIT_WEIGHTS or attach a dataset that holds it, or give its path as model.weights; model.weights=none starts "
-        "from random ones"
+        f"the ImageNet weights of {name} could not be downloaded ({reason}). Without internet, put {published.file} "
+        "into $KIT_WEIGHTS or attach a dataset that holds it, or give its path as model.weights; model.weights=none "
+        "starts from random ones"
     )
 
 

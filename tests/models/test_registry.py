@@ -13,15 +13,30 @@ def registry(keras):
     return registry
 
 
+# Every network of the kit's own, and of each library's families one that is quick to build.
+LARGE = ("convnext", "densenet", "efficientnet", "inception", "nasnet", "resnet", "vgg", "xception", "mobilenet")
+QUICK = ("efficientnetb0", "mobilenet_v3_small", "resnet18", "vgg16_flat64", "mobilenet")
+
+
 def pytest_generate_tests(metafunc):
-    if "name" in metafunc.fixturenames:
+    if {"name", "built"} & set(metafunc.fixturenames):
         from kit.config import RuntimeSettings
         from kit.runtime import devices
 
         devices.set_up(RuntimeSettings())
         from kit.models import registry
 
-        metafunc.parametrize("name", registry.list_models())
+        names = [n for n in registry.list_models() if n in QUICK or not n.startswith(LARGE)]
+        which = "name" if "name" in metafunc.fixturenames else "built"
+        metafunc.parametrize(which, names, indirect=which == "built", scope="module")
+
+
+@pytest.fixture(scope="module")
+def built(request, registry, keras):
+    """A model of each name at 96 px with two outputs, built once."""
+    keras.utils.set_random_seed(0)
+    yield registry.build(request.param, shape=(96, 96, 3), outputs=2, weights="none")
+    keras.utils.clear_session()
 
 
 @pytest.fixture(autouse=True)
@@ -40,93 +55,165 @@ def images():
 
 def test_parameters_are_those_of_the_card(registry, name):
     card = registry.model_card(name)
-    model = registry.build(name, shape=(card.size, card.size, 3), outputs=1, weights="none")
+    model = registry.build(name, shape=(card.size, card.size, 3), outputs=card.outputs, weights="none")
     assert (model.count_params(), count(model.trainable_weights)) == card.parameters
 
 
-def test_uint8_images_become_probabilities(registry, name, images):
-    model = registry.build(name, shape=(96, 96, 3), outputs=2, weights="none")
-    assert model.inputs[0].dtype == "uint8"
-    p = model.predict_on_batch(images)
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [  # of the systems themselves, and of Keras's backbones under GAP-1024-1 as they were counted elsewhere
+        ("nih_cnn", 26_002_606),
+        ("pcam_cnn", 227_265),
+        ("pcam_cnn_tuned", 3_402_241),
+        ("pneumonia_mlp", 77_238_785),
+        ("pneumonia_cnn", 26_212_545),
+        ("rsna_separable_cnn", 3_593_473),
+        ("rsna_cnn", 2_747_841),
+        ("vgg16_flat64", 16_320_449),
+        ("resnet50", 25_686_913),
+        ("efficientnetb0", 5_362_340),
+        ("resnet101", 44_757_377),
+        ("resnet152", 60_470_145),
+        ("resnet50v2", 25_664_001),
+        ("densenet121", 8_088_129),
+        ("inception_v3", 23_901_985),
+        ("efficientnetb1", 7_888_008),
+        ("mobilenet_v2", 3_570_753),
+        ("vgg16", 15_241_025),
+        ("resnet18", 11_689_512 - 513_000 + 9_600 + 512 * 1024 + 1024 + 1025),  # torchvision's, without and with a top
+        ("squeezenet", 722_496 + 512 * 1024 + 1024 + 1025),
+    ],
+)
+def test_cards_say_what_was_counted_elsewhere(registry, model, parameters):
+    assert registry.model_card(model).parameters[0] == parameters
+
+
+def test_resnet50_with_two_dense_layers_is_the_pneumonia_system(registry):
+    model = registry.build("resnet50", shape=(224, 224, 3), outputs=1, weights="none", units=[1024, 512])
+    assert model.count_params() == 26_211_201
+    model.get_layer("backbone").trainable = False
+    assert count(model.trainable_weights) == 2_623_489
+
+
+def test_uint8_images_become_probabilities_that_repeat(built, images, keras):
+    assert built.inputs[0].dtype == "uint8"
+    p = built.predict_on_batch(images)
     assert p.shape == (4, 2)
     assert p.dtype == np.float32
     # an untrained deep network may well be so sure that float32 says 1
     assert ((p >= 0) & (p <= 1)).all()
-    assert len(np.unique(p)) > 1
-    several = registry.build(name, shape=(96, 96, 3), outputs=3, activation="softmax", weights="none")
-    assert np.allclose(several.predict_on_batch(images).sum(1), 1, atol=1e-5)
-
-
-def test_calling_a_model_changes_nothing_and_repeats(registry, name, images, keras):
-    model = registry.build(name, shape=(96, 96, 3), outputs=1, weights="none")
-    before = [np.array(weight) for weight in model.get_weights()]
-    first = keras.ops.convert_to_numpy(model(images, training=False))
+    before = [np.array(weight) for weight in built.get_weights()]
     # relative to nothing but float noise: a bare call must not augment, drop out or use batch statistics
-    assert np.allclose(first, keras.ops.convert_to_numpy(model(images)), atol=1e-6)
-    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert np.allclose(p, keras.ops.convert_to_numpy(built(images)), atol=1e-5)
+    assert all(np.array_equal(a, b) for a, b in zip(before, built.get_weights(), strict=True))
 
 
-def test_every_trainable_weight_learns(registry, name, images, keras):
-    model = registry.build(name, shape=(96, 96, 3), outputs=1, weights="none", dropout=0.0)
-    model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
-    before = [keras.ops.convert_to_numpy(w).copy() for w in model.trainable_weights]
-    model.train_on_batch(images, np.array([[0.0], [1.0], [0.0], [1.0]], np.float32))
-    after = [keras.ops.convert_to_numpy(w) for w in model.trainable_weights]
+def test_every_trainable_weight_learns(built, images, keras):
+    built.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
+    before = [keras.ops.convert_to_numpy(w).copy() for w in built.trainable_weights]
+    built.train_on_batch(images, np.array([[0.0, 1], [1, 0], [0, 1], [1, 0]], np.float32))
+    after = [keras.ops.convert_to_numpy(w) for w in built.trainable_weights]
     moved = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
     # a bias before batch normalisation has no gradient but noise, and a dead ReLU none: so nearly all
     assert moved[0]
-    assert np.mean(moved) > 0.9
+    assert np.mean(moved) > 0.8
 
 
-def test_grey_images(registry, name):
-    model = registry.build(name, shape=(96, 96, 1), outputs=1, weights="none")
-    assert model.predict_on_batch(np.zeros((1, 96, 96, 1), np.uint8)).shape == (1, 1)
-
-
-def test_save_and_load_give_the_same_output(registry, name, images, tmp_path):
+def test_grey_images_and_softmax_after_save_and_load(registry, name, images, tmp_path):
     from kit.models.saved import load_model, save_model
 
-    spec = {"name": name, "shape": (96, 96, 3), "outputs": 1, "weights": "none", "units": 16}
+    spec = {"name": name, "shape": (96, 96, 1), "outputs": 3, "activation": "softmax", "weights": "none"}
     model = registry.build(**spec)
+    grey = images[..., :1]
+    p = model.predict_on_batch(grey)
+    assert np.allclose(p.sum(1), 1, atol=1e-5)
     assert [path.name for path in save_model(model, spec, tmp_path)] == ["model.json", "model.weights.h5"]
-    assert np.array_equal(load_model(tmp_path).predict_on_batch(images), model.predict_on_batch(images))
+    assert np.array_equal(load_model(tmp_path).predict_on_batch(grey), p)
 
 
-@pytest.mark.parametrize(("backbone", "trainable"), [("resnet50", 2_099_201), ("efficientnetb0", 1_312_769)])
-def test_a_frozen_backbone_leaves_the_head(registry, backbone, trainable):
-    model = registry.build(backbone, shape=(96, 96, 3), outputs=1, weights="none", freeze_backbone=True)
-    assert count(model.trainable_weights) == trainable
+@pytest.mark.parametrize(
+    ("way", "module"),
+    [("caffe", "resnet"), ("tf", "mobilenet"), ("torch", "densenet"), ("own", "efficientnet")],
+)
+def test_preprocessing_is_that_of_keras(keras, images, way, module):
+    from kit.models.applications import preprocess
+
+    wanted = getattr(keras.applications, module).preprocess_input(images.astype("float32"))
+    seen = keras.ops.convert_to_numpy(preprocess(keras.ops.convert_to_tensor(images.astype("float32")), way))
+    assert np.allclose(seen, wanted, atol=1e-4)
 
 
-def test_resnet_sees_what_keras_preprocessing_gives(registry, images, keras):
-    model = registry.build("resnet50", shape=(96, 96, 3), outputs=1, weights="none", units=8)
-    backbone = next(layer for layer in model.layers if isinstance(layer, keras.Model))
-    seen = keras.Model(model.inputs, backbone.input_spec and backbone._inbound_nodes[-1].input_tensors[0])
-    wanted = keras.applications.resnet.preprocess_input(images.astype("float32"))
-    assert np.allclose(seen.predict_on_batch(images), wanted, atol=1e-4)
+def test_every_application_of_keras_is_there_with_its_preprocessing(keras):
+    from kit.models.applications import _TABLE
+
+    classes = {name for name in dir(keras.applications) if name[0].isupper()}
+    assert classes == {row[1] for row in _TABLE}
+    ways = {"resnet_v2": "tf", "resnet": "caffe", "densenet": "torch", "inception_resnet_v2": "tf"}
+    ways |= {"inception_v3": "tf", "mobilenet": "tf", "mobilenet_v2": "tf", "nasnet": "tf", "xception": "tf"}
+    ways |= {"vgg16": "caffe", "vgg19": "caffe"}
+    for _, name, way, *_ in _TABLE:
+        module = getattr(keras.applications, name).__module__.rsplit(".", 1)[-1]
+        assert way == ways.get(module, "own"), name
 
 
-def test_weights_from_a_file_are_the_files(registry, keras, tmp_path, images):
-    source = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(96, 96, 3))
-    path = tmp_path / "efficientnetb0_notop.weights.h5"
-    source.save_weights(path)
-    model = registry.build("efficientnetb0", shape=(96, 96, 3), outputs=1, weights=str(path))
-    backbone = next(layer for layer in model.layers if isinstance(layer, keras.Model))
-    assert all(np.array_equal(a, b) for a, b in zip(source.get_weights(), backbone.get_weights(), strict=True))
-    with pytest.raises(ConfigError, match="does not hold the weights of ResNet50"):
-        registry.build("resnet50", shape=(96, 96, 3), outputs=1, weights=str(path))
+def test_published_files_are_those_that_keras_asks_for(keras, monkeypatch):
+    import sys
+
+    from kit.models.applications import _TABLE
+
+    asked = []
+
+    def get_file(name, *_, file_hash=None, **__):
+        asked.append((name, file_hash))
+        raise Exception("offline")
+
+    for row in _TABLE:
+        application = getattr(keras.applications, row[1])
+        if row[0] in ("mobilenet", "mobilenet_v3_small", "resnet50", "vgg16", "efficientnetb0"):
+            module = sys.modules[application.__module__]
+            monkeypatch.setattr(module.file_utils, "get_file", get_file)
+            with pytest.raises(Exception, match="offline"):
+                application(include_top=False, weights="imagenet", input_shape=(224, 224, 3))
+            assert asked.pop() == row[5:]
 
 
-def test_imagenet_weights_without_internet_are_an_error(registry, monkeypatch, keras):
-    def offline(*_, **__):
-        raise Exception("URL fetch failure on https://...: Name or service not known")
+@pytest.mark.parametrize("pool", ["gap", "gem", "average+max", "flatten"])
+def test_heads(registry, images, keras, pool):
+    arguments = {"pool": pool, "units": [8, 4], "dropout": 0.3, "dropout_samples": 3, "l2": 0.01}
+    model = registry.build("squeezenet", shape=(96, 96, 3), outputs=2, weights="none", **arguments)
+    width = {"gap": 512, "gem": 512, "average+max": 1024, "flatten": 5 * 5 * 512}[pool]
+    assert model.get_layer("dense").kernel.shape == (width, 8)
+    assert model.get_layer("dense_1").kernel.shape == (8, 4)
+    assert len(model.losses) == 2
+    assert model.predict_on_batch(images).shape == (4, 2)
+    plain = registry.build("squeezenet", shape=(96, 96, 3), outputs=2, weights="none", pool=pool, units=[8, 4])
+    plain.set_weights(model.get_weights())  # without dropout the masks agree, and so do the models
+    assert np.allclose(plain.predict_on_batch(images), model.predict_on_batch(images), atol=1e-6)
 
-    monkeypatch.setattr(keras.applications, "ResNet50", offline)
-    offline.__name__ = "ResNet50"
-    with pytest.raises(
-        ConfigError, match=r"could not be downloaded \(URL fetch failure.*model\.weights=/path/to/resnet50"
-    ):
-        registry.build("resnet50", shape=(96, 96, 3), outputs=1)
+
+def test_generalised_mean_is_between_mean_and_maximum(keras):
+    from kit.models.heads import GeneralizedMean
+
+    x = np.random.default_rng(0).random((2, 5, 5, 3)).astype("float32") + 0.1
+    layer = GeneralizedMean()
+    assert np.allclose(keras.ops.convert_to_numpy(layer(x)), np.mean(x**3, (1, 2)) ** (1 / 3), atol=1e-6)
+    layer.exponent.assign(1.0)
+    assert np.allclose(keras.ops.convert_to_numpy(layer(x)), x.mean((1, 2)), atol=1e-6)
+    layer.exponent.assign(60.0)
+    assert np.allclose(keras.ops.convert_to_numpy(layer(x)), x.max((1, 2)), rtol=0.06)
+
+
+def test_a_backbone_that_is_cut(registry, images):
+    model = registry.build("mobilenet", shape=(96, 96, 3), outputs=1, weights="none", until="conv_pw_5_relu")
+    assert model.get_layer("backbone").output.shape == (None, 12, 12, 256)
+    assert model.predict_on_batch(images).shape == (4, 1)
+    with pytest.raises(ConfigError, match=r"until = conv_pw_5_rel: .* did you mean 'conv_pw_5_relu'"):
+        registry.build("mobilenet", shape=(96, 96, 3), outputs=1, weights="none", until="conv_pw_5_rel")
+
+
+def test_large_images(registry):
+    model = registry.build("squeezenet", shape=(512, 512, 1), outputs=1, weights="none")
+    assert model.predict_on_batch(np.zeros((1, 512, 512, 1), np.uint8)).shape == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -134,9 +221,10 @@ def test_imagenet_weights_without_internet_are_an_error(registry, monkeypatch, k
     [
         ({"name": "resnet5"}, "unknown model 'resnet5'; did you mean 'resnet50'"),
         ({"name": "pcam_cnn", "unit": 3}, "unexpected keyword argument 'unit'"),
-        ({"name": "pcam_cnn", "weights": "imagenet"}, "no pre-trained weights"),
+        ({"name": "pcam_cnn", "weights": "imagenet"}, "has no ImageNet weights"),
         ({"name": "pcam_cnn_tuned", "shape": (48, 48, 3)}, r"cannot be built for images of \(48, 48, 3\)"),
-        ({"name": "resnet50", "weights": "/nowhere.h5"}, r"/nowhere\.h5: no such file"),
+        ({"name": "squeezenet", "weights": "none", "pool": "gep"}, "no such pooling; did you mean 'gem'"),
+        ({"name": "squeezenet", "weights": "/nowhere.h5"}, r"/nowhere\.h5 does not exist"),
     ],
 )
 def test_what_cannot_be_built(registry, arguments, says):

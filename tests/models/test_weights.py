@@ -1,0 +1,172 @@
+"""Where weights are looked for, what is loaded of them, and that nothing is ever taken in their place."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from kit.errors import ConfigError
+from tests.conftest import REAL
+
+SQUEEZENET = REAL / "weights" / "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5"
+MOBILENET = REAL / "weights" / "mobilenet_1_0_224_block12_no_top.weights.h5"
+real = pytest.mark.skipif(not SQUEEZENET.exists(), reason=f"no real weights in {REAL} (KIT_REAL_DATA)")
+
+
+@pytest.fixture(scope="module")
+def build(keras):
+    from kit.models import registry
+
+    def build(name, weights, said=None, side=64, **arguments):
+        say = (lambda line: None) if said is None else said.append
+        return registry.build(
+            name, shape=(side, side, 3), outputs=1, weights=weights, say=say, **{"units": 4, **arguments}
+        )
+
+    return build
+
+
+@real
+@pytest.mark.real
+def test_old_keras_weights_are_found_checked_and_fill_the_whole(build, monkeypatch, tmp_path, keras):
+    import h5py
+
+    monkeypatch.setenv("KIT_WEIGHTS", str(SQUEEZENET.parent))
+    said = []
+    backbone = build("squeezenet", None, said).get_layer("backbone")
+    assert "100.0% of the 722,496 parameters" in said[0]
+    with h5py.File(SQUEEZENET) as file:
+        assert np.array_equal(file["conv1/uniform1"], backbone.get_layer("conv1").get_weights()[0])
+        assert np.array_equal(
+            file["fire9/expand3x3/fire9/expand3x3_b"], backbone.get_layer("fire9_expand3x3").get_weights()[1]
+        )
+    broken = tmp_path / SQUEEZENET.name
+    broken.write_bytes(SQUEEZENET.read_bytes()[:-1])
+    monkeypatch.setenv("KIT_WEIGHTS", str(tmp_path))
+    with pytest.raises(ConfigError, match="is not the published file"):
+        build("squeezenet", "imagenet")
+
+
+@real
+@pytest.mark.real
+def test_a_file_of_part_of_a_network(build):
+    said = []
+    arguments = {"until": "conv_pw_12_relu", "units": []}
+    path = f"{MOBILENET}#sha256={hashlib.sha256(MOBILENET.read_bytes()).hexdigest()}"
+    model = build("mobilenet", path, said, **arguments)
+    assert "100.0%" in said[0]
+    kernels = [v for v in model.get_layer("backbone").weights if v.path.endswith("kernel")]
+    assert all(np.std(v.numpy() if hasattr(v, "numpy") else np.asarray(v)) > 0 for v in kernels)
+    with pytest.raises(ConfigError, match=r"fills 6\d% of the parameters of mobilenet.*not filled: conv_dw_13"):
+        build("mobilenet", str(MOBILENET))
+    with pytest.raises(ConfigError, match="is not the published file"):
+        build("mobilenet", f"{MOBILENET}#sha256={'0' * 64}", **arguments)
+    with pytest.raises(ConfigError, match=r"of another network|does not hold weights"):
+        build("squeezenet", str(MOBILENET))
+
+
+@real
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "path", "arguments"),
+    [("squeezenet", SQUEEZENET, {"until": "fire5_concat"}), ("mobilenet", MOBILENET, {"until": "conv_pw_12_relu"})],
+)
+def test_features_of_pretrained_weights_tell_more_than_random_ones(build, keras, real_data, name, path, arguments):
+    """A linear classifier on pooled features of 600 real patches of PCam, cross-validated."""
+    import cv2
+    import pandas as pd
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rows = pd.read_csv(real_data("pcam") / "train_labels.csv")[:600]
+    images = np.stack([cv2.imread(str(real_data("pcam") / "train" / f"{n}.tif"))[..., ::-1] for n in rows["id"]])
+
+    def area(weights):
+        keras.utils.set_random_seed(0)
+        model = build(name, weights, side=96, **arguments)
+        features = keras.Model(model.inputs, model.get_layer("pool").output).predict(images, verbose=0, batch_size=64)
+        linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+        return cross_val_score(linear, features, rows["label"], cv=4, scoring="roc_auc").mean()
+
+    assert area(str(path)) > area("none") + 0.02
+
+
+def test_offline_folders_in_order(tmp_path, monkeypatch):
+    from kit.models.weights import find_offline
+
+    monkeypatch.delenv("KIT_WEIGHTS", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    mounts = tmp_path / "input"
+    assert find_offline("x.h5", mounts) is None
+    for folder in (mounts / "datasets" / "me" / "weights", tmp_path / "keras" / "models", tmp_path / "own"):
+        folder.mkdir(parents=True)
+        (folder / "x.h5").write_text("weights")
+        monkeypatch.setenv("KIT_WEIGHTS", str(tmp_path / "own"))
+        assert find_offline("x.h5", mounts) == folder / "x.h5"
+
+
+def test_imagenet_weights_without_internet_are_an_error(build, monkeypatch):
+    from kit.models import registry
+    from kit.models.weights import Published
+
+    def offline():
+        raise Exception("URL fetch failure on https://...: Name or service not known")
+
+    card = registry.model_card("mobilenet")
+    monkeypatch.setitem(
+        registry._CARDS,
+        "mobilenet",
+        registry.ModelCard("mobilenet", card.builder, 224, "imagenet", published=Published("mine.h5", None, offline)),
+    )
+    with pytest.raises(ConfigError, match=r"could not be downloaded \(URL fetch failure.*put mine\.h5 into \$KIT_WEIG"):
+        build("mobilenet", None)
+
+
+def test_downloaded_weights_are_copied_into_a_cut_backbone(build, keras):
+    from kit.models import registry
+    from kit.models.weights import copy_weights
+
+    keras.utils.set_random_seed(1)
+    source = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(64, 64, 3))
+    target = build("mobilenet", "none", until="conv_pw_3_relu").get_layer("backbone")
+    assert len(copy_weights(source, target)) == len(target.variables)
+    assert np.array_equal(
+        source.get_layer("conv_pw_3").get_weights()[0], target.get_layer("conv_pw_3").get_weights()[0]
+    )
+    assert target.name == registry.BACKBONE
+
+
+def test_another_runs_backbone(build, keras, tmp_path):
+    from kit.models.saved import save_model
+
+    spec = {"name": "squeezenet", "shape": (64, 64, 3), "outputs": 3, "weights": "none", "units": 16}
+    from kit.models import registry
+
+    before = registry.build(**spec)
+    save_model(before, spec, tmp_path / "fold0")
+    said = []
+    for source in (f"run:{tmp_path}", f"run:{tmp_path / 'fold0'}"):
+        model = build("squeezenet", source, said)
+        theirs, ours = before.get_layer("backbone").get_weights(), model.get_layer("backbone").get_weights()
+        assert all(np.array_equal(a, b) for a, b in zip(theirs, ours, strict=True))
+    assert "100.0%" in said[0]
+    with pytest.raises(ConfigError, match="another network"):
+        build("mobilenet", f"run:{tmp_path}")
+    with pytest.raises(ConfigError, match="has no trained fold"):
+        build("squeezenet", "run:nowhere")
+
+
+def test_weights_of_a_dataset(build, tmp_path, monkeypatch):
+    from kit.models import weights
+
+    monkeypatch.setattr(weights, "find_mount", lambda slug: tmp_path if slug == "me/weights" else None)
+    build("squeezenet", "none").get_layer("backbone").save_weights(tmp_path / "s.weights.h5")
+    build("squeezenet", "kaggle:me/weights/s.weights.h5")
+    with pytest.raises(ConfigError, match="does not exist"):
+        build("squeezenet", "kaggle:me/weights/other.h5")
+    with pytest.raises(ConfigError, match="write it as kaggle:OWNER/NAME/FILE"):
+        build("squeezenet", "kaggle:me/weights")
+    with pytest.raises(ConfigError, match="you/weights is not mounted"):
+        build("squeezenet", "kaggle:you/weights/x.h5")
