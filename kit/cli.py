@@ -6,7 +6,6 @@ import json
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
@@ -115,9 +114,9 @@ def _train(given: argparse.Namespace) -> int:
     from kit import pipeline
     from kit.config import load_config
     from kit.data.records import open_records
+    from kit.runtime import host
 
-    deadline = None if given.max_hours is None else time.monotonic() + 3600 * given.max_hours
-    config = load_config(given.competition, given.set)
+    config, deadline = load_config(given.competition, given.set), host.deadline(given.max_hours)
     return _on_time(pipeline.train(config, open_records(given.records), given.run, given.folds, deadline))
 
 
@@ -267,7 +266,10 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--run", type=Path, required=True, metavar="DIR")
     made.add_argument("--folds", type=_numbers, metavar="0,1", help="only these folds, counted from 0")
     made.add_argument(
-        "--max-hours", type=float, metavar="H", help="stop cleanly between epochs before that much time is over"
+        "--max-hours",
+        type=float,
+        metavar="H",
+        help="stop cleanly between epochs before that much time is over (default: what the host leaves this session)",
     )
 
     made = command(
@@ -311,7 +313,10 @@ def _parser() -> argparse.ArgumentParser:
         "--records", type=Path, metavar="DIR", help="default: records/ beside the run, shared by its neighbours"
     )
     made.add_argument(
-        "--max-hours", type=float, metavar="H", help="stop cleanly between epochs before that much time is over"
+        "--max-hours",
+        type=float,
+        metavar="H",
+        help="stop cleanly between epochs before that much time is over (default: what the host leaves this session)",
     )
     return parser
 

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kit.errors import ConfigError, nearest
 
@@ -142,34 +142,122 @@ class ModelSettings(_Settings):
     arguments: dict[str, Any] = {}
 
 
-class AugmentSettings(_Settings):
-    """Random changes of the training images; every value is a half-width of a uniform distribution around "none"."""
+_PRESETS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "pcam": {  # tissue has no up or down, and stains differ
+        "horizontal_flip": True,
+        "vertical_flip": True,
+        "rotation": 180,
+        "shift": 0.05,
+        "zoom": 0.1,
+        "brightness": 0.1,
+        "channel_shift": 20,
+    },
+    "xray": {"rotation": 10, "shift": 0.05, "zoom": 0.1, "brightness": 0.1, "fill_mode": "constant"},
+    "strong": {
+        "horizontal_flip": True,
+        "rotation": 20,
+        "shift": 0.1,
+        "zoom": 0.2,
+        "shear": 10,
+        "brightness": 0.2,
+        "channel_shift": 20,
+        "erasing": 0.25,
+        "mixup": 0.2,
+    },
+}
 
+
+class AugmentSettings(_Settings):
+    """Random changes of the training images; a number is the half-width of a uniform distribution around "none"."""
+
+    preset: Literal["none", "pcam", "xray", "strong"] = "none"  # where a setting beside it is given, that one counts
     horizontal_flip: bool = False
     vertical_flip: bool = False
     rotation: float = Field(0, ge=0, le=180)  # degrees
     shift: float = Field(0, ge=0, lt=1)  # share of the side
     zoom: float = Field(0, ge=0, lt=1)  # .1: a factor in [.9, 1.1]
+    shear: float = Field(0, ge=0, lt=90)  # degrees, along x
     brightness: float = Field(0, ge=0, lt=1)  # .1: a factor in [.9, 1.1]
     channel_shift: float = Field(0, ge=0, le=255)  # grey levels, each channel by itself
-    fill_mode: Literal["constant", "reflect", "nearest"] = "reflect"
+    fill_mode: Literal["constant", "reflect", "nearest", "wrap"] = "reflect"
     fill_value: float = Field(0, ge=0, le=255)  # grey level, for fill_mode constant
+    rand_augment: float = Field(0, ge=0, le=1)  # magnitude of Keras's RandAugment, two changes an image; 0: none
+    erasing: float = Field(0, ge=0, le=1)  # share of the images that lose a rectangle (RandomErasing)
+    grid_mask: float = Field(0, ge=0, le=1)  # share of the images that lose a grid (keras-cv's GridMask)
+    mixup: float = Field(0, ge=0)  # alpha of MixUp, 0: none; with cutmix as well each batch takes one of the two
+    cutmix: float = Field(0, ge=0, le=1)  # factor of Keras's CutMix
+    fourier_mix: float = Field(0, ge=0)  # alpha of keras-cv's FourierMix
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, given: Any) -> Any:
+        return {**_PRESETS.get(str(given.get("preset")), {}), **given} if isinstance(given, dict) else given
+
+
+class LossSettings(_Settings):
+    """What is minimised (kit.train.losses); labels that are not known (NaN) count for nothing."""
+
+    name: Literal["crossentropy", "focal", "asymmetric"] = "crossentropy"
+    gamma: float = Field(2.0, ge=0)  # focal; of the negatives of asymmetric, whose positives have none
+    clip: float = Field(0.05, ge=0, lt=1)  # asymmetric: negatives below that probability count for nothing
+    smoothing: float = Field(0.0, ge=0, lt=1)  # .1: a label of 1 is learnt as .95 (of C classes: .9 + .1 / C)
+    # balanced: n / (classes * n of the class); effective: by Cui et al. 2019 with effective_beta; or given: of one
+    # label [negative, positive], of classes one each, of several labels that of each one's positives.
+    weights: Literal["none", "balanced", "effective"] | tuple[Annotated[float, Field(gt=0)], ...] = "none"
+    effective_beta: float = Field(0.999, gt=0, lt=1)
+
+
+class Phase(_Settings):
+    """A stretch of training with its own rate, on part of the backbone; it starts from the best weights so far.
+
+    What is frozen keeps its batch statistics too.
+    """
+
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    unfreeze: str = Field("all", pattern=r"^(none|all|[1-9]\d* (layers|stages))$")  # of the backbone, from its end
+    layer_decay: float = Field(1.0, gt=0, le=1)  # rate of a stage of the backbone / rate of what follows it
+
+
+Optimizer = Literal[
+    "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion", "nadam", "rmsprop", "sgd"
+]
 
 
 class TrainSettings(_Settings):
     """One fold's training."""
 
-    epochs: int = Field(15, ge=1)
-    batch_size: int = Field(64, ge=1)  # images, over all devices
-    optimizer: Literal["adam", "adamw"] = "adam"
+    epochs: int = Field(15, ge=1)  # without phases
+    batch_size: int = Field(64, ge=1)  # images an update is made from, over all devices
+    accumulate: int = Field(1, ge=1)  # parts of a batch, one after the other, where the whole does not fit in memory
+    optimizer: Optimizer = "adam"
+    optimizer_arguments: dict[str, Any] = {}  # others of Keras's, such as {momentum: .9}
     learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)  # adamw only
-    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
-    warmup_epochs: float = Field(1.0, ge=0)  # cosine only: from 0 linearly to learning_rate
+    weight_decay: float = Field(0.0, ge=0)  # decoupled, of any optimiser
+    clip_norm: float | None = Field(None, gt=0)  # of all gradients together
+    phases: tuple[Phase, ...] = ()  # instead of epochs and learning_rate
+    freeze_batch_norm: bool = False  # of the backbone, in all phases: small batches make poor statistics
+    # exponential: up in warmup_epochs, hold_epochs, then times decay each epoch; one_cycle: up in the first 30 %
+    schedule: Literal["constant", "cosine", "plateau", "exponential", "one_cycle"] = "cosine"
+    warmup_epochs: float = Field(1.0, ge=0)  # cosine and exponential: linearly to learning_rate
+    hold_epochs: float = Field(0.0, ge=0)  # exponential only
+    decay: float = Field(0.8, gt=0, le=1)  # exponential only
+    start_learning_rate: float = Field(0.0, ge=0)  # where the warm-up begins
+    min_learning_rate: float = Field(1e-6, ge=0)  # plateau and exponential
     plateau_factor: float = Field(0.2, gt=0, lt=1)
     plateau_patience: int = Field(2, ge=1)  # epochs
-    min_learning_rate: float = Field(1e-6, ge=0)  # plateau only
-    patience: int | None = Field(None, ge=1)  # epochs without a better score before a fold stops; null: never
+    patience: int | None = Field(None, ge=1)  # epochs without a better score before a phase stops; null: never
+    # What is scored and kept: the weights themselves, or an average of them (arXiv:1803.05407 for swa).
+    average: Literal["none", "ema", "swa"] = "none"
+    ema_momentum: float = Field(0.999, gt=0, lt=1)  # a step
+    swa_epochs: int = Field(5, ge=2)  # the last so many of the last phase
+    loss: LossSettings = LossSettings()
+
+    @property
+    def all_phases(self) -> tuple[Phase, ...]:
+        """The phases; without any, one of everything."""
+        return self.phases or (Phase(epochs=self.epochs, learning_rate=self.learning_rate),)
 
 
 class PredictSettings(_Settings):
@@ -187,11 +275,14 @@ class EvaluateSettings(_Settings):
 
 
 class RuntimeSettings(_Settings):
-    """Backend, precision and compiler; `auto` asks the machine (see kit.runtime.devices)."""
+    """Backend, devices, precision and compiler; `auto` asks the machine (see kit.runtime.devices)."""
 
     backend: Literal["auto", "tensorflow", "jax"] = "auto"  # auto: $KERAS_BACKEND, else tensorflow
+    devices: int | None = Field(None, ge=1)  # how many share each batch; null: all; of one CPU: so many virtual ones
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     xla: Literal["auto", "on", "off"] = "auto"
+    steps_per_execution: int | None = Field(None, ge=1)  # steps at most between two looks at the loss; null: by device
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()  # who else is told of every epoch
 
 
 class Config(Source):
@@ -209,6 +300,14 @@ class Config(Source):
     predict: PredictSettings = PredictSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+
+    @model_validator(mode="after")
+    def _one_correction(self) -> "Config":
+        if self.input.balance == "classes" and self.train.loss.weights != "none":
+            raise ValueError(
+                "input.balance = classes and train.loss.weights both correct the same imbalance: use one of them"
+            )
+        return self
 
 
 def config_names() -> list[str]:
@@ -296,12 +395,12 @@ def _explained(location: tuple[Any, ...], error: Any) -> str:
     if error["type"] == "missing":
         return f"the setting {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{key} = {error['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{key} = {error['input']!r}: {message[0].lower()}{message[1:]}" if key else message
 
 
 def _fields_at(parents: Iterable[Any]) -> Iterable[str]:
     model: Any = Config
-    for parent in parents:  # a step of a list is found by its name
+    for parent in parents:  # a step of a list is found by its name, a phase by its number
         field = getattr(model, "model_fields", {}).get(parent)
-        model = field.annotation if field else _STEPS.get(parent, model)
-    return model.model_fields
+        model = field.annotation if field else _STEPS.get(parent, next(iter(get_args(model)), model))
+    return getattr(model, "model_fields", ())

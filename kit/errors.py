@@ -20,6 +20,10 @@ class UnreadableImage(Exception):
     """Why one file is not an image; the records build notes it and goes on."""
 
 
+class TrainingError(KitError):
+    """Training that cannot go on: its loss is no number any more, or even half of a batch does not fit in memory."""
+
+
 class LeakError(KitError):
     """A group (patient, slide) stands on both sides of a split."""
 

@@ -16,6 +16,8 @@ import pandas as pd
 from kit import files
 from kit.config import Config, ImageSettings
 from kit.data.batches import (
+    Host,
+    batch_ids,
     cache_bytes,
     eval_batches,
     naming_damage,
@@ -24,9 +26,10 @@ from kit.data.batches import (
     train_batches,
 )
 from kit.data.cells import assert_no_leak
+from kit.data.examples import label_columns
 from kit.data.records import Records
 from kit.data.shards import image_shape
-from kit.errors import ConfigError, DataError
+from kit.errors import ConfigError, DataError, LeakError
 from kit.evaluate import metrics
 from kit.predict.predict import predict as predictions
 from kit.runtime import devices
@@ -79,11 +82,17 @@ class Fold:
 
 
 def build_model(
-    config: Config, image: ImageSettings, labels: Sequence[str], task: str
+    config: Config,
+    image: ImageSettings,
+    labels: Sequence[str],
+    task: str,
+    weights: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> tuple["keras.Model", dict[str, Any]]:
     """A fresh model for such images and labels, and what the registry builds it from (to be saved with it).
 
-    Raises ConfigError for a model that does not exist or cannot be built.
+    `weights` count instead of the config's; `say` hears what was loaded. Raises ConfigError for a model that does not
+    exist or cannot be built.
     """
     if task not in _ACTIVATION:
         raise ConfigError(f"the kit has no model for {task} yet: choose another target")
@@ -96,20 +105,29 @@ def build_model(
         "shape": image_shape(image),
         "outputs": len(labels),
         "activation": _ACTIVATION[task],
-        "weights": config.model.weights,
+        "weights": weights or config.model.weights,
     }
-    return registry.build(**spec), spec
+    return registry.build(**spec, say=say), spec
 
 
-def train(fold: Fold, metric: str, direction: Direction, deadline: float | None, write: Callable[[str], None]) -> bool:
+def train(
+    fold: Fold,
+    metric: str,
+    direction: Direction,
+    deadline: float | None,
+    write: Callable[[str], None],
+    folds_after: int = 0,
+    callbacks: Sequence["keras.callbacks.Callback"] = (),
+) -> bool:
     """Fit the fold's model and leave it in its folder with its history, unless that is done.
 
     Returns False when the deadline (seconds of `time.monotonic()`) came first; what is trained is kept in `state/`.
+    `folds_after` are still to come; `callbacks` see every epoch.
     """
     state = fold.folder / "state"
     if not fold.is_trained():
         _drop_state_of_other(fold.inputs, state)
-        if not _fit(fold, metric, direction, state, deadline, write):
+        if not _fit(fold, metric, direction, state, deadline, write, folds_after, callbacks):
             return False
         files.mark_done(fold.folder / "done.json", fold.inputs, [fold.folder / name for name in _FILES])
     shutil.rmtree(state, ignore_errors=True)
@@ -138,41 +156,56 @@ def predict(fold: Fold, view: str) -> dict[str, Any]:
 
 
 def _fit(
-    fold: Fold, metric: str, direction: Direction, state: Path, deadline: float | None, write: Callable[[str], None]
+    fold: Fold,
+    metric: str,
+    direction: Direction,
+    state: Path,
+    deadline: float | None,
+    write: Callable[[str], None],
+    folds_after: int,
+    callbacks: Sequence["keras.callbacks.Callback"],
 ) -> bool:
     config, records, title = fold.config, fold.records, f"fold {fold.k + 1}/{len(fold.cells)}"
     device = devices.set_up(config.runtime)
     import keras
 
     from kit.models import saved
-    from kit.train.fit import fit
+    from kit.train.fit import Reporting, fit
+    from kit.train.trackers import open_trackers
 
-    assert_no_leak(records.rows(fold.train), records.rows(fold.valid))
+    rows = records.rows(fold.train)
+    assert_no_leak(rows, records.rows(fold.valid))
+    _refuse_leaking_weights(fold)
+    _check_shares(config, device)
     files.write_json(fold.folder.parent / "environment.json", devices.environment(device))
     keras.utils.clear_session()
     seed = int(np.random.SeedSequence([config.seed, fold.k]).generate_state(1)[0] % 2**31)
     devices.set_seed(seed)
-    model, spec = build_model(config, records.image, records.labels, records.task)
+    with device.scope():
+        model, spec = build_model(
+            config, records.image, records.labels, records.task, say=lambda line: write(f"{title}  {line}")
+        )
+    devices.synchronize_batch_norm(model, device)
+    scored = _to_score(model, config, records, device)
+    eval_size = -(-config.predict.batch_size // device.count) * device.count
 
     def validate() -> dict[str, float]:
-        table = predictions(model, eval_batches(records, fold.valid, config.predict.batch_size), records.labels)
+        with devices.alone(device):
+            if scored is not model:
+                scored.set_weights(model.get_weights())
+            table = predictions(scored, eval_batches(records, fold.valid, eval_size), records.labels)
         y, p = table.filter(regex="^y_").to_numpy(), table.filter(regex="^p_").to_numpy()
         return {"val_loss": metrics.log_loss(y, p), f"val_{metric}": metrics.METRICS[metric](y, p)}
 
-    def batches(epoch: int) -> Any:
-        size, chosen = config.train.batch_size, config.input
-        return train_batches(records, fold.train, size, seed, epoch, buffer=buffer, options=chosen)
-
-    buffer = _shuffle_buffer(fold, state)
     if config.input.cache != "none":
         size = cache_bytes(records, fold.train, config.input.cache)
         write(f"{title}  keeps its {config.input.cache} images in memory: {size / 2**30:.2f} GiB")
+    trackers = open_trackers(config.runtime.trackers, f"kit-{config.competition}", title, fold.folder)
     started = time.monotonic()
     with naming_damage(records):
         fitted = fit(
             model,
-            batches,
-            steps_per_epoch(records, fold.train, config.train.batch_size),
+            _feed(fold, seed, _shuffle_buffer(fold, state), device),
             validate,
             monitor=f"val_{metric}",
             mode=direction,
@@ -182,9 +215,11 @@ def _fit(
             seed=seed,
             state=state,
             jit_compile=device.jit_compile,
+            steps_per_execution=device.steps_per_execution,
+            scope=device.scope,
             deadline=deadline,
-            title=title,
-            write=write,
+            reporting=Reporting(title, folds_after, write, trackers),
+            callbacks=callbacks,
         )
     if not fitted.finished:
         return False
@@ -199,6 +234,71 @@ def _fit(
         f"({len(history)} epochs; {time.monotonic() - started:.0f} s in this session)"
     )
     return True
+
+
+def _feed(fold: Fold, seed: int, buffer: int, device: devices.Device) -> Any:
+    """The fold's training batches as `kit.train.fit` takes them; of several hosts, this one's share."""
+    from kit.train.fit import Feed
+
+    records, cells, options = fold.records, fold.train, fold.config.input
+    size, host = fold.config.train.batch_size, Host(device.host, device.hosts)
+
+    def batches(epoch: int, parts: int) -> Any:
+        given = train_batches(records, cells, size, seed, epoch, buffer=buffer, options=options, host=host, parts=parts)
+        return given.map(lambda image, label: ({"image": image, "label": label},))
+
+    def ids(epoch: int, step: int, parts: int) -> list[str]:
+        return batch_ids(records, cells, size, seed, epoch, step, buffer=buffer, options=options, parts=parts)
+
+    labels = records.rows(cells)[label_columns(records.table)].to_numpy(np.float32)
+    return Feed(batches, steps_per_epoch(records, cells, size), labels, ids)
+
+
+def _to_score(model: "keras.Model", config: Config, records: Records, device: devices.Device) -> "keras.Model":
+    """The model that validation runs: itself, or a copy on one device where the model's own are not this host's alone.
+
+    (A mirrored model would score every row once per copy.)
+    """
+    if not device.mirrored and device.hosts == 1:
+        return model
+    with devices.alone(device):
+        return build_model(config, records.image, records.labels, records.task, "none")[0]
+
+
+def _check_shares(config: Config, device: devices.Device) -> None:
+    """Raise ConfigError when the devices cannot share a batch evenly, or not as the config wants it."""
+    size, parts = config.train.batch_size, config.train.accumulate
+    if size % (device.count * parts):
+        wanted = device.count * parts
+        raise ConfigError(
+            f"train.batch_size = {size} does not split evenly over {device.count} devices, {parts} parts each: make it "
+            f"a multiple of {wanted}, such as {max(1, size // wanted) * wanted}"
+        )
+    if device.mirrored and parts > 1:
+        raise ConfigError("train.accumulate does not work on several devices under TensorFlow: set runtime.backend=jax")
+
+
+def _refuse_leaking_weights(fold: Fold) -> None:
+    """Raise LeakError when `model.weights = run:...` is a model that was fitted on what this fold is validated on."""
+    source = fold.config.model.weights or ""
+    if not source.startswith("run:"):
+        return
+    from kit.models.weights import trained_fold
+
+    folder = trained_fold(source)
+    examples, folds = folder.parent / "examples.parquet", folder.parent / "folds.json"
+    if not (examples.is_file() and folds.is_file()):
+        return  # not a run, but a model alone
+    known, k = pd.read_parquet(examples), int(folder.name.removeprefix("fold") or 0)
+    held = files.read_json(folds)["folds"][k]
+    seen = known[(known["split"] == "train") & ~known["cell"].isin(held)]
+    rows = fold.records.rows(fold.valid)
+    shared = set(rows["id"]) & set(seen["id"]) or set(rows["group"]) & set(seen["group"])
+    if shared:
+        raise LeakError(
+            f"model.weights = {source} was fitted on {len(shared)} of the images or patients that fold {fold.k} is "
+            f"validated on, such as {min(shared)}: its score would mean nothing"
+        )
 
 
 def _shuffle_buffer(fold: Fold, state: Path) -> int:

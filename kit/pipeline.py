@@ -27,6 +27,7 @@ from kit.data.records import Records, plan_fingerprint
 from kit.errors import ConfigError, DataError, some
 from kit.evaluate import score as scoring
 from kit.predict import store
+from kit.runtime import host
 from kit.submit.submission import check_submission, make_submission, read_submission
 
 say = partial(print, flush=True)  # a line is seen when it is written, also in the log of a kernel
@@ -40,7 +41,7 @@ def examples(config: Config, data: Path) -> Examples:
             say(f"left out, as data.max_missing allows: {len(names)} {what}: {some(names)}")
     for what, count in found.remarks.items():
         say(f"noticed: {count} {what}")
-    sizes = ", ".join(f"{split} {len(rows)}" for split, rows in found.table.groupby("split", sort=False))
+    sizes = found.table["split"].value_counts(sort=False).to_dict()
     say(f"images: {sizes}; {found.task}: {some(found.labels, 15)}")
     return found
 
@@ -77,25 +78,31 @@ def train(
     """Fit each fold, always a fresh model, into `fold<k>/`; False when the deadline came before the last was done."""
     folds = start_run(config, records, run)
     competition = find_competition(config.competition, config)
-    for k in range(len(folds)) if only is None else only:
+    wanted = list(range(len(folds)) if only is None else only)
+    for n, k in enumerate(wanted, 1):
         if k not in range(len(folds)):
             raise ConfigError(f"there is no fold {k}: folds are 0 to {len(folds) - 1}")
         this = fold.Fold(config, records, folds, k, run / f"fold{k}")
-        if not fold.train(this, competition.metric, competition.direction, deadline, say):
+        if not fold.train(this, competition.metric, competition.direction, deadline, say, len(wanted) - n):
             return False
     return True
 
 
 def predict(run: Path, records: Records, tta: str | None = None) -> None:
-    """Score each training image with the one model that has not seen it, and the test images with all: parquet."""
-    config, folds = read_config(run), files.read_json(run / "folds.json")["folds"]
-    view = tta or config.predict.tta
-    stamps = [fold.predict(fold.Fold(config, records, folds, k, run / f"fold{k}"), view) for k in range(len(folds))]
-    merged = {run / "oof.parquet": store.merge_oof, run / "test.parquet": store.merge_test}
+    """Score each training image with the one model that has not seen it, and the test images with all: parquet.
+
+    Of a run that was stopped, the folds that are trained are taken. Raises DataError when none is.
+    """
+    config, cells = read_config(run), files.read_json(run / "folds.json")["folds"]
+    folds = [fold.Fold(config, records, cells, k, run / f"fold{k}") for k in range(len(cells))]
+    trained = [this for this in folds if this.is_trained()]
+    if not trained:
+        raise DataError(f"{run} has no fold trained yet (with its settings, on these records): run `kit train` first")
+    if len(trained) < len(folds):
+        say(f"only {len(trained)} of {len(folds)} folds are trained: predictions are theirs alone")
+    stamps = {str(this.k): fold.predict(this, tta or config.predict.tta) for this in trained}
     if not files.is_done(run / "predicted.json", {"folds": stamps}):
-        for path, merge in merged.items():
-            files.write_parquet(path, merge([pd.read_parquet(run / f"fold{k}" / path.name) for k in range(len(folds))]))
-        files.mark_done(run / "predicted.json", {"folds": stamps}, merged)
+        files.mark_done(run / "predicted.json", {"folds": stamps}, store.merge(run, [this.k for this in trained]))
 
 
 def score(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -109,10 +116,8 @@ def score(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     inputs |= {name: files.sha256_of(run / f"{name}.parquet") for name in ("oof", "test", "examples")}
     if not files.is_done(run / "scored.json", inputs):
         oof, known = pd.read_parquet(run / "oof.parquet"), pd.read_parquet(run / "examples.parquet")
-        scores = scoring.score(oof, known, metric, task, config.evaluate)
-        test = scoring.with_known_labels(store.mean_over_folds(pd.read_parquet(run / "test.parquet")), known)
-        if len(test):
-            scores["test"] = scoring.score_test(test, known, metric, task, config.evaluate)
+        test = store.mean_over_folds(pd.read_parquet(run / "test.parquet"))
+        scores = scoring.score_all(oof, test, known, metric, task, config.evaluate)
         files.write_json(written[0], scores)
         files.write_json(written[1], scoring.thresholds(oof))
         files.mark_done(run / "scored.json", inputs, written)
@@ -149,13 +154,16 @@ def run(
     """All stages in order, skipping what is done; returns the path of `submission.csv`, or None when time ran out.
 
     Without test images there is none, and it returns that of `oof.parquet`. `settings` are `a.b=value` strings;
-    `records` is where records are looked for or built (default: beside the run).
+    `records` is where records are looked for or built (default: beside the run). When time runs out (`max_hours`, by
+    default what the host leaves this session), the folds that are trained are predicted, scored and submitted.
     """
-    deadline = None if max_hours is None else time.monotonic() + 3600 * max_hours
+    deadline = host.deadline(max_hours)
     config = load_config(competition, settings)
     known = find_competition(config.competition, config)
     folder = Path(run) if run else Path("runs", known.name, "run")
     data = raw_folder(known, Path(data) if data else None, folder.parent / "data")
+    if before := host.adopt_output(folder):
+        say(f"goes on from {before}, an earlier session's output")
     _refuse_other_run(config, folder)
     with _timed("examples, records"):
         table = examples(config, data)
@@ -166,17 +174,18 @@ def run(
         if built.rejected:
             say(f"left out, unreadable: {len(built.rejected)} images (reasons: {built.directory / 'manifest.json'})")
     with _timed("train"):
-        if not train(config, built, folder, deadline=deadline):
-            return None
+        finished = train(config, built, folder, deadline=deadline)
+    if not finished and not any(folder.glob("fold*/done.json")):
+        return None
     with _timed("predict"):
         predict(folder, built)
     with _timed("score, submission"):
         score(folder)
-        if not (built.table["split"] == "test").any():
-            return folder / "oof.parquet"
-        sample = data / known.sample if known.sample and known.columns else None
-        write_submission(folder, sample, folder / "submission.csv")
-    return folder / "submission.csv"
+        made = folder / "oof.parquet"
+        if (built.table["split"] == "test").any():
+            made = folder / "submission.csv"
+            write_submission(folder, data / known.sample if known.sample and known.columns else None, made)
+    return made if finished else None
 
 
 @contextmanager

@@ -87,6 +87,7 @@ def train_batches(
     buffer: int | None = None,
     options: InputSettings | None = None,
     host: Host = Host(),
+    parts: int = 1,
 ) -> Any:
     """A tf.data.Dataset of (images uint8 [B, H, W, C], labels float32 [B, L]), from `first_epoch` on without end.
 
@@ -94,14 +95,53 @@ def train_batches(
     goes on at epoch n sees what an uninterrupted one would have seen. `buffer` is from `shuffle_buffer`: when it holds
     all examples they are shuffled as a whole, else first the shards and then the examples within the buffer. What is
     shuffled is encoded. Of several hosts, each gets every `host.count`-th example of the same order: B is
-    batch_size / host.count, and together the batches are those of one host.
+    batch_size / host.count, and together the batches are those of one host. Each batch comes in so many `parts`, one
+    after the other, B / parts large.
 
     While iterating, a damaged shard raises a TensorFlow error: see `naming_damage`.
     """
+    batches = _ordered(records, cells, batch_size, seed, first_epoch, buffer, options, host, parts)
+    batches = batches.map(lambda batch: (batch["image"], batch["label"]))
+    deterministic = (options or InputSettings()).deterministic
+    return batches.prefetch(import_tensorflow().data.AUTOTUNE).with_options(_own_threads(deterministic))
+
+
+def batch_ids(
+    records: Records,
+    cells: list[int],
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    step: int,
+    *,
+    buffer: int | None = None,
+    options: InputSettings | None = None,
+    parts: int = 1,
+) -> list[str]:
+    """The ids of the images of one step's batch, as `train_batches` with the same arguments gave it."""
+    batches = _ordered(records, cells, batch_size, seed, epoch, buffer, options, Host(), parts)
+    batch = next(iter(batches.skip(step).with_options(_own_threads())))
+    return [name.decode() for name in batch["id"].numpy()]
+
+
+def _ordered(
+    records: Records,
+    cells: list[int],
+    batch_size: int,
+    seed: int,
+    first_epoch: int,
+    buffer: int | None,
+    options: InputSettings | None,
+    host: Host,
+    parts: int,
+) -> Any:
+    """The batches of `train_batches`, each a dictionary with id, image and label."""
     tf = import_tensorflow()
     options = options or InputSettings()
-    if batch_size % host.count:
-        raise ConfigError(f"train.batch_size = {batch_size} cannot be split over {host.count} hosts")
+    if batch_size % (host.count * parts):
+        raise ConfigError(
+            f"train.batch_size = {batch_size} cannot be split over {host.count} hosts into {parts} parts each"
+        )
     used = steps_per_epoch(records, cells, batch_size) * batch_size
     rows = records.rows(cells)
     examples = len(rows)
@@ -127,10 +167,8 @@ def train_batches(
         return dataset.shard(host.count, host.index) if host.count > 1 else dataset
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(one_epoch)
-    size = batch_size // host.count
-    batches = epochs.batch(size, True) if options.cache == "decoded" else _decoded(epochs, records, size, True)
-    batches = batches.map(lambda batch: (batch["image"], batch["label"]))
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(_own_threads(options.deterministic))
+    size = batch_size // host.count // parts
+    return epochs.batch(size, True) if options.cache == "decoded" else _decoded(epochs, records, size, True)
 
 
 def eval_batches(

@@ -27,10 +27,18 @@ def score(oof: pd.DataFrame, known: pd.DataFrame, metric: str, task: str, settin
             **_valued(oof, known, metric, task, settings),
             "folds": folds,
             "fold_mean": float(spread.mean()),
-            "fold_sd": float(spread.std(ddof=1)),
+            "fold_sd": float(spread.std(ddof=1)) if len(spread) > 1 else None,
             "note": OPTIMISM,
         }
     )
+
+
+def score_all(
+    oof: pd.DataFrame, test: pd.DataFrame, known: pd.DataFrame, metric: str, task: str, settings: EvaluateSettings
+) -> dict[str, Any]:
+    """`score`, and under `test` what `score_test` says of the test predictions whose label is known, if any is."""
+    scores, labelled = score(oof, known, metric, task, settings), with_known_labels(test, known)
+    return scores | ({"test": score_test(labelled, known, metric, task, settings)} if len(labelled) else {})
 
 
 def score_test(
@@ -69,7 +77,8 @@ def thresholds(oof: pd.DataFrame) -> dict[str, Any]:
             "f1_on_the_rows_that_chose_it": f1_at(y, p, cut),
             "f1_cross_validated": cross_validated_f1(y, p, rows["fold"].to_numpy()),
         }
-    return values
+    cuts: dict[str, Any] = _defined(values)
+    return cuts
 
 
 def as_text(scores: dict[str, Any], cuts: dict[str, Any]) -> str:
@@ -91,7 +100,7 @@ def as_text(scores: dict[str, Any], cuts: dict[str, Any]) -> str:
         value = _shown(scores["labels"][label])
         lines.append(
             f"{label:{width}}  {scores['metric']} {value}   threshold {cut['threshold']:.4f} has "
-            f"F1 {honest:.4f} cross-validated ({optimistic:.4f} on the rows that chose it)"
+            f"F1 {_shown(honest)} cross-validated ({optimistic:.4f} on the rows that chose it)"
         )
     return "\n".join([*lines, scores["note"]])
 

@@ -24,7 +24,12 @@ def f1_at(y: np.ndarray, p: np.ndarray, threshold: float) -> float:
 
 
 def cross_validated_f1(y: np.ndarray, p: np.ndarray, fold: np.ndarray) -> float:
-    """F1 over all rows when each fold is cut at the threshold that the other folds choose: an honest estimate."""
+    """F1 over all rows when each fold is cut at the threshold that the other folds choose: an honest estimate.
+
+    NaN when there is one fold only, as nothing else could choose.
+    """
+    if len(np.unique(fold)) < 2:
+        return float("nan")
     called = np.zeros(len(y), bool)
     for k in np.unique(fold):
         inside = fold == k

@@ -7,7 +7,7 @@ kit, of which the backbone is taken). Random weights never stand in for what was
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,7 +166,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> set[int]:
     return _assign({layer.name: layer.variables for layer in _leaves(source)}, target)
 
 
-def _assign(given: dict[str, Sequence[Any]], model: keras.Model) -> set[int]:
+def _assign(given: Mapping[str, Sequence[Any]], model: keras.Model) -> set[int]:
     filled = set()
     for layer in _leaves(model):
         values = given.get(layer.name, [])

@@ -1,11 +1,14 @@
 """Keras backend, devices, precision, compiler and seeds: decided here, before Keras is imported anywhere."""
 
+import json
 import os
 import platform
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,15 +22,38 @@ _BACKENDS = ("tensorflow", "jax")
 _PACKAGES = ("kit", "keras", "tensorflow", "jax", "numpy", "pandas", "scikit-learn", "opencv-python-headless", "pillow")
 
 
+_STEPS_PER_EXECUTION = 16  # hides what Python takes between steps; more would say later that a loss is no number
+
+
 @dataclass(frozen=True)
 class Device:
-    """What training runs on; `precision` is a Keras dtype policy, `jit_compile` what Keras's compile takes."""
+    """What training runs on; `precision` is a Keras dtype policy, `jit_compile` what Keras's compile takes.
+
+    `names` are the devices of this host that share each batch, `host` of `hosts` says which one this process is.
+    """
 
     backend: str
     kind: str  # CPU, GPU or TPU
     names: tuple[str, ...]
     precision: str
     jit_compile: bool | str
+    steps_per_execution: int = 1
+    host: int = 0
+    hosts: int = 1
+
+    @property
+    def count(self) -> int:
+        """How many devices share each batch, on all hosts."""
+        return len(self.names) * self.hosts
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether TensorFlow keeps a copy of the model on each device (`scope`)."""
+        return self.backend == "tensorflow" and self.count > 1
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Where a model that all devices train has to be made and compiled."""
+        return _strategy(len(self.names)).scope() if self.mirrored else nullcontext()
 
 
 def set_up(settings: RuntimeSettings) -> Device:
@@ -46,11 +72,14 @@ def set_up(settings: RuntimeSettings) -> Device:
             f"Keras was imported with the {keras.backend.backend()} backend before kit could choose {backend}: "
             f"set KERAS_BACKEND={backend} first, or restart the session"
         )
-    kind, names, capability = _tensorflow_devices() if backend == "tensorflow" else _jax_devices()
+    found = _tensorflow_devices if backend == "tensorflow" else _jax_devices
+    kind, names, capability = found(settings.devices)
     precision = settings.precision if settings.precision != "auto" else _best_precision(kind, capability)
     keras.config.set_dtype_policy(precision)
     jit_compile: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
-    return Device(backend, kind, names, precision, jit_compile[settings.xla])
+    host, hosts = _hosts() if backend == "jax" else (0, 1)
+    steps = settings.steps_per_execution or _STEPS_PER_EXECUTION
+    return Device(backend, kind, names, precision, jit_compile[settings.xla], steps, host, hosts)
 
 
 def import_tensorflow() -> Any:
@@ -78,6 +107,32 @@ def set_seed(seed: int) -> None:
     keras.utils.set_random_seed(seed % 2**32)
 
 
+def synchronize_batch_norm(model: Any, device: Device) -> None:
+    """Make mirrored copies share their batch statistics: each would keep its own, and the first one's be saved."""
+    if device.mirrored:
+        import keras
+
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True
+
+
+@contextmanager
+def alone(device: Device) -> Iterator[None]:
+    """In the block nothing is distributed over hosts: what is computed there, each of them computes by itself."""
+    if device.hosts == 1:
+        yield
+        return
+    import keras
+
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(before)
+
+
 def environment(device: Device | None = None) -> dict[str, Any]:
     """Versions and machine, for `environment.json` and `kit doctor`."""
     return {
@@ -102,33 +157,79 @@ def _backend(settings: RuntimeSettings) -> str:
     return chosen
 
 
-def _tensorflow_devices() -> tuple[str, tuple[str, ...], float]:
+def _tensorflow_devices(wanted: int | None) -> tuple[str, tuple[str, ...], float]:
     tf = import_tensorflow()
+    if len(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", ())) > 1:
+        raise ConfigError(
+            "Keras 3 cannot fit a model under TensorFlow's multi-worker strategy (TF_CONFIG names several workers): on "
+            "several hosts use the jax backend and KERAS_DISTRIBUTION_* (keras.distribution.initialize)"
+        )
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         # Operations that run beside each other split their sums by how busy the threads are, and equal runs then differ
         # in the last bits. One after the other, each on all cores, they do not, and training is as fast.
         with suppress(RuntimeError):  # TensorFlow is in use already: too late to choose
             tf.config.threading.set_inter_op_parallelism_threads(1)
-        return "CPU", (platform.processor() or platform.machine(),), 0.0
+        if wanted and wanted > 1:
+            cpu = tf.config.list_physical_devices("CPU")[0]
+            with suppress(RuntimeError):
+                tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * wanted)
+        return "CPU", _chosen([_processor()] * len(tf.config.list_logical_devices("CPU")), wanted or 1), 0.0
     for gpu in gpus:
         # asked first, because setting it once the GPU is in use is an error
         if not tf.config.experimental.get_memory_growth(gpu):
             tf.config.experimental.set_memory_growth(gpu, True)
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     major, minor = details[0].get("compute_capability", (0, 0))
-    return "GPU", tuple(d.get("device_name", "GPU") for d in details), major + minor / 10
+    return "GPU", _chosen([d.get("device_name", "GPU") for d in details], wanted), major + minor / 10
 
 
-def _jax_devices() -> tuple[str, tuple[str, ...], float]:
+@cache  # a second one in one process fails in its first collective operation
+def _strategy(count: int) -> Any:
+    tf = import_tensorflow()
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    # the reduction that works on CPUs too; NCCL where there are GPUs
+    reduction = tf.distribute.ReductionToOneDevice() if kind == "CPU" else None
+    return tf.distribute.MirroredStrategy([f"{kind}:{n}" for n in range(count)], cross_device_ops=reduction)
+
+
+def _jax_devices(wanted: int | None) -> tuple[str, tuple[str, ...], float]:
     import jax
+    import keras
 
     if find_spec("tensorflow"):
         import_tensorflow().config.set_visible_devices([], "GPU")  # tf.data is the host's; JAX needs the GPU's memory
-    devices = jax.devices()
+    if wanted and wanted > 1:
+        with suppress(RuntimeError):  # virtual CPUs; JAX is in use already, or there are real devices
+            jax.config.update("jax_num_cpu_devices", wanted)
+    if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES") and not jax.distributed.is_initialized():
+        keras.distribution.initialize()
+    devices = jax.local_devices()
     kind = {"gpu": "GPU", "tpu": "TPU"}.get(devices[0].platform, "CPU")
     capability = float(getattr(devices[0], "compute_capability", 0) or 0)
-    return kind, tuple(d.device_kind for d in devices), capability
+    names = _chosen([d.device_kind for d in devices], wanted if kind != "CPU" else wanted or 1)
+    if len(names) * jax.process_count() > 1 and keras.distribution.distribution() is None:
+        used = [f"{d.platform}:{d.id}" for d in jax.devices()] if jax.process_count() > 1 else None
+        used = used or [f"{d.platform}:{d.id}" for d in devices[: len(names)]]
+        # each host is given its own part of every batch
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=used, auto_shard_dataset=False))
+    return kind, names, capability
+
+
+def _hosts() -> tuple[int, int]:
+    import jax
+
+    return jax.process_index(), jax.process_count()
+
+
+def _chosen(names: list[str], wanted: int | None) -> tuple[str, ...]:
+    if (wanted or 1) > len(names):
+        raise ConfigError(f"runtime.devices = {wanted}, but there are {len(names)}")
+    return tuple(names[:wanted])
+
+
+def _processor() -> str:
+    return platform.processor() or platform.machine()
 
 
 def _best_precision(kind: str, capability: float) -> str:

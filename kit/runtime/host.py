@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +28,43 @@ def find_mount(slug: str, root: Path = KAGGLE_INPUT) -> Path | None:
     kind = "datasets" if "/" in slug else "competitions"
     candidates = (root / kind / slug, root / slug.split("/")[-1])
     return next((folder for folder in candidates if folder.is_dir()), None)
+
+
+def session_hours_left(proc: Path = Path("/proc")) -> float | None:
+    """What is left of a session that its host ends by itself, less a quarter of an hour to write what is finished.
+
+    Kaggle gives 12 hours, 9 on a TPU; Colab 12 at most. None where nobody ends it, or where its age is not known.
+    """
+    limits = {"kaggle": 9 if any(name.startswith("TPU_") for name in os.environ) else 12, "colab": 12}
+    try:
+        uptime = float((proc / "uptime").read_text().split()[0])
+        started = int((proc / "1" / "stat").read_text().rsplit(")", 1)[1].split()[19])  # the container's first process
+    except (OSError, ValueError, IndexError):
+        return None
+    limit, age = limits.get(host_name()), uptime - started / os.sysconf("SC_CLK_TCK")
+    return None if limit is None else limit - age / 3600 - 0.25
+
+
+def deadline(max_hours: float | None) -> float | None:
+    """When to stop, in seconds of `time.monotonic()`: in so many hours, or (None) in time for this host's session."""
+    hours = session_hours_left() if max_hours is None else max_hours
+    return None if hours is None else time.monotonic() + 3600 * hours
+
+
+def adopt_output(run: Path, root: Path = KAGGLE_INPUT) -> Path | None:
+    """Copy the same run directory, known by its last three folders, from the mounted output of another session.
+
+    Returns where it came from; None when there is none, or `run` is there already.
+    """
+    tail = "/".join(run.absolute().parts[-3:])
+    found = (path for depth in range(1, 5) for path in sorted(root.glob("*/" * depth + tail + "/config.yaml")))
+    before = None if run.exists() else next((path.parent for path in found), None)
+    if before:
+        part = run.with_name(f".part-{run.name}")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(before, part)
+        part.rename(run)
+    return before
 
 
 def memory_gib() -> float:

@@ -1,6 +1,7 @@
-"""Random changes of training images on the accelerator: one fused affine, then colour. Wrapped around the model.
+"""Random changes of training images on the accelerator: one fused affine, then colour, then what mixes images.
 
-The saved model never holds this layer: a Keras model with augmentation inside augments when it is merely called.
+Only the model that is fitted holds this layer (`kit.train.fit.training_model`): one with augmentation inside augments
+when it is merely called.
 """
 
 import math
@@ -10,43 +11,50 @@ import keras
 from keras import ops
 
 from kit.config import AugmentSettings
+from kit.errors import ConfigError
 
 
 class Augment(keras.layers.Layer):
-    """uint8 images [B, H, W, C] -> uint8 images, changed in training and as they are otherwise.
+    """[uint8 images [B, H, W, C], labels [B, L]] -> the same, changed in training and as they are otherwise.
 
-    Flips, rotation, zoom and shift are composed into one matrix per image, so that pixels are interpolated once. The
-    random numbers of a step depend only on the state of `seed_generator`.
+    Flips, rotation, zoom, shear and shift are composed into one matrix per image, so that pixels are interpolated once.
+    The random numbers of a step depend only on the state of the layer's seed generators. Raises ConfigError when
+    keras-cv is asked for and not there.
     """
 
     def __init__(self, settings: AugmentSettings, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.settings = settings
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.changes, self.mixes = _changes(settings, seed), _mixes(settings, seed)
 
-    def call(self, images: Any, training: bool = False) -> Any:
-        """The images, augmented when `training`."""
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """The images and labels, augmented when `training`."""
+        images, labels = inputs
         if not training:
-            return images
+            return [images, labels]
         s, (count, height, width, channels) = self.settings, ops.shape(images)
         # One draw for everything: columns 0-6 place the image, 7 is brightness, the rest one per channel.
         draw = keras.random.uniform((count, 8 + channels), -1.0, 1.0, dtype="float32", seed=self.seed_generator)
         x = ops.cast(images, "float32")
-        if s.horizontal_flip or s.vertical_flip or s.rotation or s.shift or s.zoom:
-            x = ops.image.affine_transform(
-                x,
-                affine(draw[:, :7], s, height, width),
-                "bilinear",
-                s.fill_mode,
-                s.fill_value,
-                data_format="channels_last",
-            )
+        if any((s.horizontal_flip, s.vertical_flip, s.rotation, s.shift, s.zoom, s.shear)):
+            x = warp(x, affine(draw[:, :7], s, height, width), s.fill_mode, s.fill_value)
         x = x * (1 + s.brightness * draw[:, 7, None, None, None]) + s.channel_shift * draw[:, None, None, 8:]
-        return ops.cast(ops.clip(ops.round(x), 0, 255), "uint8")
+        x = ops.clip(x, 0, 255)
+        for change in self.changes:
+            x = change(x, training=True)
+        if self.mixes:
+            # Each mixing of the whole batch is made, and one of them taken.
+            mixed = [mix({"images": x, "labels": labels}, training=True) for mix in self.mixes]
+            chosen = keras.random.randint((), 0, len(mixed), seed=self.seed_generator) if len(mixed) > 1 else 0
+            x, labels = (
+                ops.take(ops.stack([one[part] for one in mixed]), chosen, axis=0) for part in ("images", "labels")
+            )
+        return [ops.cast(ops.clip(ops.round(x), 0, 255), "uint8"), labels]
 
-    def compute_output_spec(self, images: Any, training: bool = False) -> Any:
-        """The same shape and dtype as the input."""
-        return keras.KerasTensor(images.shape, images.dtype)
+    def compute_output_spec(self, inputs: Any, training: bool = False) -> Any:
+        """The same shapes and dtypes as the inputs."""
+        return [keras.KerasTensor(x.shape, x.dtype) for x in inputs]
 
     def get_config(self) -> dict[str, Any]:
         """What Keras needs to make the layer again."""
@@ -56,16 +64,17 @@ class Augment(keras.layers.Layer):
 def affine(draw: Any, settings: AugmentSettings, height: int, width: int) -> Any:
     """The 8 values [B, 8] of `ops.image.affine_transform`, which map output pixels to input pixels.
 
-    `draw` float32 [B, 7], uniform in [-1, 1]: horizontal flip, vertical flip, rotation, zoom, shift x, shift y, unused.
-    Around the image's centre c, an output pixel p comes from  c + R·F·(p - c) / zoom - shift.
+    `draw` float32 [B, 7], uniform in [-1, 1]: horizontal flip, vertical flip, rotation, zoom, shift x, shift y, shear.
+    Around the image's centre c, an output pixel p comes from  c + R·S·F·(p - c) / zoom - shift.
     """
     flip_x = ops.where(draw[:, 0] < 0, -1.0, 1.0) if settings.horizontal_flip else 1.0
     flip_y = ops.where(draw[:, 1] < 0, -1.0, 1.0) if settings.vertical_flip else 1.0
     angle = draw[:, 2] * (settings.rotation * math.pi / 180)
+    slant = ops.tan(draw[:, 6] * (settings.shear * math.pi / 180))
     scale = 1 / (1 + draw[:, 3] * settings.zoom)
     cos, sin = ops.cos(angle) * scale, ops.sin(angle) * scale
-    a0, a1 = cos * flip_x, -sin * flip_y
-    b0, b1 = sin * flip_x, cos * flip_y
+    a0, a1 = cos * flip_x, (cos * slant - sin) * flip_y
+    b0, b1 = sin * flip_x, (sin * slant + cos) * flip_y
     cx, cy = (width - 1) / 2, (height - 1) / 2
     a2 = cx - a0 * cx - a1 * cy - draw[:, 4] * (settings.shift * width)
     b2 = cy - b0 * cx - b1 * cy - draw[:, 5] * (settings.shift * height)
@@ -73,7 +82,62 @@ def affine(draw: Any, settings: AugmentSettings, height: int, width: int) -> Any
     return ops.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1)
 
 
-def wrapped(model: keras.Model, settings: AugmentSettings, seed: int) -> keras.Model:
-    """A model to fit: augmentation, then `model` itself (the same object, so fitting one trains the other)."""
-    inputs = keras.Input(model.input_shape[1:], dtype="uint8")
-    return keras.Model(inputs, model(Augment(settings, seed)(inputs)), name="training")
+def warp(x: Any, matrices: Any, fill_mode: str, fill_value: float = 0.0, interpolation: str = "bilinear") -> Any:
+    """Images float32 [B, H, W, C], each by its matrix [B, 8]; masks take the interpolation `nearest`."""
+    return ops.image.affine_transform(x, matrices, interpolation, fill_mode, fill_value, data_format="channels_last")
+
+
+def move_boxes(boxes: Any, matrices: Any, height: int, width: int) -> Any:
+    """Boxes float32 [B, N, 4] (x, y, w, h in pixels) where `warp` puts them: what encloses the four moved corners.
+
+    Cut to the image; a box that leaves it, or was empty (padding), comes back as zeros. A pixel (column i, row j)
+    covers i to i + 1 and j to j + 1.
+    """
+    a0, a1, a2, b0, b1, b2 = (matrices[:, n, None, None] for n in range(6))
+    x, y, w, h = (boxes[..., n, None] for n in range(4))
+    # The matrix takes output pixels (centres at whole numbers) to input pixels: the corners go the other way.
+    corners_x = ops.concatenate([x, x + w, x, x + w], axis=-1) - 0.5 - a2
+    corners_y = ops.concatenate([y, y, y + h, y + h], axis=-1) - 0.5 - b2
+    determinant = a0 * b1 - a1 * b0
+    moved_x = ops.clip((b1 * corners_x - a1 * corners_y) / determinant + 0.5, 0, width)
+    moved_y = ops.clip((a0 * corners_y - b0 * corners_x) / determinant + 0.5, 0, height)
+    left, top = ops.min(moved_x, axis=-1), ops.min(moved_y, axis=-1)
+    wide, high = ops.max(moved_x, axis=-1) - left, ops.max(moved_y, axis=-1) - top
+    moved = ops.stack([left, top, wide, high], axis=-1)
+    there = (wide > 0) & (high > 0) & (w[..., 0] > 0) & (h[..., 0] > 0)
+    return ops.where(there[..., None], moved, ops.zeros_like(moved))
+
+
+def _changes(settings: AugmentSettings, seed: int) -> list[Any]:
+    """Layers that change each image by itself, on floats in 0..255."""
+    layers, changes = keras.layers, []
+    if settings.rand_augment:
+        changes.append(layers.RandAugment((0, 255), num_ops=2, factor=settings.rand_augment, seed=seed + 1))
+    if settings.erasing:
+        changes.append(layers.RandomErasing(settings.erasing, scale=(0.02, 0.33), value_range=(0, 255), seed=seed + 2))
+    if settings.grid_mask:
+        grid = _keras_cv("grid_mask").GridMask(ratio_factor=(0.2, 0.5), seed=seed + 3)
+        changes.append(_keras_cv("grid_mask").RandomApply(grid, rate=settings.grid_mask, seed=seed + 4))
+    return changes
+
+
+def _mixes(settings: AugmentSettings, seed: int) -> list[Any]:
+    """Layers that mix the images of a batch, and their labels with them."""
+    mixes = []
+    if settings.mixup:
+        mixes.append(keras.layers.MixUp(alpha=settings.mixup, seed=seed + 5))
+    if settings.cutmix:
+        mixes.append(keras.layers.CutMix(factor=settings.cutmix, seed=seed + 6))
+    if settings.fourier_mix:
+        mixes.append(_keras_cv("fourier_mix").FourierMix(alpha=settings.fourier_mix, seed=seed + 7))
+    return mixes
+
+
+def _keras_cv(setting: str) -> Any:
+    try:
+        import keras_cv
+    except ImportError as error:
+        raise ConfigError(f"augment.{setting} needs keras-cv: pip install 'kit[cv]', or set it to 0") from error
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError(f"augment.{setting} is keras-cv's, which runs on the tensorflow backend: set it to 0")
+    return keras_cv.layers

@@ -1,7 +1,9 @@
 """What happens between epochs: seeds, validation, one line of progress, and the state from which training goes on."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +11,7 @@ import keras
 import numpy as np
 
 from kit import files
+from kit.errors import TrainingError
 
 Mode = Literal["max", "min"]  # which end of a score is better
 Logs = dict[str, float]
@@ -17,19 +20,62 @@ Logs = dict[str, float]
 class EpochSeeds(keras.callbacks.Callback):
     """Set every seed generator (dropout, augmentation) at the start of an epoch from (seed, epoch).
 
-    So the randomness of an epoch does not depend on whether the run was interrupted before it.
+    So the randomness of an epoch does not depend on whether the run was interrupted before it. `before` epochs were in
+    earlier phases.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, before: int = 0) -> None:
         super().__init__()
-        self.seed = seed
+        self.seed, self.before = seed, before
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Assign the states."""
         states = [v for v in self.model.variables if v.name == "seed_generator_state"]
         for n, state in enumerate(states):
-            words = np.random.SeedSequence([self.seed, epoch, n]).generate_state(2)
+            words = np.random.SeedSequence([self.seed, self.before + epoch, n]).generate_state(2)
             state.assign((words % 2**31).astype(state.dtype))
+
+
+@contextmanager
+def averaged(training: keras.Model) -> Iterator[None]:
+    """The exponential moving average in the place of the weights, where the optimiser keeps one."""
+    optimizer = getattr(training.optimizer, "inner_optimizer", training.optimizer)
+    if not optimizer.use_ema:
+        yield
+        return
+    swap = keras.callbacks.SwapEMAWeights()
+    swap.set_model(training)
+    swap._swap_variables()
+    try:
+        yield
+    finally:
+        swap._swap_variables()
+
+
+class NotFinite(keras.callbacks.Callback):
+    """Raise TrainingError at the first step whose loss is not a number, naming step, rate and images.
+
+    `name_images(epoch, step)` gives the ids of the batch, if they can be known.
+    """
+
+    def __init__(self, name_images: Callable[[int, int], str], title: str) -> None:
+        super().__init__()
+        self.name_images, self.title = name_images, title
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Remember which epoch it is."""
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Look at the mean loss of the epoch so far, in which one that is not finite stays."""
+        if logs and not math.isfinite(logs["loss"]):
+            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            raise TrainingError(
+                f"{self.title}: the loss is {logs['loss']} from epoch {self.epoch + 1}, step {batch + 1} on, at a "
+                f"learning rate of {rate:.3g}{self.name_images(self.epoch, batch)}: lower train.learning_rate, or set "
+                "train.clip_norm=1; the epochs before it are kept"
+            )
 
 
 class Validate(keras.callbacks.Callback):
@@ -42,17 +88,23 @@ class Validate(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Run the validation."""
         assert logs is not None
-        logs.update(self.validate())
+        with averaged(self.model):
+            logs.update(self.validate())
         logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
 class Progress(keras.callbacks.Callback):
-    """One line an epoch, with the time left if every epoch is run."""
+    """One line an epoch, with the time left for the fold and the run if every epoch is run.
 
-    def __init__(self, title: str, epochs: int, write: Callable[[str], None]) -> None:
+    `before` and `after` are epochs of the fold in other phases, `folds_after` the folds that are still to come.
+    """
+
+    def __init__(
+        self, title: str, epochs: int, before: int, after: int, folds_after: int, write: Callable[[str], None]
+    ) -> None:
         super().__init__()
-        self.title, self.epochs, self.write = title, epochs, write
-        self.started = 0.0
+        self.title, self.epochs, self.before, self.after, self.folds_after = title, epochs, before, after, folds_after
+        self.write, self.started = write, 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start the clock."""
@@ -62,10 +114,25 @@ class Progress(keras.callbacks.Callback):
         """Write the line."""
         took = time.monotonic() - self.started
         values = "  ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
-        left = took * (self.epochs - epoch - 1)
+        total = self.before + self.epochs + self.after
+        left = self.epochs - epoch - 1 + self.after
+        run = f", {took * (left + self.folds_after * total) / 60:.1f} of the run" if self.folds_after else ""
         self.write(
-            f"{self.title}  epoch {epoch + 1}/{self.epochs}  {values}  {took:.0f} s, {left / 60:.1f} min left at most"
+            f"{self.title}  epoch {self.before + epoch + 1}/{total}  {values}  {took:.0f} s, "
+            f"at most {took * left / 60:.1f} min left{run}"
         )
+
+
+class Track(keras.callbacks.Callback):
+    """Tell `log(values, epoch)`, such as that of Weights & Biases, of every epoch; `before` were in earlier phases."""
+
+    def __init__(self, log: Callable[[Logs, int], None], before: int) -> None:
+        super().__init__()
+        self.log, self.before = log, before
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Tell."""
+        self.log(dict(logs or {}), self.before + epoch)
 
 
 class State(keras.callbacks.Callback):
@@ -73,26 +140,17 @@ class State(keras.callbacks.Callback):
 
     `state.json` is replaced last and names the weight files that belong to it, so it is whole at any moment. The state
     of Keras's own callbacks (early stopping, plateau) is not stored but played back from the history.
+
+    It serves all phases of a fold, one after the other: see `begin`. The last `keep` epochs' weights are kept as well.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        best_of: keras.Model,
-        monitor: str,
-        mode: Mode,
-        replayed: list[keras.callbacks.Callback],
-        epochs: int,
-    ) -> None:
+    def __init__(self, folder: Path, best_of: keras.Model, monitor: str, mode: Mode, keep: int = 1) -> None:
         super().__init__()
-        self.folder, self.best_of, self.replayed, self.epochs = folder, best_of, replayed, epochs
-        self.monitor, self.mode = monitor, mode
+        self.folder, self.best_of, self.monitor, self.mode, self.keep = folder, best_of, monitor, mode, keep
+        self.phase, self.epochs, self.replayed = 0, 0, list[keras.callbacks.Callback]()
         path = folder / "state.json"
-        self.values: dict[str, Any] = (
-            files.read_json(path)
-            if path.exists()
-            else {"history": [], "best": None, "weights": None, "finished": False}
-        )
+        fresh: dict[str, Any] = {"history": [], "best": None, "weights": [], "phases": 0, "parts": 1, "finished": False}
+        self.values: dict[str, Any] = files.read_json(path) if path.exists() else fresh
 
     @property
     def history(self) -> list[Logs]:
@@ -104,32 +162,58 @@ class State(keras.callbacks.Callback):
         """The weights of the epoch with the best score."""
         return self.folder / self.values["best"]
 
+    @property
+    def kept_weights(self) -> list[Path]:
+        """The weights of the last epochs, oldest first."""
+        return [self.folder / name for name in self.values["weights"]]
+
+    def of_phase(self, phase: int) -> list[Logs]:
+        """The logs of the epochs of one phase."""
+        return [logs for logs in self.history if logs["phase"] == phase]
+
+    def begin(self, phase: int, epochs: int, replayed: list[keras.callbacks.Callback]) -> None:
+        """Serve this phase, of so many epochs, with those callbacks to be played back."""
+        self.phase, self.epochs, self.replayed = phase, epochs, replayed
+
+    def set(self, **values: Any) -> None:
+        """Change what is stored."""
+        self.values = {**self.values, **values}
+        files.write_json(self.folder / "state.json", self.values)
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Bring the other callbacks, then the model and its optimiser, to where the last whole epoch left them."""
-        for epoch, logs_then in enumerate(self.history):
+        past = self.of_phase(self.phase)
+        for epoch, logs_then in enumerate(past):
             for callback in self.replayed:
                 callback.on_epoch_end(epoch, dict(logs_then))
-        if self.values["weights"]:
+        if past:
             self.model.optimizer.build(self.model.trainable_variables)
-            self.model.load_weights(self.folder / self.values["weights"])
+            self.model.load_weights(self.kept_weights[-1])
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save the epoch."""
-        scores = [self._goodness(past) for past in self.history]
-        now = {name: float(value) for name, value in (logs or {}).items()}
-        weights, best = f"epoch{epoch:04d}.weights.h5", self.values["best"]
-        with files.replacing(self.folder / weights) as part:
+        now: Logs = {"phase": self.phase, **{name: float(value) for name, value in (logs or {}).items()}}
+        name = f"epoch{len(self.history):04d}.weights.h5"
+        with files.replacing(self.folder / name) as part:
             self.model.save_weights(part)
-        if not scores or self._goodness(now) > max(scores):
-            best = f"best{epoch:04d}.weights.h5"
-            with files.replacing(self.folder / best) as part:
-                self.best_of.save_weights(part)
-        finished = self.model.stop_training or epoch + 1 >= self.epochs
-        self.values = {"history": [*self.history, now], "best": best, "weights": weights, "finished": finished}
-        files.write_json(self.folder / "state.json", self.values)
+        with averaged(self.model):
+            best = self.best_after(now)
+        weights = [*self.values["weights"], name][-self.keep :]
+        ended = self.model.stop_training or epoch + 1 >= self.epochs
+        phases = self.phase + 1 if ended else self.phase
+        self.set(history=[*self.history, now], best=best, weights=weights, phases=phases)
         for path in self.folder.glob("*.weights.h5"):
-            if path.name not in (weights, best):
+            if path.name not in (*weights, best):
                 path.unlink()
+
+    def best_after(self, now: Logs) -> str:
+        """The name of the best weights' file after an epoch with these logs; saves the model if that is the best."""
+        if self.history and self._goodness(now) <= max(map(self._goodness, self.history)):
+            return str(self.values["best"])
+        name = f"best{len(self.history):04d}.weights.h5"
+        with files.replacing(self.folder / name) as part:
+            self.best_of.save_weights(part)
+        return name
 
     def _goodness(self, logs: Logs) -> float:
         """The score, larger being better; one that is not defined is worse than any."""

@@ -1,17 +1,31 @@
 """Fit one fold's model, so that it can be killed at any moment and go on from the last whole epoch."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from kit.config import AugmentSettings, TrainSettings
-from kit.train.augment import wrapped
-from kit.train.callbacks import Deadline, EpochSeeds, Logs, Mode, Progress, State, Validate
-from kit.train.losses import LOSSES
+from kit.errors import TrainingError
+from kit.train.augment import Augment
+from kit.train.callbacks import (
+    Deadline,
+    EpochSeeds,
+    Logs,
+    Mode,
+    NotFinite,
+    Progress,
+    State,
+    Track,
+    Validate,
+)
+from kit.train.losses import Loss, make_loss
+from kit.train.optimize import make_optimizer, rates_of, unfreeze
 
 
 @dataclass(frozen=True)
@@ -22,10 +36,35 @@ class Fitted:
     finished: bool
 
 
+@dataclass(frozen=True)
+class Feed:
+    """Where a fold's training batches come from.
+
+    `batches(epoch, parts)` gives what Keras's `fit` takes, from that epoch on without end: ({"image": uint8
+    [b, H, W, C], "label": float32 [b, L]},), each batch cut into so many parts, one after the other; `steps` whole
+    batches are an epoch. `labels` [n, L] are those of all training rows; `ids(epoch, step, parts)` names the images of
+    a step, if it can.
+    """
+
+    batches: Callable[[int, int], Any]
+    steps: int
+    labels: np.ndarray
+    ids: Callable[[int, int, int], Sequence[str]] = lambda epoch, step, parts: ()
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """How a fold is called, how many come after it, where a line goes, and who else is told of every epoch."""
+
+    title: str = ""
+    folds_after: int = 0
+    write: Callable[[str], None] = print
+    trackers: Sequence[Callable[[Logs, int], None]] = ()
+
+
 def fit(
     model: keras.Model,
-    batches: Callable[[int], Any],
-    steps: int,
+    feed: Feed,
     validate: Callable[[], Logs],
     *,
     monitor: str,
@@ -36,56 +75,160 @@ def fit(
     seed: int,
     state: Path,
     jit_compile: bool | str = "auto",
+    steps_per_execution: int = 1,
+    scope: Callable[[], AbstractContextManager[Any]] = nullcontext,
     deadline: float | None = None,
-    title: str = "",
-    write: Callable[[str], None] = print,
+    reporting: Reporting = Reporting(),
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Fitted:
     """Train `model` in place and leave it with the weights of its best epoch by `monitor`; `mode` says which end is.
 
-    `task` decides what is minimised (`kit.train.losses`). `batches(epoch)` gives what Keras's `fit` takes, from that
-    epoch on without end; `steps` batches are an epoch. `validate()` scores `model` as it stands. `state` is the folder
-    to go on from; `deadline` is in seconds of `time.monotonic()`, looked at between epochs.
+    `task` and `train.loss` decide what is minimised (`kit.train.losses`), `validate()` scores `model` as it stands.
+    `state` is the folder to go on from; `deadline` is in seconds of `time.monotonic()`, looked at between epochs. At
+    most `steps_per_execution` steps are run before Python looks at the loss. `callbacks` see every epoch's logs; what
+    trains is made and compiled in `scope()`.
+
+    A batch that does not fit in memory is halved, once, and its gradients accumulated. Raises TrainingError for a loss
+    that is no number and for a half batch that does not fit either.
     """
-    training = wrapped(model, augment, seed)
-    training.compile(optimizer=_optimizer(train, steps), loss=LOSSES[task], jit_compile=jit_compile)
-    stopping = _stopping(train, monitor, mode)
-    saved = State(state, model, monitor, mode, stopping, train.epochs)
+    phases, loss = train.all_phases, make_loss(task, train.loss, feed.labels)
+    saved = State(state, model, monitor, mode, keep=train.swa_epochs if train.average == "swa" else 1)
     timer = Deadline(float("inf") if deadline is None else deadline)
-    if not saved.values["finished"] and time.monotonic() < timer.at:
+
+    def fit_phase(n: int) -> None:
+        phase, parts = phases[n], train.accumulate * saved.values["parts"]
+        before, done = sum(len(saved.of_phase(p)) for p in range(n)), len(saved.of_phase(n))
+        if n and not done:  # a phase begins with the best there is
+            model.load_weights(saved.best_weights)
+        unfreeze(model, phase.unfreeze, train.freeze_batch_norm)
+        with scope():
+            training = training_model(model, loss, augment, seed)
+            rates = rates_of(model, phase.layer_decay)
+            training.compile(
+                make_optimizer(train, phase, feed.steps, rates, parts),
+                jit_compile=jit_compile,
+                steps_per_execution=_divisor(feed.steps * parts, steps_per_execution),
+            )
+        stopping = _stopping(train, monitor, mode)
+        saved.begin(n, phase.epochs, stopping)
+        after = sum(later.epochs for later in phases[n + 1 :])
         training.fit(
-            batches(len(saved.history)),
-            epochs=train.epochs,
-            initial_epoch=len(saved.history),
-            steps_per_epoch=steps,
+            feed.batches(before + done, parts),
+            epochs=phase.epochs,
+            initial_epoch=done,
+            steps_per_epoch=feed.steps * parts,
             verbose=0,
             shuffle=False,  # the batches come shuffled
             callbacks=[
-                EpochSeeds(seed),
+                EpochSeeds(seed, before),
+                NotFinite(lambda epoch, step: _named(feed.ids(before + epoch, step, parts)), reporting.title),
                 Validate(validate),
                 *stopping,
-                Progress(title, train.epochs, write),
+                Progress(reporting.title, phase.epochs, before, after, reporting.folds_after, reporting.write),
+                *(Track(log, before) for log in reporting.trackers),
                 saved,
+                *callbacks,
                 timer,
             ],
         )
+
+    for n in range(saved.values["phases"], len(phases)):
+        if timer.reached or time.monotonic() > timer.at:
+            break
+        _halving(lambda n=n: fit_phase(n), model, saved, reporting)  # type: ignore[misc]
+    if saved.values["phases"] == len(phases) and not saved.values["finished"]:
+        if train.average == "swa":
+            _average_epochs(model, feed, validate, saved, reporting)
+        saved.set(finished=True)
     if saved.values["best"]:
         model.load_weights(saved.best_weights)
     return Fitted(saved.history, bool(saved.values["finished"]))
 
 
-def _optimizer(train: TrainSettings, steps: int) -> keras.Optimizer:
-    rate: Any = train.learning_rate
-    if train.schedule == "cosine":
-        warmup = round(min(train.warmup_epochs, train.epochs) * steps)
-        rate = keras.optimizers.schedules.CosineDecay(
-            initial_learning_rate=0.0 if warmup else train.learning_rate,
-            decay_steps=max(1, train.epochs * steps - warmup),
-            warmup_target=train.learning_rate if warmup else None,
-            warmup_steps=warmup,
+def training_model(model: keras.Model, loss: Loss, augment: AugmentSettings, seed: int) -> keras.Model:
+    """What is fitted: {"image", "label"} -> the loss [B] of each, by augmentation and `model` (the same object)."""
+    images = keras.Input(model.input_shape[1:], dtype="uint8", name="image")
+    labels = keras.Input(model.output_shape[1:], dtype="float32", name="label")
+    changed, mixed = Augment(augment, seed)([images, labels])
+    losses = MeanLoss(loss, dtype="float32", name="loss")([mixed, model(changed)])
+    return keras.Model({"image": images, "label": labels}, losses, name="training")
+
+
+class MeanLoss(keras.layers.Layer):
+    """[labels, probabilities] -> the loss of each row, of which the mean is minimised."""
+
+    def __init__(self, loss: Loss, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.loss = loss
+
+    def call(self, inputs: Any) -> Any:
+        """The losses [B], float32."""
+        losses = self.loss(*inputs)
+        self.add_loss(keras.ops.mean(losses))
+        return losses
+
+
+def _halving(fit_phase: Callable[[], None], model: keras.Model, saved: State, reporting: Reporting) -> None:
+    """Run `fit_phase`; where a batch does not fit in memory, once more with batches cut in half."""
+    fresh = model.get_weights()
+    try:
+        fit_phase()
+    except Exception as error:
+        if not _out_of_memory(error):
+            raise
+        if saved.values["parts"] > 1:
+            raise TrainingError("half a batch does not fit in memory either: lower train.batch_size") from error
+        reporting.write(
+            f"{reporting.title}  a batch does not fit in memory: it is cut in half, and gradients are accumulated"
         )
-    if train.optimizer == "adamw":
-        return keras.optimizers.AdamW(rate, weight_decay=train.weight_decay)
-    return keras.optimizers.Adam(rate)
+        saved.set(parts=2)
+        model.set_weights(fresh)
+        fit_phase()
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _average_epochs(
+    model: keras.Model, feed: Feed, validate: Callable[[], Logs], saved: State, reporting: Reporting
+) -> None:
+    """Stochastic weight averaging: the mean of the last epochs' weights is one more epoch, and may be the best one.
+
+    Izmailov et al. 2018 (arXiv:1803.05407); batch statistics are made anew from an epoch of images.
+    """
+    total: list[np.ndarray] = []
+    shell = training_model(model, lambda y, p: p[:, 0], AugmentSettings(), 0)
+    for n, path in enumerate(saved.kept_weights):
+        shell.load_weights(path)
+        weights = [np.asarray(w, np.float64) for w in model.get_weights()]
+        total = weights if n == 0 else [a + b for a, b in zip(total, weights, strict=True)]
+    count = len(saved.kept_weights)
+    kinds = [w.dtype for w in model.get_weights()]
+    model.set_weights([(w / count).astype(kind) for w, kind in zip(total, kinds, strict=True)])
+    _renew_batch_statistics(model, feed, len(saved.history))
+    logs = {"loss": float("nan"), **validate(), "learning_rate": 0.0}
+    now = {"phase": saved.history[-1]["phase"], **logs}
+    best = saved.best_after(now)
+    saved.set(history=[*saved.history, now], best=best)
+    values = "  ".join(f"{name} {value:.4g}" for name, value in logs.items() if name.startswith("val_"))
+    reporting.write(f"{reporting.title}  mean of the last {count} epochs  {values}")
+
+
+def _renew_batch_statistics(model: keras.Model, feed: Feed, epoch: int) -> None:
+    """The mean over an epoch's batches of what each batch normalisation sees, in the place of its moving statistics."""
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in norms if layer.trainable]
+    if not norms:
+        return
+    momenta = [layer.momentum for layer in norms]
+    batches = iter(feed.batches(epoch, 1))
+    for step in range(feed.steps):
+        for layer in norms:
+            layer.momentum = step / (step + 1)  # so that what moves is the mean so far
+        model(next(batches)[0]["image"], training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def _stopping(train: TrainSettings, monitor: str, mode: Mode) -> list[keras.callbacks.Callback]:
@@ -104,3 +247,12 @@ def _stopping(train: TrainSettings, monitor: str, mode: Mode) -> list[keras.call
             )
         )
     return callbacks
+
+
+def _divisor(steps: int, at_most: int) -> int:
+    """The largest divisor of `steps` that is not larger than `at_most`: an epoch ends where an execution does."""
+    return max(n for n in range(1, max(1, min(at_most, steps)) + 1) if steps % n == 0)
+
+
+def _named(ids: Sequence[str]) -> str:
+    return f" (images {', '.join(ids)})" if ids else ""

@@ -59,17 +59,17 @@ def tables():
 
 
 def test_merging_out_of_fold_predictions():
-    merged = merge_oof(tables())
+    merged = merge_oof(dict(enumerate(tables())))
     assert list(merged) == ["id", "fold", "y_x", "p_x"]
     assert merged["id"].tolist() == list("abcd")
     assert merged["fold"].tolist() == [0, 0, 1, 1]
     with pytest.raises(DataError, match="2 ids were predicted by two folds"):
-        merge_oof([tables()[0], tables()[0]])
+        merge_oof({0: tables()[0], 1: tables()[0]})
 
 
 def test_the_test_prediction_is_the_mean_over_folds():
     first, second = tables()[0], tables()[0].assign(p_x=[0.4, 0.8])
-    stacked = merge_test([first, second])
+    stacked = merge_test({0: first, 1: second})
     assert list(stacked) == ["id", "fold", "p_x"]
     mean = mean_over_folds(stacked).set_index("id")["p_x"]
     assert mean.to_dict() == pytest.approx({"a": 0.6, "b": 0.3})

@@ -9,14 +9,14 @@ STEPS, SIDE = 4, 24
 AUGMENT = AugmentSettings(horizontal_flip=True, rotation=10, brightness=0.1)
 
 
-def batches(epoch):
+def batches(epoch, parts=1):
     """Batches that run on without end; which ones depends on the epoch alone. A bright image is a positive one."""
     while True:
         rng = np.random.default_rng(epoch)
         for _ in range(STEPS):
             y = rng.integers(0, 2, (8, 1)).astype("float32")
             noise = rng.integers(0, 60, (8, SIDE, SIDE, 3))
-            yield (noise + 60 * y[:, :, None, None] + 40).astype("uint8"), y
+            yield ({"image": (noise + 60 * y[:, :, None, None] + 40).astype("uint8"), "label": y},)
         epoch += 1
 
 
@@ -30,7 +30,7 @@ def fit_once(keras, tmp_path):
 
     def once(name, train, scores=None, dies=None, seconds=None, mode="max"):
         from kit.models import registry
-        from kit.train.fit import fit
+        from kit.train.fit import Feed, Reporting, fit
 
         keras.utils.clear_session()
         keras.utils.set_random_seed(7)
@@ -41,15 +41,14 @@ def fit_once(keras, tmp_path):
             epoch = len(lines)
             if dies is not None and state_epochs(tmp_path / name) == dies:
                 raise Killed
-            x, y = next(batches(1000))
-            value = float(model.predict_on_batch(x)[:, 0] @ (2 * y[:, 0] - 1))
+            batch = next(batches(1000))[0]
+            value = float(model.predict_on_batch(batch["image"])[:, 0] @ (2 * batch["label"][:, 0] - 1))
             done = state_epochs(tmp_path / name)
             return {"val_loss": epoch * 0.0, "val_score": value if scores is None else scores[done]}
 
         fitted = fit(
             model,
-            batches,
-            STEPS,
+            Feed(batches, STEPS, np.array([[0.0], [1.0]])),
             validate,
             monitor="val_score",
             mode=mode,
@@ -59,7 +58,7 @@ def fit_once(keras, tmp_path):
             seed=3,
             state=tmp_path / name,
             deadline=None if seconds is None else time.monotonic() + seconds,
-            write=lines.append,
+            reporting=Reporting(write=lines.append),
         )
         return model, fitted, lines
 

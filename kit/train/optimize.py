@@ -1,0 +1,180 @@
+"""Optimisers, learning-rate schedules, and which part of a model learns how fast."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from kit.config import Phase, TrainSettings
+from kit.errors import ConfigError
+
+_BACKBONE = "backbone"  # what kit.models names the layer that pre-trained weights go into
+_CLASSES = {name.lower(): name for name in dir(keras.optimizers) if name[0].isupper()}
+
+
+def make_optimizer(
+    train: TrainSettings, phase: Phase, steps: int, rates: Sequence[float] | None = None, parts: int = 1
+) -> keras.Optimizer:
+    """Keras's optimiser for a phase of `phase.epochs` epochs of `steps` updates, each made from `parts` batches.
+
+    `rates` are factors of the learning rate, one for each trainable variable in the model's order. Raises ConfigError
+    for arguments that the optimiser does not take.
+    """
+    kind = getattr(keras.optimizers, _CLASSES[train.optimizer])
+    if rates is not None and set(rates) != {1.0}:
+        kind = _with_rates(kind, rates)
+    average = {"use_ema": True, "ema_momentum": train.ema_momentum} if train.average == "ema" else {}
+    arguments = {
+        "weight_decay": train.weight_decay or None,
+        "global_clipnorm": train.clip_norm,
+        "gradient_accumulation_steps": parts if parts > 1 else None,
+        **average,
+        **train.optimizer_arguments,
+    }
+    try:
+        return kind(make_schedule(train, phase, steps), **arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"train.optimizer_arguments of {train.optimizer}: {error}") from error
+
+
+def make_schedule(train: TrainSettings, phase: Phase, steps: int) -> Any:
+    """The learning rate of a phase: a number, or Keras's or our schedule over updates."""
+    rate, start, updates = phase.learning_rate, train.start_learning_rate, phase.epochs * steps
+    warmup = round(min(train.warmup_epochs, phase.epochs) * steps)
+    if train.schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=start if warmup else rate,
+            decay_steps=max(1, updates - warmup),
+            warmup_target=rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    if train.schedule == "exponential":
+        return WarmupHoldExponential(
+            start, rate, train.min_learning_rate, train.warmup_epochs, train.hold_epochs, train.decay, steps
+        )
+    return OneCycle(rate, updates) if train.schedule == "one_cycle" else rate
+
+
+class WarmupHoldExponential(keras.optimizers.schedules.LearningRateSchedule):
+    """Constant within an epoch n: from `start` linearly to `peak` in `warmup` epochs, `hold` there, then
+    (peak - low)·decay^(n - warmup - hold) + low, as the NIH system's."""
+
+    def __init__(
+        self, start: float, peak: float, low: float, warmup: float, hold: float, decay: float, steps: int
+    ) -> None:
+        self.start, self.peak, self.low, self.warmup, self.hold = start, peak, low, warmup, hold
+        self.decay, self.steps = decay, steps
+
+    def __call__(self, step: Any) -> Any:
+        """The rate of an update."""
+        epoch = ops.floor(ops.cast(step, "float32") / self.steps)
+        up = self.start + (self.peak - self.start) * epoch / max(self.warmup, 1e-9)
+        after = ops.maximum(epoch - self.warmup - self.hold, 0.0)
+        down = (self.peak - self.low) * ops.power(self.decay, after) + self.low
+        return ops.where(epoch < self.warmup, up, down)
+
+    def get_config(self) -> dict[str, Any]:
+        """Its arguments."""
+        return dict(vars(self))
+
+
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+    """From peak / 25 by a half cosine to `peak` in the first 30 % of the updates, then by another to peak / 250,000.
+
+    Smith and Topin 2018 (arXiv:1708.07120), with the shape and figures of PyTorch's OneCycleLR.
+    """
+
+    def __init__(self, peak: float, updates: int) -> None:
+        self.peak, self.updates = peak, updates
+
+    def __call__(self, step: Any) -> Any:
+        """The rate of an update."""
+        top, last = max(0.3 * self.updates - 1, 1e-9), max(self.updates - 1, 1)
+        step = ops.cast(step, "float32")
+        up = _half_cosine(self.peak / 25, self.peak, step / top)
+        down = _half_cosine(self.peak, self.peak / 25e4, (step - top) / max(last - top, 1e-9))
+        return ops.where(step <= top, up, down)
+
+    def get_config(self) -> dict[str, Any]:
+        """Its arguments."""
+        return dict(vars(self))
+
+
+def _half_cosine(start: float, end: float, share: Any) -> Any:
+    return end + (start - end) / 2 * (1 + ops.cos(3.141592653589793 * ops.clip(share, 0.0, 1.0)))
+
+
+def _with_rates(kind: Any, rates: Sequence[float]) -> Any:
+    class Discriminative(kind):
+        """The optimiser with a learning rate for each variable."""
+
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            rate = rates[self._get_variable_index(variable)]
+            super().update_step(gradient, variable, ops.cast(learning_rate, "float32") * rate)
+
+    return Discriminative
+
+
+def unfreeze(model: keras.Model, what: str, freeze_batch_norm: bool = False) -> None:
+    """Let learn `none` of the backbone, `all`, or its last `N layers` or `N stages`; the head always learns.
+
+    What is frozen runs its batch normalisation in inference mode, as Keras has it. Raises ConfigError when the model
+    has no backbone, unless it is `all`.
+    """
+    backbone = _backbone(model)
+    if backbone is None:
+        if what != "all":
+            raise ConfigError(
+                f"train.phases: unfreeze = {what}, but {model.name} has no backbone: it learns as a whole"
+            )
+        return
+    layers = backbone.layers
+    backbone.trainable = True
+    learning = [what == "all"] * len(layers)
+    if what not in ("all", "none"):
+        count, unit = int(what.split()[0]), what.split()[1]
+        stages = stages_of(backbone)
+        first = len(layers) - count
+        learning = [n >= first if unit == "layers" else stages[n] < count for n in range(len(layers))]
+    for layer, learns in zip(layers, learning, strict=True):
+        layer.trainable = learns
+    if freeze_batch_norm:
+        for layer in backbone._flatten_layers(include_self=False):
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+
+
+def stages_of(backbone: keras.Model) -> list[int]:
+    """For each layer the number of its stage, counted from the end: a stage is what has feature maps of one height.
+
+    A network that never shrinks its tokens (a vision transformer) is one stage.
+    """
+    heights = []
+    for layer in backbone.layers:
+        shape: Any = () if isinstance(layer.output, list | tuple | dict) else layer.output.shape
+        heights.append(shape[1] if len(shape) == 4 else None)
+    stages, stage, height = [], 0, heights[-1]
+    for now in reversed(heights):
+        if now is not None and height is not None and now > height:
+            stage += 1
+        height = now if now is not None else height
+        stages.append(stage)
+    return stages[::-1]
+
+
+def rates_of(model: keras.Model, decay: float) -> list[float]:
+    """The factor of the learning rate of each trainable variable: 1 in the head, decay^(1 + stage) in the backbone."""
+    backbone = _backbone(model)
+    if backbone is None or decay == 1:
+        return [1.0] * len(model.trainable_variables)
+    factors = {
+        id(variable): decay ** (1 + stage)
+        for layer, stage in zip(backbone.layers, stages_of(backbone), strict=True)
+        for variable in layer.trainable_variables
+    }
+    return [factors.get(id(variable), 1.0) for variable in model.trainable_variables]
+
+
+def _backbone(model: keras.Model) -> keras.Model | None:
+    return next((layer for layer in model.layers if layer.name == _BACKBONE), None)
