@@ -28,7 +28,7 @@ def load(handle: str, user: str) -> Any:
         cached = os.environ.get("TFHUB_CACHE_DIR", "not set")
         raise ConfigError(
             f"{user} cannot load {handle!r} ({type(error).__name__}). Without internet, download the model elsewhere "
-            "and name its folder (with saved_model.pb) instead, or attach it to the kernel as a Kaggle model, or unpack "
+            "and name its folder (with saved_model.pb) instead, or attach it to the kernel as a Kaggle model, or put "
             f"it where $TFHUB_CACHE_DIR ({cached}) is looked in"
         ) from error
 
