@@ -58,16 +58,17 @@ def head(
 ) -> Any:
     """Pooling, dense ReLU layers each with dropout, and the output in float32 under every precision.
 
-    `features` [B, h, w, channels], or tokens [B, n, channels] -> probabilities [B, outputs]. `units` is the size of
-    each dense layer ([]: none, and the dropout follows the pooling); `l2` penalises their kernels. With several
-    `dropout_samples` the logits are the mean over as many masks of the last dropout (Inoue 2019, arXiv:1905.09788).
+    `features` [B, h, w, channels], tokens [B, n, channels], or a vector [B, channels], which is not pooled ->
+    probabilities [B, outputs]. `units` is the size of each dense layer ([]: none, and the dropout follows the pooling);
+    `l2` penalises their kernels. With several `dropout_samples` the logits are the mean over as many masks of the last
+    dropout (Inoue 2019, arXiv:1905.09788).
     Raises ConfigError for a pooling that does not exist.
     """
     if pool not in _POOLS:
         raise ConfigError(f"model.arguments.pool = {pool}: no such pooling{nearest(pool, _POOLS)}")
     if len(features.shape) == 3:
         features = layers.Reshape((-1, 1, features.shape[-1]), name="tokens")(features)
-    x = _POOLS[pool](features)
+    x = features if len(features.shape) == 2 else _POOLS[pool](features)
     sizes = [units] if isinstance(units, int) else list(units)
     for n, size in enumerate(sizes):
         x = layers.Dropout(dropout, name=f"dense_dropout{n}")(x) if n else x

@@ -14,7 +14,7 @@ import keras
 import kit.models
 from kit.errors import ConfigError, nearest
 from kit.models import heads
-from kit.models.weights import Published, load_weights
+from kit.models.weights import Provided, Published, load_weights
 
 BACKBONE = "backbone"  # the name, in every model that has one, of the layer that pre-trained weights go into
 
@@ -24,7 +24,8 @@ class ModelCard:
     """What is known of a model: its builder, the image side it was made for, and the weights it starts from by default.
 
     `parameters` are the total and trainable counts at `size` with `outputs` outputs, as published by the model's source
-    or counted once. `licence` is that of the published weights, `published` where they are found.
+    or counted once. `licence` is that of the published weights, `published` where they are found (or that the network
+    comes with them).
     """
 
     name: str
@@ -35,7 +36,7 @@ class ModelCard:
     outputs: int = 1
     licence: str = ""
     source: str = ""
-    published: Published | None = field(default=None, repr=False)
+    published: Published | Provided | None = field(default=None, repr=False)
 
 
 _CARDS: dict[str, ModelCard] = {}
@@ -71,9 +72,16 @@ def register_backbone(
 
 
 def backbone_card(
-    name: str, backbone: Callable[[tuple[int, int, int]], keras.Model], preprocess: Callable[[Any], Any], **card: Any
+    name: str,
+    backbone: Callable[..., keras.Model],
+    preprocess: Callable[[Any], Any],
+    arguments: tuple[str, ...] = (),
+    **card: Any,
 ) -> ModelCard:
-    """The card of a backbone under a head (see `register_backbone`), without registering it."""
+    """The card of a backbone under a head (see `register_backbone`), without registering it.
+
+    `arguments` names what the builder hands on to `backbone` (by keyword, when it is given) and not to the head.
+    """
 
     def builder(
         *,
@@ -84,7 +92,8 @@ def backbone_card(
         **head: Any,
     ) -> keras.Model:
         inputs = heads.image_input(shape)
-        features = _cut(backbone((*shape[:2], 3)), until)
+        own = {key: head.pop(key) for key in arguments if key in head}
+        features = _cut(backbone((*shape[:2], 3), **own), until)
         x = features(preprocess(heads.as_rgb(inputs, shape)))
         return keras.Model(inputs, heads.head(x, outputs, activation, **head), name=_identifier(name))
 

@@ -1,7 +1,8 @@
 """Pre-trained weights: looked for without a network first, checked, loaded by name and shape, and accounted for.
 
 `none` · `imagenet` · the path of a weights file · `kaggle:OWNER/NAME/FILE` (a dataset) · `run:RUN` (another run of the
-kit, of which the backbone is taken). Random weights never stand in for what was asked for.
+kit, of which the backbone is taken) · for a library's network `preset` or `saved_model`: the weights it comes with.
+Random weights never stand in for what was asked for.
 """
 
 import hashlib
@@ -35,8 +36,23 @@ class Published:
     download: Callable[[], keras.Model] | None = None
 
 
+@dataclass(frozen=True)
+class Provided:
+    """Weights that a library's network comes with, and the `word` of `model.weights` that asks for them.
+
+    `load(shape)` returns a model for images of `shape` that holds them; None: the builder has put them in already.
+    """
+
+    word: str
+    load: Callable[[tuple[int, int, int]], keras.Model] | None = None
+
+
 def load_weights(
-    model: keras.Model, source: str, name: str, published: Published | None, say: Callable[[str], None]
+    model: keras.Model,
+    source: str,
+    name: str,
+    published: Published | Provided | None,
+    say: Callable[[str], None],
 ) -> None:
     """Fill the backbone of `model` (the whole, where it has none) from `source`; says how much of it was filled.
 
@@ -45,9 +61,14 @@ def load_weights(
     if source == "none":
         return
     target = _part(model)
-    if source == "imagenet":
-        if published is None:
-            raise ConfigError(f"model {name} has no ImageNet weights: use model.weights=none, or a file")
+    if isinstance(published, Provided) and source == published.word:
+        filled = {id(v) for v in target.variables}
+        if published.load is not None:
+            filled = copy_weights(published.load(target.input_shape[1:]), target)
+    elif source == "imagenet":
+        if not isinstance(published, Published):
+            own = f"{published.word}, " if published else ""
+            raise ConfigError(f"model {name} has no ImageNet weights: use model.weights={own}none, or a file")
         path = find_offline(published.file)
         if path is None:
             filled = copy_weights(_downloaded(name, published), target)

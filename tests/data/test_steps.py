@@ -7,6 +7,7 @@ from kit.config import Clahe, ImageSettings, load_config
 from kit.data import super_resolution
 from kit.data.steps import apply_steps, center_crop, clahe, prepare
 from kit.errors import ConfigError, DataError
+from kit.runtime import tfhub
 from kit.runtime.devices import import_tensorflow
 from tests.data.conftest import build
 
@@ -151,7 +152,7 @@ def test_no_model_is_an_error_that_says_how_to_get_it(tmp_path, monkeypatch):
 
 
 def test_where_a_saved_model_is_looked_for(tmp_path):
-    find = super_resolution.find_saved_model
+    find = tfhub.find_saved_model
     mounted = tmp_path / "models/captain-pool/esrgan-tf2/tensorflow2/default/1"
     mounted.mkdir(parents=True)
     (mounted / "saved_model.pb").touch()
