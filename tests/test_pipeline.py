@@ -69,6 +69,7 @@ def test_a_run_leaves_the_files_of_the_contract(finished):
     assert (records / "manifest.json").exists()
     assert list(pd.read_csv(finished / "fold0" / "history.csv").columns) == [
         "epoch",
+        "phase",
         "loss",
         "val_loss",
         "val_roc_auc",
@@ -169,8 +170,17 @@ def test_a_fold_of_other_settings_is_not_mixed_in(finished, tmp_path):
     from kit.data.records import open_records
 
     records, run = open_records(next((tmp_path / "runs" / "records").iterdir())), tmp_path / "runs" / "toy"
-    pipeline.train(load_config("toy", [*TINY, "train.learning_rate=0.01"]), records, run, only=[0])
-    with pytest.raises(DataError, match="fold1 is not trained yet"):
+    config = load_config("toy", [*TINY, "train.learning_rate=0.01"])
+    pipeline.train(config, records, run, only=[0])
+    pipeline.predict(run, records)
+    assert set(pd.read_parquet(run / "oof.parquet")["fold"]) == {0}
+    assert set(pd.read_parquet(run / "test.parquet")["fold"]) == {0}
+    assert pipeline.score(run)[0]["fold_sd"] is None
+    pipeline.train(config, records, run)
+    pipeline.predict(run, records)
+    assert set(pd.read_parquet(run / "oof.parquet")["fold"]) == {0, 1}
+    pipeline.start_run(config.model_copy(update={"seed": 5}), records, run)
+    with pytest.raises(DataError, match="has no fold trained yet"):
         pipeline.predict(run, records)
 
 

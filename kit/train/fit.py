@@ -106,6 +106,7 @@ def fit(
             rates = rates_of(model, phase.layer_decay)
             training.compile(
                 make_optimizer(train, phase, feed.steps, rates, parts),
+                loss=lambda labels, losses: losses,
                 jit_compile=jit_compile,
                 steps_per_execution=_divisor(feed.steps * parts, steps_per_execution),
             )
@@ -150,22 +151,30 @@ def training_model(model: keras.Model, loss: Loss, augment: AugmentSettings, see
     images = keras.Input(model.input_shape[1:], dtype="uint8", name="image")
     labels = keras.Input(model.output_shape[1:], dtype="float32", name="label")
     changed, mixed = Augment(augment, seed)([images, labels])
-    losses = MeanLoss(loss, dtype="float32", name="loss")([mixed, model(changed)])
-    return keras.Model({"image": images, "label": labels}, losses, name="training")
+    losses = Losses(loss, dtype="float32", name="losses")([mixed, model(changed)])
+    return TrainingModel({"image": images, "label": labels}, losses, name="training")
 
 
-class MeanLoss(keras.layers.Layer):
-    """[labels, probabilities] -> the loss of each row, of which the mean is minimised."""
+class Losses(keras.layers.Layer):
+    """[labels, probabilities] -> the loss [B] of each row."""
 
     def __init__(self, loss: Loss, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.loss = loss
 
     def call(self, inputs: Any) -> Any:
-        """The losses [B], float32."""
-        losses = self.loss(*inputs)
-        self.add_loss(keras.ops.mean(losses))
-        return losses
+        """The losses, float32."""
+        return self.loss(*inputs)
+
+
+class TrainingModel(keras.Model):
+    """A model whose outputs are losses. (A layer's `add_loss` would count twice where copies on devices wait.)"""
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """The mean of the losses, and what regularises; the labels are among the inputs."""
+        return super().compute_loss(x, x["label"], y_pred, sample_weight, training)
 
 
 def _halving(fit_phase: Callable[[], None], model: keras.Model, saved: State, reporting: Reporting) -> None:
