@@ -44,6 +44,16 @@ def _doctor(given: argparse.Namespace) -> None:
     print(json.dumps(facts, indent=1))
 
 
+def _models(given: argparse.Namespace) -> None:
+    from kit.config import RuntimeSettings
+    from kit.runtime import devices
+
+    devices.set_up(RuntimeSettings())
+    from kit.models import registry
+
+    print(registry.as_text(given.part))
+
+
 def _examples(given: argparse.Namespace) -> None:
     from kit import pipeline
     from kit.competitions import find_competition, raw_folder
@@ -210,6 +220,10 @@ def _parser() -> argparse.ArgumentParser:
     command(commands, "doctor", _doctor, "what is here: versions, devices, memory, mounts, Kaggle login", "kit doctor")
     made = command(commands, "demo", _demo, "the whole job on a small made-up competition", "kit demo --out demo")
     made.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
+
+    text = "the models there are: parameters, image side, weights and their licence"
+    made = command(commands, "models", _models, text, "kit models resnet")
+    made.add_argument("part", nargs="?", default="", metavar="FILTER", help="only those with this in name or source")
 
     made = command(
         commands,

@@ -1,12 +1,14 @@
 """Backbones that keras.applications does not have: SqueezeNet 1.1, ResNet-18, and VGG-16 as one system used it."""
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
 from keras import layers
 
 from kit.models.applications import preprocess
-from kit.models.registry import model_card, register_backbone, register_model
+from kit.models.registry import model_card, register, register_backbone
 from kit.models.weights import Published
 
 
@@ -70,11 +72,12 @@ register_backbone(
 )
 
 
-@register_model(
-    size=224,
-    parameters=(16_320_449, 16_320_449),
-    name="vgg16_flat64",
-    source="a public RSNA pneumonia project: vgg16, flattened, 64 units with L2 .01",
+register(
+    replace(
+        model_card("vgg16"),
+        name="vgg16_flat64",
+        builder=partial(model_card("vgg16").builder, pool="flatten", units=64, l2=0.01),
+        parameters=(16_320_449, 16_320_449),
+        source="a public RSNA pneumonia project: vgg16, flattened, 64 units with L2 .01",
+    )
 )
-def _vgg16_flat64(**arguments: Any) -> keras.Model:
-    return model_card("vgg16").builder(**{"pool": "flatten", "units": 64, "l2": 0.01, **arguments})

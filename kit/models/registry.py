@@ -43,21 +43,23 @@ _CARDS: dict[str, ModelCard] = {}
 _LIBRARIES = {"hub/": "keras_hub", "tfhub:": "tensorflow_hub"}  # what a name begins with -> the module that has a card
 
 
-def register_model(
-    *, size: int, parameters: tuple[int, int], source: str, outputs: int = 1, name: str | None = None
-) -> Callable[..., Any]:
+def register(card: ModelCard) -> None:
+    """Make the model known under its card's name."""
+    _CARDS[card.name] = card
+
+
+def register_model(*, size: int, parameters: tuple[int, int], source: str, outputs: int = 1) -> Callable[..., Any]:
     """Register the decorated builder, of a whole network trained from scratch, under its own name.
 
     A builder takes `shape` (height, width, channels), `outputs`, `activation` and its own arguments, and returns a
     functional `keras.Model` from uint8 images [B, H, W, C] to float32 probabilities [B, outputs].
     """
 
-    def register(builder: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
-        card = ModelCard(name or builder.__name__, builder, size, "none", parameters, outputs, "", source)
-        _CARDS[card.name] = card
+    def registered(builder: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
+        register(ModelCard(builder.__name__, builder, size, "none", parameters, outputs, "", source))
         return builder
 
-    return register
+    return registered
 
 
 def register_backbone(
@@ -68,7 +70,7 @@ def register_backbone(
     `backbone(shape)` gives an untrained model from what `preprocess` makes of RGB in 0..255 to a feature map
     [B, h, w, channels] or tokens [B, n, channels].
     """
-    _CARDS[name] = backbone_card(name, backbone, preprocess, **card)
+    register(backbone_card(name, backbone, preprocess, **card))
 
 
 def backbone_card(
@@ -114,6 +116,30 @@ def model_card(name: str) -> ModelCard:
     if name not in _cards():
         raise ConfigError(f"unknown model {name!r}{nearest(name, _cards())}")
     return _CARDS[name]
+
+
+def as_text(part: str = "") -> str:
+    """A line for each registered model whose name or source holds `part`, for a person; and how to name others.
+
+    Raises ConfigError when there is none.
+    """
+    cards = [model_card(name) for name in list_models()]
+    found = [card for card in cards if part.lower() in f"{card.name} {card.source}".lower()]
+    if not found:
+        raise ConfigError(f"no model has {part!r} in its name or source{nearest(part, _cards())}")
+    width = max(len(card.name) for card in found)
+    lines = [f"{'name':{width}}  {'parameters':>11}  side  {'weights':8}  {'their licence':13}  source"]
+    for card in found:
+        parameters = f"{card.parameters[0]:,}" if card.parameters else ""
+        lines.append(
+            f"{card.name:{width}}  {parameters:>11}  {card.size:4}  {card.weights:8}  {card.licence:13}  {card.source}"
+        )
+    lines += [
+        "parameters: at that side in pixels, with the default head and one output (nih_cnn: 14)",
+        "hub/PRESET, hub/FOLDER, hub/CLASS: any image backbone of KerasHub, https://keras.io/keras_hub/presets",
+        "tfhub:HANDLE, tfhub:FOLDER: any image model of TensorFlow-Hub",
+    ]
+    return "\n".join(lines)
 
 
 def build(
