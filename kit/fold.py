@@ -205,7 +205,7 @@ def _fit(
     with naming_damage(records):
         fitted = fit(
             model,
-            _feed(fold, seed, _shuffle_buffer(fold, state), device),
+            feed(fold, seed, _shuffle_buffer(fold, state), device),
             validate,
             monitor=f"val_{metric}",
             mode=direction,
@@ -236,7 +236,7 @@ def _fit(
     return True
 
 
-def _feed(fold: Fold, seed: int, buffer: int, device: devices.Device) -> Any:
+def feed(fold: Fold, seed: int, buffer: int, device: devices.Device) -> Any:
     """The fold's training batches as `kit.train.fit` takes them; of several hosts, this one's share."""
     from kit.train.fit import Feed
 

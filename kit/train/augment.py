@@ -31,7 +31,7 @@ class Augment(keras.layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         """The images and labels, augmented when `training`."""
         images, labels = inputs
-        if not training:
+        if not training or self.settings == AugmentSettings():
             return [images, labels]
         s, (count, height, width, channels) = self.settings, ops.shape(images)
         # One draw for everything: columns 0-6 place the image, 7 is brightness, the rest one per channel.
@@ -39,8 +39,9 @@ class Augment(keras.layers.Layer):
         x = ops.cast(images, "float32")
         if any((s.horizontal_flip, s.vertical_flip, s.rotation, s.shift, s.zoom, s.shear)):
             x = warp(x, affine(draw[:, :7], s, height, width), s.fill_mode, s.fill_value)
-        x = x * (1 + s.brightness * draw[:, 7, None, None, None]) + s.channel_shift * draw[:, None, None, 8:]
-        x = ops.clip(x, 0, 255)
+        if s.brightness or s.channel_shift:
+            x = x * (1 + s.brightness * draw[:, 7, None, None, None]) + s.channel_shift * draw[:, None, None, 8:]
+            x = ops.clip(x, 0, 255)
         for change in self.changes:
             x = change(x, training=True)
         if self.mixes:

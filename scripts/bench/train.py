@@ -1,0 +1,217 @@
+"""Training throughput of a fold against a bare compiled loop over batches that lie in memory, on both backends.
+
+    python scripts/bench/train.py [--models tiny:96 pcam_cnn:96 efficientnetb0:96] [--backends tensorflow jax]
+        [--batch 64] [--steps 40] [--epochs 6] [--peak TFLOPS]
+
+Both train the same model (augmentation off) with Adam; the kit reads records, as a fold does, and its epochs and the
+bare loop's take turns. What stands between epochs (validation, saving) is not counted. --peak, the device's peak for the
+precision it chooses, adds what share of it the JAX loop's floating-point operations are.
+
+Also prints what a first step waits for: imports, opening the records, building the model, compiling.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from common import machine, show
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["tiny:96", "pcam_cnn:96", "efficientnetb0:96"])
+    parser.add_argument("--backends", nargs="+", default=["tensorflow", "jax"])
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--peak", type=float, help="TFLOP/s")
+    parser.add_argument("--one", nargs=3, metavar=("BACKEND", "MODEL", "RECORDS"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        one(given, *given.one)
+        return
+    print(machine(), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for model in given.models:
+            records = build(Path(folder), int(model.split(":")[1]), 2 * given.steps * given.batch)
+            for backend in given.backends:
+                subprocess.run([sys.executable, __file__, *sys.argv[1:], "--one", backend, model, records], check=True)
+
+
+def build(folder, side, images):
+    """Records of made-up patches, of which each of two folds trains on one half."""
+    from kit import pipeline
+    from kit.competitions import toy
+    from kit.config import load_config
+
+    out = folder / f"records{side}"
+    if not out.exists():
+        toy.make(folder / "raw", train=images, test=4)
+        config = load_config("toy", [f"image.size={side}", "image.encoding=raw"])  # reading is input.py's part
+        pipeline.build_records(config, pipeline.examples(config, folder / "raw"), folder / "raw", out)
+    return str(out)
+
+
+def one(given, backend, model_and_side, directory):
+    """Measure one model on one backend, in a process of its own."""
+    clock = [("start", time.perf_counter())]
+
+    def mark(what):
+        clock.append((what, time.perf_counter()))
+
+    name, side = model_and_side.split(":")
+    from kit.config import AugmentSettings, RuntimeSettings, TrainSettings, load_config
+    from kit.data.records import open_records
+    from kit.runtime import devices
+
+    device = devices.set_up(RuntimeSettings(backend=backend))
+    import keras
+
+    from kit.fold import Fold
+    from kit.fold import feed as feed_of
+    from kit.models import registry
+    from kit.train.fit import Reporting, fit
+
+    mark("imports")
+    records = open_records(Path(directory))
+    config = load_config("toy", [f"train.batch_size={given.batch}", "folds=2"])
+    cells = [list(range(0, records.cells, 2)), list(range(1, records.cells, 2))]
+    feed = feed_of(Fold(config, records, cells, 0, Path()), 0, len(records.table), device)
+    mark("records")
+
+    def fresh():
+        keras.utils.set_random_seed(1)
+        shape = (int(side), int(side), 3)
+        return tiny(keras, shape) if name == "tiny" else registry.build(name, shape=shape, outputs=1, weights="none")
+
+    model = fresh()
+    mark("model")
+    bare_step, state = bare_loop(keras, backend, fresh(), given.batch, int(side), device.jit_compile)
+    speeds = {"kit": [], "bare compiled loop": []}
+
+    class Turns(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.started = time.perf_counter()
+
+        def on_train_batch_end(self, batch, logs=None):
+            if len(clock) == 4:
+                mark("first steps (compiling)")
+            self.last = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            started = time.perf_counter()
+            for _ in range(feed.steps):
+                bare_step(state)
+            state["wait"]()
+            if epoch:  # the first one compiles
+                speeds["kit"].append(feed.steps * given.batch / (self.last - self.started))
+                speeds["bare compiled loop"].append(feed.steps * given.batch / (time.perf_counter() - started))
+
+    with tempfile.TemporaryDirectory() as state_folder:
+        fit(
+            model,
+            feed,
+            lambda: {"val_score": 0.0},
+            monitor="val_score",
+            task="binary",
+            train=TrainSettings(epochs=given.epochs + 1, schedule="constant"),
+            augment=AugmentSettings(),
+            seed=0,
+            state=Path(state_folder),
+            jit_compile=device.jit_compile,
+            steps_per_execution=device.steps_per_execution,
+            reporting=Reporting(write=lambda line: None),
+            callbacks=[Turns()],
+        )
+    show(
+        f"{name} at {side} px, {backend}, {device.kind} {device.names[0]}, {device.precision}",
+        speeds,
+        "bare compiled loop",
+    )
+    waited = [f"{what} {then - before:.1f} s" for (_, before), (what, then) in pairwise(clock)]
+    print("  to the first step:", ", ".join(waited), flush=True)
+    if given.peak and "flops" in state:
+        share = state["flops"] * np.median(speeds["bare compiled loop"]) / given.batch / (given.peak * 1e12)
+        print(
+            f"  {state['flops'] / given.batch / 1e9:.2f} GFLOP an image (XLA's count): {share:.1%} of the peak",
+            flush=True,
+        )
+
+
+def tiny(keras, shape):
+    """Next to no arithmetic, so that what is left is overhead."""
+    from kit.models.heads import image_input, output
+
+    inputs = image_input(shape)
+    x = keras.layers.AveragePooling2D(32)(keras.layers.Rescaling(1 / 255)(inputs))
+    return keras.Model(inputs, output(keras.layers.Flatten()(x), 1, "sigmoid"))
+
+
+def bare_loop(keras, backend, model, batch, side, jit_compile):
+    """A compiled training step on eight batches in memory, in turn: step(state), and the state it works on."""
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (batch, side, side, 3), dtype=np.uint8) for _ in range(8)]
+    labels = [rng.integers(0, 2, (batch, 1)).astype("float32") for _ in range(8)]
+    optimizer = keras.optimizers.Adam(1e-3)
+    optimizer.build(model.trainable_variables)
+    loss_of = keras.losses.BinaryCrossentropy()
+    state = {"n": 0}
+    if backend == "tensorflow":
+        from kit.runtime.devices import import_tensorflow
+
+        tf = import_tensorflow()
+        batches = [(tf.constant(x), tf.constant(y)) for x, y in zip(images, labels, strict=True)]
+
+        @tf.function(jit_compile=jit_compile is True or None)
+        def train_step(x, y):
+            with tf.GradientTape() as tape:
+                loss = loss_of(y, model(x, training=True))
+            variables = [v.value for v in model.trainable_variables]
+            optimizer.apply(tape.gradient(loss, variables), model.trainable_variables)
+            return loss
+
+        def step(state):
+            state["loss"] = train_step(*batches[state["n"] % 8])
+            state["n"] += 1
+
+        state["wait"] = lambda: float(state["loss"])
+        return step, state
+
+    import jax
+
+    batches = [(jax.device_put(x), jax.device_put(y)) for x, y in zip(images, labels, strict=True)]
+
+    def forward(trained, others, x, y):
+        p, others = model.stateless_call(trained, others, x, training=True)
+        return loss_of(y, p), others
+
+    def train_step(values, x, y):
+        trained, others, slots = values
+        (loss, others), gradients = jax.value_and_grad(forward, has_aux=True)(trained, others, x, y)
+        trained, slots = optimizer.stateless_apply(slots, gradients, trained)
+        return loss, (trained, others, slots)
+
+    values = tuple(
+        [v.value for v in group]
+        for group in (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
+    )
+    compiled = jax.jit(train_step, donate_argnums=0).lower(values, *batches[0]).compile()
+    costs = compiled.cost_analysis()
+    state["flops"] = (costs[0] if isinstance(costs, list) else costs or {}).get("flops", 0.0)
+    state["values"] = values
+
+    def step(state):
+        state["loss"], state["values"] = compiled(state["values"], *batches[state["n"] % 8])
+        state["n"] += 1
+
+    state["wait"] = lambda: float(state["loss"])
+    return step, state
+
+
+if __name__ == "__main__":
+    main()
