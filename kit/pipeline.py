@@ -79,9 +79,9 @@ def train(
     folds = start_run(config, records, run)
     competition = find_competition(config.competition, config)
     wanted = list(range(len(folds)) if only is None else only)
+    if unknown := set(wanted) - set(range(len(folds))):
+        raise ConfigError(f"there is no fold {min(unknown)}: folds are 0 to {len(folds) - 1}")
     for n, k in enumerate(wanted, 1):
-        if k not in range(len(folds)):
-            raise ConfigError(f"there is no fold {k}: folds are 0 to {len(folds) - 1}")
         this = fold.Fold(config, records, folds, k, run / f"fold{k}")
         if not fold.train(this, competition.metric, competition.direction, deadline, say, len(wanted) - n):
             return False
@@ -175,7 +175,7 @@ def run(
             say(f"left out, unreadable: {len(built.rejected)} images (reasons: {built.directory / 'manifest.json'})")
     with _timed("train"):
         finished = train(config, built, folder, deadline=deadline)
-    if not finished and not any(folder.glob("fold*/done.json")):
+    if not finished and not list(folder.glob("fold*/done.json")):
         return None
     with _timed("predict"):
         predict(folder, built)

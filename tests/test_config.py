@@ -57,3 +57,41 @@ def test_unknown_names():
         load_config("pcma")
     with pytest.raises(ConfigError, match=r"cannot read the config .*nope\.yaml"):
         load_config("nope.yaml")
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_every_config_names_a_model_that_takes_its_arguments(name, keras):
+    from kit.models import registry
+
+    config = load_config(name)
+    if config.model.name.startswith("hub/"):
+        pytest.skip("KerasHub's presets are fetched from the network")
+    small = 96 if config.model.name in ("inception_v3", "pcam_cnn_tuned") else 64
+    model = registry.build(
+        config.model.name, shape=(small, small, 3), outputs=2, weights="none", **config.model.arguments
+    )
+    assert model.output_shape == (None, 2)
+    from kit.train.optimize import make_optimizer, unfreeze
+
+    for phase in config.train.all_phases:
+        unfreeze(model, phase.unfreeze)
+        make_optimizer(config.train, phase, 10)
+    keras.utils.clear_session()
+
+
+def test_balanced_batches_and_weights_together_are_refused():
+    with pytest.raises(ConfigError, match="both correct the same imbalance"):
+        load_config("toy", ["input.balance=classes", "train.loss.weights=balanced"])
+
+
+def test_presets_and_what_is_given_beside_them():
+    config = load_config("toy", ["augment={preset: xray, rotation: 3}"])
+    assert (config.augment.rotation, config.augment.fill_mode) == (3, "constant")
+    assert load_config("toy", ["augment={preset: none}"]).augment.rotation == 0
+
+
+def test_a_phase_that_is_not_understood():
+    with pytest.raises(ConfigError, match=r"train\.phases\.0\.unfreeze"):
+        load_config("toy", ["train.phases=[{epochs: 1, learning_rate: 1, unfreeze: some}]"])
+    with pytest.raises(ConfigError, match=r"unknown setting 'train\.phases\.0\.epoch'; did you mean"):
+        load_config("toy", ["train.phases=[{epoch: 1, epochs: 1, learning_rate: 1}]"])

@@ -18,7 +18,7 @@ import pytest
 from kit import files, fold, pipeline
 from kit.cli import main
 from kit.config import load_config
-from kit.errors import DataError
+from kit.errors import DataError, LeakError
 from kit.evaluate.metrics import roc_auc
 from tests.conftest import TINY
 
@@ -324,3 +324,33 @@ def test_missing_and_unreadable_images_that_are_allowed_are_said_and_the_submiss
     assert len(sent) == 30
     assert sent[test[0].stem] == pytest.approx(sent.drop([test[0].stem, test[1].stem]).mean())
     assert train[0].stem not in set(pd.read_parquet(tmp_path / "runs" / "x" / "oof.parquet")["id"])
+
+
+def test_out_of_time_with_a_fold_finished_its_submission_is_written(tmp_path, monkeypatch, capsys, keras):
+    train = fold.train
+
+    def only_the_first(this, *arguments, **named):
+        return this.k == 0 and train(this, *arguments, **named)
+
+    monkeypatch.setattr(fold, "train", only_the_first)
+    run = tmp_path / "runs" / "toy"
+    assert pipeline.run("toy", run=run, settings=TINY) is None
+    assert "only 1 of 2 folds are trained" in capsys.readouterr().out
+    early = pd.read_csv(run / "submission.csv")
+    assert set(pd.read_parquet(run / "oof.parquet")["fold"]) == {0}
+    assert json.loads((run / "scores.json").read_text())["fold_sd"] is None
+    monkeypatch.setattr(fold, "train", train)
+    assert pipeline.run("toy", run=run, settings=TINY) == run / "submission.csv"
+    assert set(pd.read_parquet(run / "oof.parquet")["fold"]) == {0, 1}
+    assert not early.equals(pd.read_csv(run / "submission.csv"))
+
+
+def test_weights_of_a_run_that_saw_the_held_out_images_are_refused(finished, tmp_path):
+    from kit.data.records import open_records
+
+    records = open_records(next((finished.parent / "records").iterdir()))
+    config = load_config("toy", [*TINY, "train.epochs=1", f"model.weights=run:{finished}/fold0"])
+    folds = files.read_json(finished / "folds.json")["folds"]
+    fold._refuse_leaking_weights(fold.Fold(config, records, folds, 0, tmp_path))  # it held the same ones out
+    with pytest.raises(LeakError, match=r"fitted on \d+ of the images or patients that fold 1 is validated on"):
+        fold._refuse_leaking_weights(fold.Fold(config, records, folds, 1, tmp_path))

@@ -4,8 +4,8 @@
         [--batch 64] [--steps 40] [--epochs 6] [--peak TFLOPS]
 
 Both train the same model (augmentation off) with Adam; the kit reads records, as a fold does, and its epochs and the
-bare loop's take turns. What stands between epochs (validation, saving) is not counted. --peak, the device's peak for the
-precision it chooses, adds what share of it the JAX loop's floating-point operations are.
+bare loop's take turns. What stands between epochs (validation, saving) is not counted. --peak, the device's peak for
+the precision it chooses, adds what share of it the JAX loop's floating-point operations are.
 
 Also prints what a first step waits for: imports, opening the records, building the model, compiling.
 """

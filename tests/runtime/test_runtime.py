@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -122,3 +124,55 @@ def test_free_memory_is_the_less_of_machine_and_container(tmp_path):
 
 def test_free_memory_of_this_machine():
     assert 0 < host.free_memory() <= host.memory_gib() * 2**30
+
+
+def proc_of(folder, age_hours):
+    """A /proc where the container's first process began so many hours ago."""
+    uptime = 100 * 3600
+    started = int((uptime - age_hours * 3600) * os.sysconf("SC_CLK_TCK"))
+    (folder / "1").mkdir(parents=True)
+    (folder / "uptime").write_text(f"{uptime}.5 1.0\n")
+    (folder / "1" / "stat").write_text(f"1 (a (b) c) S {' '.join(['0'] * 18)} {started} 0 0\n")
+    return folder
+
+
+def test_what_is_left_of_a_session(monkeypatch, tmp_path):
+    for name in [name for name in os.environ if name.startswith(("TPU_", "KAGGLE_", "COLAB_"))]:
+        monkeypatch.delenv(name)
+    proc = proc_of(tmp_path / "a", 2)
+    assert host.session_hours_left(proc) is None  # nobody ends a session here
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    assert host.session_hours_left(proc) == pytest.approx(12 - 2 - 0.25, abs=0.01)
+    monkeypatch.setenv("TPU_WORKER_ID", "0")
+    assert host.session_hours_left(proc) == pytest.approx(9 - 2 - 0.25, abs=0.01)
+    assert host.session_hours_left(tmp_path / "nothing") is None
+
+
+def test_deadline(monkeypatch):
+    monkeypatch.setattr(host, "session_hours_left", lambda: None)
+    assert host.deadline(None) is None
+    assert host.deadline(1.0) - time.monotonic() == pytest.approx(3600, abs=5)
+    monkeypatch.setattr(host, "session_hours_left", lambda: 2.0)
+    assert host.deadline(None) - time.monotonic() == pytest.approx(7200, abs=5)
+    assert host.deadline(1.0) - time.monotonic() == pytest.approx(3600, abs=5)
+
+
+def test_output_of_an_earlier_session_is_adopted_once(tmp_path):
+    mount = tmp_path / "input" / "notebooks" / "me" / "train" / "runs" / "pcam" / "first"
+    run = tmp_path / "working" / "runs" / "pcam" / "first"
+    assert host.adopt_output(run, tmp_path / "input") is None
+    mount.mkdir(parents=True)
+    (mount / "config.yaml").write_text("competition: pcam\n")
+    assert host.adopt_output(run.with_name("second"), tmp_path / "input") is None
+    assert host.adopt_output(run, tmp_path / "input") == mount
+    assert (run / "config.yaml").read_text() == "competition: pcam\n"
+    (run / "config.yaml").write_text("mine")
+    assert host.adopt_output(run, tmp_path / "input") is None
+    assert (run / "config.yaml").read_text() == "mine"
+
+
+def test_more_devices_than_there_are():
+    with pytest.raises(ConfigError, match=r"runtime\.devices = 3, but there are 1"):
+        devices._chosen(["CPU"], 3)
+    assert devices._chosen(["A", "B"], None) == ("A", "B")
+    assert devices._chosen(["A", "B"], 1) == ("A",)
