@@ -338,8 +338,8 @@ def _fit(this: Search, trial: Any, tried: list[str], folder: Path) -> pd.DataFra
         nonlocal reported
         history = files.read_json(folder / "state" / "state.json")["history"]
         for logs in history[reported:]:
+            reported += 1  # before: a pruner's steps are epochs done, and its first look is after the first
             trial.report(logs[f"val_{this.metric}"], reported)
-            reported += 1
         if reported < epochs and trial.should_prune():
             raise optuna.TrialPruned
 

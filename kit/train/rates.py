@@ -16,6 +16,7 @@ from kit.train.optimize import make_optimizer, rates_of, unfreeze
 
 _KEEP = 0.8  # of the smoothed loss at each step: it lags behind by four steps
 _SKIP = 5  # steps at the start, where the smoothed loss is the mean of next to nothing
+_REACH = 0.5  # powers of ten to either side over which a slope is taken: a step's alone is that of its batch
 _DIVERGED = 4.0  # times the least smoothed loss
 
 
@@ -68,14 +69,17 @@ def find_rate(
 def suggested_rate(curve: pd.DataFrame) -> float:
     """Where the smoothed loss falls most steeply over the logarithm of the rate, before it is least.
 
-    Raises TrainingError when it is least at the start.
+    Of the least loss so far, so that to recover from a bad batch is no descent; the slope is that of the line through
+    the half power of ten on either side (least squares). Raises TrainingError when the loss is least at the start.
     """
     smoothed = curve["smoothed"].to_numpy()
     least = int(smoothed[_SKIP:].argmin()) + _SKIP if len(smoothed) > _SKIP else 0
     if least <= _SKIP:
         raise TrainingError("the loss never falls, at any learning rate: look at train.loss, the labels and the model")
-    slopes = np.gradient(smoothed, np.log10(curve["rate"].to_numpy()))
-    return float(curve["rate"].iloc[_SKIP + int(slopes[_SKIP : least + 1].argmin())])
+    powers, fallen = np.log10(curve["rate"].to_numpy()), np.minimum.accumulate(smoothed[_SKIP:])
+    near = [np.abs(powers[_SKIP:] - power) <= _REACH for power in powers[_SKIP : least + 1]]
+    slopes = [np.polyfit(powers[_SKIP:][of], fallen[of], 1)[0] for of in near]
+    return float(curve["rate"].iloc[_SKIP + int(np.argmin(slopes))])
 
 
 def _train_on(training: keras.Model, batch: Any) -> float:
