@@ -94,7 +94,9 @@ def search(
         call = [competition, "--space", space, "--trials", str(trials), "--run", str(folder)]
         call += [part for override in given for part in ("--set", override)]
         source = ["--records", str(records)] if records else ["--data", str(data)] if data else []
-        command = shlex.join(["kit", "search", *call, *source])
+        limits = ["--hours", str(hours)] if hours is not None else []
+        limits += ["--workers", str(workers)] if workers > 1 else []
+        command = shlex.join(["kit", "search", *call, *source, *limits])
         helpers = _Helpers([*call, "--records", str(built.directory)], workers - 1, this.deadline)
         try:
             _work(this, study, lambda: _write_results(this, study, command))
@@ -427,8 +429,9 @@ def _header(this: Search, study: Any, best: Any, command: str) -> str:
         f"{best.value:.4f} (trial {best.number}). That is optimistic: it was chosen",
         "for being the best, of the trials and of their epochs. Trials were fitted on the cells",
         f"  {sorted(cell for held in this.cells[1:] for cell in held)}",
-        f"and scored on {this.cells[0]}: all of them training cells of fold 0 in a run with this seed and these folds.",
-        "So that run's out-of-fold score of fold 0 owes nothing to the search; those of its other folds may.",
+        f"and scored on {this.cells[0]},",
+        "all of them training cells of fold 0 in a run with this seed and these folds. So that",
+        "run's out-of-fold score of fold 0 owes nothing to the search; those of its other folds may.",
     ]
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
