@@ -180,6 +180,23 @@ def _run(given: argparse.Namespace) -> int:
     return _on_time(made is not None)
 
 
+def _search(given: argparse.Namespace) -> int:
+    from kit.search import help_search, search
+
+    common = (given.competition, given.space, given.trials, given.hours, given.run, given.records)
+    if given.helper:
+        help_search(*common, given.set, given.helper)
+        return 0
+    return _on_time(search(*common, given.data, given.workers, given.set))
+
+
+def _lr_find(given: argparse.Namespace) -> None:
+    from kit.lr_find import lr_find
+
+    rate = lr_find(given.competition, given.records, given.out, given.set)
+    print(f"steepest descent at {rate:.2g}: --set train.learning_rate={rate:.2g}   ({given.out} shows the curve)")
+
+
 def _demo(given: argparse.Namespace) -> int:
     run = given.out / "toy"
     code = _run(
@@ -332,6 +349,40 @@ def _parser() -> argparse.ArgumentParser:
         metavar="H",
         help="stop cleanly between epochs before that much time is over (default: what the host leaves this session)",
     )
+
+    made = command(
+        commands,
+        "search",
+        _search,
+        "try settings; the best as a config, chosen without fold 0's validation images",
+        "kit search pcam --space pcam_cnn --records records/pcam --trials 26 --hours 9",
+    )
+    settings(made)
+    made.add_argument("--space", required=True, metavar="FILE", help="what to try: a YAML file, or a name of the kit's")
+    made.add_argument("--trials", type=_at_least_one, required=True, metavar="N", help="finished ones in all")
+    made.add_argument(
+        "--hours",
+        type=float,
+        metavar="H",
+        help="stop cleanly between epochs before that much time is over (default: what the host leaves this session)",
+    )
+    made.add_argument("--run", type=Path, metavar="DIR", help="default: runs/COMP/search")
+    source = made.add_mutually_exclusive_group()
+    source.add_argument("--records", type=Path, metavar="DIR")
+    source.add_argument("--data", type=Path, metavar="DIR", help="raw files (default: where Kaggle mounts them)")
+    made.add_argument("--workers", type=_at_least_one, default=1, metavar="N", help="processes that share the trials")
+    made.add_argument("--helper", type=int, help=argparse.SUPPRESS)  # the number of a process that --workers started
+
+    made = command(
+        commands,
+        "lr-find",
+        _lr_find,
+        "train on while the learning rate rises: a figure, and a rate to begin with",
+        "kit lr-find pcam --records records/pcam --out lr.png",
+    )
+    settings(made)
+    made.add_argument("--records", type=Path, required=True, metavar="DIR")
+    made.add_argument("--out", type=Path, required=True, metavar="F.png", help="the figure; the curve goes beside it")
     return parser
 
 

@@ -24,6 +24,8 @@ COMMANDS = [
     ["submission", "write"],
     ["submission", "check"],
     ["run"],
+    ["search"],
+    ["lr-find"],
 ]
 
 

@@ -1,0 +1,74 @@
+"""A learning rate to begin with: the range test on fold 0's training batches, as a table and a figure."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit import files, fold
+from kit.config import load_config
+from kit.data.batches import naming_damage, train_batches
+from kit.data.cells import split_folds
+from kit.data.examples import label_columns
+from kit.data.records import open_records
+from kit.errors import DataError
+from kit.pipeline import say
+from kit.runtime import devices
+
+
+def lr_find(competition: str, records: Path | str, out: Path | str, settings: Iterable[str] = ()) -> float:
+    """The suggested `train.learning_rate`; writes the figure `out` (.png) and the curve beside it (.csv).
+
+    The model is a fresh one and thrown away; of the records only the cells that fold 0 trains on are read.
+    """
+    config, built, out = load_config(competition, settings), open_records(Path(records)), Path(out)
+    if built.competition != config.competition:
+        raise DataError(f"{built.directory} holds records of {built.competition!r}, not of {config.competition!r}")
+    device = devices.set_up(config.runtime)
+    from kit.train.losses import make_loss
+    from kit.train.rates import find_rate
+
+    cells = sorted(cell for held in split_folds(built.cells, config.folds, config.seed)[1:] for cell in held)
+    seed = int(np.random.SeedSequence([config.seed, 0]).generate_state(1)[0] % 2**31)  # as fold 0's training
+    devices.set_seed(seed)
+    with device.scope():
+        model, _ = fold.build_model(config, built.image, built.labels, built.task, say=say)
+    size, parts = config.train.batch_size, config.train.accumulate
+    given = train_batches(built, cells, size, seed, options=config.input, parts=parts)
+    batches = (({"image": image, "label": label},) for image, label in given)
+    labels = built.rows(cells)[label_columns(built.table)].to_numpy(np.float32)
+    loss = make_loss(built.task, config.train.loss, labels)
+    with naming_damage(built):
+        curve, rate = find_rate(
+            model,
+            batches,
+            loss,
+            config.train,
+            config.augment,
+            seed,
+            jit_compile=device.jit_compile,
+            scope=device.scope,
+        )
+    files.write_text(out.with_suffix(".csv"), curve.to_csv(index=False))
+    draw(curve, rate, out, f"{config.model.name} on {config.competition}: {config.train.optimizer}, batches of {size}")
+    return rate
+
+
+def draw(curve: pd.DataFrame, rate: float, out: Path, title: str) -> None:
+    """Write the figure of a curve (see `kit.train.rates.find_rate`) with the suggested rate marked, as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(curve["rate"], curve["loss"], color="0.75", linewidth=1, label="loss of the batch")
+    axes.plot(curve["rate"], curve["smoothed"], color="C0", linewidth=2, label="smoothed")
+    axes.axvline(rate, color="C3", linestyle="--", linewidth=1.2, label=f"steepest descent: {rate:.1e}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title=title)
+    low, high = curve["smoothed"].min(), curve["smoothed"].iloc[: max(10, len(curve) // 2)].max()
+    axes.set_ylim(low - 0.15 * (high - low), high + 0.5 * (high - low))  # where it diverges it would fill the figure
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    with files.replacing(out) as part:
+        FigureCanvasAgg(figure).print_figure(part, dpi=120, format="png")
