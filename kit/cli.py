@@ -181,7 +181,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _search(given: argparse.Namespace) -> int:
-    from kit.search import help_search, search
+    from kit.tune.search import help_search, search
 
     common = (given.competition, given.space, given.trials, given.hours, given.run, given.records)
     if given.helper:
@@ -191,7 +191,7 @@ def _search(given: argparse.Namespace) -> int:
 
 
 def _lr_find(given: argparse.Namespace) -> None:
-    from kit.lr_find import lr_find
+    from kit.tune.lr_find import lr_find
 
     rate = lr_find(given.competition, given.records, given.out, given.set)
     print(f"steepest descent at {rate:.2g}: --set train.learning_rate={rate:.2g}   ({given.out} shows the curve)")

@@ -181,9 +181,8 @@ def run(
         predict(folder, built)
     with _timed("score, submission"):
         score(folder)
-        made = folder / "oof.parquet"
-        if (built.table["split"] == "test").any():
-            made = folder / "submission.csv"
+        made = folder / ("submission.csv" if (built.table["split"] == "test").any() else "oof.parquet")
+        if made.suffix == ".csv":
             write_submission(folder, data / known.sample if known.sample and known.columns else None, made)
     return made if finished else None
 

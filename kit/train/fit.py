@@ -106,7 +106,6 @@ def fit(
             rates = rates_of(model, phase.layer_decay)
             training.compile(
                 make_optimizer(train, phase, feed.steps, rates, parts),
-                loss=lambda labels, losses: losses,
                 jit_compile=jit_compile,
                 steps_per_execution=_divisor(feed.steps * parts, steps_per_execution),
             )
@@ -169,6 +168,10 @@ class Losses(keras.layers.Layer):
 
 class TrainingModel(keras.Model):
     """A model whose outputs are losses. (A layer's `add_loss` would count twice where copies on devices wait.)"""
+
+    def compile(self, optimizer: keras.Optimizer, **arguments: Any) -> None:
+        """As Keras's, to minimise the mean of the outputs."""
+        super().compile(optimizer, loss=lambda labels, losses: losses, **arguments)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True

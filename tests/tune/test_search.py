@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from kit import files, fold, space
+from kit import files, fold
 from kit.cli import main
-from kit.config import config_names, load_config
+from kit.config import load_config
 from kit.data.cells import split_folds
 from kit.errors import ConfigError, DataError, TrainingError
-from kit.search import inner_folds, search
-from kit.space import Space, check_space, read_space, space_names
+from kit.tune import space
+from kit.tune.search import inner_folds, search
+from kit.tune.space import Space, check_space, read_space, space_names
 
 pytest.importorskip("optuna")
 
@@ -142,7 +143,6 @@ def test_the_spaces_that_come_with_the_kit(keras):
     from kit.models import registry
 
     assert space_names() == ["nih_cnn", "pcam_cnn"]
-    assert not set(space_names()) & set(config_names())
     for name in space_names():
         chosen = read_space(name)
         check_space(chosen, name, "nih", [])

@@ -33,7 +33,7 @@ from kit.data.cells import split_folds
 from kit.data.records import Records, open_records, plan_fingerprint
 from kit.errors import ConfigError, DataError, KitError, TrainingError, nearest
 from kit.runtime import devices, host
-from kit.space import Space, check_space, read_space
+from kit.tune.space import Space, check_space, read_space
 
 HOPELESS = 5  # so many failures, and nothing else, from the first trial on: the next will fail too
 _STUDY = "search"

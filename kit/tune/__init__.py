@@ -1,0 +1,1 @@
+"""Before the run: search for settings, and for a learning rate."""
