@@ -28,6 +28,9 @@ class Augment(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.changes, self.mixes = _changes(settings, seed), _mixes(settings, seed)
 
+    def build(self, shapes: Any) -> None:
+        """Nothing: the layers inside have no weights, and build themselves."""
+
     def call(self, inputs: Any, training: bool = False) -> Any:
         """The images and labels, augmented when `training`."""
         images, labels = inputs
@@ -118,8 +121,24 @@ def _changes(settings: AugmentSettings, seed: int) -> list[Any]:
         changes.append(layers.RandomErasing(settings.erasing, scale=(0.02, 0.33), value_range=(0, 255), seed=seed + 2))
     if settings.grid_mask:
         grid = _keras_cv("grid_mask").GridMask(ratio_factor=(0.2, 0.5), seed=seed + 3)
-        changes.append(_keras_cv("grid_mask").RandomApply(grid, rate=settings.grid_mask, seed=seed + 4))
+        changes.append(_Sometimes(grid, settings.grid_mask, seed + 4))
     return changes
+
+
+class _Sometimes(keras.layers.Layer):
+    """A change of the given share of the images. (keras-cv's RandomApply does not run inside a compiled step.)"""
+
+    def __init__(self, change: Any, share: float, seed: int) -> None:
+        super().__init__()
+        self.change, self.share, self.seed_generator = change, share, keras.random.SeedGenerator(seed)
+
+    def build(self, shape: Any) -> None:
+        """Nothing."""
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """Change all, and take the share."""
+        drawn = keras.random.uniform((ops.shape(x)[0], 1, 1, 1), seed=self.seed_generator)
+        return ops.where(drawn < self.share, self.change(x, training=training), x)
 
 
 def _mixes(settings: AugmentSettings, seed: int) -> list[Any]:
