@@ -24,9 +24,10 @@ def make_optimizer(
     kind = getattr(keras.optimizers, _CLASSES[train.optimizer])
     if rates is not None and set(rates) != {1.0}:
         kind = _with_rates(kind, rates)
-    average = {"use_ema": True, "ema_momentum": train.ema_momentum} if train.average == "ema" else {}
+    # Keras moves the average with every part of a batch.
+    average = {"use_ema": True, "ema_momentum": train.ema_momentum ** (1 / parts)} if train.average == "ema" else {}
     arguments = {
-        "weight_decay": train.weight_decay or None,
+        "weight_decay": train.weight_decay or (0.0 if train.optimizer == "adamw" else None),  # which insists on one
         "global_clipnorm": train.clip_norm,
         "gradient_accumulation_steps": parts if parts > 1 else None,
         **average,
@@ -41,6 +42,8 @@ def make_optimizer(
 def make_schedule(train: TrainSettings, phase: Phase, steps: int) -> Any:
     """The learning rate of a phase: a number, or Keras's or our schedule over updates."""
     rate, start, updates = phase.learning_rate, train.start_learning_rate, phase.epochs * steps
+    if train.optimizer == "ftrl":
+        start = max(start, rate / 1000)  # it divides by the rate
     warmup = round(min(train.warmup_epochs, phase.epochs) * steps)
     if train.schedule == "cosine":
         return keras.optimizers.schedules.CosineDecay(
@@ -110,8 +113,13 @@ def _with_rates(kind: Any, rates: Sequence[float]) -> Any:
         """The optimiser with a learning rate for each variable."""
 
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            rate = rates[self._get_variable_index(variable)]
-            super().update_step(gradient, variable, ops.cast(learning_rate, "float32") * rate)
+            rate = ops.cast(learning_rate, "float32") * rates[self._get_variable_index(variable)]
+            if self.weight_decay and self._use_weight_decay(variable):
+                self.assign(variable, variable * (1 - self.weight_decay * ops.cast(rate, variable.dtype)))
+            super().update_step(gradient, variable, rate)
+
+        def _apply_weight_decay(self, variables: Any) -> None:
+            pass  # Keras's knows one rate for all: done above
 
     return Discriminative
 
@@ -146,19 +154,20 @@ def unfreeze(model: keras.Model, what: str, freeze_batch_norm: bool = False) -> 
 
 
 def stages_of(backbone: keras.Model) -> list[int]:
-    """For each layer the number of its stage, counted from the end: a stage is what has feature maps of one height.
+    """For each layer the number of its stage, counted from the end: a stage begins where the maps are halved.
 
-    A network that never shrinks its tokens (a vision transformer) is one stage.
+    Only layers with weights count (padding enlarges maps). What a convolution's border takes makes no new stage, nor do
+    the smaller maps of squeeze and excitation. A network that never shrinks its tokens, a vision transformer, is one.
     """
     heights = []
     for layer in backbone.layers:
         shape: Any = () if isinstance(layer.output, list | tuple | dict) else layer.output.shape
-        heights.append(shape[1] if len(shape) == 4 else None)
-    stages, stage, height = [], 0, heights[-1]
+        heights.append(shape[1] or 0 if len(shape) == 4 and layer.weights else 0)
+    stages, stage, largest = [], 0, 0
     for now in reversed(heights):
-        if now is not None and height is not None and now > height:
+        if largest and now > 1.4 * largest:
             stage += 1
-        height = now if now is not None else height
+        largest = max(now, largest)
         stages.append(stage)
     return stages[::-1]
 
