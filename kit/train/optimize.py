@@ -33,8 +33,11 @@ def make_optimizer(
         **average,
         **train.optimizer_arguments,
     }
+    rate = make_schedule(train, phase, steps)
+    if parts > 1 and not isinstance(rate, float):
+        rate = _OfParts(rate, parts)
     try:
-        return kind(make_schedule(train, phase, steps), **arguments)
+        return kind(rate, **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"train.optimizer_arguments of {train.optimizer}: {error}") from error
 
@@ -101,6 +104,19 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         """Its arguments."""
+        return dict(vars(self))
+
+
+class _OfParts(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule over updates where Keras counts the parts that they are made from."""
+
+    def __init__(self, schedule: Any, parts: int) -> None:
+        self.schedule, self.parts = schedule, parts
+
+    def __call__(self, step: Any) -> Any:
+        return self.schedule(ops.floor_divide(ops.cast(step, "int32"), self.parts))
+
+    def get_config(self) -> dict[str, Any]:
         return dict(vars(self))
 
 
