@@ -1,7 +1,7 @@
 import pytest
 
 from kit.competitions import competition_names
-from kit.config import config_names, dump_config, load_config, read_config
+from kit.config import AugmentSettings, config_names, dump_config, load_config, read_config
 from kit.errors import ConfigError
 from kit.files import fingerprint
 
@@ -79,19 +79,50 @@ def test_every_config_names_a_model_that_takes_its_arguments(name, keras):
     keras.utils.clear_session()
 
 
-def test_balanced_batches_and_weights_together_are_refused():
-    with pytest.raises(ConfigError, match="both correct the same imbalance"):
-        load_config("toy", ["input.balance=classes", "train.loss.weights=balanced"])
-
-
-def test_presets_and_what_is_given_beside_them():
-    config = load_config("toy", ["augment={preset: xray, rotation: 3}"])
-    assert (config.augment.rotation, config.augment.fill_mode) == (3, "constant")
-    assert load_config("toy", ["augment={preset: none}"]).augment.rotation == 0
-
-
-def test_a_phase_that_is_not_understood():
-    with pytest.raises(ConfigError, match=r"train\.phases\.0\.unfreeze"):
-        load_config("toy", ["train.phases=[{epochs: 1, learning_rate: 1, unfreeze: some}]"])
+def test_an_unknown_setting_of_a_phase_is_named():
     with pytest.raises(ConfigError, match=r"unknown setting 'train\.phases\.0\.epoch'; did you mean"):
         load_config("toy", ["train.phases=[{epoch: 1, epochs: 1, learning_rate: 1}]"])
+
+
+def test_weights_and_balanced_batches_are_not_both_to_be_had():
+    with pytest.raises(ConfigError, match=r"input\.balance = classes and train\.loss\.weights both correct"):
+        load_config("toy", ["input.balance=classes", "train.loss.weights=balanced"])
+    assert load_config("toy", ["input.balance=classes"]).train.loss.weights == "none"
+    assert load_config("toy", ["train.loss.weights=[1, 2]"]).train.loss.weights == (1.0, 2.0)
+
+
+def test_a_given_augmentation_counts_for_more_than_its_preset():
+    pcam = load_config("toy", ["augment.preset=pcam", "augment.rotation=5", "augment.vertical_flip=false"]).augment
+    assert (pcam.rotation, pcam.vertical_flip, pcam.horizontal_flip, pcam.zoom) == (5, False, True, 0.1)
+    strong = load_config("toy", ["augment={preset: strong, mixup: 0}"])
+    assert (strong.augment.mixup, strong.augment.shear, strong.augment.erasing) == (0, 10, 0.25)
+    assert load_config("toy", ["augment={preset: xray}"]).augment.fill_mode == "constant"
+    nothing = load_config("toy", ["augment={preset: none}"]).augment
+    assert nothing.model_dump() == AugmentSettings().model_dump()
+    with pytest.raises(ConfigError, match=r"augment\.preset = 'strog'"):
+        load_config("toy", ["augment.preset=strog"])
+
+
+@pytest.mark.parametrize("preset", ["none", "pcam", "xray", "strong"])
+def test_a_preset_survives_a_round_trip(preset, tmp_path):
+    config = load_config("toy", [f"augment.preset={preset}", "augment.zoom=0"])
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    assert read_config(tmp_path) == config
+    assert config.augment.zoom == 0
+
+
+@pytest.mark.parametrize("what", ["none", "all", "3 layers", "12 stages"])
+def test_what_a_phase_can_unfreeze(what):
+    config = load_config("toy", [f"train.phases=[{{epochs: 1, learning_rate: .1, unfreeze: {what}}}]"])
+    assert config.train.all_phases[0].unfreeze == what
+
+
+@pytest.mark.parametrize("what", ["0 layers", "-1 stages", "3", "layers", "3 blocks", "all but 2 layers"])
+def test_what_it_cannot(what):
+    with pytest.raises(ConfigError, match=r"train\.phases\.0\.unfreeze"):
+        load_config("toy", [f"train.phases=[{{epochs: 1, learning_rate: .1, unfreeze: '{what}'}}]"])
+
+
+def test_without_phases_there_is_one_of_everything():
+    (phase,) = load_config("toy", ["train.epochs=7", "train.learning_rate=.01"]).train.all_phases
+    assert (phase.epochs, phase.learning_rate, phase.unfreeze, phase.layer_decay) == (7, 0.01, "all", 1.0)

@@ -5,6 +5,7 @@ when it is merely called.
 """
 
 import math
+import warnings
 from typing import Any
 
 import keras
@@ -23,13 +24,13 @@ class Augment(keras.layers.Layer):
     """
 
     def __init__(self, settings: AugmentSettings, seed: int = 0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"dtype": "float32", **kwargs})  # half precision would round labels that are mixed
         self.settings = settings
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.changes, self.mixes = _changes(settings, seed), _mixes(settings, seed)
 
     def build(self, shapes: Any) -> None:
-        """Nothing: the layers inside have no weights, and build themselves."""
+        """Nothing has weights; Keras would warn of layers inside that are not built."""
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """The images and labels, augmented when `training`."""
@@ -49,7 +50,9 @@ class Augment(keras.layers.Layer):
             x = change(x, training=True)
         if self.mixes:
             # Each mixing of the whole batch is made, and one of them taken.
-            mixed = [mix({"images": x, "labels": labels}, training=True) for mix in self.mixes]
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Explicitly requested dtype int64")  # by MixUp, of JAX: harmless
+                mixed = [mix({"images": x, "labels": labels}, training=True) for mix in self.mixes]
             chosen = keras.random.randint((), 0, len(mixed), seed=self.seed_generator) if len(mixed) > 1 else 0
             x, labels = (
                 ops.take(ops.stack([one[part] for one in mixed]), chosen, axis=0) for part in ("images", "labels")
@@ -116,9 +119,13 @@ def _changes(settings: AugmentSettings, seed: int) -> list[Any]:
     """Layers that change each image by itself, on floats in 0..255."""
     layers, changes = keras.layers, []
     if settings.rand_augment:
-        changes.append(layers.RandAugment((0, 255), num_ops=2, factor=settings.rand_augment, seed=seed + 1))
+        factor = settings.rand_augment
+        changes.append(layers.RandAugment((0, 255), num_ops=2, factor=factor, seed=seed + 1, dtype="float32"))
     if settings.erasing:
-        changes.append(layers.RandomErasing(settings.erasing, scale=(0.02, 0.33), value_range=(0, 255), seed=seed + 2))
+        share = (settings.erasing, settings.erasing)  # of one number Keras takes a share between 0 and that
+        changes.append(
+            layers.RandomErasing(share, scale=(0.02, 0.33), value_range=(0, 255), seed=seed + 2, dtype="float32")
+        )
     if settings.grid_mask:
         grid = _keras_cv("grid_mask").GridMask(ratio_factor=(0.2, 0.5), seed=seed + 3)
         changes.append(_Sometimes(grid, settings.grid_mask, seed + 4))
@@ -145,9 +152,9 @@ def _mixes(settings: AugmentSettings, seed: int) -> list[Any]:
     """Layers that mix the images of a batch, and their labels with them."""
     mixes = []
     if settings.mixup:
-        mixes.append(keras.layers.MixUp(alpha=settings.mixup, seed=seed + 5))
+        mixes.append(keras.layers.MixUp(alpha=settings.mixup, seed=seed + 5, dtype="float32"))
     if settings.cutmix:
-        mixes.append(keras.layers.CutMix(factor=settings.cutmix, seed=seed + 6))
+        mixes.append(keras.layers.CutMix(factor=settings.cutmix, seed=seed + 6, dtype="float32"))
     if settings.fourier_mix:
         mixes.append(_keras_cv("fourier_mix").FourierMix(alpha=settings.fourier_mix, seed=seed + 7))
     return mixes

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -55,27 +55,33 @@ def averaged(training: keras.Model) -> Iterator[None]:
 class NotFinite(keras.callbacks.Callback):
     """Raise TrainingError at the first step whose loss is not a number, naming step, rate and images.
 
-    `name_images(epoch, step)` gives the ids of the batch, if they can be known.
+    Of several steps that are executed at once it can only say that it was one of them. `name_images(epoch, step)` gives
+    the ids of a step's images, if they can be known; `before` epochs were in earlier phases.
     """
 
-    def __init__(self, name_images: Callable[[int, int], str], title: str) -> None:
+    def __init__(self, name_images: Callable[[int, int], Sequence[str]], title: str, before: int = 0) -> None:
         super().__init__()
-        self.name_images, self.title = name_images, title
-        self.epoch = 0
+        self.name_images, self.title, self.before = name_images, title, before
+        self.epoch, self.first = 0, 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Remember which epoch it is."""
-        self.epoch = epoch
+        self.epoch, self.first = self.before + epoch, 0
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Look at the mean loss of the epoch so far, in which one that is not finite stays."""
         if logs and not math.isfinite(logs["loss"]):
             rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            several = self.first < batch
+            steps = f"one of the steps {self.first + 1} to {batch + 1}" if several else f"step {batch + 1}"
+            ids = [name for step in range(self.first, batch + 1) for name in self.name_images(self.epoch, step)]
+            images = f" (images {', '.join(ids)})" if ids else ""
             raise TrainingError(
-                f"{self.title}: the loss is {logs['loss']} from epoch {self.epoch + 1}, step {batch + 1} on, at a "
-                f"learning rate of {rate:.3g}{self.name_images(self.epoch, batch)}: lower train.learning_rate, or set "
-                "train.clip_norm=1; the epochs before it are kept"
+                f"{self.title}: the loss is {logs['loss']} from epoch {self.epoch + 1}, {steps} on, at a learning rate "
+                f"of {rate:.3g}{images}: lower train.learning_rate, or set train.clip_norm=1; the epochs before it are "
+                "kept"
             )
+        self.first = batch + 1
 
 
 class Validate(keras.callbacks.Callback):
@@ -148,8 +154,11 @@ class State(keras.callbacks.Callback):
         super().__init__()
         self.folder, self.best_of, self.monitor, self.mode, self.keep = folder, best_of, monitor, mode, keep
         self.phase, self.epochs, self.replayed = 0, 0, list[keras.callbacks.Callback]()
+        self.parts, self.compiled = 1, lambda parts: best_of
         path = folder / "state.json"
-        fresh: dict[str, Any] = {"history": [], "best": None, "weights": [], "phases": 0, "parts": 1, "finished": False}
+        fresh: dict[str, Any] = {"history": [], "best": None, "weights": [], "phases": 0, "finished": False}
+        # parts: what lack of memory has batches cut into; saved_parts: into how many they came when last saved, in all
+        fresh |= {"parts": 1, "saved_parts": 1}
         self.values: dict[str, Any] = files.read_json(path) if path.exists() else fresh
 
     @property
@@ -171,9 +180,20 @@ class State(keras.callbacks.Callback):
         """The logs of the epochs of one phase."""
         return [logs for logs in self.history if logs["phase"] == phase]
 
-    def begin(self, phase: int, epochs: int, replayed: list[keras.callbacks.Callback]) -> None:
-        """Serve this phase, of so many epochs, with those callbacks to be played back."""
+    def begin(
+        self,
+        phase: int,
+        epochs: int,
+        replayed: list[keras.callbacks.Callback],
+        parts: int,
+        compiled: Callable[[int], keras.Model],
+    ) -> None:
+        """Serve this phase, of so many epochs, with those callbacks to be played back.
+
+        Its batches come in `parts`; `compiled(parts)` is what is fitted, as it would be for another number of them.
+        """
         self.phase, self.epochs, self.replayed = phase, epochs, replayed
+        self.parts, self.compiled = parts, compiled
 
     def set(self, **values: Any) -> None:
         """Change what is stored."""
@@ -187,8 +207,13 @@ class State(keras.callbacks.Callback):
             for callback in self.replayed:
                 callback.on_epoch_end(epoch, dict(logs_then))
         if past:
+            parts = self.values["saved_parts"]
             self.model.optimizer.build(self.model.trainable_variables)
-            self.model.load_weights(self.kept_weights[-1])
+            saved = self.model if parts == self.parts else self.compiled(parts)  # has other variables of the optimiser
+            saved.optimizer.build(saved.trainable_variables)
+            saved.load_weights(self.kept_weights[-1])
+            if saved is not self.model:
+                _take_over(saved.optimizer, parts, self.model.optimizer, self.parts)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save the epoch."""
@@ -198,10 +223,11 @@ class State(keras.callbacks.Callback):
             self.model.save_weights(part)
         with averaged(self.model):
             best = self.best_after(now)
-        weights = [*self.values["weights"], name][-self.keep :]
+        keep = min(self.keep, len(self.of_phase(self.phase)) + 1)  # none of another phase
+        weights = [*self.values["weights"], name][-keep:]
         ended = self.model.stop_training or epoch + 1 >= self.epochs
         phases = self.phase + 1 if ended else self.phase
-        self.set(history=[*self.history, now], best=best, weights=weights, phases=phases)
+        self.set(history=[*self.history, now], best=best, weights=weights, phases=phases, saved_parts=self.parts)
         for path in self.folder.glob("*.weights.h5"):
             if path.name not in (*weights, best):
                 path.unlink()
@@ -219,6 +245,19 @@ class State(keras.callbacks.Callback):
         """The score, larger being better; one that is not defined is worse than any."""
         value = logs[self.monitor] if self.mode == "max" else -logs[self.monitor]
         return value if value == value else float("-inf")
+
+
+def _take_over(source: keras.Optimizer, source_parts: int, target: keras.Optimizer, parts: int) -> None:
+    """Bring an optimiser to where one is that makes its updates from another number of parts."""
+    optimizers = [getattr(optimizer, "inner_optimizer", optimizer) for optimizer in (source, target)]
+    states = []
+    for optimizer in optimizers:
+        others = {id(v) for v in [optimizer._iterations, *getattr(optimizer, "_accumulated_gradients", [])]}
+        states.append([v for v in optimizer.variables if id(v) not in others])
+    for then, now in zip(*states, strict=True):
+        now.assign(then)
+    updates = int(keras.ops.convert_to_numpy(optimizers[0]._iterations)) // source_parts
+    optimizers[1]._iterations.assign(updates * parts)
 
 
 class Deadline(keras.callbacks.Callback):

@@ -101,18 +101,21 @@ def fit(
         if n and not done:  # a phase begins with the best there is
             model.load_weights(saved.best_weights)
         unfreeze(model, phase.unfreeze, train.freeze_batch_norm)
-        with scope():
-            training = training_model(model, loss, augment, seed)
-            rates = rates_of(model, phase.layer_decay)
-            training.compile(
-                make_optimizer(train, phase, feed.steps, rates, parts),
-                jit_compile=jit_compile,
-                steps_per_execution=_divisor(feed.steps * parts, steps_per_execution),
-            )
+
+        def compiled(parts: int) -> keras.Model:
+            with scope():
+                training = training_model(model, loss, augment, seed)
+                training.compile(
+                    make_optimizer(train, phase, feed.steps, rates_of(model, phase.layer_decay), parts),
+                    jit_compile=jit_compile,
+                    steps_per_execution=_divisor(feed.steps * parts, steps_per_execution),
+                )
+            return training
+
         stopping = _stopping(train, monitor, mode)
-        saved.begin(n, phase.epochs, stopping)
+        saved.begin(n, phase.epochs, stopping, parts, compiled)
         after = sum(later.epochs for later in phases[n + 1 :])
-        training.fit(
+        compiled(parts).fit(
             feed.batches(before + done, parts),
             epochs=phase.epochs,
             initial_epoch=done,
@@ -121,7 +124,7 @@ def fit(
             shuffle=False,  # the batches come shuffled
             callbacks=[
                 EpochSeeds(seed, before),
-                NotFinite(lambda epoch, step: _named(feed.ids(before + epoch, step, parts)), reporting.title),
+                NotFinite(lambda epoch, step: feed.ids(epoch, step, parts), reporting.title, before),
                 Validate(validate),
                 *stopping,
                 Progress(reporting.title, phase.epochs, before, after, reporting.folds_after, reporting.write),
@@ -132,13 +135,15 @@ def fit(
             ],
         )
 
+    for phase in phases:  # one that cannot be is refused at once, not after those before it
+        unfreeze(model, phase.unfreeze, train.freeze_batch_norm)
     for n in range(saved.values["phases"], len(phases)):
         if timer.reached or time.monotonic() > timer.at:
             break
         _halving(lambda n=n: fit_phase(n), model, saved, reporting)  # type: ignore[misc]
     if saved.values["phases"] == len(phases) and not saved.values["finished"]:
         if train.average == "swa":
-            _average_epochs(model, feed, validate, saved, reporting)
+            _average_epochs(model, feed, train.accumulate * saved.values["parts"], validate, saved, reporting)
         saved.set(finished=True)
     if saved.values["best"]:
         model.load_weights(saved.best_weights)
@@ -183,19 +188,19 @@ class TrainingModel(keras.Model):
 def _halving(fit_phase: Callable[[], None], model: keras.Model, saved: State, reporting: Reporting) -> None:
     """Run `fit_phase`; where a batch does not fit in memory, once more with batches cut in half."""
     fresh = model.get_weights()
-    try:
-        fit_phase()
-    except Exception as error:
-        if not _out_of_memory(error):
-            raise
-        if saved.values["parts"] > 1:
-            raise TrainingError("half a batch does not fit in memory either: lower train.batch_size") from error
+    while True:
+        try:
+            return fit_phase()
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+            if saved.values["parts"] > 1:
+                raise TrainingError("half a batch does not fit in memory either: lower train.batch_size") from error
         reporting.write(
             f"{reporting.title}  a batch does not fit in memory: it is cut in half, and gradients are accumulated"
         )
         saved.set(parts=2)
         model.set_weights(fresh)
-        fit_phase()
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -203,7 +208,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _average_epochs(
-    model: keras.Model, feed: Feed, validate: Callable[[], Logs], saved: State, reporting: Reporting
+    model: keras.Model, feed: Feed, parts: int, validate: Callable[[], Logs], saved: State, reporting: Reporting
 ) -> None:
     """Stochastic weight averaging: the mean of the last epochs' weights is one more epoch, and may be the best one.
 
@@ -218,24 +223,24 @@ def _average_epochs(
     count = len(saved.kept_weights)
     kinds = [w.dtype for w in model.get_weights()]
     model.set_weights([(w / count).astype(kind) for w, kind in zip(total, kinds, strict=True)])
-    _renew_batch_statistics(model, feed, len(saved.history))
+    _renew_batch_statistics(model, feed, len(saved.history), parts)
     logs = {"loss": float("nan"), **validate(), "learning_rate": 0.0}
     now = {"phase": saved.history[-1]["phase"], **logs}
     best = saved.best_after(now)
-    saved.set(history=[*saved.history, now], best=best)
+    saved.set(history=[*saved.history, now], best=best, finished=True)
     values = "  ".join(f"{name} {value:.4g}" for name, value in logs.items() if name.startswith("val_"))
     reporting.write(f"{reporting.title}  mean of the last {count} epochs  {values}")
 
 
-def _renew_batch_statistics(model: keras.Model, feed: Feed, epoch: int) -> None:
+def _renew_batch_statistics(model: keras.Model, feed: Feed, epoch: int, parts: int) -> None:
     """The mean over an epoch's batches of what each batch normalisation sees, in the place of its moving statistics."""
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     norms = [layer for layer in norms if layer.trainable]
     if not norms:
         return
     momenta = [layer.momentum for layer in norms]
-    batches = iter(feed.batches(epoch, 1))
-    for step in range(feed.steps):
+    batches = iter(feed.batches(epoch, parts))
+    for step in range(feed.steps * parts):
         for layer in norms:
             layer.momentum = step / (step + 1)  # so that what moves is the mean so far
         model(next(batches)[0]["image"], training=True)
@@ -264,7 +269,3 @@ def _stopping(train: TrainSettings, monitor: str, mode: Mode) -> list[keras.call
 def _divisor(steps: int, at_most: int) -> int:
     """The largest divisor of `steps` that is not larger than `at_most`: an epoch ends where an execution does."""
     return max(n for n in range(1, max(1, min(at_most, steps)) + 1) if steps % n == 0)
-
-
-def _named(ids: Sequence[str]) -> str:
-    return f" (images {', '.join(ids)})" if ids else ""

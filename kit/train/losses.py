@@ -40,7 +40,7 @@ def class_weights(task: str, settings: LossSettings, labels: np.ndarray) -> np.n
         return _given(task, np.array(settings.weights), counts)
     present = np.maximum(counts, 1)  # a class that does not occur has no rows that its weight could count for
     if settings.weights == "balanced":  # as scikit-learn's compute_class_weight
-        return present.sum(axis=-1, keepdims=True) / (present.shape[-1] * present)
+        return counts.sum(axis=-1, keepdims=True) / (counts.shape[-1] * present)
     # Cui et al. 2019 (arXiv:1901.05555), eq. 1; they sum to the number of classes
     weights = (1 - settings.effective_beta) / (1 - settings.effective_beta**present)
     return weights * weights.shape[-1] / weights.sum(axis=-1, keepdims=True)
@@ -68,10 +68,8 @@ def _of_labels(y_true: Any, y_pred: Any, settings: LossSettings, weights: np.nda
     weight = y * weights[:, 1] + (1 - y) * weights[:, 0]
     y = y * (1 - settings.smoothing) + settings.smoothing / 2
     if settings.name == "asymmetric":
-        shifted = ops.maximum(p - settings.clip, 0)
-        focus = ops.power(shifted, settings.gamma)
-        # at 0 the logarithm's gradient would be 0 / 0 in float32 only where the shift went below: it is clipped again
-        losses = -(y * ops.log(p) + (1 - y) * focus * ops.log(1 - ops.clip(shifted, 0, 1 - 1e-7)))
+        shifted = ops.clip(p - settings.clip, 1e-7, 1 - 1e-7)  # not 0: a power below 1 has no slope there
+        losses = -(y * ops.log(p) + (1 - y) * ops.power(shifted, settings.gamma) * ops.log(1 - shifted))
     else:
         losses = ops.binary_crossentropy(y, y_pred)
         if settings.name == "focal":

@@ -24,16 +24,20 @@ def make_optimizer(
     kind = getattr(keras.optimizers, _CLASSES[train.optimizer])
     if rates is not None and set(rates) != {1.0}:
         kind = _with_rates(kind, rates)
-    average = {"use_ema": True, "ema_momentum": train.ema_momentum} if train.average == "ema" else {}
+    # Keras moves the average with every part of a batch.
+    average = {"use_ema": True, "ema_momentum": train.ema_momentum ** (1 / parts)} if train.average == "ema" else {}
     arguments = {
-        "weight_decay": train.weight_decay or None,
+        "weight_decay": train.weight_decay or (0.0 if train.optimizer == "adamw" else None),  # which insists on one
         "global_clipnorm": train.clip_norm,
         "gradient_accumulation_steps": parts if parts > 1 else None,
         **average,
         **train.optimizer_arguments,
     }
+    rate = make_schedule(train, phase, steps)
+    if parts > 1 and not isinstance(rate, float):
+        rate = _OfParts(rate, parts)
     try:
-        return kind(make_schedule(train, phase, steps), **arguments)
+        return kind(rate, **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"train.optimizer_arguments of {train.optimizer}: {error}") from error
 
@@ -41,6 +45,8 @@ def make_optimizer(
 def make_schedule(train: TrainSettings, phase: Phase, steps: int) -> Any:
     """The learning rate of a phase: a number, or Keras's or our schedule over updates."""
     rate, start, updates = phase.learning_rate, train.start_learning_rate, phase.epochs * steps
+    if train.optimizer == "ftrl":
+        start = max(start, rate / 1000)  # it divides by the rate
     warmup = round(min(train.warmup_epochs, phase.epochs) * steps)
     if train.schedule == "cosine":
         return keras.optimizers.schedules.CosineDecay(
@@ -101,6 +107,19 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         return dict(vars(self))
 
 
+class _OfParts(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule over updates where Keras counts the parts that they are made from."""
+
+    def __init__(self, schedule: Any, parts: int) -> None:
+        self.schedule, self.parts = schedule, parts
+
+    def __call__(self, step: Any) -> Any:
+        return self.schedule(ops.floor_divide(ops.cast(step, "int32"), self.parts))
+
+    def get_config(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
 def _half_cosine(start: float, end: float, share: Any) -> Any:
     return end + (start - end) / 2 * (1 + ops.cos(3.141592653589793 * ops.clip(share, 0.0, 1.0)))
 
@@ -110,8 +129,13 @@ def _with_rates(kind: Any, rates: Sequence[float]) -> Any:
         """The optimiser with a learning rate for each variable."""
 
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            rate = rates[self._get_variable_index(variable)]
-            super().update_step(gradient, variable, ops.cast(learning_rate, "float32") * rate)
+            rate = ops.cast(learning_rate, "float32") * rates[self._get_variable_index(variable)]
+            if self.weight_decay and self._use_weight_decay(variable):
+                self.assign(variable, variable * (1 - self.weight_decay * ops.cast(rate, variable.dtype)))
+            super().update_step(gradient, variable, rate)
+
+        def _apply_weight_decay(self, variables: Any) -> None:
+            pass  # Keras's knows one rate for all: done above
 
     return Discriminative
 
@@ -146,19 +170,20 @@ def unfreeze(model: keras.Model, what: str, freeze_batch_norm: bool = False) -> 
 
 
 def stages_of(backbone: keras.Model) -> list[int]:
-    """For each layer the number of its stage, counted from the end: a stage is what has feature maps of one height.
+    """For each layer the number of its stage, counted from the end: a stage begins where the maps are halved.
 
-    A network that never shrinks its tokens (a vision transformer) is one stage.
+    Only layers with weights count (padding enlarges maps). What a convolution's border takes makes no new stage, nor do
+    the smaller maps of squeeze and excitation. A network that never shrinks its tokens, a vision transformer, is one.
     """
     heights = []
     for layer in backbone.layers:
         shape: Any = () if isinstance(layer.output, list | tuple | dict) else layer.output.shape
-        heights.append(shape[1] if len(shape) == 4 else None)
-    stages, stage, height = [], 0, heights[-1]
+        heights.append(shape[1] or 0 if len(shape) == 4 and layer.weights else 0)
+    stages, stage, largest = [], 0, 0
     for now in reversed(heights):
-        if now is not None and height is not None and now > height:
+        if largest and now > 1.4 * largest:
             stage += 1
-        height = now if now is not None else height
+        largest = max(now, largest)
         stages.append(stage)
     return stages[::-1]
 

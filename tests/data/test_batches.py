@@ -154,6 +154,17 @@ def test_hosts_share_the_batches_of_one(toy_records):
         train_batches(toy_records, CELLS, 12, 0, host=Host(0, 5))
 
 
+def test_the_parts_of_batches_are_the_same_images_in_the_same_order(toy_records):
+    steps = steps_per_epoch(toy_records, CELLS, 12)
+    parts = train_batches(toy_records, CELLS, 12, 5, 0, parts=3).take(2 * 3 * steps)
+    parts = list(parts.as_numpy_iterator())
+    assert {images.shape[0] for images, _ in parts} == {4}
+    for e, epoch in enumerate(epochs(toy_records, 2, batch_size=12)):
+        assert as_bytes(parts[e * 3 * steps : (e + 1) * 3 * steps]) == as_bytes(epoch)
+    with pytest.raises(ConfigError, match="into 5 parts"):
+        train_batches(toy_records, CELLS, 12, 0, parts=5)
+
+
 @pytest.mark.parametrize(("hosts", "batch_size"), [(1, 7), (2, 8), (3, 19), (4, 60), (7, 3), (7, 4), (7, 8), (59, 1)])
 def test_every_id_is_evaluated_on_one_host_in_equally_many_batches(toy_records, hosts, batch_size):
     seen = [list(eval_batches(toy_records, CELLS, batch_size, Host(n, hosts))) for n in range(hosts)]

@@ -1,5 +1,9 @@
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kit.config import AugmentSettings
 
@@ -123,3 +127,184 @@ def test_the_saved_model_holds_no_augmentation(keras):
     x = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     given = {"image": x, "label": np.zeros((4, 1), np.float32)}
     assert np.allclose(model.predict_on_batch(x)[:, 0], training.predict_on_batch(given))
+
+
+def test_a_shear_slants_along_x(warp):
+    x = np.zeros((21, 21, 1))
+    x[:, 10] = 100  # a line from top to bottom
+    out = warp(AugmentSettings(shear=45), [0, 0, 0, 0, 0, 0, 1.0], x, fill_mode="constant")[..., 0]
+    # by 45 degrees a row n above the centre moves by n pixels
+    assert np.allclose(np.abs(np.argmax(out, axis=1) - 10), np.abs(np.arange(21) - 10))
+    assert out.sum() == pytest.approx(2100, rel=1e-3)
+    some = warp(AugmentSettings(shear=30), [0, 0, 0, 0, 0, 0, -1.0], x, fill_mode="constant")[..., 0]
+    centres = (some * np.arange(21)).sum(axis=1) / some.sum(axis=1)
+    assert np.abs(np.diff(centres)) == pytest.approx(np.full(20, math.tan(math.radians(30))), abs=1e-3)
+
+
+@pytest.mark.parametrize(("mode", "numpys"), [("reflect", "symmetric"), ("nearest", "edge"), ("wrap", "wrap")])
+def test_what_comes_in_from_outside_is_as_numpy_pads(warp, images, mode, numpys):
+    x = images[0].astype(float)
+    padded = np.pad(x, ((3, 3), (3, 3), (0, 0)), numpys)
+    shift = AugmentSettings(shift=0.15)  # 3 of 20 pixels
+    right = warp(shift, [0, 0, 0, 0, 1.0, 1.0], x, fill_mode=mode)
+    assert np.allclose(right, padded[:20, :20], atol=1e-2)
+    left = warp(shift, [0, 0, 0, 0, -1.0, -1.0], x, fill_mode=mode)
+    assert np.allclose(left, padded[6:, 6:], atol=1e-2)
+
+
+def test_masks_stay_binary(keras):
+    from kit.train.augment import affine
+    from kit.train.augment import warp as warped
+
+    mask = np.zeros((8, 24, 24, 1), np.float32)
+    mask[:, 5:14, 8:20] = 1
+    draw = np.random.default_rng(0).uniform(-1, 1, (8, 7)).astype(np.float32)
+    matrices = affine(keras.ops.convert_to_tensor(draw), AugmentSettings(preset="strong"), 24, 24)
+    out = keras.ops.convert_to_numpy(warped(keras.ops.convert_to_tensor(mask), matrices, "constant", 0.0, "nearest"))
+    assert set(np.unique(out)) == {0, 1}
+    assert not np.array_equal(out, mask)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    draw=st.lists(st.floats(-1, 1), min_size=7, max_size=7),
+    box=st.tuples(st.integers(30, 50), st.integers(30, 50), st.integers(8, 24), st.integers(8, 24)),
+)
+def test_a_box_goes_where_its_mask_goes(keras, draw, box):
+    from kit.train.augment import affine, move_boxes
+    from kit.train.augment import warp as warped
+
+    x, y, w, h = box
+    mask = np.zeros((1, 96, 100, 1), np.float32)
+    mask[0, y : y + h, x : x + w] = 1
+    placed = AugmentSettings(horizontal_flip=True, vertical_flip=True, rotation=25, shift=0.1, zoom=0.2, shear=10)
+    matrices = affine(keras.ops.convert_to_tensor(np.array([draw], np.float32)), placed, 96, 100)
+    out = keras.ops.convert_to_numpy(warped(keras.ops.convert_to_tensor(mask), matrices, "constant", 0.0, "nearest"))
+    rows, columns = np.nonzero(out[0, ..., 0])
+    moved = keras.ops.convert_to_numpy(move_boxes(np.array([[box]], np.float32), matrices, 96, 100))[0, 0]
+    # a corner sharper than a pixel covers no pixel's centre
+    assert moved[:2] == pytest.approx([columns.min(), rows.min()], abs=1.5)
+    assert moved[:2] + moved[2:] == pytest.approx([columns.max() + 1, rows.max() + 1], abs=1.5)
+
+
+def test_boxes_that_leave_the_image_and_padding_come_back_as_zeros(keras):
+    from kit.train.augment import affine, move_boxes
+
+    far = AugmentSettings(shift=0.5)
+    draw = np.array([[0, 0, 0, 0, 1, 0, 0]], np.float32)  # 10 of 20 pixels to the right
+    matrices = affine(keras.ops.convert_to_tensor(draw), far, 20, 20)
+    boxes = np.array([[[1, 2, 4, 5], [8, 2, 4, 5], [12, 2, 4, 5], [0, 0, 0, 0], [3, 3, 0, 4]]], np.float32)
+    moved = keras.ops.convert_to_numpy(move_boxes(boxes, matrices, 20, 20))[0]
+    assert moved[0] == pytest.approx([11, 2, 4, 5], abs=1e-4)
+    assert moved[1] == pytest.approx([18, 2, 2, 5], abs=1e-4)  # cut to the image
+    assert moved[2:].tolist() == [[0] * 4] * 3
+    flip = affine(
+        keras.ops.convert_to_tensor(-np.ones((1, 7), np.float32)), AugmentSettings(horizontal_flip=True), 20, 20
+    )
+    flipped = keras.ops.convert_to_numpy(move_boxes(boxes[:, :1], flip, 20, 20))[0, 0]
+    assert flipped == pytest.approx([15, 2, 4, 5], abs=1e-4)  # what was 1 from the left is 1 from the right
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [{"rand_augment": 0.5}, {"erasing": 0.5}, {"mixup": 0.2}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}],
+    ids=lambda chosen: "+".join(chosen),
+)
+def test_kerass_layers_in_a_compiled_step(keras, chosen):
+    from kit.train.augment import Augment
+
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (16, 16, 16, 3), dtype=np.uint8)
+    y = np.eye(3, dtype=np.float32)[rng.integers(0, 3, 16)]
+
+    class InTraining(keras.layers.Layer):  # so that predicting compiles what a step of training does
+        def __init__(self):
+            super().__init__(dtype="float32")
+            self.augment = Augment(AugmentSettings(**chosen), 1)
+
+        def build(self, shapes):
+            pass
+
+        def call(self, inputs):
+            return self.augment(inputs, training=True)
+
+        def compute_output_spec(self, inputs):
+            return self.augment.compute_output_spec(inputs)
+
+    def run():
+        inputs = [keras.Input((16, 16, 3), dtype="uint8"), keras.Input((3,))]
+        return keras.Model(inputs, InTraining()(inputs)).predict_on_batch([x, y])
+
+    out, mixed = run()
+    assert (out.shape, out.dtype, mixed.shape, mixed.dtype) == (x.shape, np.uint8, y.shape, np.float32)
+    assert not np.array_equal(out, x)
+    if "mixup" in chosen:  # the seed decides
+        again = run()
+        assert np.array_equal(out, again[0])
+        assert np.array_equal(mixed, again[1])
+    assert mixed.sum(axis=1) == pytest.approx(np.ones(16), abs=1e-5)
+    assert (mixed >= 0).all()
+    if set(chosen) & {"mixup", "cutmix"}:
+        assert not np.array_equal(mixed, y)
+    else:
+        assert np.array_equal(mixed, y)
+
+
+def test_mixing_weighs_images_and_labels_alike(keras):
+    from kit.train.augment import Augment
+
+    # image n is grey level n everywhere, and label n is n: whatever share is taken, both say the same
+    levels = np.arange(0, 240, 15)
+    x = np.broadcast_to(levels[:, None, None, None], (16, 8, 8, 1)).astype(np.uint8)
+    y = (levels[:, None] / 255).astype(np.float32)
+    for chosen, off in (({"mixup": 1.0}, 0.6), ({"cutmix": 1.0}, 60)):  # rounding; a cut has whole pixels
+        out, mixed = Augment(AugmentSettings(**chosen), 3)([x, y], training=True)
+        means = keras.ops.convert_to_numpy(out).astype(float).mean(axis=(1, 2, 3))
+        assert means == pytest.approx(255 * keras.ops.convert_to_numpy(mixed)[:, 0], abs=off)
+        assert np.abs(means - levels).max() > 0
+
+
+def test_labels_that_are_not_known_stay_so_when_mixed(keras):
+    from kit.train.augment import Augment
+
+    y = np.ones((64, 2), np.float32)
+    y[::8, 1] = np.nan
+    x = np.zeros((64, 4, 4, 1), np.uint8)
+    for chosen in ({"mixup": 0.2}, {"cutmix": 0.3}):
+        _, mixed = Augment(AugmentSettings(**chosen), 0)([x, y], training=True)
+        mixed = keras.ops.convert_to_numpy(mixed)
+        assert np.isnan(mixed[::8, 1]).all()  # nothing is made up for them
+        assert 8 <= np.isnan(mixed[:, 1]).sum() <= 16  # those that were mixed with one are not known either
+        assert mixed[:, 0] == pytest.approx(np.ones(64))  # other labels are not touched
+
+
+def test_as_many_images_are_erased_as_asked_for(augment):
+    x = np.full((400, 16, 16, 1), 100, np.uint8)
+    for share in (0.25, 1.0):
+        erased = (augment(AugmentSettings(erasing=share), x) != 100).any(axis=(1, 2, 3)).mean()
+        assert erased == pytest.approx(share, abs=0.08)
+
+
+def test_half_precision_rounds_no_label(keras):
+    from kit.train.augment import Augment
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        y = np.array([[0.3], [0.7]], np.float32)  # of a dataset of mixed labels
+        _, labels = Augment(AugmentSettings(), 0)([np.zeros((2, 4, 4, 1), np.uint8), y], training=True)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert np.array_equal(keras.ops.convert_to_numpy(labels), y)
+
+
+def test_keras_cv_is_asked_for_by_name(keras, monkeypatch):
+    import sys
+
+    from kit.errors import ConfigError
+    from kit.train.augment import Augment
+
+    monkeypatch.setitem(sys.modules, "keras_cv", None)  # as if it were not installed
+    for setting in ("grid_mask", "fourier_mix"):
+        with pytest.raises(ConfigError, match=rf"augment\.{setting} needs keras-cv"):
+            Augment(AugmentSettings(**{setting: 0.5}))
