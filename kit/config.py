@@ -243,7 +243,8 @@ class TrainSettings(_Settings):
     warmup_epochs: float = Field(1.0, ge=0)  # cosine and exponential: linearly to learning_rate
     hold_epochs: float = Field(0.0, ge=0)  # exponential only
     decay: float = Field(0.8, gt=0, le=1)  # exponential only
-    start_learning_rate: float = Field(0.0, ge=0)  # where the warm-up begins
+    # where the warm-up begins; null: at 0, of exponential, which keeps it for an epoch, at a fiftieth of learning_rate
+    start_learning_rate: float | None = Field(None, ge=0)
     min_learning_rate: float = Field(1e-6, ge=0)  # plateau and exponential
     plateau_factor: float = Field(0.2, gt=0, lt=1)
     plateau_patience: int = Field(2, ge=1)  # epochs

@@ -217,6 +217,7 @@ def _fit(
             jit_compile=device.jit_compile,
             steps_per_execution=device.steps_per_execution,
             scope=device.scope,
+            most_parts=_most_parts(config, device),
             deadline=deadline,
             reporting=Reporting(title, folds_after, write, trackers),
             callbacks=callbacks,
@@ -263,6 +264,12 @@ def _to_score(model: "keras.Model", config: Config, records: Records, device: de
         return model
     with devices.alone(device):
         return build_model(config, records.image, records.labels, records.task, "none")[0]
+
+
+def _most_parts(config: Config, device: devices.Device) -> int:
+    """Into how many parts a batch may be cut that does not fit in memory: 2, where that can be."""
+    even = config.train.batch_size % (2 * config.train.accumulate * device.count) == 0
+    return 2 if even and not device.mirrored else 1
 
 
 def _check_shares(config: Config, device: devices.Device) -> None:

@@ -104,7 +104,7 @@ def set_seed(seed: int) -> None:
     """Seed Python, NumPy and Keras (and so every layer that is built next)."""
     import keras
 
-    keras.utils.set_random_seed(seed % 2**32)
+    keras.utils.set_random_seed(seed % 2**32 or 1)  # with 0, TensorFlow's shuffle takes no seed that is a tensor
 
 
 def synchronize_batch_norm(model: Any, device: Device) -> None:

@@ -77,6 +77,7 @@ def fit(
     jit_compile: bool | str = "auto",
     steps_per_execution: int = 1,
     scope: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    most_parts: int = 2,
     deadline: float | None = None,
     reporting: Reporting = Reporting(),
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -88,8 +89,8 @@ def fit(
     most `steps_per_execution` steps are run before Python looks at the loss. `callbacks` see every epoch's logs; what
     trains is made and compiled in `scope()`.
 
-    A batch that does not fit in memory is halved, once, and its gradients accumulated. Raises TrainingError for a loss
-    that is no number and for a half batch that does not fit either.
+    A batch that does not fit in memory is halved, once, and its gradients accumulated (not where `most_parts` is 1).
+    Raises TrainingError for a loss that is no number and for a batch, or half of one, that does not fit.
     """
     phases, loss = train.all_phases, make_loss(task, train.loss, feed.labels)
     saved = State(state, model, monitor, mode, keep=train.swa_epochs if train.average == "swa" else 1)
@@ -140,7 +141,7 @@ def fit(
     for n in range(saved.values["phases"], len(phases)):
         if timer.reached or time.monotonic() > timer.at:
             break
-        _halving(lambda n=n: fit_phase(n), model, saved, reporting)  # type: ignore[misc]
+        _halving(lambda n=n: fit_phase(n), model, saved, most_parts, reporting)  # type: ignore[misc]
     if saved.values["phases"] == len(phases) and not saved.values["finished"]:
         if train.average == "swa":
             _average_epochs(model, feed, train.accumulate * saved.values["parts"], validate, saved, reporting)
@@ -185,7 +186,9 @@ class TrainingModel(keras.Model):
         return super().compute_loss(x, x["label"], y_pred, sample_weight, training)
 
 
-def _halving(fit_phase: Callable[[], None], model: keras.Model, saved: State, reporting: Reporting) -> None:
+def _halving(
+    fit_phase: Callable[[], None], model: keras.Model, saved: State, most_parts: int, reporting: Reporting
+) -> None:
     """Run `fit_phase`; where a batch does not fit in memory, once more with batches cut in half."""
     fresh = model.get_weights()
     while True:
@@ -194,8 +197,11 @@ def _halving(fit_phase: Callable[[], None], model: keras.Model, saved: State, re
         except Exception as error:
             if not _out_of_memory(error):
                 raise
-            if saved.values["parts"] > 1:
-                raise TrainingError("half a batch does not fit in memory either: lower train.batch_size") from error
+            if saved.values["parts"] >= most_parts:
+                what = (
+                    "half a batch does not fit in memory either" if most_parts > 1 else "a batch does not fit in memory"
+                )
+                raise TrainingError(f"{what}: lower train.batch_size") from error
         reporting.write(
             f"{reporting.title}  a batch does not fit in memory: it is cut in half, and gradients are accumulated"
         )

@@ -44,7 +44,10 @@ def make_optimizer(
 
 def make_schedule(train: TrainSettings, phase: Phase, steps: int) -> Any:
     """The learning rate of a phase: a number, or Keras's or our schedule over updates."""
-    rate, start, updates = phase.learning_rate, train.start_learning_rate, phase.epochs * steps
+    rate, updates = phase.learning_rate, phase.epochs * steps
+    start = train.start_learning_rate
+    if start is None:
+        start = rate / 50 if train.schedule == "exponential" else 0.0
     if train.optimizer == "ftrl":
         start = max(start, rate / 1000)  # it divides by the rate
     warmup = round(min(train.warmup_epochs, phase.epochs) * steps)
