@@ -39,6 +39,7 @@ def _doctor(given: argparse.Namespace) -> None:
     from kit.runtime import devices, host
 
     facts = devices.environment(devices.set_up(RuntimeSettings()))
+    facts["session_hours_left"] = host.session_hours_left()
     facts["kaggle_mount"] = str(host.KAGGLE_INPUT) if host.KAGGLE_INPUT.is_dir() else None
     facts["kaggle_login"] = host.kaggle_login()
     print(json.dumps(facts, indent=1))

@@ -15,11 +15,12 @@ import pandas as pd
 from kit import pipeline
 from kit.config import config_names, load_config
 
+OTHERS = ("_esrgan", "_mobilenet")  # of the kit, not of another system
 SIDE = 96  # the least that every one of these networks can pool
 
 
 def main(data: Path, out: Path, recipes: list[str]) -> None:
-    for name in recipes or [name for name in config_names() if "_" in name and "esrgan" not in name]:
+    for name in recipes or [name for name in config_names() if "_" in name and not name.endswith(OTHERS)]:
         config = load_config(
             name, ["image.steps=[]", f"image.size={SIDE}", "model.weights=none", "train.batch_size=32"]
         )
