@@ -364,6 +364,8 @@ def test_a_batch_too_large_for_memory_is_halved_once(fit_once, keras):
         assert a == pytest.approx(b, abs=2e-6)
     with pytest.raises(TrainingError, match="half a batch does not fit in memory either"):
         fit_once("y", train, callbacks=[full_memory(keras, 2, after=1)], build=small)
+    with pytest.raises(TrainingError, match="a batch does not fit in memory: lower"):
+        fit_once("z", train, callbacks=[full_memory(keras, 4, after=1)], build=small, most_parts=1)
 
 
 def test_halving_in_the_middle_keeps_the_optimisers_state(fit_once, keras):
