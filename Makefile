@@ -22,7 +22,7 @@ demo: $(VENV)/.user ## the whole job on a small made-up competition: a few minut
 
 test: $(VENV)/.dev ## all tests, on both Keras backends
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
-	KERAS_BACKEND=jax $(BIN)/python -m pytest --numprocesses 2 --dist load tests/models tests/train
+	KERAS_BACKEND=jax $(BIN)/python -m pytest --numprocesses 2 --dist load -m "not once" tests/models tests/train
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ def registry(keras):
 
 # Every network of the kit's own, and of each library's families one that is quick to build.
 LARGE = ("convnext", "densenet", "efficientnet", "inception", "nasnet", "resnet", "vgg", "xception", "mobilenet")
+BOTH = ("pcam_cnn", "pcam_cnn_tuned", "squeezenet")  # what JAX compiles in no time
 QUICK = ("efficientnetb0", "mobilenet_v3_small", "resnet18", "vgg16_flat64", "mobilenet")
 
 
@@ -26,7 +27,11 @@ def pytest_generate_tests(metafunc):
         devices.set_up(RuntimeSettings())
         from kit.models import registry
 
-        names = [n for n in registry.list_models() if n in QUICK or not n.startswith(LARGE)]
+        names = [
+            n if n in BOTH else pytest.param(n, marks=pytest.mark.once)
+            for n in registry.list_models()
+            if n in QUICK or not n.startswith(LARGE)
+        ]
         which = "name" if "name" in metafunc.fixturenames else "built"
         metafunc.parametrize(which, names, indirect=which == "built", scope="module")
 
@@ -88,6 +93,7 @@ def test_cards_say_what_was_counted_elsewhere(registry, model, parameters):
     assert registry.model_card(model).parameters[0] == parameters
 
 
+@pytest.mark.once
 def test_resnet50_with_two_dense_layers_is_the_pneumonia_system(registry):
     model = registry.build("resnet50", shape=(224, 224, 3), outputs=1, weights="none", units=[1024, 512])
     assert model.count_params() == 26_211_201
@@ -156,6 +162,7 @@ def test_every_application_of_keras_is_there_with_its_preprocessing(keras):
         assert way == ways.get(module, "own"), name
 
 
+@pytest.mark.once
 def test_published_files_are_those_that_keras_asks_for(keras, monkeypatch):
     import sys
 

@@ -67,6 +67,7 @@ def test_a_file_of_part_of_a_network(build):
 
 @real
 @pytest.mark.real
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("name", "path", "arguments"),
     [("squeezenet", SQUEEZENET, {"until": "fire5_concat"}), ("mobilenet", MOBILENET, {"until": "conv_pw_12_relu"})],

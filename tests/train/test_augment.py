@@ -207,7 +207,13 @@ def test_boxes_that_leave_the_image_and_padding_come_back_as_zeros(keras):
 
 @pytest.mark.parametrize(
     "chosen",
-    [{"rand_augment": 0.5}, {"erasing": 0.5}, {"mixup": 0.2}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}],
+    [
+        pytest.param({"rand_augment": 0.5}, marks=pytest.mark.once),
+        pytest.param({"erasing": 0.5}, marks=pytest.mark.once),
+        pytest.param({"mixup": 0.2}, marks=pytest.mark.once),
+        {"cutmix": 1.0},
+        {"mixup": 0.4, "cutmix": 1.0},
+    ],
     ids=lambda chosen: "+".join(chosen),
 )
 def test_kerass_layers_in_a_compiled_step(keras, chosen):
