@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -39,10 +40,18 @@ pipeline.predict(run, records)
 """
 
 
-def trained(records, run, *settings, backend, **environment):
+def training(records, run, *settings, backend, **environment):
+    """A process that trains and predicts fold 0."""
     command = [sys.executable, "-c", CODE, str(records.directory), str(run), *SETTINGS, *settings]
     environment = {**os.environ, "KERAS_BACKEND": backend, **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def trained(*arguments, **named):
+    """How it ended, and what it wrote to standard error."""
+    process = training(*arguments, **named)
+    _, errors = process.communicate()
+    return process.returncode, errors
 
 
 @pytest.mark.parametrize(("backend", "tolerance"), [("tensorflow", 1e-4), ("jax", 1e-5)])
@@ -50,8 +59,8 @@ def test_two_devices_train_as_one_does(toy_records, tmp_path, backend, tolerance
     histories = []
     for devices in (1, 2):
         run = tmp_path / str(devices)
-        done = trained(toy_records, run, f"runtime.devices={devices}", backend=backend)
-        assert done.returncode == 0, done.stderr[-2000:]
+        code, errors = trained(toy_records, run, f"runtime.devices={devices}", backend=backend)
+        assert code == 0, errors[-2000:]
         histories.append(pd.read_csv(run / "fold0" / "history.csv"))
         environment = json.loads((run / "environment.json").read_text())
         assert len(environment["device"]["names"]) == devices
@@ -71,9 +80,29 @@ def test_two_devices_train_as_one_does(toy_records, tmp_path, backend, tolerance
     )  # of other weights by then, in the last bits
 
 
+def test_two_hosts_train_as_one_does(toy_records, tmp_path):
+    """Two processes, each with a run directory of its own and half of every batch."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    hosts = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}
+    processes = [
+        training(toy_records, tmp_path / str(n), backend="jax", KERAS_DISTRIBUTION_PROCESS_ID=str(n), **hosts)
+        for n in range(2)
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors[-2000:]
+    assert trained(toy_records, tmp_path / "alone", backend="jax")[0] == 0
+    one, two, alone = (pd.read_csv(tmp_path / name / "fold0" / "history.csv") for name in ("0", "1", "alone"))
+    assert np.allclose(one["loss"], two["loss"], atol=1e-6)
+    assert np.allclose(one["loss"], alone["loss"], atol=1e-5)
+    assert len(pd.read_parquet(tmp_path / "1" / "oof.parquet")) == len(pd.read_parquet(tmp_path / "alone/oof.parquet"))
+
+
 def test_what_several_devices_refuse(toy_records, tmp_path):
-    done = trained(toy_records, tmp_path, "runtime.devices=2", "train.batch_size=15", backend="tensorflow")
-    assert "does not split evenly over 2 devices, 1 parts each: make it a multiple of 2, such as 14" in done.stderr
+    _, errors = trained(toy_records, tmp_path, "runtime.devices=2", "train.batch_size=15", backend="tensorflow")
+    assert "does not split evenly over 2 devices, 1 parts each: make it a multiple of 2, such as 14" in errors
     workers = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}})
-    done = trained(toy_records, tmp_path, backend="tensorflow", TF_CONFIG=workers)
-    assert "cannot fit a model under TensorFlow's multi-worker strategy" in done.stderr
+    _, errors = trained(toy_records, tmp_path, backend="tensorflow", TF_CONFIG=workers)
+    assert "cannot fit a model under TensorFlow's multi-worker strategy" in errors
