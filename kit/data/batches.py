@@ -161,6 +161,9 @@ def _ordered(
         dataset = _repeated(cache, counts, 0) if cache is not None else _from_shards(records, cells, key, counts)
         # A shard that ends too early must not make a shorter epoch.
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(examples))
+        # Of this graph alone: the order is to depend on no global seed, and with one of 0 TensorFlow would take the
+        # tensor below for a bool.
+        tf.random.set_seed(1)
         # One more than there are, so that the end of the data is reached, and with it a cache completed.
         dataset = dataset.shuffle(buffer + 1, seed=seed * 1_000_003 + epoch, reshuffle_each_iteration=False)
         dataset = dataset.take(used)

@@ -104,7 +104,7 @@ def set_seed(seed: int) -> None:
     """Seed Python, NumPy and Keras (and so every layer that is built next)."""
     import keras
 
-    keras.utils.set_random_seed(seed % 2**32 or 1)  # with 0, TensorFlow's shuffle takes no seed that is a tensor
+    keras.utils.set_random_seed(seed % 2**32)
 
 
 def synchronize_batch_norm(model: Any, device: Device) -> None:
@@ -170,11 +170,7 @@ def _tensorflow_devices(wanted: int | None) -> tuple[str, tuple[str, ...], float
         # in the last bits. One after the other, each on all cores, they do not, and training is as fast.
         with suppress(RuntimeError):  # TensorFlow is in use already: too late to choose
             tf.config.threading.set_inter_op_parallelism_threads(1)
-        if wanted and wanted > 1:
-            cpu = tf.config.list_physical_devices("CPU")[0]
-            with suppress(RuntimeError):
-                tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * wanted)
-        return "CPU", _chosen([_processor()] * len(tf.config.list_logical_devices("CPU")), wanted or 1), 0.0
+        return "CPU", _chosen([_processor()] * _virtual_cpus(tf, wanted or 1), wanted or 1), 0.0
     for gpu in gpus:
         # asked first, because setting it once the GPU is in use is an error
         if not tf.config.experimental.get_memory_growth(gpu):
@@ -182,6 +178,18 @@ def _tensorflow_devices(wanted: int | None) -> tuple[str, tuple[str, ...], float
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     major, minor = details[0].get("compute_capability", (0, 0))
     return "GPU", _chosen([d.get("device_name", "GPU") for d in details], wanted), major + minor / 10
+
+
+def _virtual_cpus(tf: Any, wanted: int) -> int:
+    """Split the CPU into so many devices; returns how many there are, as it is too late once TensorFlow is in use."""
+    if wanted == 1:
+        return 1
+    try:
+        configuration = [tf.config.LogicalDeviceConfiguration()] * wanted
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], configuration)
+    except RuntimeError:
+        return len(tf.config.list_logical_devices("CPU"))
+    return wanted
 
 
 @cache  # a second one in one process fails in its first collective operation

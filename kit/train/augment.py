@@ -127,7 +127,7 @@ def _changes(settings: AugmentSettings, seed: int) -> list[Any]:
             layers.RandomErasing(share, scale=(0.02, 0.33), value_range=(0, 255), seed=seed + 2, dtype="float32")
         )
     if settings.grid_mask:
-        grid = _keras_cv("grid_mask").GridMask(ratio_factor=(0.2, 0.5), seed=seed + 3)
+        grid = _keras_cv("grid_mask").GridMask(ratio_factor=(0.2, 0.5), seed=seed + 3, dtype="float32")
         changes.append(_Sometimes(grid, settings.grid_mask, seed + 4))
     return changes
 
@@ -136,7 +136,7 @@ class _Sometimes(keras.layers.Layer):
     """A change of the given share of the images. (keras-cv's RandomApply does not run inside a compiled step.)"""
 
     def __init__(self, change: Any, share: float, seed: int) -> None:
-        super().__init__()
+        super().__init__(dtype="float32")
         self.change, self.share, self.seed_generator = change, share, keras.random.SeedGenerator(seed)
 
     def build(self, shape: Any) -> None:
@@ -156,7 +156,7 @@ def _mixes(settings: AugmentSettings, seed: int) -> list[Any]:
     if settings.cutmix:
         mixes.append(keras.layers.CutMix(factor=settings.cutmix, seed=seed + 6, dtype="float32"))
     if settings.fourier_mix:
-        mixes.append(_keras_cv("fourier_mix").FourierMix(alpha=settings.fourier_mix, seed=seed + 7))
+        mixes.append(_keras_cv("fourier_mix").FourierMix(alpha=settings.fourier_mix, seed=seed + 7, dtype="float32"))
     return mixes
 
 

@@ -13,6 +13,7 @@ from kit.data import tfrecord
 from kit.data.batches import (
     Host,
     balanced_weights,
+    batch_ids,
     cache_bytes,
     eval_batches,
     naming_damage,
@@ -261,3 +262,11 @@ def test_other_errors_are_not_blamed_on_the_records(toy_records):
     tf = import_tensorflow()
     with pytest.raises(tf.errors.InvalidArgumentError, match="mine"), naming_damage(toy_records):
         raise tf.errors.InvalidArgumentError(None, None, "mine")
+
+
+def test_a_global_seed_makes_no_difference(toy_records, keras):
+    orders = []
+    for seed in (0, 7):
+        keras.utils.set_random_seed(seed)
+        orders.append(batch_ids(toy_records, [0, 1], 4, 0, 0, 0))
+    assert orders[0] == orders[1]
