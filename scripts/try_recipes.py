@@ -1,4 +1,4 @@
-"""Train every recipe in configs/ for an epoch a phase, on a fifth of the data and small images: does each run and learn?
+"""Train every recipe in configs/ for an epoch a phase, on a fifth of the data and small images: does each run?
 
     python scripts/try_recipes.py DATA OUT [RECIPE ...]
 
