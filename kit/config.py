@@ -238,6 +238,8 @@ class TrainSettings(_Settings):
     clip_norm: float | None = Field(None, gt=0)  # of all gradients together
     phases: tuple[Phase, ...] = ()  # instead of epochs and learning_rate
     freeze_batch_norm: bool = False  # of the backbone, in all phases: small batches make poor statistics
+    # null: the network's own, .99 for most of Keras's, which lags hundreds of steps behind: too many for small sets
+    batch_norm_momentum: float | None = Field(None, ge=0, lt=1)
     # exponential: up in warmup_epochs, hold_epochs, then times decay each epoch; one_cycle: up in the first 30 %
     schedule: Literal["constant", "cosine", "plateau", "exponential", "one_cycle"] = "cosine"
     warmup_epochs: float = Field(1.0, ge=0)  # cosine and exponential: linearly to learning_rate

@@ -136,6 +136,9 @@ def fit(
             ],
         )
 
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization) and train.batch_norm_momentum is not None:
+            layer.momentum = train.batch_norm_momentum
     for phase in phases:  # one that cannot be is refused at once, not after those before it
         unfreeze(model, phase.unfreeze, train.freeze_batch_norm)
     for n in range(saved.values["phases"], len(phases)):

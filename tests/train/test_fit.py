@@ -418,3 +418,10 @@ def test_steps_that_are_executed_together_give_the_same(fit_once):
         assert a == pytest.approx(b, abs=1e-6)
     for a, b in zip(fitted.history, together.history, strict=True):
         assert a == pytest.approx(b, rel=1e-4)
+
+
+def test_the_momentum_of_batch_normalisation_is_that_of_the_settings(fit_once, keras):
+    model, _, _ = fit_once("x", TrainSettings(epochs=1, batch_norm_momentum=0.5), [0.1])
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    assert norms
+    assert {layer.momentum for layer in norms} == {0.5}
