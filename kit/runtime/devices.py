@@ -87,7 +87,8 @@ def import_tensorflow() -> Any:
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
     # Without a GPU even errors are noise: that there is no GPU is one of them. Python exceptions are not affected.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidia0").exists() else "3")
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # which is what JAX sets, where it was imported before
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2" if Path("/dev/nvidia0").exists() else "3"
     stderr = os.dup(2)
     try:
         with tempfile.TemporaryFile() as swallowed:
