@@ -191,7 +191,10 @@ def _plan(
     config = load_config(base, chosen)
     if records.competition != config.competition:
         raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
-    known, cells = find_competition(config.competition, config), inner_folds(records.cells, config.folds, config.seed)
+    known, cells = (
+        find_competition(config.competition, config),
+        inner_folds(records.cells, config.folds, config.split_seed),
+    )
     metric, direction, deadline = known.metric, known.direction, host.deadline(hours)
     return Search(base, chosen, space, config, records, cells, folder, metric, direction, trials, deadline)
 
@@ -199,7 +202,7 @@ def _plan(
 def _refuse_other_search(this: Search) -> None:
     """Write down what is searched; raise DataError when the folder holds a search for something else."""
     path, shared = this.folder / "search.json", {"seed", "folds", "input", "model", "augment", "train"}
-    held_out = split_folds(this.records.cells, this.config.folds, this.config.seed)[0]
+    held_out = split_folds(this.records.cells, this.config.folds, this.config.split_seed)[0]
     what = {
         "competition": this.config.competition,
         "records": this.records.fingerprint,
