@@ -282,6 +282,15 @@ class EvaluateSettings(_Settings):
     test_prevalence: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None  # each label's share, where known
     subgroups: tuple[str, ...] = ("sex", "age", "view_position")  # columns of the examples, where there are such
 
+    @field_validator("threshold")
+    @classmethod
+    def _known_rule(cls, rule: str) -> str:
+        if rule != "f1":  # a wrong one is told before hours of training, and the default costs no import
+            from kit.evaluate.thresholds import parse_rule
+
+            parse_rule(rule)
+        return rule
+
 
 class PseudoSettings(_Settings):
     """A second round of training that also sees test images which an earlier run, of the same folds, is sure of.

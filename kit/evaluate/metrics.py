@@ -4,7 +4,7 @@ What is not defined (a label of which only one class occurs) is NaN, never 0. sc
 they take arrays; what follows from counts is computed from counts, since scikit-learn would look at every row again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -98,19 +98,22 @@ def report(y: np.ndarray, p: np.ndarray, task: str, labels: list[str]) -> dict[s
     chosen = _one_hot(p) if task == "multiclass" else p > 0.5
     each = {label: _of_label(y[:, n], p[:, n], chosen[:, n]) for n, label in enumerate(labels)}
     values = pd.DataFrame(each).T
-    weights = values["positives"]
     average = {
-        "macro": values.mean().to_dict(),
-        "weighted": {
-            name: _ratio(float((column * weights).sum()), float(weights[column.notna()].sum()))
-            for name, column in values.items()
-        },
+        "macro": _averaged(values, pd.Series(1.0, values.index)),
+        "weighted": _averaged(values, values["positives"]),
         "micro": _of_label(y.ravel(), p.ravel(), chosen.ravel()),
     }
-    for means in (average["macro"], average["weighted"]):
-        means |= {name: float(values[name].sum()) for name in ("rows", "positives")}
     together = {"classes": {"all": _of_classes(y, p)}} if task == "multiclass" else {}
     return {"labels": each, "average": average, **together}
+
+
+def _averaged(values: pd.DataFrame, weights: pd.Series) -> dict[str, float]:
+    """The mean of each column over the labels where it is defined; rows and positives are sums."""
+    means = {
+        str(name): _ratio(float((column * weights).sum()), float(weights[column.notna()].sum()))
+        for name, column in values.items()
+    }
+    return {**means, "rows": float(values["rows"].sum()), "positives": float(values["positives"].sum())}
 
 
 def _of_label(y: np.ndarray, p: np.ndarray, called: np.ndarray) -> dict[str, float]:
@@ -148,11 +151,6 @@ def _of_classes(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
         "kappa": float(sk.cohen_kappa_score(truth, called, labels=classes)),
         "quadratic_kappa": float(sk.cohen_kappa_score(truth, called, labels=classes, weights="quadratic")),
     }
-
-
-def as_table(each: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """Metrics by label (or average) as a table for people: one row each."""
-    return pd.DataFrame(each).T
 
 
 def _one_hot(p: np.ndarray) -> np.ndarray:
