@@ -26,7 +26,7 @@ def sure_labels(predictions: pd.DataFrame, task: str, above: float, below: float
         y = np.where(p.max(axis=1, keepdims=True) >= above, likeliest.astype(float), np.nan)
     made = pd.DataFrame(y.astype(np.float32), columns=[f"y_{column[2:]}" for column in columns])
     made.insert(0, "id", predictions["id"].to_numpy())
-    return made.loc[~np.isnan(y).all(axis=1)].reset_index(drop=True)
+    return made.dropna(subset=list(made.columns[1:]), how="all").reset_index(drop=True)
 
 
 def with_pseudo_labels(records: Records, labels: pd.DataFrame, shard: Path) -> Records:
