@@ -107,7 +107,8 @@ def greedy(given):
     blend.value_of = value_of
     print(
         f"greedy selection among {given.members} members of {given.rows} rows, 5 bags: {ours:.1f} s; with "
-        f"scikit-learn's area {slow:.1f} s ({slow / ours:.1f} times; weights differ by {np.abs(weights - others).max():.2g})",
+        f"scikit-learn's area {slow:.1f} s ({slow / ours:.1f} times; weights differ by "
+        f"{np.abs(weights - others).max():.2g})",
         flush=True,
     )
     for name in ("convex", "nnls", "stack", "boost"):
