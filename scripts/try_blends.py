@@ -3,8 +3,8 @@
     python scripts/try_blends.py DATA OUT [--weights SQUEEZENET.h5] [--competitions pcam pneumonia nih breast]
 
 DATA holds a raw folder for each competition and, where its own test set has no labels, the answers as
-`_answers/COMP.csv` (id, label). Prints for each blend what it is worth nested, out of fold, and on the test set, which chose nothing. Run
-again, it goes on from what is there.
+`_answers/COMP.csv` (id, label). Prints for each blend what it is worth nested, out of fold, and on the test set, which
+chose nothing. Run again, it goes on from what is there.
 """
 
 import argparse

@@ -167,7 +167,7 @@ def test_a_second_round_learns_pseudo_labels_fold_by_fold(finished, tmp_path, ca
     for k in range(2):
         p = pd.read_parquet(finished / f"fold{k}" / "test.parquet")["p_tumour"]
         sure = int(((p >= 0.51) | (p <= 0.49)).sum())
-        assert sure and f"fold {k + 1}/2  {sure} of 30 test images join with pseudo-labels" in said
+        assert sure and f"fold {k + 1}/2  {sure} of 240 test images join with pseudo-labels" in said
     pipeline.predict(run, records)
     assert sorted(pd.read_parquet(run / "oof.parquet")["id"]) == sorted(records.rows(list(range(records.cells)))["id"])
     weights = [(folder / "fold0" / "model.weights.h5").read_bytes() for folder in (run, finished)]
