@@ -24,6 +24,7 @@ from kit.predict import store
 from kit.submit.submission import check_submission, make_submission, read_submission
 
 say = partial(print, flush=True)
+_TABLES = ("oof", "test", "examples")
 
 
 def score(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -31,7 +32,7 @@ def score(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     config, competition, task = _known(run)
     written = [run / "scores.json", run / "thresholds.json"]
     inputs = {"evaluate": config.evaluate.model_dump(), "metric": competition.metric, "task": task}
-    inputs |= {name: files.sha256_of(run / f"{name}.parquet") for name in ("oof", "test", "examples")}
+    inputs |= {name: files.sha256_of(run / f"{name}.parquet") for name in _TABLES}
     if not files.is_done(run / "scored.json", inputs):
         oof, known, test = _table(run, "oof"), pd.read_parquet(run / "examples.parquet"), _test(run)
         scores = scoring.score_all(oof, test, known, competition.metric, task, config.evaluate)
@@ -61,9 +62,16 @@ def ensemble(runs: Sequence[Path], out: Path, how: str = "auto", metadata: Seque
         raise ConfigError("an ensemble takes two runs at least")
     config, competition, task = _known(runs[0])
     names = _names(runs)
-    for run in runs[1:]:
+    for run in runs:
+        _table(run, "oof"), _table(run, "test")  # or it is told which one has none yet
         if (other := _known(run)[0].competition) != config.competition:
             raise DataError(f"{run} is a run of {other!r}, {runs[0]} of {config.competition!r}")
+    if (out / "config.yaml").exists() and not (out / "ensemble.json").exists():
+        raise DataError(f"{out} is a run, which an ensemble would overwrite: give another --out")
+    inputs = {"runs": [], "blend": how, "metadata": list(metadata), "evaluate": config.evaluate.model_dump()}
+    inputs["runs"] = [[str(run), *(files.sha256_of(run / f"{name}.parquet") for name in _TABLES)] for run in runs]
+    if files.is_done(out / "ensembled.json", inputs):
+        return dict(files.read_json(out / "ensemble.json"))
     known, oof, members = _members(runs, names, "oof")
     tested, test_members = _members(runs, names, "test")[1:]
     sign = 1 if competition.direction == "max" else -1
@@ -98,6 +106,7 @@ def ensemble(runs: Sequence[Path], out: Path, how: str = "auto", metadata: Seque
         "metadata": list(metadata),
     }
     files.write_json(out / "ensemble.json", told)
+    files.mark_done(out / "ensembled.json", inputs, [out / f"{name}.parquet" for name in _TABLES[:2]])
     return told
 
 

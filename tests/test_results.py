@@ -95,6 +95,17 @@ def test_an_ensemble_is_a_run(make_run, sample, tmp_path, capsys):
     assert "first second" in capsys.readouterr().out
 
 
+def test_an_ensemble_is_made_once_and_overwrites_no_run(make_run, tmp_path, monkeypatch):
+    runs, out = [make_run("first", 0.4), make_run("second", 3.0)], tmp_path / "both"
+    told = results.ensemble(runs, out, "mean")
+    with pytest.raises(DataError, match="is a run, which an ensemble would overwrite"):
+        results.ensemble(runs, runs[0])
+    monkeypatch.setattr(results.blending, "compare", lambda *_: pytest.fail("worked again"))
+    assert results.ensemble(runs, out, "mean") == json.loads(json.dumps(told))
+    with pytest.raises(pytest.fail.Exception, match="worked again"):
+        results.ensemble(runs, out, "logit")
+
+
 def test_the_blend_that_is_asked_for(make_run, tmp_path):
     runs = [make_run("first", 1.0), make_run("second", 2.0)]
     told = results.ensemble(runs, tmp_path / "given", "weighted:3,1")

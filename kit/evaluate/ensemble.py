@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from kit.errors import DataError, some
 from kit.evaluate import blend, metrics
@@ -76,7 +77,8 @@ def compare(
         raise DataError("an ensemble needs two folds at least: one to fit on and one to be scored on")
     names = list(dict.fromkeys(["mean", *names]))
     group_of, count = numbered(groups)
-    predictions = {name: nested(name, rows, fold) for name in names}
+    bar = tqdm(names, desc="blends", leave=False, disable=None)
+    predictions = {name: nested(name, rows, fold) for name in bar}
     statistics = [statistic(rows.metric, rows.y, predictions[name], group_of) for name in names]
     values = resample(statistics, count, resamples)[:, :, 0]
     table = []
