@@ -66,10 +66,11 @@ def ensemble(runs: Sequence[Path], out: Path, how: str = "auto", metadata: Seque
         _table(run, "oof"), _table(run, "test")  # or it is told which one has none yet
         if (other := _known(run)[0].competition) != config.competition:
             raise DataError(f"{run} is a run of {other!r}, {runs[0]} of {config.competition!r}")
-    if (out / "config.yaml").exists() and not (out / "ensemble.json").exists():
+    if list(out.glob("fold*/")):
         raise DataError(f"{out} is a run, which an ensemble would overwrite: give another --out")
-    inputs = {"runs": [], "blend": how, "metadata": list(metadata), "evaluate": config.evaluate.model_dump()}
-    inputs["runs"] = [[str(run), *(files.sha256_of(run / f"{name}.parquet") for name in _TABLES)] for run in runs]
+    members_are = [[str(run), *(files.sha256_of(run / f"{name}.parquet") for name in _TABLES)] for run in runs]
+    asked = {"blend": how, "metadata": list(metadata), "evaluate": config.evaluate.model_dump()}
+    inputs = {"runs": members_are, **asked}
     if files.is_done(out / "ensembled.json", inputs):
         return dict(files.read_json(out / "ensemble.json"))
     known, oof, members = _members(runs, names, "oof")
@@ -83,13 +84,13 @@ def ensemble(runs: Sequence[Path], out: Path, how: str = "auto", metadata: Seque
     table, nested = blending.compare(tried, rows, fold, groups, settings.resamples, settings.confidence)
     chosen = blending.choose(table) if how == "auto" else how
     fitted = blend.fit(chosen, rows)
-    labels = [column[2:] for column in oof.columns if column.startswith("y_")]
+    sent = fitted.apply(test_members, _metadata(known, tested["id"], metadata)) if len(tested) else test_members[0]
     files.write_text(out / "config.yaml", dump_config(config))
     files.write_parquet(out / "examples.parquet", known)
     files.write_json(out / "folds.json", files.read_json(runs[0] / "folds.json"))
-    files.write_parquet(out / "oof.parquet", oof.join(_probabilities(nested[chosen], labels)))
-    made = fitted.apply(test_members, _metadata(known, tested["id"], metadata))
-    files.write_parquet(out / "test.parquet", tested.assign(fold=0)[["id", "fold"]].join(_probabilities(made, labels)))
+    labels = [column[2:] for column in oof.columns if column.startswith("y_")]
+    files.write_parquet(out / "oof.parquet", _with_probabilities(oof, nested[chosen], labels))
+    files.write_parquet(out / "test.parquet", _with_probabilities(tested.assign(fold=0)[["id", "fold"]], sent, labels))
     reason = "it beats the plain mean by more than its interval"
     if chosen == "mean":
         reason = "none beats it by more than its interval"
@@ -167,8 +168,8 @@ def _metadata(known: pd.DataFrame, ids: pd.Series, columns: Sequence[str]) -> pd
     return made
 
 
-def _probabilities(p: np.ndarray, labels: Sequence[str]) -> pd.DataFrame:
-    return pd.DataFrame(p.astype(np.float32), columns=[f"p_{label}" for label in labels])
+def _with_probabilities(table: pd.DataFrame, p: np.ndarray, labels: Sequence[str]) -> pd.DataFrame:
+    return table.join(pd.DataFrame(p.astype(np.float32), columns=[f"p_{label}" for label in labels]))
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

@@ -34,6 +34,7 @@ def make_run(tmp_path):
         oof = pd.DataFrame({"id": ids[:ROWS], "fold": np.arange(ROWS) // 2 % FOLDS})
         oof = oof.assign(y_tumour=np.float32(truth[:ROWS]), p_tumour=p[:ROWS], **columns)
         test = pd.DataFrame({"id": ids[ROWS:] * 2, "fold": np.repeat([0, 1], TESTS), "p_tumour": np.tile(p[ROWS:], 2)})
+        (run / "fold0").mkdir(parents=True)
         config = load_config("pcam", ["folds=3", "evaluate.resamples=200", *settings])
         files.write_text(run / "config.yaml", dump_config(config))
         files.write_json(run / "folds.json", {"task": "binary", "folds": [[0], [1], [2]], "records": "r", "cells": 3})
@@ -116,6 +117,16 @@ def test_the_blend_that_is_asked_for(make_run, tmp_path):
     results.ensemble(runs, tmp_path / "boosted", "boost", ["age"])  # age tells the truth here
     boosted = pd.read_parquet(tmp_path / "boosted" / "oof.parquet")
     assert roc_auc_score(boosted["y_tumour"], boosted["p_tumour"]) == 1
+
+
+def test_runs_without_test_images_can_be_blended(make_run, tmp_path):
+    runs = [make_run("first", 0.4), make_run("second", 3.0)]
+    for run in runs:
+        files.write_parquet(run / "test.parquet", pd.read_parquet(run / "test.parquet")[:0])
+    for how in ("stack", "rank"):
+        results.ensemble(runs, tmp_path / how, how)
+        assert pd.read_parquet(tmp_path / how / "test.parquet").empty
+        assert results.score(tmp_path / how)[0]["value"] > 0.5
 
 
 def test_ensembles_that_are_refused(make_run, tmp_path):
