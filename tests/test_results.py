@@ -34,7 +34,7 @@ def make_run(tmp_path):
         oof = pd.DataFrame({"id": ids[:ROWS], "fold": np.arange(ROWS) // 2 % FOLDS})
         oof = oof.assign(y_tumour=np.float32(truth[:ROWS]), p_tumour=p[:ROWS], **columns)
         test = pd.DataFrame({"id": ids[ROWS:] * 2, "fold": np.repeat([0, 1], TESTS), "p_tumour": np.tile(p[ROWS:], 2)})
-        (run / "fold0").mkdir(parents=True)
+        (run / "fold0").mkdir(parents=True, exist_ok=True)
         config = load_config("pcam", ["folds=3", "evaluate.resamples=200", *settings])
         files.write_text(run / "config.yaml", dump_config(config))
         files.write_json(run / "folds.json", {"task": "binary", "folds": [[0], [1], [2]], "records": "r", "cells": 3})
