@@ -25,12 +25,17 @@ def average_precision(y: np.ndarray, p: np.ndarray) -> float:
 
 def log_loss(y: np.ndarray, p: np.ndarray) -> float:
     """Binary cross-entropy in nats, the mean over all known labels; probabilities clipped to [1e-7, 1 - 1e-7]."""
-    return float(np.nanmean(log_losses(y, p)))
+    return _mean_of_known(log_losses(y, p))
+
+
+def multiclass_log_loss(y: np.ndarray, p: np.ndarray) -> float:
+    """-log of the true class's probability in nats, the mean over the rows: what Kaggle calls log loss of classes."""
+    return _mean_of_known(class_losses(y, p)) * y.shape[1]
 
 
 def brier(y: np.ndarray, p: np.ndarray) -> float:
     """Brier score: the mean squared error over all known labels (Brier 1950; of classes, his sum divided by K)."""
-    return float(np.nanmean(squared_errors(y, p)))
+    return _mean_of_known(squared_errors(y, p))
 
 
 # What a competition may be scored by.
@@ -38,6 +43,7 @@ METRICS: dict[str, Metric] = {
     "roc_auc": roc_auc,
     "average_precision": average_precision,
     "log_loss": log_loss,
+    "multiclass_log_loss": multiclass_log_loss,
     "brier": brier,
 }
 
@@ -46,6 +52,11 @@ def log_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Binary cross-entropy of every row and label; NaN where the label is unknown."""
     clipped = np.clip(p.astype(np.float64), 1e-7, 1 - 1e-7)
     return np.where(np.isnan(y), np.nan, -np.where(y > 0.5, np.log(clipped), np.log1p(-clipped)))
+
+
+def class_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """What each row and class adds to `multiclass_log_loss`; NaN where the label is unknown."""
+    return np.where(np.isnan(y), np.nan, np.where(y > 0.5, -np.log(np.clip(p.astype(np.float64), 1e-7, 1)), 0))
 
 
 def squared_errors(y: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -127,8 +138,8 @@ def _of_label(y: np.ndarray, p: np.ndarray, called: np.ndarray) -> dict[str, flo
         "positives": int(positive.sum()),
         "roc_auc": float(sk.roc_auc_score(positive, score)) if both else float("nan"),
         "average_precision": float(sk.average_precision_score(positive, score)) if both else float("nan"),
-        "log_loss": log_loss(y[known], score) if known.any() else float("nan"),
-        "brier": brier(y[known], score) if known.any() else float("nan"),
+        "log_loss": log_loss(y[known], score),
+        "brier": brier(y[known], score),
         **decisions(tp, fp, fn, tn),
     }
 
@@ -151,6 +162,11 @@ def _of_classes(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
         "kappa": float(sk.cohen_kappa_score(truth, called, labels=classes)),
         "quadratic_kappa": float(sk.cohen_kappa_score(truth, called, labels=classes, weights="quadratic")),
     }
+
+
+def _mean_of_known(values: np.ndarray) -> float:
+    known = ~np.isnan(values)
+    return float(values[known].mean()) if known.any() else float("nan")
 
 
 def _one_hot(p: np.ndarray) -> np.ndarray:

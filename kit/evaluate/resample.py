@@ -18,7 +18,7 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 def statistic(metric: str, y: np.ndarray, p: np.ndarray, group_of: np.ndarray) -> Statistic:
     """The metric (a name of `METRICS`) of rows whose group is numbered by `group_of` (int [rows]), for any resample."""
     if metric in _LOSSES:
-        return _mean_statistic(_LOSSES[metric](y, p), group_of)
+        return _mean_statistic(_LOSSES[metric](y, p), group_of, y.shape[1] if metric == "multiclass_log_loss" else 1)
     curve = _CURVES[metric]
     labels = []
     for truth, score in zip(y.T, p.T, strict=True):
@@ -69,8 +69,8 @@ def numbered(groups: np.ndarray) -> tuple[np.ndarray, int]:
     return group_of, len(names)
 
 
-def _mean_statistic(losses: np.ndarray, group_of: np.ndarray) -> Statistic:
-    """A mean over rows needs only each group's sum."""
+def _mean_statistic(losses: np.ndarray, group_of: np.ndarray, summed: int) -> Statistic:
+    """A mean over rows needs only each group's sum; over all labels it counts `summed` times."""
     known = ~np.isnan(losses)
     groups = int(group_of.max()) + 1
     sums, counts = (
@@ -81,7 +81,7 @@ def _mean_statistic(losses: np.ndarray, group_of: np.ndarray) -> Statistic:
     def value(times: np.ndarray) -> np.ndarray:
         total, count = times @ sums, times @ counts
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.concatenate([[total.sum() / count.sum()], total / count])
+            return np.concatenate([[summed * total.sum() / count.sum()], total / count])
 
     return value
 
@@ -124,5 +124,5 @@ def _precision_curve(positive: np.ndarray, score: np.ndarray, group_of: np.ndarr
     return value
 
 
-_LOSSES = {"log_loss": metrics.log_losses, "brier": metrics.squared_errors}
+_LOSSES = {"log_loss": metrics.log_losses, "multiclass_log_loss": metrics.class_losses, "brier": metrics.squared_errors}
 _CURVES = {"roc_auc": _roc_curve, "average_precision": _precision_curve}

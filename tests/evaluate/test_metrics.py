@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 from sklearn import metrics as sk
 
-from kit.evaluate.metrics import average_precision, brier, decisions, log_loss, report, roc_auc
+from kit.evaluate.metrics import METRICS, average_precision, brier, decisions, log_loss, report, roc_auc
 
 NAN = float("nan")
 
@@ -120,6 +120,7 @@ def test_the_report_of_classes_is_scikit_learns():
     called, found = p.argmax(axis=1), report(np.eye(4)[truth], p, "multiclass", list("abcd"))
     together = found["classes"]["all"]
     assert together["log_loss"] == pytest.approx(sk.log_loss(truth, p))
+    assert METRICS["multiclass_log_loss"](np.eye(4)[truth], p) == pytest.approx(sk.log_loss(truth, p))
     assert together["accuracy"] == pytest.approx(sk.accuracy_score(truth, called))
     assert together["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, called))
     assert together["mcc"] == pytest.approx(sk.matthews_corrcoef(truth, called))
