@@ -109,7 +109,10 @@ def class_weights(y: np.ndarray, p: np.ndarray, sweeps: int = 10) -> np.ndarray:
             last = np.append(np.diff(ratio) > 0, True)  # rows of one ratio change together
             n = int(np.argmax(np.where(last, total, -np.inf)))
             tried = weights.copy()
-            tried[c] = np.sqrt(ratio[n] * ratio[n + 1]) if n + 1 < len(ratio) else ratio[n] * 2
+            if total[n] < 0:  # best where no row is called c
+                tried[c] = ratio[0] / 2
+            else:
+                tried[c] = np.sqrt(ratio[n] * ratio[n + 1]) if n + 1 < len(ratio) else ratio[n] * 2
             value = _worth(truth, p, tried, worth)
             if np.isfinite(tried[c]) and tried[c] > 0 and value > best + 1e-12:
                 weights, best = tried, value
