@@ -278,7 +278,7 @@ class EvaluateSettings(_Settings):
     resamples: int = Field(2000, ge=100)  # of the bootstrap intervals
     confidence: float = Field(0.95, gt=0, lt=1)
     threshold: str = "f1"  # a rule of kit.evaluate.thresholds, such as sensitivity_at_specificity:0.95
-    # Of what is submitted, fitted on the out-of-fold predictions; a metric that only ranks (ROC AUC) does not change.
+    # Of what is submitted, fitted out of fold; of a single label only isotonic, by its ties, changes the ROC AUC.
     calibration: Literal["none", "temperature", "platt", "isotonic", "beta"] = "none"
     test_prevalence: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None  # each label's share, where known
     subgroups: tuple[str, ...] = ("sex", "age", "view_position")  # columns of the examples, where there are such

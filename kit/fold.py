@@ -73,9 +73,7 @@ class Fold:
         chosen = self.config.model_dump(include={"seed", "model", "augment", "train"})
         precision = self.config.runtime.precision
         if self.config.pseudo.run:
-            chosen |= {
-                "pseudo": [self.config.pseudo.model_dump(exclude={"run"}), files.sha256_of(_pseudo_source(self))]
-            }
+            chosen |= {"pseudo": [self.config.pseudo.model_dump(exclude={"run"}), _pseudo_digest(self)]}
         return {
             "records": self.records.fingerprint,
             "folds": self.cells,
@@ -140,6 +138,8 @@ def train(
         shown = _with_pseudo_labels(fold, state, write)
         if not _fit(shown, metric, direction, state, deadline, write, folds_after, callbacks):
             return False
+        if fold.config.pseudo.run:
+            files.write_json(fold.folder / "pseudo.json", _pseudo_digest(fold))
         files.mark_done(fold.folder / "done.json", fold.inputs, [fold.folder / name for name in _FILES])
     shutil.rmtree(state, ignore_errors=True)
     return True
@@ -328,6 +328,14 @@ def _refuse_leaking_weights(fold: Fold) -> None:
             f"model.weights = {source} was fitted on {len(shared)} of the images or patients that fold {fold.k} is "
             f"validated on, such as {min(shared)}: its score would mean nothing"
         )
+
+
+def _pseudo_digest(fold: Fold) -> str:
+    """SHA-256 of the predictions that pseudo-labels come from, or came from: a trained fold needs them no more."""
+    path, kept = Path(fold.config.pseudo.run or "") / f"fold{fold.k}" / "test.parquet", fold.folder / "pseudo.json"
+    if not path.is_file() and kept.exists():
+        return str(files.read_json(kept))
+    return files.sha256_of(_pseudo_source(fold))
 
 
 def _pseudo_source(fold: Fold) -> Path:

@@ -172,6 +172,15 @@ def test_a_second_round_learns_pseudo_labels_fold_by_fold(finished, tmp_path, ca
     assert sorted(pd.read_parquet(run / "oof.parquet")["id"]) == sorted(records.rows(list(range(records.cells)))["id"])
     weights = [(folder / "fold0" / "model.weights.h5").read_bytes() for folder in (run, finished)]
     assert weights[0] != weights[1]
+    asked[-3] = f"pseudo.run={tmp_path / 'moved'}"  # a trained fold does not need the first run any more
+    (tmp_path / "moved").symlink_to(finished)
+    pipeline.train(load_config("toy", asked), records, run)
+    (tmp_path / "moved").unlink()
+    capsys.readouterr()
+    pipeline.train(load_config("toy", asked), records, run)
+    assert "epoch" not in capsys.readouterr().out
+    pipeline.predict(run, records)
+    asked[-3] = f"pseudo.run={finished}"
     with pytest.raises(ConfigError, match="has other folds or records"):
         pipeline.train(load_config("toy", [*asked, "fold_seed=7"]), records, tmp_path / "third")
     with pytest.raises(ConfigError, match="`kit run` or `kit predict` makes it"):
