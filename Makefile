@@ -38,6 +38,7 @@ submit: train ## train what is left, check the submission, say how to send it
 bench: $(VENV)/.bench ## timings against the alternatives: make bench DATA=folder (with pcam/, xrays/, dicoms/, tables/)
 	$(BIN)/python scripts/bench/augment.py
 	$(BIN)/python scripts/bench/train.py
+	$(BIN)/python scripts/bench/evaluate.py
 	$(BIN)/python scripts/bench/input.py $(if $(DATA),--pcam $(DATA)/pcam --xrays $(DATA)/xrays)
 	$(if $(DATA),$(BIN)/python scripts/bench/build.py --pcam $(DATA)/pcam --xrays $(DATA)/xrays --dicoms $(DATA)/dicoms)
 	$(if $(DATA),$(BIN)/python scripts/bench/check.py $(DATA)/pcam $(DATA)/xrays $(DATA)/dicoms)

@@ -140,21 +140,43 @@ def _predict(given: argparse.Namespace) -> None:
 
 
 def _score(given: argparse.Namespace) -> None:
-    from kit import pipeline
-    from kit.evaluate.score import as_text
+    from kit import results
+    from kit.evaluate import text
 
-    scores, thresholds = pipeline.score(given.run)
-    print(
-        json.dumps({"scores": scores, "thresholds": thresholds}, indent=1)
-        if given.json
-        else as_text(scores, thresholds)
-    )
+    scores, thresholds = results.score(given.runs[0])
+    found = results.compare(given.runs) if len(given.runs) > 1 else []
+    if given.json:
+        print(json.dumps({"scores": scores, "thresholds": thresholds, "comparison": found}, indent=1))
+        return
+    print(text.as_text(scores, thresholds))
+    if found:
+        print(text.comparison(found, scores["interval"]["confidence"]))
+
+
+def _ensemble(given: argparse.Namespace) -> None:
+    from kit import results
+    from kit.evaluate import text
+
+    print(text.ensemble(results.ensemble(given.runs, given.out, given.blend, given.metadata)))
+    print(f"as a run of its own: {given.out}")
+
+
+def _ledger(given: argparse.Namespace) -> None:
+    from kit.submit import ledger
+
+    if given.run is None:
+        print(ledger.as_text(ledger.read(given.ledger)))
+        return
+    if given.file is None:
+        raise ConfigError("which file was sent? Give --file submission.csv")
+    line = ledger.entry(given.run, given.file, given.description)
+    print(ledger.as_text(ledger.write(given.ledger, {**line, "public": given.public, "private": given.private})))
 
 
 def _submission_write(given: argparse.Namespace) -> None:
-    from kit import pipeline
+    from kit import results
 
-    pipeline.write_submission(given.run, given.sample, given.out)
+    results.write_submission(given.run, given.sample, given.out)
     print(f"written and checked: {given.out}")
 
 
@@ -166,13 +188,19 @@ def _submission_check(given: argparse.Namespace) -> None:
     config = load_config(given.competition)
     competition = find_competition(config.competition, config)
     submission, sample = (read_submission(path, competition.id_column) for path in (given.file, given.sample))
-    check_submission(competition, submission, sample)
+    oof = None
+    if given.run:
+        import pandas as pd
+
+        oof = pd.read_parquet(given.run / "oof.parquet")
+    for remark in check_submission(competition, submission, sample, oof):
+        print(f"noticed: {remark}")
     print(f"{given.file}: {len(submission)} rows, as {competition.name} wants them")
 
 
 def _run(given: argparse.Namespace) -> int:
     from kit import pipeline
-    from kit.evaluate.score import as_text
+    from kit.evaluate.text import as_text
 
     made = pipeline.run(given.competition, given.data, given.run, given.records, given.set, given.max_hours)
     if made is not None:
@@ -317,26 +345,57 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--run", type=Path, required=True, metavar="DIR")
     made.add_argument("--records", type=Path, required=True, metavar="DIR")
     made.add_argument(
-        "--tta", choices=["none", "flips", "dihedral"], help="average over 1, 4 or 8 views (default: the config's)"
+        "--tta",
+        choices=["none", "mirror", "flips", "dihedral", "crops", "scales"],
+        help="average over 1, 2, 4, 8, 6 or 3 views (default: the config's)",
     )
 
-    made = command(commands, "score", _score, "metrics with intervals, thresholds", "kit score runs/pcam/first")
-    made.add_argument("run", type=Path, metavar="RUN")
+    example = "kit score runs/pcam/first runs/pcam/second"
+    text = "metrics with intervals, thresholds, calibration; of several runs also each against the first, paired"
+    made = command(commands, "score", _score, text, example)
+    made.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     made.add_argument("--json", action="store_true", help="for machines")
+
+    example = "kit ensemble runs/pcam/first runs/pcam/second --out runs/pcam/both"
+    text = "blend runs: every way scored on folds that did not fit it, the best (or the plain mean) taken"
+    made = command(commands, "ensemble", _ensemble, text, example)
+    made.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder with the files of a run")
+    made.add_argument(
+        "--blend",
+        default="auto",
+        metavar="NAME",
+        help="mean, best_single, weighted:2,1, geometric, logit, rank, convex, nnls, greedy, stack or boost, whatever "
+        "they are worth (default: auto)",
+    )
+    made.add_argument(
+        "--metadata", type=lambda names: names.split(","), default=[], metavar="age,sex", help="what boost may use too"
+    )
+
+    example = "kit ledger --run runs/pcam/first --file submission.csv --public 0.95"
+    text = "what was sent: out-of-fold scores beside the leaderboard's"
+    made = command(commands, "ledger", _ledger, text, example)
+    made.add_argument("--ledger", type=Path, default=Path("submissions.csv"), metavar="F.csv")
+    made.add_argument("--run", type=Path, metavar="RUN", help="add a submission of this run, or its scores later")
+    made.add_argument("--file", type=Path, metavar="F", help="the file that was sent")
+    made.add_argument("--public", type=float, metavar="SCORE")
+    made.add_argument("--private", type=float, metavar="SCORE")
+    made.add_argument("--description", default="", metavar="TEXT")
 
     under = commands.add_parser("submission", help="write or check a submission").add_subparsers(
         required=True, metavar="VERB"
     )
     example = "kit submission write runs/pcam/first --sample DIR/sample_submission.csv --out submission.csv"
     made = command(under, "write", _submission_write, "test predictions -> a checked submission", example)
-    made.add_argument("run", type=Path, metavar="RUN")
-    made.add_argument("--sample", type=Path, required=True, metavar="F")
+    made.add_argument("run", type=Path, metavar="RUN", help="a run or an ensemble")
+    made.add_argument("--sample", type=Path, metavar="F", help="the sample submission, where there is one")
     made.add_argument("--out", type=Path, required=True, metavar="F")
     example = "kit submission check pcam submission.csv --sample DIR/sample_submission.csv"
     made = command(under, "check", _submission_check, "would the competition take it, and score it as meant?", example)
     made.add_argument("competition", metavar="COMP")
     made.add_argument("file", type=Path, metavar="F")
     made.add_argument("--sample", type=Path, required=True, metavar="F")
+    made.add_argument("--run", type=Path, metavar="RUN", help="compare its columns' means with out-of-fold ones too")
 
     made = command(
         commands, "run", _run, "all stages, skipping what is done", "kit run pcam --data DIR --run runs/pcam/first"

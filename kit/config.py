@@ -268,14 +268,40 @@ class PredictSettings(_Settings):
     """How images are scored once a fold is trained."""
 
     batch_size: int = Field(256, ge=1)
-    tta: Literal["none", "flips", "dihedral"] = "none"  # the mean over 1, 4 or 8 views of each image
+    # The mean over views of each image: 1, 2, 4, 8, 6 (itself, its corners and centre) or 3 (sizes) of them.
+    tta: Literal["none", "mirror", "flips", "dihedral", "crops", "scales"] = "none"
 
 
 class EvaluateSettings(_Settings):
-    """Bootstrap interval of the out-of-fold score."""
+    """How predictions are scored, cut and calibrated."""
 
-    resamples: int = Field(2000, ge=100)
+    resamples: int = Field(2000, ge=100)  # of the bootstrap intervals
     confidence: float = Field(0.95, gt=0, lt=1)
+    threshold: str = "f1"  # a rule of kit.evaluate.thresholds, such as sensitivity_at_specificity:0.95
+    # Of what is submitted, fitted out of fold; of a single label only isotonic, by its ties, changes the ROC AUC.
+    calibration: Literal["none", "temperature", "platt", "isotonic", "beta"] = "none"
+    test_prevalence: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None  # each label's share, where known
+    subgroups: tuple[str, ...] = ("sex", "age", "view_position")  # columns of the examples, where there are such
+
+    @field_validator("threshold")
+    @classmethod
+    def _known_rule(cls, rule: str) -> str:
+        if rule != "f1":  # a wrong one is told before hours of training, and the default costs no import
+            from kit.evaluate.thresholds import parse_rule
+
+            parse_rule(rule)
+        return rule
+
+
+class PseudoSettings(_Settings):
+    """A second round of training that also sees test images which an earlier run, of the same folds, is sure of.
+
+    Each fold takes what that run's model of the same fold says: no other has not seen the fold's validation images.
+    """
+
+    run: str | None = None  # null: none
+    above: float = Field(0.95, gt=0.5, le=1)  # a label from there on is 1
+    below: float = Field(0.05, ge=0, lt=0.5)  # and down from there 0
 
 
 class RuntimeSettings(_Settings):
@@ -295,6 +321,8 @@ class Config(Source):
     competition: str
     seed: int = Field(0, ge=0)
     folds: int = Field(5, ge=2)
+    fold_seed: int | None = Field(None, ge=0)  # of the split into folds; null: seed. Runs to blend share one
+    pseudo: PseudoSettings = PseudoSettings()
     data: DataSettings = DataSettings()
     image: ImageSettings = ImageSettings()
     input: InputSettings = InputSettings()
@@ -304,6 +332,11 @@ class Config(Source):
     predict: PredictSettings = PredictSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+
+    @property
+    def split_seed(self) -> int:
+        """The seed of the split into folds."""
+        return self.seed if self.fold_seed is None else self.fold_seed
 
     @model_validator(mode="after")
     def _one_correction(self) -> "Config":

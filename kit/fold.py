@@ -6,7 +6,7 @@ Keras is imported inside the functions: a fold that is done is seen to be done w
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +27,7 @@ from kit.data.batches import (
 )
 from kit.data.cells import assert_no_leak
 from kit.data.examples import label_columns
+from kit.data.pseudo import sure_labels, with_pseudo_labels
 from kit.data.records import Records
 from kit.data.shards import image_shape
 from kit.errors import ConfigError, DataError, LeakError, TrainingError
@@ -44,13 +45,17 @@ _FILES = ("model.json", "model.weights.h5", "history.csv")  # what a trained fol
 
 @dataclass(frozen=True)
 class Fold:
-    """Fold `k` of a run: `cells` are the cells of every fold, `folder` is where this one's files lie."""
+    """Fold `k` of a run: `cells` are the cells of every fold, `folder` is where this one's files lie.
+
+    `added` are cells that it trains on besides: of pseudo-labels.
+    """
 
     config: Config
     records: Records
     cells: list[list[int]]
     k: int
     folder: Path
+    added: tuple[int, ...] = ()
 
     @property
     def valid(self) -> list[int]:
@@ -60,13 +65,15 @@ class Fold:
     @property
     def train(self) -> list[int]:
         """The cells it is fitted on."""
-        return sorted(cell for k, held in enumerate(self.cells) if k != self.k for cell in held)
+        return [*sorted(cell for k, held in enumerate(self.cells) if k != self.k for cell in held), *self.added]
 
     @property
     def inputs(self) -> dict[str, Any]:
         """All that the model depends on; a change of anything else does not train it again."""
         chosen = self.config.model_dump(include={"seed", "model", "augment", "train"})
         precision = self.config.runtime.precision
+        if self.config.pseudo.run:
+            chosen |= {"pseudo": [self.config.pseudo.model_dump(exclude={"run"}), _pseudo_digest(self)]}
         return {
             "records": self.records.fingerprint,
             "folds": self.cells,
@@ -128,8 +135,11 @@ def train(
     if not fold.is_trained():
         if _drop_state_of_other(fold.inputs, state) or (fold.folder / "done.json").exists():
             write(f"fold {fold.k + 1}/{len(fold.cells)}  was trained with other settings, and is trained anew")
-        if not _fit(fold, metric, direction, state, deadline, write, folds_after, callbacks):
+        shown = _with_pseudo_labels(fold, state, write)
+        if not _fit(shown, metric, direction, state, deadline, write, folds_after, callbacks):
             return False
+        if fold.config.pseudo.run:
+            files.write_json(fold.folder / "pseudo.json", _pseudo_digest(fold))
         files.mark_done(fold.folder / "done.json", fold.inputs, [fold.folder / name for name in _FILES])
     shutil.rmtree(state, ignore_errors=True)
     return True
@@ -318,6 +328,45 @@ def _refuse_leaking_weights(fold: Fold) -> None:
             f"model.weights = {source} was fitted on {len(shared)} of the images or patients that fold {fold.k} is "
             f"validated on, such as {min(shared)}: its score would mean nothing"
         )
+
+
+def _pseudo_digest(fold: Fold) -> str:
+    """SHA-256 of the predictions that pseudo-labels come from, or came from: a trained fold needs them no more."""
+    path, kept = Path(fold.config.pseudo.run or "") / f"fold{fold.k}" / "test.parquet", fold.folder / "pseudo.json"
+    if not path.is_file() and kept.exists():
+        return str(files.read_json(kept))
+    return files.sha256_of(_pseudo_source(fold))
+
+
+def _pseudo_source(fold: Fold) -> Path:
+    """The predictions that pseudo-labels come from; raises ConfigError when that run has none for these very folds."""
+    run = Path(fold.config.pseudo.run or "")
+    path, folds = run / f"fold{fold.k}" / "test.parquet", run / "folds.json"
+    if not path.is_file():
+        raise ConfigError(f"pseudo.run = {run}: there is no {path}; `kit run` or `kit predict` makes it")
+    split = files.read_json(folds)
+    if (split["records"], split["folds"]) != (fold.records.fingerprint, fold.cells):
+        raise ConfigError(
+            f"pseudo.run = {run} has other folds or records, so its models have seen what this run validates on: give "
+            "a run of the same records, folds and fold_seed"
+        )
+    return path
+
+
+def _with_pseudo_labels(fold: Fold, state: Path, write: Callable[[str], None]) -> Fold:
+    """The fold with a further training cell, where the config asks for pseudo-labels."""
+    settings = fold.config.pseudo
+    if not settings.run:
+        return fold
+    records = fold.records
+    labels = sure_labels(pd.read_parquet(_pseudo_source(fold)), records.task, settings.above, settings.below)
+    test = records.rows(None)
+    held = set(records.rows(fold.valid)["group"])  # a patient of both sets must not come in by this door
+    labels = labels[labels["id"].isin(test["id"][~test["group"].isin(held)])].reset_index(drop=True)
+    write(f"fold {fold.k + 1}/{len(fold.cells)}  {len(labels)} of {len(test)} test images join with pseudo-labels")
+    if labels.empty:
+        return fold
+    return replace(fold, records=with_pseudo_labels(records, labels, state / "pseudo.tfrecord"), added=(records.cells,))
 
 
 def _shuffle_buffer(fold: Fold, state: Path, device: devices.Device) -> int:

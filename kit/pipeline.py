@@ -3,7 +3,8 @@
     raw files -> examples -> records -> folds -> fit each fold -> predictions -> scores, thresholds -> submission
 
 A stage does nothing when what it would read has not changed since it wrote its files, and goes on where it was killed.
-There is no hidden state: the run directory is the state, and `run` is the stages in order.
+There is no hidden state: the run directory is the state, and `run` is the stages in order. `score` and what follows it
+live in kit.results, because they need no Keras.
 """
 
 import shutil
@@ -14,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from kit import files, fold
 from kit.competitions import find_competition, raw_folder
 from kit.config import Config, dump_config, load_config, read_config
@@ -25,10 +24,9 @@ from kit.data.cells import split_folds
 from kit.data.examples import Examples, validate
 from kit.data.records import Records, plan_fingerprint
 from kit.errors import ConfigError, DataError, some
-from kit.evaluate import score as scoring
 from kit.predict import store
+from kit.results import score, write_submission
 from kit.runtime import host
-from kit.submit.submission import check_submission, make_submission, read_submission
 
 say = partial(print, flush=True)  # a line is seen when it is written, also in the log of a kernel
 
@@ -61,7 +59,7 @@ def start_run(config: Config, records: Records, run: Path) -> list[list[int]]:
     if records.competition != config.competition:
         raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
     _refuse_other_run(config, run)
-    folds = split_folds(records.cells, config.folds, config.seed)
+    folds = split_folds(records.cells, config.folds, config.split_seed)
     config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
     files.write_text(run / "config.yaml", dump_config(config))
     files.write_parquet(run / "examples.parquet", records.table)
@@ -103,44 +101,6 @@ def predict(run: Path, records: Records, tta: str | None = None) -> None:
     stamps = {str(this.k): fold.predict(this, tta or config.predict.tta) for this in trained}
     if not files.is_done(run / "predicted.json", {"folds": stamps}):
         files.mark_done(run / "predicted.json", {"folds": stamps}, store.merge(run, [this.k for this in trained]))
-
-
-def score(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Predictions -> `scores.json` (out-of-fold, and test where it has labels) and `thresholds.json`; returns both."""
-    config = read_config(run)
-    if not (run / "oof.parquet").exists():
-        raise DataError(f"{run} has no oof.parquet yet: run `kit predict` first")
-    metric, task = find_competition(config.competition, config).metric, files.read_json(run / "folds.json")["task"]
-    written = [run / "scores.json", run / "thresholds.json"]
-    inputs = {"evaluate": config.evaluate.model_dump(), "metric": metric, "task": task}
-    inputs |= {name: files.sha256_of(run / f"{name}.parquet") for name in ("oof", "test", "examples")}
-    if not files.is_done(run / "scored.json", inputs):
-        oof, known = pd.read_parquet(run / "oof.parquet"), pd.read_parquet(run / "examples.parquet")
-        test = store.mean_over_folds(pd.read_parquet(run / "test.parquet"))
-        scores = scoring.score_all(oof, test, known, metric, task, config.evaluate)
-        files.write_json(written[0], scores)
-        files.write_json(written[1], scoring.thresholds(oof))
-        files.mark_done(run / "scored.json", inputs, written)
-    return files.read_json(written[0]), files.read_json(written[1])
-
-
-def write_submission(run: Path, sample: Path | None, out: Path) -> None:
-    """Mean test prediction over the folds -> a submission that has passed the check.
-
-    Without a sample (nobody takes submissions) it has a column for every label.
-    """
-    config = read_config(run)
-    competition = find_competition(config.competition, config)
-    if not (run / "test.parquet").exists():
-        raise DataError(f"{run} has no test.parquet yet: run `kit predict` first")
-    predictions = store.mean_over_folds(pd.read_parquet(run / "test.parquet"))
-    wanted = read_submission(sample, competition.id_column) if sample else None
-    submission = make_submission(competition, predictions, wanted)
-    check_submission(competition, submission, submission if wanted is None else wanted)
-    files.write_text(out, submission.to_csv(index=False))
-    unread = set(submission[competition.id_column]) - set(predictions["id"])
-    if unread:
-        say(f"{len(unread)} test images are missing or unreadable and got the mean prediction: {some(unread)}")
 
 
 def run(

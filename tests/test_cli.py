@@ -21,6 +21,8 @@ COMMANDS = [
     ["train"],
     ["predict"],
     ["score"],
+    ["ensemble"],
+    ["ledger"],
     ["submission", "write"],
     ["submission", "check"],
     ["run"],

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import files, fold, pipeline
+from kit import files, fold, pipeline, results
 from kit.cli import main
 from kit.config import load_config
-from kit.errors import DataError, LeakError
+from kit.errors import ConfigError, DataError, LeakError
 from kit.evaluate.metrics import roc_auc
 from tests.conftest import TINY
 
@@ -115,7 +115,7 @@ def test_the_saved_fold_model_gives_the_stored_predictions(finished):
 def test_a_second_run_does_no_work(finished, monkeypatch):
     for name in ("_fit", "predictions"):
         monkeypatch.setattr(fold, name, lambda *_, **__: pytest.fail("worked again"))
-    monkeypatch.setattr(pipeline.scoring, "score", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr(results.scoring, "score", lambda *_: pytest.fail("scored again"))
     before = {name: (finished / name).read_bytes() for name in all_files(finished)}
     pipeline.run("toy", run=finished, settings=TINY)
     assert {name: (finished / name).read_bytes() for name in all_files(finished)} == before
@@ -150,10 +150,52 @@ def test_a_changed_setting_redoes_what_depends_on_it(
     counted(
         fold, "eval_batches", "predict", when=lambda _records, cells, _size: cells is None
     )  # the test set: once a fold
-    counted(pipeline.scoring, "score", "score")
+    counted(results.scoring, "score", "score")
     pipeline.run("toy", run=run, settings=[*TINY, setting])
     assert done == {"train": trains, "predict": predicts, "score": scores}
     assert all_files(run) == RUN_FILES
+
+
+def test_a_second_round_learns_pseudo_labels_fold_by_fold(finished, tmp_path, capsys):
+    from kit.data.records import open_records
+
+    records = open_records(next((finished.parent / "records").iterdir()))
+    run = tmp_path / "second"
+    asked = [*TINY, f"pseudo.run={finished}", "pseudo.above=0.51", "pseudo.below=0.49"]
+    pipeline.train(load_config("toy", asked), records, run)
+    said = capsys.readouterr().out
+    for k in range(2):
+        p = pd.read_parquet(finished / f"fold{k}" / "test.parquet")["p_tumour"]
+        sure = int(((p >= 0.51) | (p <= 0.49)).sum())
+        assert sure and f"fold {k + 1}/2  {sure} of 240 test images join with pseudo-labels" in said
+    pipeline.predict(run, records)
+    assert sorted(pd.read_parquet(run / "oof.parquet")["id"]) == sorted(records.rows(list(range(records.cells)))["id"])
+    weights = [(folder / "fold0" / "model.weights.h5").read_bytes() for folder in (run, finished)]
+    assert weights[0] != weights[1]
+    asked[-3] = f"pseudo.run={tmp_path / 'moved'}"  # a trained fold does not need the first run any more
+    (tmp_path / "moved").symlink_to(finished)
+    pipeline.train(load_config("toy", asked), records, run)
+    (tmp_path / "moved").unlink()
+    capsys.readouterr()
+    pipeline.train(load_config("toy", asked), records, run)
+    assert "epoch" not in capsys.readouterr().out
+    pipeline.predict(run, records)
+    asked[-3] = f"pseudo.run={finished}"
+    with pytest.raises(ConfigError, match="has other folds or records"):
+        pipeline.train(load_config("toy", [*asked, "fold_seed=7"]), records, tmp_path / "third")
+    with pytest.raises(ConfigError, match="`kit run` or `kit predict` makes it"):
+        pipeline.train(load_config("toy", [*TINY, f"pseudo.run={tmp_path}"]), records, tmp_path / "fourth")
+
+
+def test_runs_of_another_seed_can_keep_the_folds(finished, tmp_path):
+    from kit.data.records import open_records
+
+    records = open_records(next((finished.parent / "records").iterdir()))
+    folds = [
+        pipeline.start_run(load_config("toy", [*TINY, *more]), records, tmp_path / f"{n}")
+        for n, more in enumerate(([], ["seed=3", "fold_seed=0"], ["seed=3"]))
+    ]
+    assert folds[0] == folds[1] != folds[2]
 
 
 def test_a_fold_in_which_a_class_does_not_occur_comes_to_its_end(finished, tmp_path, monkeypatch, capsys):

@@ -1,8 +1,13 @@
-"""Metrics of probabilities against labels; arrays [rows, labels], unknown labels (NaN) left out."""
+"""Metrics of probabilities against labels; arrays [rows, labels], unknown labels (NaN) left out.
+
+What is not defined (a label of which only one class occurs) is NaN, never 0. scikit-learn's functions are used where
+they take arrays; what follows from counts is computed from counts, since scikit-learn would look at every row again.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 from sklearn import metrics as sk
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
@@ -13,33 +18,6 @@ def roc_auc(y: np.ndarray, p: np.ndarray) -> float:
     return _mean_over_labels(sk.roc_auc_score, y, p)
 
 
-def weighted_roc_auc(y: np.ndarray, p: np.ndarray) -> Callable[[np.ndarray], float]:
-    """`roc_auc` of the same rows for one weighting (float or int [rows]) after another; the scores are sorted once.
-
-    The share of pairs of a positive and a negative that are in order, ties counting half (Hanley & McNeil 1982).
-    """
-    labels = []
-    for truth, score in zip(y.T, p.T, strict=True):
-        rows = np.flatnonzero(~np.isnan(truth))
-        rows = rows[np.argsort(score[rows], kind="stable")]
-        ties = np.cumsum(np.diff(score[rows], prepend=score[rows[:1]]) > 0)  # rows of one score have one number
-        labels.append((rows, ties, truth[rows] > 0.5))
-
-    def value(weights: np.ndarray) -> float:
-        values = []
-        for rows, ties, positive in labels:
-            weight = weights[rows]
-            positives, every = np.bincount(ties, weight * positive), np.bincount(ties, weight)
-            negatives = every - positives
-            pairs = positives.sum() * negatives.sum()
-            if pairs:
-                below = np.cumsum(negatives) - negatives
-                values.append(float((positives * (below + negatives / 2)).sum() / pairs))
-        return float(np.mean(values)) if values else float("nan")
-
-    return value
-
-
 def average_precision(y: np.ndarray, p: np.ndarray) -> float:
     """Average precision (scikit-learn's), the mean over the labels for which it is defined."""
     return _mean_over_labels(sk.average_precision_score, y, p)
@@ -47,9 +25,43 @@ def average_precision(y: np.ndarray, p: np.ndarray) -> float:
 
 def log_loss(y: np.ndarray, p: np.ndarray) -> float:
     """Binary cross-entropy in nats, the mean over all known labels; probabilities clipped to [1e-7, 1 - 1e-7]."""
-    known = ~np.isnan(y)
-    clipped = np.clip(p[known].astype(np.float64), 1e-7, 1 - 1e-7)
-    return float(np.mean(-np.where(y[known] > 0.5, np.log(clipped), np.log1p(-clipped))))
+    return _mean_of_known(log_losses(y, p))
+
+
+def multiclass_log_loss(y: np.ndarray, p: np.ndarray) -> float:
+    """-log of the true class's probability in nats, the mean over the rows: what Kaggle calls log loss of classes."""
+    return _mean_of_known(class_losses(y, p)) * y.shape[1]
+
+
+def brier(y: np.ndarray, p: np.ndarray) -> float:
+    """Brier score: the mean squared error over all known labels (Brier 1950; of classes, his sum divided by K)."""
+    return _mean_of_known(squared_errors(y, p))
+
+
+# What a competition may be scored by.
+METRICS: dict[str, Metric] = {
+    "roc_auc": roc_auc,
+    "average_precision": average_precision,
+    "log_loss": log_loss,
+    "multiclass_log_loss": multiclass_log_loss,
+    "brier": brier,
+}
+
+
+def log_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Binary cross-entropy of every row and label; NaN where the label is unknown."""
+    clipped = np.clip(p.astype(np.float64), 1e-7, 1 - 1e-7)
+    return np.where(np.isnan(y), np.nan, -np.where(y > 0.5, np.log(clipped), np.log1p(-clipped)))
+
+
+def class_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """What each row and class adds to `multiclass_log_loss`; NaN where the label is unknown."""
+    return np.where(np.isnan(y), np.nan, np.where(y > 0.5, -np.log(np.clip(p.astype(np.float64), 1e-7, 1)), 0))
+
+
+def squared_errors(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Squared error of every row and label; NaN where the label is unknown."""
+    return np.square(p.astype(np.float64) - y)
 
 
 def accuracy(y: np.ndarray, p: np.ndarray, task: str) -> float:
@@ -64,7 +76,105 @@ def accuracy(y: np.ndarray, p: np.ndarray, task: str) -> float:
     return float(np.mean((y[known] > 0.5) == (p[known] > 0.5)))
 
 
-METRICS: dict[str, Metric] = {"roc_auc": roc_auc, "average_precision": average_precision, "log_loss": log_loss}
+def decisions(tp: float, fp: float, fn: float, tn: float) -> dict[str, float]:
+    """What follows from the counts of a two-class decision; NaN where a class does not occur.
+
+    MCC and kappa are 0 when all rows are called alike (as in scikit-learn), precision is NaN when none is called.
+    """
+    positives, negatives, called, total = tp + fn, fp + tn, tp + fp, tp + fp + fn + tn
+    both = positives > 0 and negatives > 0
+    recall, specificity = _ratio(tp, positives), _ratio(tn, negatives)
+    product = float(positives) * negatives * called * (total - called)
+    chance = _ratio(called * positives + (total - called) * negatives, float(total) ** 2)
+    agreement = _ratio(tp + tn, total)
+    return {
+        "accuracy": agreement,
+        "balanced_accuracy": (recall + specificity) / 2,
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn) if both else float("nan"),
+        "precision": _ratio(tp, called) if both else float("nan"),
+        "recall": recall,
+        "specificity": specificity,
+        "mcc": ((tp * tn - fp * fn) / np.sqrt(product) if product else 0.0) if both else float("nan"),
+        "kappa": _ratio(agreement - chance, 1 - chance) if both else float("nan"),
+    }
+
+
+def report(y: np.ndarray, p: np.ndarray, task: str, labels: list[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """Every metric: `labels` (each label, or class against the rest), and `average` (macro, weighted, micro).
+
+    Decisions are made at .5, or for the likeliest class. `macro` is the mean over the labels where a metric is defined,
+    `weighted` weighs them by their positives, `micro` takes all rows of all labels as one. Of classes (multiclass)
+    there is `classes` too: what takes all of them together.
+    """
+    chosen = _one_hot(p) if task == "multiclass" else p > 0.5
+    each = {label: _of_label(y[:, n], p[:, n], chosen[:, n]) for n, label in enumerate(labels)}
+    values = pd.DataFrame(each).T
+    average = {
+        "macro": _averaged(values, pd.Series(1.0, values.index)),
+        "weighted": _averaged(values, values["positives"]),
+        "micro": _of_label(y.ravel(), p.ravel(), chosen.ravel()),
+    }
+    together = {"classes": {"all": _of_classes(y, p)}} if task == "multiclass" else {}
+    return {"labels": each, "average": average, **together}
+
+
+def _averaged(values: pd.DataFrame, weights: pd.Series) -> dict[str, float]:
+    """The mean of each column over the labels where it is defined; rows and positives are sums."""
+    means = {
+        str(name): _ratio(float((column * weights).sum()), float(weights[column.notna()].sum()))
+        for name, column in values.items()
+    }
+    return {**means, "rows": float(values["rows"].sum()), "positives": float(values["positives"].sum())}
+
+
+def _of_label(y: np.ndarray, p: np.ndarray, called: np.ndarray) -> dict[str, float]:
+    known = ~np.isnan(y)
+    positive, score, called = y[known] > 0.5, p[known], called[known]
+    both = positive.any() and not positive.all()
+    tp, fp = int((called & positive).sum()), int((called & ~positive).sum())
+    fn, tn = int(positive.sum()) - tp, int((~positive).sum()) - fp
+    return {
+        "rows": len(positive),
+        "positives": int(positive.sum()),
+        "roc_auc": float(sk.roc_auc_score(positive, score)) if both else float("nan"),
+        "average_precision": float(sk.average_precision_score(positive, score)) if both else float("nan"),
+        "log_loss": log_loss(y[known], score),
+        "brier": brier(y[known], score),
+        **decisions(tp, fp, fn, tn),
+    }
+
+
+def _of_classes(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
+    """Of one class out of several: the quadratic kappa takes the classes as ordered (Cohen 1968)."""
+    known = ~np.isnan(y).any(axis=1)
+    truth, called = y[known].argmax(axis=1), p[known].argmax(axis=1)
+    if len(np.unique(truth)) < 2:
+        names = ("log_loss", "accuracy", "balanced_accuracy", "mcc", "kappa", "quadratic_kappa")
+        return dict.fromkeys(names, float("nan"))
+    right = np.clip(p[known][np.arange(len(truth)), truth].astype(np.float64), 1e-7, 1)
+    occurring = np.unique(truth)
+    classes = list(range(y.shape[1]))
+    return {
+        "log_loss": float(-np.log(right).mean()),
+        "accuracy": float((truth == called).mean()),
+        "balanced_accuracy": float(np.mean([(called[truth == c] == c).mean() for c in occurring])),
+        "mcc": float(sk.matthews_corrcoef(truth, called)),
+        "kappa": float(sk.cohen_kappa_score(truth, called, labels=classes)),
+        "quadratic_kappa": float(sk.cohen_kappa_score(truth, called, labels=classes, weights="quadratic")),
+    }
+
+
+def _mean_of_known(values: np.ndarray) -> float:
+    known = ~np.isnan(values)
+    return float(values[known].mean()) if known.any() else float("nan")
+
+
+def _one_hot(p: np.ndarray) -> np.ndarray:
+    return np.arange(p.shape[1]) == p.argmax(axis=1)[:, None]
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else float("nan")
 
 
 def _mean_over_labels(metric: Callable[..., float], y: np.ndarray, p: np.ndarray) -> float:

@@ -1,37 +1,222 @@
-"""Where to cut a probability: the threshold with the largest F1, and its worth on rows that did not choose it."""
+"""Where to cut a probability, by a rule, exactly; and what the cut is worth on rows that did not choose it.
+
+A rule is a name with maybe a number: `f1`, `fbeta:2`, `youden`, `mcc`, `balanced_accuracy`,
+`sensitivity_at_specificity:0.95` (the most sensitive cut that is at least so specific),
+`specificity_at_sensitivity:0.95`, `cost:1,5` (a false positive costs 1, a false negative 5) and `prevalence` (as many
+called positive as are; `prevalence:0.1`: a tenth).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import f1_score, precision_recall_curve
+
+from kit.errors import ConfigError, nearest
+from kit.evaluate.metrics import decisions
+
+# True and false positives at each cut (float64 [cuts]), positives and negatives -> what to make large.
+Objective = Callable[[np.ndarray, np.ndarray, float, float], np.ndarray]
 
 
-def max_f1_threshold(y: np.ndarray, p: np.ndarray) -> float:
-    """The score t for which `p >= t` has the largest F1, the largest such t; exact over all distinct scores.
+@dataclass(frozen=True)
+class Cuts:
+    """All ways to cut some scores: `p >= threshold`, from none called to all called.
 
-    `y` 0/1 [rows], `p` [rows]. Without a positive row F1 is 0 everywhere; the answer is then the largest score.
+    `thresholds` float64 [cuts], falling · `tp`, `fp` float64 [cuts] · `positives`, `negatives` the rows of each class.
     """
-    if not np.any(y):
-        return float(np.max(p))
-    precision, recall, thresholds = precision_recall_curve(y, p)
-    with np.errstate(invalid="ignore"):
-        f1 = np.nan_to_num(2 * precision * recall / (precision + recall))[:-1]
-    best = np.flatnonzero(f1 >= f1.max() - 1e-12)[-1]  # equal F1 by different roundings is a tie
-    return float(thresholds[best])
+
+    thresholds: np.ndarray
+    tp: np.ndarray
+    fp: np.ndarray
+    positives: float
+    negatives: float
 
 
-def f1_at(y: np.ndarray, p: np.ndarray, threshold: float) -> float:
-    """F1 of `p >= threshold`; 0 when there is no positive row or none is called positive."""
-    return float(f1_score(y, p >= threshold, zero_division=0))
+def all_cuts(y: np.ndarray, p: np.ndarray) -> Cuts:
+    """Every cut that tells two scores apart; `y` bool [rows], `p` [rows], of which there is one at least."""
+    order = np.argsort(-p, kind="stable")
+    return _cuts_of_sorted(y[order], p[order])
 
 
-def cross_validated_f1(y: np.ndarray, p: np.ndarray, fold: np.ndarray) -> float:
-    """F1 over all rows when each fold is cut at the threshold that the other folds choose: an honest estimate.
+def best_threshold(cuts: Cuts, rule: str) -> float:
+    """The threshold at which the rule's objective is largest, of several the largest threshold.
 
-    NaN when there is one fold only, as nothing else could choose.
+    "None is positive" is a cut too: its threshold is just above the largest score.
     """
-    if len(np.unique(fold)) < 2:
-        return float("nan")
+    values = parse_rule(rule)(cuts.tp, cuts.fp, cuts.positives, cuts.negatives)
+    best = np.flatnonzero(values >= values.max() - 1e-12)[0]  # equal values by different roundings are a tie
+    return float(cuts.thresholds[best])
+
+
+def cross_validated(y: np.ndarray, p: np.ndarray, fold: np.ndarray, rule: str) -> dict[str, float] | None:
+    """`decisions` on all rows when each fold is cut where the other folds choose: an honest estimate.
+
+    None when there is one fold only, as nothing else could choose. The scores are sorted once for all folds.
+    """
+    folds = np.unique(fold)
+    if len(folds) < 2:
+        return None
+    order = np.argsort(-p, kind="stable")
+    y, p, fold = y[order], p[order], fold[order]
     called = np.zeros(len(y), bool)
+    for k in folds:
+        inside = fold == k
+        called[inside] = p[inside] >= best_threshold(_cuts_of_sorted(y[~inside], p[~inside]), rule)
+    return decided(y, called)
+
+
+def decided(y: np.ndarray, called: np.ndarray) -> dict[str, float]:
+    """`decisions` of bool [rows] against bool [rows]."""
+    tp, fp = int((called & y).sum()), int((called & ~y).sum())
+    return decisions(tp, fp, int(y.sum()) - tp, int((~y).sum()) - fp)
+
+
+def parse_rule(rule: str) -> Objective:
+    """The objective of a rule; raises ConfigError for a rule that there is not, or one without its number."""
+    name, _, numbers = rule.partition(":")
+    if name not in _RULES:
+        raise ConfigError(f"there is no threshold rule {name!r}{nearest(name, _RULES)}")
+    least, most, low, high = _NUMBERS[name]
+    try:
+        given = [float(number) for number in numbers.split(",")] if numbers else []
+    except ValueError:
+        given = [float("nan")]
+    if not least <= len(given) <= most or not all(low <= number <= high for number in given):
+        raise ConfigError(f"threshold rule {rule!r}: write {_WRITTEN[name]}")
+    return _RULES[name](*given)
+
+
+def class_weights(y: np.ndarray, p: np.ndarray, sweeps: int = 10) -> np.ndarray:
+    """Factors of the probabilities of K classes that make the likeliest one right most evenly: float64 [K], mean 1.
+
+    `y` one-hot [rows, K], `p` [rows, K]. Balanced accuracy is raised by one factor after another, each exactly (all
+    ratios at which a row changes its class are tried), until none helps: a local optimum, and 1 each where argmax is.
+    """
+    truth, classes = y.argmax(axis=1), y.shape[1]
+    counts = np.bincount(truth, minlength=classes)
+    worth = 1.0 / counts[truth]  # of a row that is right
+    weights = np.ones(classes)
+    best = _worth(truth, p, weights, worth)
+    for _ in range(sweeps):
+        before = best
+        for c in range(classes):
+            others = np.delete(p * weights, c, axis=1).max(axis=1)
+            rival = np.delete(np.arange(classes), c)[np.delete(p * weights, c, axis=1).argmax(axis=1)]
+            ratio = others / np.maximum(p[:, c], 1e-300)  # the factor above which the row is called c
+            gain = np.where(truth == c, worth, np.where(truth == rival, -worth, 0.0))
+            order = np.argsort(ratio, kind="stable")
+            ratio, total = ratio[order], np.cumsum(gain[order])
+            last = np.append(np.diff(ratio) > 0, True)  # rows of one ratio change together
+            n = int(np.argmax(np.where(last, total, -np.inf)))
+            tried = weights.copy()
+            if total[n] < 0:  # best where no row is called c
+                tried[c] = ratio[0] / 2
+            else:
+                tried[c] = np.sqrt(ratio[n] * ratio[n + 1]) if n + 1 < len(ratio) else ratio[n] * 2
+            value = _worth(truth, p, tried, worth)
+            if np.isfinite(tried[c]) and tried[c] > 0 and value > best + 1e-12:
+                weights, best = tried, value
+        if best <= before + 1e-12:
+            break
+    return weights / weights.mean()
+
+
+def cross_validated_classes(y: np.ndarray, p: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Each row's class (int [rows]) when every fold is weighed by `class_weights` of the others."""
+    called = np.empty(len(y), int)
     for k in np.unique(fold):
         inside = fold == k
-        called[inside] = p[inside] >= max_f1_threshold(y[~inside], p[~inside])
-    return float(f1_score(y, called, zero_division=0))
+        called[inside] = (p[inside] * class_weights(y[~inside], p[~inside])).argmax(axis=1)
+    return called
+
+
+def _cuts_of_sorted(y: np.ndarray, p: np.ndarray) -> Cuts:
+    last = np.flatnonzero(np.append(p[1:] < p[:-1], True))  # rows of one score are called together
+    tp = np.cumsum(y)[last].astype(np.float64)
+    none = np.nextafter(p[0], np.inf, dtype=p.dtype)
+    return Cuts(
+        np.concatenate([[none], p[last]]).astype(np.float64),
+        np.concatenate([[0.0], tp]),
+        np.concatenate([[0.0], last + 1.0 - tp]),
+        float(y.sum()),
+        float(len(y) - y.sum()),
+    )
+
+
+def _worth(truth: np.ndarray, p: np.ndarray, weights: np.ndarray, worth: np.ndarray) -> float:
+    return float(worth[(p * weights).argmax(axis=1) == truth].sum())
+
+
+def _fbeta(beta: float) -> Objective:
+    def objective(tp: np.ndarray, fp: np.ndarray, positives: float, negatives: float) -> np.ndarray:
+        return _share((1 + beta**2) * tp, tp + fp + beta**2 * positives)
+
+    return objective
+
+
+def _youden(tp: np.ndarray, fp: np.ndarray, positives: float, negatives: float) -> np.ndarray:
+    return _share(tp, positives) - _share(fp, negatives)
+
+
+def _mcc(tp: np.ndarray, fp: np.ndarray, positives: float, negatives: float) -> np.ndarray:
+    called = tp + fp
+    product = positives * negatives * called * (positives + negatives - called)
+    return _share(tp * negatives - fp * positives, np.sqrt(product))
+
+
+def _at_least(floor: float, of_sensitivity: bool) -> Objective:
+    def objective(tp: np.ndarray, fp: np.ndarray, positives: float, negatives: float) -> np.ndarray:
+        sensitivity, specificity = _share(tp, positives), 1 - _share(fp, negatives)
+        kept, wanted = (sensitivity, specificity) if of_sensitivity else (specificity, sensitivity)
+        return np.where(kept >= floor - 1e-12, wanted, -1.0)
+
+    return objective
+
+
+def _cost(false_positive: float, false_negative: float) -> Objective:
+    def objective(tp: np.ndarray, fp: np.ndarray, positives: float, negatives: float) -> np.ndarray:
+        return -(false_positive * fp + false_negative * (positives - tp)) / (positives + negatives)
+
+    return objective
+
+
+def _prevalence(share: float | None = None) -> Objective:
+    def objective(tp: np.ndarray, fp: np.ndarray, positives: float, negatives: float) -> np.ndarray:
+        wanted = positives if share is None else share * (positives + negatives)
+        return -np.abs(tp + fp - wanted)
+
+    return objective
+
+
+def _share(part: np.ndarray, whole: np.ndarray | float) -> np.ndarray:
+    """part / whole, 0 where the whole is 0."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=np.asarray(whole) > 0)
+
+
+_RULES: dict[str, Callable[..., Objective]] = {
+    "f1": lambda: _fbeta(1.0),
+    "fbeta": _fbeta,
+    "youden": lambda: _youden,
+    "balanced_accuracy": lambda: _youden,  # the same cut: (Youden's J + 1) / 2
+    "mcc": lambda: _mcc,
+    "sensitivity_at_specificity": lambda floor: _at_least(floor, of_sensitivity=False),
+    "specificity_at_sensitivity": lambda floor: _at_least(floor, of_sensitivity=True),
+    "cost": _cost,
+    "prevalence": _prevalence,
+}
+_NUMBERS = {  # how many at least and at most, and from where to where
+    **{name: (0, 0, 0.0, 0.0) for name in ("f1", "youden", "balanced_accuracy", "mcc")},
+    "fbeta": (1, 1, 1e-6, 1e6),
+    "sensitivity_at_specificity": (1, 1, 0.0, 1.0),
+    "specificity_at_sensitivity": (1, 1, 0.0, 1.0),
+    "cost": (2, 2, 0.0, 1e9),
+    "prevalence": (0, 1, 0.0, 1.0),
+}
+_WRITTEN = {
+    **{name: name for name in ("f1", "youden", "balanced_accuracy", "mcc")},
+    "fbeta": "fbeta:BETA, such as fbeta:2",
+    "sensitivity_at_specificity": "sensitivity_at_specificity:S, such as sensitivity_at_specificity:0.95",
+    "specificity_at_sensitivity": "specificity_at_sensitivity:S, such as specificity_at_sensitivity:0.95",
+    "cost": "cost:FP,FN, what a false positive and a false negative cost, such as cost:1,5",
+    "prevalence": "prevalence, or prevalence:SHARE, such as prevalence:0.1",
+}

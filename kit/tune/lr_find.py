@@ -29,7 +29,7 @@ def lr_find(competition: str, records: Path | str, out: Path | str, settings: It
     from kit.train.losses import make_loss
     from kit.train.rates import find_rate
 
-    cells = sorted(cell for held in split_folds(built.cells, config.folds, config.seed)[1:] for cell in held)
+    cells = sorted(cell for held in split_folds(built.cells, config.folds, config.split_seed)[1:] for cell in held)
     seed = int(np.random.SeedSequence([config.seed, 0]).generate_state(1)[0] % 2**31)  # as fold 0's training
     devices.set_seed(seed)
     with device.scope():

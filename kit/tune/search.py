@@ -198,14 +198,15 @@ def _plan(
     config = load_config(base, chosen)
     if records.competition != config.competition:
         raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
-    known, cells = find_competition(config.competition, config), inner_folds(records.cells, config.folds, config.seed)
+    known = find_competition(config.competition, config)
+    cells = inner_folds(records.cells, config.folds, config.split_seed)
     return Search(base, chosen, space, config, records, cells, folder, known.metric, known.direction, trials, deadline)
 
 
 def _refuse_other_search(this: Search) -> None:
     """Write down what is searched; raise DataError when the folder holds a search for something else."""
     path, shared = this.folder / "search.json", {"seed", "folds", "input", "model", "augment", "train"}
-    held_out = split_folds(this.records.cells, this.config.folds, this.config.seed)[0]
+    held_out = split_folds(this.records.cells, this.config.folds, this.config.split_seed)[0]
     what = {
         "competition": this.config.competition,
         "records": this.records.fingerprint,

@@ -31,7 +31,7 @@ def test_padding_is_dropped_and_order_kept():
     assert np.allclose(table["p_x"], wanted)
 
 
-@pytest.mark.parametrize(("name", "count"), [("none", 1), ("flips", 4), ("dihedral", 8)])
+@pytest.mark.parametrize(("name", "count"), [("none", 1), ("mirror", 2), ("flips", 4), ("dihedral", 8)])
 def test_views_are_all_different_and_begin_with_the_image_itself(name, count):
     images = batch(["a"]).images
     views = [view(images) for view in VIEWS[name]]
@@ -45,6 +45,25 @@ def test_test_time_augmentation_is_the_mean_over_the_views():
     corners = one.images[:, [0, 0, -1, -1], [0, -1, 0, -1], 0].mean(1) / 255
     for name in ("flips", "dihedral"):  # the top left pixel of a view is one of the four corners, each as often
         assert np.allclose(predict(CornerModel(), [one], ["x"], name)["p_x"], corners, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "count"), [("crops", 6), ("scales", 3)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_crops_and_scales_show_parts_of_the_image_at_its_size(name, count, channels):
+    ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[:, None, None] * 3, (2, 64, 64, channels))
+    views = [view(ramp) for view in VIEWS[name]]
+    assert len(views) == count
+    assert all(view.shape == ramp.shape and view.dtype == np.uint8 for view in views)
+    assert np.array_equal(views[0], ramp)
+    if name == "crops":  # 56 of 64 rows: the upper ones begin at 0, the lower ones end at 63, the centre has 4 .. 59
+        firsts, lasts = ([int(view[0, row, 0, 0]) / 3 for view in views[1:]] for row in (0, -1))
+        assert firsts == pytest.approx([0, 0, 8, 8, 4], abs=0.4)
+        assert lasts == pytest.approx([55, 55, 63, 63, 59], abs=0.4)
+    else:
+        smaller, larger = views[1:]
+        slope = [float(np.diff(view[0, 20:44, 0, 0].astype(float)).mean()) / 3 for view in (smaller, larger)]
+        assert slope == pytest.approx([1 / 0.9, 1 / 1.1], abs=0.03)
+        assert int(larger[0, 32, 0, 0]) == pytest.approx(int(ramp[0, 32, 0, 0]), abs=3)
 
 
 def test_no_batches_give_an_empty_table():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,8 +15,9 @@ GOOD = SAMPLE.assign(label=[0.1, 0.2, 0.3, 0.9])
 
 
 def test_a_good_one_passes_in_any_order():
-    check_submission(COMPETITION, GOOD, SAMPLE)
-    check_submission(COMPETITION, GOOD.iloc[::-1], SAMPLE)
+    assert check_submission(COMPETITION, GOOD, SAMPLE) == []
+    (remark,) = check_submission(COMPETITION, GOOD.iloc[::-1], SAMPLE)
+    assert remark == "the rows are in another order than the sample's; they are matched by id"
 
 
 @pytest.mark.parametrize(
@@ -35,7 +38,8 @@ def test_a_good_one_passes_in_any_order():
         (GOOD.assign(label=[0.1, 0.2, 0.3, 1.5]), r"outside 0\.\.1; the first is .*1.5.* in line 5 \(d\)"),
         (GOOD.assign(label=[-0.1, 0.2, 0.3, 1]), "outside"),
         (GOOD.assign(label=[0, 1, 1, 0]), r"only the values \[.*0.*1.*\]: pcam is scored by ROC AUC"),
-        (SAMPLE, "only the values"),
+        (SAMPLE, "column 'label' holds nothing but 0: no image differs from another"),
+        (GOOD.assign(label=[True, False, True, True]), "column 'label' holds True and False: submit numbers"),
     ],
 )
 def test_what_is_refused(bad, says):
@@ -80,3 +84,62 @@ def test_without_a_sample_every_label_is_a_column():
     check_submission(BREAST, made, made)
     with pytest.raises(SubmissionError, match="column 'benign': 1 values are outside"):
         check_submission(BREAST, made.assign(benign=[2.0, 0.1]), made)
+
+
+BOXES = pd.DataFrame({"patientId": ["a", "b", "c"], "PredictionString": ["", "0.9 10 20 30 40.5", np.nan]})
+
+
+def test_boxes_are_checked_as_such():
+    competition = replace(COMPETITION, name="boxes", id_column="patientId", columns=None)
+    assert check_submission(competition, BOXES, BOXES) == []
+    two = "0.9 1 2 3 4 0.8 5 6 7 8"
+    check_submission(competition, BOXES.assign(PredictionString=[two, "", ""]), BOXES)
+    for bad in ("0.9 1 2 3", "1.9 1 2 3 4", "0.9 1 2 3 0", "0.9 -1 2 3 4", "0.9 a 2 3 4", "0.9 nan 2 3 4"):
+        with pytest.raises(SubmissionError, match=r"line 3 \(b\): .* is not `confidence x y width height`"):
+            check_submission(competition, BOXES.assign(PredictionString=["", bad, ""]), BOXES)
+
+
+def labelled(rows=200, seed=0):
+    rng = np.random.default_rng(seed)
+    means = {"normal": 0.6, "benign": 0.3, "cancer": 0.02}
+    table = {label: np.clip(rng.normal(mean, mean / 4, rows), 0, 1) for label, mean in means.items()}
+    return pd.DataFrame({"id": [f"i{n}" for n in range(rows)], **table})
+
+
+def test_exchanged_columns_are_found_by_their_means():
+    from kit.competitions.breast import COMPETITION as BREAST
+
+    sent, oof = labelled(), labelled(seed=1).rename(columns=lambda name: name if name == "id" else f"p_{name}")
+    assert check_submission(BREAST, sent, sent, oof) == []
+    exchanged = sent.assign(benign=sent["cancer"], cancer=sent["benign"])
+    with pytest.raises(SubmissionError, match="columns 'benign' and 'cancer' look exchanged: their means are 0"):
+        check_submission(BREAST, exchanged, exchanged, oof)
+    # another prevalence in the test set is no exchange
+    other = sent.assign(benign=sent["benign"] * 0.5, cancer=sent["cancer"] * 3)
+    assert check_submission(BREAST, other, other, oof) == []
+
+
+@given(st.integers(0, 10**6), st.floats(0.5, 2))
+@settings(max_examples=50, deadline=None)
+def test_columns_in_their_place_are_never_refused(seed, shift):
+    from kit.competitions.breast import COMPETITION as BREAST
+
+    rng = np.random.default_rng(seed)
+    means = rng.uniform(0.02, 0.45, 3)
+    sent = pd.DataFrame({"id": [f"i{n}" for n in range(20)]})
+    oof = pd.DataFrame()
+    for label, mean in zip(BREAST.labels, means, strict=True):
+        sent[label], oof[f"p_{label}"] = rng.uniform(0.5, 1.5, 20) * mean * shift / 2, rng.uniform(0.5, 1.5, 20) * mean
+    check_submission(BREAST, sent, sent, oof)
+
+
+def test_a_sample_that_asks_for_something_else_is_refused():
+    predictions = pd.DataFrame({"id": ["a", "b"], "p_tumour": [0.1, 0.2]})
+    with pytest.raises(
+        SubmissionError, match=r"the sample has the columns .*'target'.*; the predictions have no target"
+    ):
+        make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "b"], "target": 0}))
+    with pytest.raises(SubmissionError, match=r"pcam is scored by boxes .* the kit has no model for boxes yet"):
+        make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "b"], "PredictionString": ""}))
+    with pytest.raises(SubmissionError, match="the sample has 1 duplicate ids: a"):
+        make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "a"], "label": 0}))

@@ -1,0 +1,289 @@
+"""Ways to make one prediction of several: fitted on some rows, applied to others.
+
+Members are float [members, rows, labels]; a blend makes [rows, labels] of them. A label that is not known is NaN.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize, nnls
+from scipy.stats import rankdata
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+
+from kit.errors import ConfigError, nearest
+from kit.evaluate.calibration import logit, normalised, sigmoid
+from kit.evaluate.metrics import METRICS
+
+_EPS = 1e-7
+_BAGS, _STEPS = 5, 20  # of greedy selection
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a blend is fitted on: members [M, N, L], labels `y` [N, L], and which metric counts, which way.
+
+    `metadata` has a row for each of the N, and may have no columns.
+    """
+
+    members: np.ndarray
+    y: np.ndarray
+    metric: str
+    sign: int  # 1: larger is better, -1: smaller is
+    task: str
+    metadata: pd.DataFrame
+
+    def where(self, chosen: np.ndarray) -> "Rows":
+        """The rows that `chosen` (bool [N]) says."""
+        metadata = self.metadata[chosen].reset_index(drop=True)
+        return Rows(self.members[:, chosen], self.y[chosen], self.metric, self.sign, self.task, metadata)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """`apply` makes [N, L] of members [M, N, L] and their metadata; `weights` [M] where members have a weight each."""
+
+    apply: Callable[[np.ndarray, pd.DataFrame], np.ndarray]
+    weights: np.ndarray | None = None
+
+
+def fit(name: str, rows: Rows) -> Blend:
+    """The blend of that name (`BLENDS`, or `weighted:2,1,...`) fitted on these rows.
+
+    Raises ConfigError for a name that there is not, and for weights that are not one for each member.
+    """
+    if name.startswith("weighted:"):
+        return _linear(given_weights(name, len(rows.members)))
+    if name not in BLENDS:
+        raise ConfigError(f"there is no blend {name!r}{nearest(name, BLENDS)}")
+    return BLENDS[name](rows)
+
+
+def given_weights(name: str, members: int) -> np.ndarray:
+    """The weights of `weighted:2,1`, scaled to sum to 1."""
+    try:
+        weights = np.array([float(number) for number in name.partition(":")[2].split(",")])
+    except ValueError:
+        weights = np.empty(0)
+    if len(weights) != members or not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
+        raise ConfigError(f"{name}: give {members} numbers of 0 or more, one for each run, such as weighted:2,1")
+    return weights / weights.sum()
+
+
+def value_of(metric: str, y: np.ndarray) -> Callable[[np.ndarray], float]:
+    """The metric of one prediction [rows, labels] after another against the same labels.
+
+    Of ROC AUC the scores count as float32, and are sorted together with their label as one integer: several times as
+    fast as scikit-learn's, and equal to it.
+    """
+    if metric != "roc_auc":
+        return lambda p: METRICS[metric](y, p)
+    known = [~np.isnan(truth) for truth in y.T]
+    labels = [(truth[rows] > 0.5).astype(np.uint64) for truth, rows in zip(y.T, known, strict=True)]
+    wanted = [n for n, truth in enumerate(labels) if 0 < truth.sum() < len(truth)]
+
+    def value(p: np.ndarray) -> float:
+        return float(np.mean([_roc_auc(labels[n], p[known[n], n]) for n in wanted])) if wanted else float("nan")
+
+    return value
+
+
+def _roc_auc(positive: np.ndarray, p: np.ndarray) -> float:
+    """Of `positive` uint64 [rows] of 0 and 1, `p` [rows] not negative: a float's bits sort as it does."""
+    bits = p.astype(np.float32, copy=False).view(np.uint32).astype(np.uint64)
+    keys = np.sort((bits << np.uint64(1)) | positive)
+    hits, scores = (keys & np.uint64(1)).astype(np.float64), keys >> np.uint64(1)
+    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
+    upto = np.cumsum(hits)[last]
+    misses = last + 1 - upto
+    of_ties, between = np.diff(upto, prepend=0.0), np.diff(misses, prepend=0.0)
+    return float(of_ties @ (misses - between / 2) / (upto[-1] * misses[-1]))
+
+
+def greedy_weights(rows: Rows, bags: int = _BAGS, steps: int = _STEPS, seed: int = 0) -> np.ndarray:
+    """Ensemble selection (Caruana et al. 2004): weights [M] that sum to 1.
+
+    From the best member on, whichever member raises the mean most joins it, again and again if need be; of the path the
+    best mean is taken. So in several bags, each of a random half of the members; the weights are the mean of the bags'.
+    """
+    rng, members = np.random.default_rng(seed), rows.members
+    value, count = value_of(rows.metric, rows.y), len(rows.members)
+    alone = np.array([rows.sign * value(member) for member in members])
+    weights = np.zeros(count)
+    for _ in range(bags):
+        half = np.arange(count) if bags == 1 else rng.permutation(count)[: max(2, -(-count // 2))]
+        weights += _selected(members, half, alone, lambda p: rows.sign * value(p), steps)
+    return weights / weights.sum()
+
+
+def _selected(
+    members: np.ndarray, bag: np.ndarray, alone: np.ndarray, value: Callable[[np.ndarray], float], steps: int
+) -> np.ndarray:
+    """How often each member [M] is in the best mean on one path, as shares."""
+    taken = [int(bag[np.argmax(alone[bag])])]
+    total, best, at = members[taken[0]].astype(np.float64), float(alone[taken[0]]), 1
+    while len(taken) < steps:
+        tried = [value((total + members[m]) / (len(taken) + 1)) for m in bag]
+        taken.append(int(bag[int(np.argmax(tried))]))
+        total += members[taken[-1]]
+        if max(tried) > best:
+            best, at = max(tried), len(taken)
+        elif len(taken) - at >= 5:  # a longer path seldom finds more
+            break
+    return np.bincount(taken[:at], minlength=len(members)) / at
+
+
+def convex_weights(rows: Rows) -> np.ndarray:
+    """The weights [M], none negative, sum 1, of the mean with the least log loss: a convex problem, by SLSQP."""
+    x, y = _known(rows)
+    count = len(x)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        p = np.clip(weights @ x, _EPS, 1 - _EPS)
+        slope = np.where(y > 0.5, -1 / p, 1 / (1 - p))
+        return float(-np.where(y > 0.5, np.log(p), np.log1p(-p)).mean()), x @ slope / len(y)
+
+    found = minimize(
+        loss,
+        np.full(count, 1 / count),
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * count,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(count)},
+    )
+    weights = np.maximum(found.x, 0)
+    return weights / weights.sum()
+
+
+def nnls_weights(rows: Rows) -> np.ndarray:
+    """Least squares without negative weights, scaled to sum 1; from the M x M normal equations."""
+    x, y = _known(rows)
+    gram, wanted = x @ x.T, x @ y
+    factor = np.linalg.cholesky(gram + 1e-10 * np.trace(gram) * np.eye(len(x)))
+    weights, _ = nnls(factor.T, np.linalg.solve(factor, wanted))
+    return weights / weights.sum() if weights.sum() > 0 else np.full(len(x), 1 / len(x))
+
+
+def ranks(p: np.ndarray) -> np.ndarray:
+    """Each label's ranks among these rows, ties sharing theirs, as numbers in (0, 1)."""
+    return (rankdata(p, axis=-2) - 0.5) / p.shape[-2]
+
+
+def _known(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Members float64 [M, n] and labels [n] of all known labels in one row."""
+    known = ~np.isnan(rows.y)
+    return rows.members[:, known].astype(np.float64), rows.y[known].astype(np.float64)
+
+
+def _linear(weights: np.ndarray) -> Blend:
+    return Blend(lambda members, metadata: np.tensordot(weights, members, 1), weights)
+
+
+def _mean(rows: Rows) -> Blend:
+    return _linear(np.full(len(rows.members), 1 / len(rows.members)))
+
+
+def _best_single(rows: Rows) -> Blend:
+    value = value_of(rows.metric, rows.y)
+    return _linear(np.eye(len(rows.members))[np.argmax([rows.sign * value(member) for member in rows.members])])
+
+
+def _geometric(rows: Rows) -> Blend:
+    def apply(members: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
+        return normalised(np.exp(np.log(np.maximum(members.astype(np.float64), _EPS)).mean(axis=0)), rows.task)
+
+    return Blend(apply)
+
+
+def _logit(rows: Rows) -> Blend:
+    def apply(members: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
+        return normalised(sigmoid(logit(members).mean(axis=0)), rows.task)
+
+    return Blend(apply)
+
+
+def _rank(rows: Rows) -> Blend:
+    """The mean of each member's rank among the rows that were fitted on; not among those it is applied to.
+
+    Else every fold, ranked by itself, would be brought to one scale, which in the test no fold's model is.
+    """
+    reference = np.sort(rows.members, axis=1)
+
+    def apply(members: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
+        placed = np.empty(members.shape)
+        for m, n in np.ndindex(members.shape[0], members.shape[2]):
+            below, upto = (np.searchsorted(reference[m, :, n], members[m, :, n], side) for side in ("left", "right"))
+            placed[m, :, n] = (below + upto) / 2 / reference.shape[1]
+        return normalised(placed.mean(axis=0), rows.task)
+
+    return Blend(apply)
+
+
+def _stacked(rows: Rows, model: Callable[[], LogisticRegression | HistGradientBoostingClassifier]) -> Blend:
+    """A model of the members' logits and the metadata for each label, or one for all classes."""
+
+    told = [column for column in rows.metadata if rows.metadata[column].nunique() > 1]  # the others say nothing
+
+    def features(members: np.ndarray, metadata: pd.DataFrame, label: int | None) -> np.ndarray:
+        chosen = members if label is None else members[:, :, [label]]
+        flat = logit(chosen).transpose(1, 0, 2).reshape(members.shape[1], -1)
+        return np.column_stack([flat, metadata[told].to_numpy(np.float64)])
+
+    if rows.task == "multiclass":
+        known = ~np.isnan(rows.y).any(axis=1)
+        given = features(rows.members[:, known], rows.metadata[known], None)
+        fitted = model().fit(given, rows.y[known].argmax(axis=1))
+
+        def classes(members: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
+            p = np.zeros(members.shape[1:])
+            p[:, fitted.classes_] = fitted.predict_proba(features(members, metadata, None))
+            return p
+
+        return Blend(classes)
+    each = []
+    for n, truth in enumerate(rows.y.T):
+        known = ~np.isnan(truth)
+        both = len(np.unique(truth[known] > 0.5)) == 2
+        given = features(rows.members[:, known], rows.metadata[known], n)
+        each.append(model().fit(given, truth[known] > 0.5) if both else None)
+
+    def labels(members: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
+        columns = [
+            members[:, :, n].mean(axis=0) if one is None else one.predict_proba(features(members, metadata, n))[:, 1]
+            for n, one in enumerate(each)
+        ]
+        return np.column_stack(columns)
+
+    return Blend(labels)
+
+
+def _stack(rows: Rows) -> Blend:
+    """Logistic regression on the members alone: metadata are for trees, which need no scale."""
+    bare = pd.DataFrame(index=rows.metadata.index)
+    fitted = _stacked(Rows(**{**vars(rows), "metadata": bare}), lambda: LogisticRegression(max_iter=1000))
+    return Blend(lambda members, metadata: fitted.apply(members, metadata[[]]))
+
+
+def _boost(rows: Rows) -> Blend:
+    return _stacked(
+        rows,
+        lambda: HistGradientBoostingClassifier(
+            max_iter=60, learning_rate=0.1, max_leaf_nodes=8, min_samples_leaf=20, early_stopping=False, random_state=0
+        ),
+    )
+
+
+BLENDS: dict[str, Callable[[Rows], Blend]] = {
+    "mean": _mean,
+    "best_single": _best_single,
+    "geometric": _geometric,
+    "logit": _logit,
+    "rank": _rank,
+    "convex": lambda rows: _linear(convex_weights(rows)),
+    "nnls": lambda rows: _linear(nnls_weights(rows)),
+    "greedy": lambda rows: _linear(greedy_weights(rows)),
+    "stack": _stack,
+    "boost": _boost,
+}

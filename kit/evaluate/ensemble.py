@@ -1,0 +1,128 @@
+"""Which blend of several runs is worth most, told honestly: fitted on all folds but one, applied to the last.
+
+Two things stay. A level below, the members' predictions of the folds that fit a blend come from models that were
+trained on the last fold too. And the blend that is taken was chosen on the same rows as its nested value: the choice is
+made at a level that counts how many were tried (Bonferroni), but the value of a blend so chosen is slightly optimistic.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from kit.errors import DataError, some
+from kit.evaluate import blend, metrics
+from kit.evaluate.blend import Blend, Rows
+from kit.evaluate.resample import interval, numbered, resample, share_above, statistic
+
+
+def aligned(runs: Mapping[str, pd.DataFrame], what: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """The first table without its `p_*`, and all tables' probabilities in its order: float64 [members, rows, labels].
+
+    Raises DataError, naming the run, where one has other ids, labels, or folds than the first: a blend of such runs
+    would be fitted on rows that some member's model has seen.
+    """
+    names = list(runs)
+    first = runs[names[0]].sort_values("id", ignore_index=True)
+    columns = [column for column in first.columns if column.startswith("p_")]
+    truth = [column for column in first.columns if column.startswith("y_")]
+    members = []
+    for name in names:
+        table = runs[name].sort_values("id", ignore_index=True)
+        if {*table.filter(regex="^p_").columns} != {*columns}:
+            found = some(column[2:] for column in table.filter(regex="^p_").columns)
+            raise DataError(f"{name} predicts other labels than {names[0]}: {found}")
+        if len(table) != len(first) or (table["id"] != first["id"]).any():
+            alone = set(table["id"]) ^ set(first["id"])
+            raise DataError(
+                f"{name} and {names[0]} have different {what} images: {len(alone)} are in one only, such as "
+                f"{some(alone)}. Train them on the same records"
+            )
+        if "fold" in first and (table["fold"] != first["fold"]).any():
+            bad = table["id"][table["fold"] != first["fold"]]
+            raise DataError(
+                f"{name} and {names[0]} have different folds: {len(bad)} images, such as {bad.iloc[0]}, are held out "
+                "by another one. Train them with the same folds and fold_seed"
+            )
+        if truth and not table[truth].equals(first[truth]):
+            differ = ~((table[truth] == first[truth]) | (table[truth].isna() & first[truth].isna())).all(axis=1)
+            raise DataError(
+                f"{name} and {names[0]} have different labels, such as those of {first['id'][differ].iloc[0]}"
+            )
+        members.append(table[columns].to_numpy(np.float64))
+    return first.drop(columns=columns), np.stack(members)
+
+
+def nested(name: str, rows: Rows, fold: np.ndarray) -> np.ndarray:
+    """The blend's predictions [N, L], each fold's by a blend that the other folds fitted."""
+    p = np.empty(rows.y.shape)
+    for k in np.unique(fold):
+        inside = fold == k
+        held = rows.where(inside)
+        p[inside] = blend.fit(name, rows.where(~inside)).apply(held.members, held.metadata)
+    return p
+
+
+def compare(
+    names: list[str], rows: Rows, fold: np.ndarray, groups: np.ndarray, resamples: int, confidence: float
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """A row for each blend, and each one's nested predictions [N, L].
+
+    Columns: `nested` (value, with `low` and `high`), `optimistic` (fitted on the very rows it is scored on),
+    `gain` (nested value minus that of the plain mean, positive when better, with `gain_low`, `gain_high` from the same
+    resamples), `better` (share of the resamples in which it is) and `sure` (whether an interval of the gain, as wide as
+    so many comparisons ask for, lies above 0).
+    """
+    if len(np.unique(fold)) < 2:
+        raise DataError("an ensemble needs two folds at least: one to fit on and one to be scored on")
+    names = list(dict.fromkeys(["mean", *names]))
+    group_of, count = numbered(groups)
+    bar = tqdm(names, desc="blends", leave=False, disable=None)
+    predictions = {name: nested(name, rows, fold) for name in bar}
+    statistics = [statistic(rows.metric, rows.y, predictions[name], group_of) for name in names]
+    values = resample(statistics, count, resamples)[:, :, 0]
+    table = []
+    for n, name in enumerate(names):
+        gains = rows.sign * (values[:, n] - values[:, 0])
+        value = metrics.METRICS[rows.metric](rows.y, predictions[name])
+        plain = metrics.METRICS[rows.metric](rows.y, predictions["mean"])
+        fitted = blend.fit(name, rows).apply(rows.members, rows.metadata)
+        low, high = interval(values[:, n], confidence)
+        gain_low, gain_high = interval(gains, confidence)
+        sure_low, _ = interval(gains, 1 - (1 - confidence) / max(1, len(names) - 1))
+        table.append(
+            {
+                "blend": name,
+                "nested": value,
+                "low": low,
+                "high": high,
+                "optimistic": metrics.METRICS[rows.metric](rows.y, fitted),
+                "gain": rows.sign * (value - plain),
+                "gain_low": gain_low,
+                "gain_high": gain_high,
+                "better": share_above(gains),
+                "sure": bool(sure_low > 0),
+            }
+        )
+    return pd.DataFrame(table).set_index("blend"), predictions
+
+
+def choose(table: pd.DataFrame) -> str:
+    """The blend with the largest gain among those that are surely better, else the plain mean."""
+    surely = table[table["sure"] & (table.index != "mean")]
+    return str(surely["gain"].idxmax()) if len(surely) else "mean"
+
+
+def correlations(members: np.ndarray, names: list[str]) -> pd.DataFrame:
+    """Spearman's correlation of every two members, the mean over labels."""
+    ranked = blend.ranks(members)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        each = np.array([np.atleast_2d(np.corrcoef(ranked[:, :, n])) for n in range(members.shape[2])])
+    return pd.DataFrame(np.nanmean(each, axis=0), names, names)
+
+
+def described(fitted: Blend, names: list[str]) -> dict[str, Any] | None:
+    """Each member's weight, where members have one."""
+    return None if fitted.weights is None else dict(zip(names, map(float, fitted.weights), strict=True))

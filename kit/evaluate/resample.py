@@ -1,0 +1,128 @@
+"""Bootstrap intervals that resample groups (patients), because rows of one group are not independent.
+
+A resample is how often each group is taken. Everything that does not depend on it (the order of the scores, each
+group's losses) is worked out once, so that a resample costs a few passes over memory.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from kit.evaluate import metrics
+
+# How often each group is taken (int [groups]) -> float64 [1 + labels]: the metric, and that of each label by itself.
+Statistic = Callable[[np.ndarray], np.ndarray]
+
+
+def statistic(metric: str, y: np.ndarray, p: np.ndarray, group_of: np.ndarray) -> Statistic:
+    """The metric (a name of `METRICS`) of rows whose group is numbered by `group_of` (int [rows]), for any resample."""
+    if metric in _LOSSES:
+        return _mean_statistic(_LOSSES[metric](y, p), group_of, y.shape[1] if metric == "multiclass_log_loss" else 1)
+    curve = _CURVES[metric]
+    labels = []
+    for truth, score in zip(y.T, p.T, strict=True):
+        known = ~np.isnan(truth)
+        labels.append(curve(truth[known] > 0.5, score[known], group_of[known]))
+
+    def value(times: np.ndarray) -> np.ndarray:
+        each = np.array([of_label(times) for of_label in labels])
+        defined = each[~np.isnan(each)]
+        return np.concatenate([[defined.mean() if len(defined) else np.nan], each])
+
+    return value
+
+
+def resample(statistics: Sequence[Statistic], groups: int, resamples: int, seed: int = 0) -> np.ndarray:
+    """All statistics on the same resamples: float64 [resamples, statistics, 1 + labels].
+
+    Every resample draws as many groups as there are, with replacement, and takes all rows of each (Efron & Tibshirani
+    1993, ch. 13).
+    """
+    rng = np.random.default_rng(seed)
+    values = []
+    for _ in tqdm(range(resamples), desc="bootstrap", leave=False, disable=None):
+        times = np.bincount(rng.integers(0, groups, groups), minlength=groups)
+        values.append([of_rows(times) for of_rows in statistics])
+    return np.array(values)
+
+
+def interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    """The percentile interval of resampled values (float [resamples]); those that are not defined are left out."""
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return float("nan"), float("nan")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def share_above(differences: np.ndarray) -> float:
+    """The share of resampled differences above 0, ties counting half; NaN when none is defined."""
+    defined = differences[~np.isnan(differences)]
+    return float(np.mean((defined > 0) + (defined == 0) / 2)) if len(defined) else float("nan")
+
+
+def numbered(groups: np.ndarray) -> tuple[np.ndarray, int]:
+    """Each row's group as a number from 0 (int [rows]), and how many there are."""
+    names, group_of = np.unique(groups, return_inverse=True)
+    return group_of, len(names)
+
+
+def _mean_statistic(losses: np.ndarray, group_of: np.ndarray, summed: int) -> Statistic:
+    """A mean over rows needs only each group's sum; over all labels it counts `summed` times."""
+    known = ~np.isnan(losses)
+    groups = int(group_of.max()) + 1
+    sums, counts = (
+        np.column_stack([np.bincount(group_of, column, groups) for column in values.T])
+        for values in (np.where(known, losses, 0.0), known.astype(np.float64))
+    )
+
+    def value(times: np.ndarray) -> np.ndarray:
+        total, count = times @ sums, times @ counts
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.concatenate([[summed * total.sum() / count.sum()], total / count])
+
+    return value
+
+
+def _roc_curve(positive: np.ndarray, score: np.ndarray, group_of: np.ndarray) -> Callable[[np.ndarray], float]:
+    """The share of pairs of a positive and a negative that are in order, ties counting half (Hanley & McNeil 1982)."""
+    negative = np.argsort(score[~positive], kind="stable")
+    ordered, of_negative = score[~positive][negative], group_of[~positive][negative]
+    below, upto = (np.searchsorted(ordered, score[positive], side) for side in ("left", "right"))
+    of_positive = group_of[positive]
+
+    def value(times: np.ndarray) -> float:
+        weights = times[of_positive]
+        before = np.concatenate([[0], np.cumsum(times[of_negative])])
+        pairs = float(weights.sum()) * float(before[-1])
+        return float(weights @ (before[below] + before[upto])) / 2 / pairs if pairs else float("nan")
+
+    return value
+
+
+def _precision_curve(positive: np.ndarray, score: np.ndarray, group_of: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Average precision: the mean over positives of the precision at their score, as scikit-learn takes it."""
+    order = np.argsort(-score[positive], kind="stable")
+    scores, of_positive = score[positive][order], group_of[positive][order]
+    others = np.argsort(-score[~positive], kind="stable")
+    of_negative = group_of[~positive][others]
+    same = np.searchsorted(-scores, -scores, "right")
+    above = np.searchsorted(-score[~positive][others], -scores, "right")
+
+    def value(times: np.ndarray) -> float:
+        weights = times[of_positive]
+        hits = np.concatenate([[0], np.cumsum(weights)])
+        misses = np.concatenate([[0], np.cumsum(times[of_negative])])
+        if not hits[-1] or not misses[-1]:
+            return float("nan")
+        taken = weights > 0
+        found = hits[same][taken]
+        return float(weights[taken] @ (found / (found + misses[above][taken])) / hits[-1])
+
+    return value
+
+
+_LOSSES = {"log_loss": metrics.log_losses, "multiclass_log_loss": metrics.class_losses, "brier": metrics.squared_errors}
+_CURVES = {"roc_auc": _roc_curve, "average_precision": _precision_curve}

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn import metrics as sk
+
+from kit.evaluate.metrics import METRICS
+from kit.evaluate.resample import interval, numbered, resample, share_above, statistic
+
+NAN = float("nan")
+
+
+def intervals(metric, y, p, groups, resamples=2000):
+    group_of, count = numbered(groups)
+    return interval(resample([statistic(metric, y, p, group_of)], count, resamples)[:, 0, 0], 0.95)
+
+
+def test_the_interval_of_a_mean_is_the_textbooks():
+    rng = np.random.default_rng(0)
+    y, p = np.zeros((400, 1)), rng.random((400, 1))
+    low, high = intervals("brier", y, p, np.arange(400), 4000)
+    error = stats.sem(p[:, 0] ** 2)
+    assert low == pytest.approx((p**2).mean() - 1.96 * error, abs=0.15 * error)
+    assert high == pytest.approx((p**2).mean() + 1.96 * error, abs=0.15 * error)
+
+
+@pytest.mark.parametrize("metric", ["brier", "roc_auc"])
+def test_rows_of_one_group_are_drawn_together(metric):
+    # 60 groups of 25 equal rows hold the information of 60 rows, not of 1,500: the interval is 5 times as wide.
+    rng = np.random.default_rng(0)
+    y, p = np.repeat(np.arange(60) % 2, 25)[:, None].astype(float), np.repeat(rng.random(60), 25)[:, None]
+    groups = np.repeat(np.arange(60), 25)
+    by_group = np.diff(intervals(metric, y, p, groups))
+    by_row = np.diff(intervals(metric, y, p, np.arange(1500)))
+    assert by_group / by_row == pytest.approx(5, rel=0.15)
+    shuffled = rng.permutation(1500)
+    again = intervals(metric, y[shuffled], p[shuffled], groups[shuffled], 300)
+    assert again == pytest.approx(intervals(metric, y, p, groups, 300))
+
+
+@given(st.integers(0, 10**6), st.sampled_from(sorted(METRICS)))
+@settings(max_examples=80, deadline=None)
+def test_a_resample_is_what_the_metric_says_of_the_rows_taken(seed, metric):
+    rng = np.random.default_rng(seed)
+    y, p = rng.integers(0, 2, (30, 2)).astype(float), rng.integers(0, 7, (30, 2)) / 6
+    y[rng.random((30, 2)) < 0.1] = NAN
+    group_of, count = numbered(rng.integers(0, 12, 30))
+    times = rng.integers(0, 4, count)
+    rows = np.repeat(np.arange(30), times[group_of])  # a group taken n times is its rows n times
+    found = statistic(metric, y, p, group_of)(times)
+    if len(rows) and not np.isnan(y[rows]).all():
+        assert found[0] == pytest.approx(METRICS[metric](y[rows], p[rows]), nan_ok=True)
+        for n in range(2):
+            if not np.isnan(y[rows, n]).all():
+                each = METRICS[metric](y[rows][:, [n]], p[rows][:, [n]])
+                assert found[n + 1] == pytest.approx(each, nan_ok=True)
+
+
+def test_weights_are_scikit_learns():
+    rng = np.random.default_rng(0)
+    y, p, times = rng.integers(0, 2, (50, 1)).astype(float), rng.integers(0, 9, (50, 1)) / 8, rng.integers(0, 4, 50)
+    for metric, theirs in (("roc_auc", sk.roc_auc_score), ("average_precision", sk.average_precision_score)):
+        wanted = theirs(y[:, 0], p[:, 0], sample_weight=times)
+        assert statistic(metric, y, p, np.arange(50))(times)[0] == pytest.approx(wanted)
+
+
+def test_resamples_without_both_classes_are_left_out():
+    y, p = np.array([[1.0], [0.0], [0.0]]), np.array([[0.9], [0.1], [0.2]])
+    assert intervals("roc_auc", y, p, np.arange(3), 200) == (1.0, 1.0)
+    assert np.isnan(intervals("roc_auc", y * 0, p, np.arange(3), 100)).all()
+
+
+def test_two_models_are_compared_on_the_same_resamples():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, (300, 1)).astype(float)
+    p = np.clip(y * 0.2 + rng.random((300, 1)), 0, 1.2) / 1.2
+    better = np.clip(p + 0.02 * (y - 0.5), 0, 1)  # a little better on every row
+    values = resample([statistic("brier", y, q, np.arange(300)) for q in (p, better)], 300, 400)[:, :, 0]
+    assert np.diff(interval(values[:, 0], 0.95)) > 4 * np.diff(interval(values[:, 1] - values[:, 0], 0.95))
+    assert share_above(values[:, 0] - values[:, 1]) == 1
+    assert share_above(np.zeros(5)) == 0.5

@@ -1,0 +1,67 @@
+import pandas as pd
+import pytest
+
+from kit import files
+from kit.errors import DataError
+from kit.submit import ledger
+
+
+@pytest.fixture
+def line(tmp_path):
+    """A function: out-of-fold score, bytes of the file, further values -> a line of the ledger."""
+
+    def made(oof, content="a", **values):
+        run = tmp_path / "runs" / "first"
+        files.write_text(run / "config.yaml", "competition: pcam\n")
+        files.write_json(run / "scores.json", {"metric": "roc_auc", "value": oof})
+        files.write_text(tmp_path / "submission.csv", content)
+        return {**ledger.entry(run, tmp_path / "submission.csv", "try"), **values}
+
+    return made
+
+
+def test_a_line_says_what_was_sent(line, tmp_path):
+    table = ledger.write(tmp_path / "submissions.csv", line(0.95))
+    assert tuple(table.columns) == ledger.COLUMNS
+    row = table.iloc[0]
+    assert (row["competition"], row["metric"], row["oof"], row["description"]) == ("pcam", "roc_auc", 0.95, "try")
+    assert row["sha256"] == files.sha256_of(tmp_path / "submission.csv")
+    assert row["runs"].endswith("runs/first")
+    again = ledger.read(tmp_path / "submissions.csv")
+    pd.testing.assert_frame_equal(again, table, check_dtype=False)
+
+
+def test_a_score_that_comes_later_is_filled_in(line, tmp_path):
+    path = tmp_path / "submissions.csv"
+    ledger.write(path, line(0.95))
+    ledger.write(path, line(0.95, public=0.94))
+    ledger.write(path, line(0.95, private=0.93))
+    table = ledger.write(path, line(0.96, content="b", public=0.95))
+    assert len(table) == 2
+    assert table[["oof", "public"]].to_numpy().tolist() == [[0.95, 0.94], [0.96, 0.95]]
+    assert table["private"].iloc[0] == 0.93 and pd.isna(table["private"].iloc[1])
+
+
+def test_an_ensemble_names_its_runs(line, tmp_path):
+    line(0.9)
+    files.write_json(tmp_path / "runs/first/ensemble.json", {"runs": ["runs/a", "runs/b"]})
+    assert ledger.entry(tmp_path / "runs/first", tmp_path / "submission.csv")["runs"] == "runs/a runs/b"
+
+
+def test_the_rank_correlation_is_shown(line, tmp_path):
+    path = tmp_path / "submissions.csv"
+    for oof, public in ((0.90, 0.89), (0.92, 0.90), (0.94, 0.93), (0.96, 0.92)):
+        table = ledger.write(path, line(oof, content=str(oof), public=public))
+    # ranks 1 2 3 4 against 1 2 4 3: Spearman's 1 - 6 * 2 / (4 * 15) = .8; differences -.01 -.02 -.01 -.04
+    assert "out of fold against public: rank correlation 0.80, median difference -0.0150 (4 submissions)" in (
+        ledger.as_text(table)
+    )
+    assert ledger.as_text(ledger.read(tmp_path / "none.csv")) == "nothing sent yet"
+
+
+def test_a_file_that_is_no_ledger_stays_as_it_is(line, tmp_path):
+    path = tmp_path / "submissions.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="is not a ledger: its columns are a, b"):
+        ledger.write(path, line(0.9))
+    assert path.read_text() == "a,b\n1,2\n"
