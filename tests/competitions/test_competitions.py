@@ -23,7 +23,7 @@ def test_every_competition_says_what_it_is(name):
     competition = find_competition(name)
     assert competition.name == name
     assert competition.metric in METRICS
-    assert competition.direction == ("min" if competition.metric == "log_loss" else "max")
+    assert competition.direction == ("max" if competition.metric in ("roc_auc", "average_precision") else "min")
     assert competition.task in (None, *TASKS)
     assert (competition.task is None) == (competition.labels is None)
     assert load_config(name).competition == name  # its YAML

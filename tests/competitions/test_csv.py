@@ -121,6 +121,6 @@ def test_a_whole_run_with_unknown_labels_and_nothing_to_predict(write_images, tm
     assert set(scores["labels"]) == {"a", "b"}
     assert scores["rows"] == 36
     assert "test" not in scores
-    assert np.isfinite(scores["log_loss"])
+    assert np.isfinite(scores["metrics"]["average"]["micro"]["log_loss"])
     assert np.isfinite(pd.read_csv(run / "fold0" / "history.csv")["loss"]).all()
     assert not (run / "submission.csv").exists()
