@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import joblib
+from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 from kit.errors import DataError
@@ -29,8 +30,7 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
     """
     options: dict[str, Any] = {"backend": "sequential"}
     if workers > 1:
-        options = {"backend": "loky", "idle_worker_timeout": 2}
-        options |= {"initializer": _end_with, "initargs": (os.getpid(),)}
+        options = {"backend": "loky", "initializer": _end_with, "initargs": (os.getpid(),)}
     pool = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1, **options)
     try:
         yield from pool(joblib.delayed(function)(*call) for call in calls)
@@ -39,6 +39,10 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
             "a worker process died, most likely killed for want of memory: run again, what is finished is kept; "
             "if it dies again, use fewer --workers"
         ) from error
+    finally:
+        # They hold memory, and are not left to end by themselves: a call that comes just then waits for ever.
+        if workers > 1:
+            get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
 def _end_with(parent: int) -> None:
