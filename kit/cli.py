@@ -162,6 +162,7 @@ def _ensemble(given: argparse.Namespace) -> None:
 
 
 def _ledger(given: argparse.Namespace) -> None:
+    from kit import results
     from kit.submit import ledger
 
     if given.run is None:
@@ -169,6 +170,7 @@ def _ledger(given: argparse.Namespace) -> None:
         return
     if given.file is None:
         raise ConfigError("which file was sent? Give --file submission.csv")
+    results.score(given.run)
     line = ledger.entry(given.run, given.file, given.description)
     print(ledger.as_text(ledger.write(given.ledger, {**line, "public": given.public, "private": given.private})))
 

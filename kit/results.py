@@ -56,7 +56,7 @@ def ensemble(runs: Sequence[Path], out: Path, how: str = "auto", metadata: Seque
 
     `auto` takes the blend that is worth most on folds that did not fit it, and the plain mean when none is better by
     more than its interval. `metadata` are columns of the examples that the `boost` blend may use. `oof.parquet` holds
-    the nested predictions, so that its score is as honest as a run's.
+    the nested predictions; where a blend was chosen for its value on these rows, that is slightly optimistic still.
     """
     if len(runs) < 2:
         raise ConfigError("an ensemble takes two runs at least")
@@ -117,8 +117,8 @@ def write_submission(run: Path, sample: Path | None, out: Path) -> None:
     Without a sample (nobody takes submissions) it has a column for every label.
     """
     config, competition, task = _known(run)
-    oof, predictions = _table(run, "oof"), _test(run)
-    oof, predictions = (_to_send(config, task, oof, table) for table in (oof, predictions))
+    raw = _table(run, "oof")
+    oof, predictions = _to_send(config, task, raw, raw), _to_send(config, task, raw, _test(run))
     wanted = read_submission(sample, competition.id_column) if sample else None
     submission = make_submission(competition, predictions, wanted)
     for remark in check_submission(competition, submission, submission if wanted is None else wanted, oof):

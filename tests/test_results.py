@@ -86,14 +86,14 @@ def test_an_ensemble_is_a_run(make_run, sample, tmp_path, capsys):
     oof = pd.read_parquet(out / "oof.parquet")
     assert roc_auc_score(oof["y_tumour"], oof["p_tumour"]) == pytest.approx(told["blends"][told["chosen"]]["nested"])
     assert f"chosen: {told['chosen']}" in capsys.readouterr().out
-    assert main(["score", str(out), str(runs[0])]) == 0
     submission = tmp_path / "submission.csv"
     assert main(["submission", "write", str(out), "--sample", str(sample), "--out", str(submission)]) == 0
     assert main(["submission", "check", "pcam", str(submission), "--sample", str(sample), "--run", str(out)]) == 0
     arguments = ["ledger", "--ledger", str(tmp_path / "l.csv"), "--run", str(out), "--file", str(submission)]
     assert main([*arguments, "--public", "0.9"]) == 0
     assert main(["ledger", "--ledger", str(tmp_path / "l.csv")]) == 0
-    assert "first second" in capsys.readouterr().out
+    assert "first second" in capsys.readouterr().out  # not scored before: that is done when it is needed
+    assert main(["score", str(out), str(runs[0])]) == 0
 
 
 def test_an_ensemble_is_made_once_and_overwrites_no_run(make_run, tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ def ensemble(told: dict[str, Any]) -> str:
         shown.to_string(float_format="{:.4f}".format),
         "correlation of the members (Spearman, out of fold)",
         correlation.to_string(float_format="{:.3f}".format),
-        f"chosen: {told['chosen']}, because {told['reason']}",
+        f"chosen: {told['chosen']}, because {told['reason']} (a value that was chosen for is slightly optimistic)",
     ]
     if told["weights"]:
         lines.append("weights  " + "  ".join(f"{name} {weight:.3f}" for name, weight in told["weights"].items()))
