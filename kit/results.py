@@ -30,11 +30,12 @@ _TABLES = ("oof", "test", "examples")
 def score(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Predictions -> `scores.json` (out-of-fold, and test where it has labels) and `thresholds.json`; returns both."""
     config, competition, task = _known(run)
+    oof, test = _table(run, "oof"), _test(run)
     written = [run / "scores.json", run / "thresholds.json"]
     inputs = {"evaluate": config.evaluate.model_dump(), "metric": competition.metric, "task": task}
     inputs |= {name: files.sha256_of(run / f"{name}.parquet") for name in _TABLES}
     if not files.is_done(run / "scored.json", inputs):
-        oof, known, test = _table(run, "oof"), pd.read_parquet(run / "examples.parquet"), _test(run)
+        known = pd.read_parquet(run / "examples.parquet")
         scores = scoring.score_all(oof, test, known, competition.metric, task, config.evaluate)
         files.write_json(written[0], scores)
         files.write_json(written[1], scoring.thresholds(oof, task, config.evaluate.threshold))
