@@ -176,6 +176,7 @@ def test_a_run_without_predictions(make_run):
     run = make_run("first")
     (run / "oof.parquet").unlink()
     for stage in (
+        lambda: results.score(run),
         lambda: results.compare([run, make_run("second")]),
         lambda: results.write_submission(run, None, run / "s.csv"),
     ):
