@@ -220,10 +220,13 @@ def _search(given: argparse.Namespace) -> int:
 
 
 def _lr_find(given: argparse.Namespace) -> None:
+    from kit.config import load_config
     from kit.tune.lr_find import lr_find
 
     rate = lr_find(given.competition, given.records, given.out, given.set)
-    print(f"steepest descent at {rate:.2g}: --set train.learning_rate={rate:.2g}   ({given.out} shows the curve)")
+    phases = load_config(given.competition, given.set).train.phases
+    use = "learning_rate of a phase that trains all" if phases else f"--set train.learning_rate={rate:.2g}"
+    print(f"steepest descent at {rate:.2g}: {use}   ({given.out} shows the curve)")
 
 
 def _demo(given: argparse.Namespace) -> int:

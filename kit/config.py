@@ -251,7 +251,8 @@ class TrainSettings(_Settings):
     plateau_factor: float = Field(0.2, gt=0, lt=1)
     plateau_patience: int = Field(2, ge=1)  # epochs
     patience: int | None = Field(None, ge=1)  # epochs without a better score before a phase stops; null: never
-    # What is scored and kept: the weights themselves, or an average of them (arXiv:1803.05407 for swa).
+    # What is scored and kept: the weights themselves, or an average of them. swa (arXiv:1803.05407) is that of the last
+    # epochs, scored as one epoch more and kept if it is the best.
     average: Literal["none", "ema", "swa"] = "none"
     ema_momentum: float = Field(0.999, gt=0, lt=1)  # a step
     swa_epochs: int = Field(5, ge=2)  # the last so many of the last phase
@@ -277,7 +278,7 @@ class EvaluateSettings(_Settings):
     resamples: int = Field(2000, ge=100)  # of the bootstrap intervals
     confidence: float = Field(0.95, gt=0, lt=1)
     threshold: str = "f1"  # a rule of kit.evaluate.thresholds, such as sensitivity_at_specificity:0.95
-    # Of what is submitted, fitted on the out-of-fold predictions; a metric that only ranks (ROC AUC) does not change.
+    # Of what is submitted, fitted out of fold; of a single label only isotonic, by its ties, changes the ROC AUC.
     calibration: Literal["none", "temperature", "platt", "isotonic", "beta"] = "none"
     test_prevalence: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None  # each label's share, where known
     subgroups: tuple[str, ...] = ("sex", "age", "view_position")  # columns of the examples, where there are such
@@ -362,7 +363,14 @@ def load_config(name: str, overrides: Iterable[str] = ()) -> Config:
         text = (resources.files("kit.configs") / f"{name}.yaml").read_text(encoding="utf-8")
     else:
         raise ConfigError(f"unknown competition {name!r}{nearest(name, config_names())}")
-    return _validated(_with_overrides(_mapping(text, name), overrides), source=name)
+    overrides = list(overrides)
+    config = _validated(_with_overrides(_mapping(text, name), overrides), source=name)
+    changed = {override.partition("=")[0] for override in overrides}
+    if config.train.phases and (useless := changed & {"train.epochs", "train.learning_rate"}):
+        raise ConfigError(
+            f"--set {min(useless)} counts for nothing beside train.phases, which have their own: --set train.phases=[]"
+        )
+    return config
 
 
 def read_config(run: Path) -> Config:

@@ -30,7 +30,7 @@ from kit.data.examples import label_columns
 from kit.data.pseudo import sure_labels, with_pseudo_labels
 from kit.data.records import Records
 from kit.data.shards import image_shape
-from kit.errors import ConfigError, DataError, LeakError
+from kit.errors import ConfigError, DataError, LeakError, TrainingError
 from kit.evaluate import metrics
 from kit.predict.predict import predict as predictions
 from kit.runtime import devices
@@ -73,9 +73,7 @@ class Fold:
         chosen = self.config.model_dump(include={"seed", "model", "augment", "train"})
         precision = self.config.runtime.precision
         if self.config.pseudo.run:
-            chosen |= {
-                "pseudo": [self.config.pseudo.model_dump(exclude={"run"}), files.sha256_of(_pseudo_source(self))]
-            }
+            chosen |= {"pseudo": [self.config.pseudo.model_dump(exclude={"run"}), _pseudo_digest(self)]}
         return {
             "records": self.records.fingerprint,
             "folds": self.cells,
@@ -135,11 +133,13 @@ def train(
     """
     state = fold.folder / "state"
     if not fold.is_trained():
-        _drop_state_of_other(fold.inputs, state)
-        if not _fit(
-            _with_pseudo_labels(fold, state, write), metric, direction, state, deadline, write, folds_after, callbacks
-        ):
+        if _drop_state_of_other(fold.inputs, state) or (fold.folder / "done.json").exists():
+            write(f"fold {fold.k + 1}/{len(fold.cells)}  was trained with other settings, and is trained anew")
+        shown = _with_pseudo_labels(fold, state, write)
+        if not _fit(shown, metric, direction, state, deadline, write, folds_after, callbacks):
             return False
+        if fold.config.pseudo.run:
+            files.write_json(fold.folder / "pseudo.json", _pseudo_digest(fold))
         files.mark_done(fold.folder / "done.json", fold.inputs, [fold.folder / name for name in _FILES])
     shutil.rmtree(state, ignore_errors=True)
     return True
@@ -188,6 +188,7 @@ def _fit(
     assert_no_leak(rows, records.rows(fold.valid))
     _refuse_leaking_weights(fold)
     _check_shares(config, device)
+    _check_hosts(state, device)
     files.write_json(fold.folder.parent / "environment.json", devices.environment(device))
     keras.utils.clear_session()
     seed = int(np.random.SeedSequence([config.seed, fold.k]).generate_state(1)[0] % 2**31)
@@ -211,12 +212,14 @@ def _fit(
     if config.input.cache != "none":
         size = cache_bytes(records, fold.train, config.input.cache)
         write(f"{title}  keeps its {config.input.cache} images in memory: {size / 2**30:.2f} GiB")
-    trackers = open_trackers(config.runtime.trackers, f"kit-{config.competition}", title, fold.folder)
+    trackers = open_trackers(
+        config.runtime.trackers, f"kit-{config.competition}", f"{fold.folder.parent.name} {title}", fold.folder
+    )
     started = time.monotonic()
     with naming_damage(records):
         fitted = fit(
             model,
-            feed(fold, seed, _shuffle_buffer(fold, state), device),
+            feed(fold, seed, _shuffle_buffer(fold, state, device), device),
             validate,
             monitor=f"val_{metric}",
             mode=direction,
@@ -230,6 +233,7 @@ def _fit(
             scope=device.scope,
             most_parts=_most_parts(config, device),
             deadline=deadline,
+            agree=lambda stop: any(devices.on_all_hosts(device, int(stop))),
             reporting=Reporting(title, folds_after, write, trackers),
             callbacks=callbacks,
         )
@@ -239,12 +243,13 @@ def _fit(
     with files.replacing(fold.folder / "history.csv") as part:
         history.rename_axis("epoch").to_csv(part)
     saved.save_model(model, spec, fold.folder)
-    values = history[f"val_{metric}"]
-    best = int(values.argmax() if direction == "max" else values.argmin())
-    write(
-        f"{title}  best epoch {best + 1}: val_{metric} {values[best]:.4f}  "
-        f"({len(history)} epochs; {time.monotonic() - started:.0f} s in this session)"
-    )
+    values = history[f"val_{metric}"].to_numpy()
+    took = f"({len(history)} epochs; {time.monotonic() - started:.0f} s in this session)"
+    if np.isnan(values).all():
+        write(f"{title}  {metric} is not defined on this fold (a class does not occur in it): epoch 1 is kept  {took}")
+        return True
+    best = int(np.nanargmax(values) if direction == "max" else np.nanargmin(values))
+    write(f"{title}  best epoch {best + 1}: val_{metric} {values[best]:.4f}  {took}")
     return True
 
 
@@ -294,6 +299,12 @@ def _check_shares(config: Config, device: devices.Device) -> None:
         )
     if device.mirrored and parts > 1:
         raise ConfigError("train.accumulate does not work on several devices under TensorFlow: set runtime.backend=jax")
+    clipping = {"clipnorm", "clipvalue", "global_clipnorm"} & set(config.train.optimizer_arguments)
+    if device.mirrored and (config.train.clip_norm or clipping):
+        raise ConfigError(
+            "clipping of gradients (train.clip_norm) would be done on each device's part by itself under TensorFlow: "
+            "set runtime.backend=jax, or runtime.devices=1"
+        )
 
 
 def _refuse_leaking_weights(fold: Fold) -> None:
@@ -317,6 +328,14 @@ def _refuse_leaking_weights(fold: Fold) -> None:
             f"model.weights = {source} was fitted on {len(shared)} of the images or patients that fold {fold.k} is "
             f"validated on, such as {min(shared)}: its score would mean nothing"
         )
+
+
+def _pseudo_digest(fold: Fold) -> str:
+    """SHA-256 of the predictions that pseudo-labels come from, or came from: a trained fold needs them no more."""
+    path, kept = Path(fold.config.pseudo.run or "") / f"fold{fold.k}" / "test.parquet", fold.folder / "pseudo.json"
+    if not path.is_file() and kept.exists():
+        return str(files.read_json(kept))
+    return files.sha256_of(_pseudo_source(fold))
 
 
 def _pseudo_source(fold: Fold) -> Path:
@@ -350,18 +369,32 @@ def _with_pseudo_labels(fold: Fold, state: Path, write: Callable[[str], None]) -
     return replace(fold, records=with_pseudo_labels(records, labels, state / "pseudo.tfrecord"), added=(records.cells,))
 
 
-def _shuffle_buffer(fold: Fold, state: Path) -> int:
-    """How many examples are shuffled at a time: as memory allowed when the fold's training began."""
+def _shuffle_buffer(fold: Fold, state: Path, device: devices.Device) -> int:
+    """How many examples are shuffled at a time: as memory, of the host with the least, allowed when training began."""
     path = state / "shuffle.json"
-    if not path.exists():
-        files.write_json(path, shuffle_buffer(fold.records, fold.train))
-    return int(files.read_json(path))
+    buffer = int(files.read_json(path)) if path.exists() else shuffle_buffer(fold.records, fold.train)
+    buffer = min(devices.on_all_hosts(device, buffer))
+    files.write_json(path, buffer)
+    return buffer
 
 
-def _drop_state_of_other(inputs: dict[str, Any], state: Path) -> None:
-    """Make `state` a folder for training on `inputs`: what is there of other inputs is dropped."""
-    wanted = files.fingerprint(inputs)
-    if (state / "inputs.json").exists() and files.read_json(state / "inputs.json") == wanted:
-        return
+def _check_hosts(state: Path, device: devices.Device) -> None:
+    """Raise TrainingError when hosts that were killed would go on from different epochs."""
+    path = state / "state.json"
+    epochs = devices.on_all_hosts(device, len(files.read_json(path)["history"]) if path.exists() else 0)
+    if len(set(epochs)) > 1:
+        raise TrainingError(
+            f"the hosts stand at different epochs ({', '.join(map(str, epochs))}), as they were killed in between: "
+            f"copy {state} from one of them to all the others, or delete it on all"
+        )
+
+
+def _drop_state_of_other(inputs: dict[str, Any], state: Path) -> bool:
+    """Make `state` a folder for training on `inputs`; whether there was one of other inputs, which is dropped."""
+    path, wanted = state / "inputs.json", files.fingerprint(inputs)
+    if path.exists() and files.read_json(path) == wanted:
+        return False
+    before = path.exists()
     shutil.rmtree(state, ignore_errors=True)
-    files.write_json(state / "inputs.json", wanted)
+    files.write_json(path, wanted)
+    return before

@@ -117,7 +117,8 @@ def write_submission(run: Path, sample: Path | None, out: Path) -> None:
     Without a sample (nobody takes submissions) it has a column for every label.
     """
     config, competition, task = _known(run)
-    oof, predictions = _table(run, "oof"), _to_send(config, task, run)
+    oof, predictions = _table(run, "oof"), _test(run)
+    oof, predictions = (_to_send(config, task, oof, table) for table in (oof, predictions))
     wanted = read_submission(sample, competition.id_column) if sample else None
     submission = make_submission(competition, predictions, wanted)
     for remark in check_submission(competition, submission, submission if wanted is None else wanted, oof):
@@ -128,12 +129,12 @@ def write_submission(run: Path, sample: Path | None, out: Path) -> None:
         say(f"{len(unread)} test images are missing or unreadable and got the mean prediction: {some(unread)}")
 
 
-def _to_send(config: Config, task: str, run: Path) -> pd.DataFrame:
-    """The test predictions, calibrated and for the prevalence of the test set, where the config says so.
+def _to_send(config: Config, task: str, oof: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Predictions, calibrated and for the prevalence of the test set, where the config says so.
 
-    The calibrator is fitted on out-of-fold predictions, each of one model; what it is applied to is a mean over models.
+    The calibrator is fitted on out-of-fold predictions, each of one model; what is sent is a mean over models.
     """
-    predictions, oof, settings = _test(run), _table(run, "oof"), config.evaluate
+    settings = config.evaluate
     columns = [column for column in predictions.columns if column.startswith("p_")]
     y = oof[["y" + column[1:] for column in columns]].to_numpy(np.float64)
     p = predictions[columns].to_numpy(np.float64)
@@ -142,6 +143,12 @@ def _to_send(config: Config, task: str, run: Path) -> pd.DataFrame:
     if settings.test_prevalence is not None:
         if len(settings.test_prevalence) != len(columns):
             raise ConfigError(f"evaluate.test_prevalence: give {len(columns)} numbers, for {some(columns, 15)}")
+        balanced = config.input.balance != "none" or config.train.loss.weights != "none"
+        if balanced and settings.calibration == "none":
+            raise ConfigError(
+                "evaluate.test_prevalence corrects from the prevalence in training, which balancing (input.balance, "
+                "train.loss.weights) hid from the model: set evaluate.calibration too, such as platt"
+            )
         p = calibration.shift_prior(p, np.nanmean(y, axis=0), np.array(settings.test_prevalence), task)
     return predictions.assign(**{column: p[:, n] for n, column in enumerate(columns)})
 

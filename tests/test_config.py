@@ -126,3 +126,10 @@ def test_what_it_cannot(what):
 def test_without_phases_there_is_one_of_everything():
     (phase,) = load_config("toy", ["train.epochs=7", "train.learning_rate=.01"]).train.all_phases
     assert (phase.epochs, phase.learning_rate, phase.unfreeze, phase.layer_decay) == (7, 0.01, "all", 1.0)
+
+
+def test_what_phases_overrule_cannot_be_set():
+    for setting in ("train.epochs=3", "train.learning_rate=0.1"):
+        with pytest.raises(ConfigError, match=f"--set {setting.split('=')[0]} counts for nothing beside train.phases"):
+            load_config("pcam_mobilenet", [setting])
+        load_config("pcam_mobilenet", [setting, "train.phases=[]"])

@@ -172,6 +172,15 @@ def test_a_second_round_learns_pseudo_labels_fold_by_fold(finished, tmp_path, ca
     assert sorted(pd.read_parquet(run / "oof.parquet")["id"]) == sorted(records.rows(list(range(records.cells)))["id"])
     weights = [(folder / "fold0" / "model.weights.h5").read_bytes() for folder in (run, finished)]
     assert weights[0] != weights[1]
+    asked[-3] = f"pseudo.run={tmp_path / 'moved'}"  # a trained fold does not need the first run any more
+    (tmp_path / "moved").symlink_to(finished)
+    pipeline.train(load_config("toy", asked), records, run)
+    (tmp_path / "moved").unlink()
+    capsys.readouterr()
+    pipeline.train(load_config("toy", asked), records, run)
+    assert "epoch" not in capsys.readouterr().out
+    pipeline.predict(run, records)
+    asked[-3] = f"pseudo.run={finished}"
     with pytest.raises(ConfigError, match="has other folds or records"):
         pipeline.train(load_config("toy", [*asked, "fold_seed=7"]), records, tmp_path / "third")
     with pytest.raises(ConfigError, match="`kit run` or `kit predict` makes it"):
@@ -187,6 +196,30 @@ def test_runs_of_another_seed_can_keep_the_folds(finished, tmp_path):
         for n, more in enumerate(([], ["seed=3", "fold_seed=0"], ["seed=3"]))
     ]
     assert folds[0] == folds[1] != folds[2]
+
+
+def test_a_fold_in_which_a_class_does_not_occur_comes_to_its_end(finished, tmp_path, monkeypatch, capsys):
+    from kit.data.records import open_records
+
+    records = open_records(next((finished.parent / "records").iterdir()))
+    monkeypatch.setitem(fold.metrics.METRICS, "roc_auc", lambda y, p: float("nan"))
+    run = tmp_path / "run"
+    assert pipeline.train(load_config("toy", TINY), records, run, only=[0])
+    said = capsys.readouterr().out
+    assert "fold 1/2  roc_auc is not defined on this fold (a class does not occur in it): epoch 1 is kept" in said
+    pipeline.predict(run, records)
+    assert pd.read_csv(run / "fold0" / "history.csv")["val_roc_auc"].isna().all()
+
+
+def test_it_is_said_when_other_settings_throw_a_fold_away(finished, tmp_path, capsys):
+    from kit.data.records import open_records
+
+    records = open_records(next((finished.parent / "records").iterdir()))
+    shutil.copytree(finished, tmp_path / "run")
+    pipeline.train(load_config("toy", TINY), records, tmp_path / "run", only=[0])
+    assert "anew" not in capsys.readouterr().out
+    pipeline.train(load_config("toy", [*TINY, "train.clip_norm=1"]), records, tmp_path / "run", only=[0])
+    assert "fold 1/2  was trained with other settings, and is trained anew" in capsys.readouterr().out
 
 
 def test_fewer_folds_leave_no_old_ones(finished, tmp_path):

@@ -159,6 +159,9 @@ def test_what_is_sent_can_be_calibrated_and_of_another_prevalence(make_run, samp
     results.write_submission(warm, sample, tmp_path / "warm.csv")
     calibrated = pd.read_csv(tmp_path / "warm.csv")["label"]
     assert (calibrated.rank() == as_it_is.rank()).all() and not np.allclose(calibrated, as_it_is)
+    balanced = make_run("balanced", settings=["evaluate.test_prevalence=[0.1]", "input.balance=classes"])
+    with pytest.raises(ConfigError, match=r"which balancing .* hid from the model: set evaluate.calibration too"):
+        results.write_submission(balanced, sample, tmp_path / "balanced.csv")
     wrong = make_run("wrong", settings=["evaluate.test_prevalence=[0.1,0.2]"])
     with pytest.raises(ConfigError, match="give 1 numbers, for p_tumour"):
         results.write_submission(wrong, sample, tmp_path / "wrong.csv")

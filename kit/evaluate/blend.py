@@ -205,7 +205,20 @@ def _logit(rows: Rows) -> Blend:
 
 
 def _rank(rows: Rows) -> Blend:
-    return Blend(lambda members, metadata: normalised(ranks(members).mean(axis=0), rows.task))
+    """The mean of each member's rank among the rows that were fitted on; not among those it is applied to.
+
+    Else every fold, ranked by itself, would be brought to one scale, which in the test no fold's model is.
+    """
+    reference = np.sort(rows.members, axis=1)
+
+    def apply(members: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
+        placed = np.empty(members.shape)
+        for m, n in np.ndindex(members.shape[0], members.shape[2]):
+            below, upto = (np.searchsorted(reference[m, :, n], members[m, :, n], side) for side in ("left", "right"))
+            placed[m, :, n] = (below + upto) / 2 / reference.shape[1]
+        return normalised(placed.mean(axis=0), rows.task)
+
+    return Blend(apply)
 
 
 def _stacked(rows: Rows, model: Callable[[], LogisticRegression | HistGradientBoostingClassifier]) -> Blend:

@@ -21,7 +21,8 @@ def fit(kind: str, y: np.ndarray, p: np.ndarray, task: str) -> Calibrator:
     """A calibrator (`KINDS`) fitted on labels and probabilities, both [rows, labels].
 
     `temperature` (Guo et al. 2017) has one number for all labels; the others fit each label, or class against the rest,
-    and classes are scaled to sum to 1 again. A label of which one class occurs is left as it is.
+    and classes are scaled to sum to 1 again. A label is left as it is when one class of it occurs, or its scores say
+    nothing or the contrary of it (a curve that falls, or has one step).
     """
     if kind == "none":
         return lambda given: given
@@ -73,9 +74,10 @@ def calibration_error(y: np.ndarray, p: np.ndarray, bins: int = 15) -> float:
 def shift_prior(p: np.ndarray, trained: np.ndarray, wanted: np.ndarray, task: str) -> np.ndarray:
     """Probabilities [rows, labels] for a population in which the labels' shares are `wanted` instead of `trained` [L].
 
-    Bayes' rule for a changed prior (Saerens et al. 2002, eq. 2.4).
+    Bayes' rule for a changed prior (Saerens et al. 2002, eq. 2.4). A label that always or never occurs is not shifted.
     """
-    p = p.astype(np.float64)
+    p, known = p.astype(np.float64), (trained > 0) & (trained < 1)  # of the others there is nothing to shift
+    trained, wanted = np.where(known, trained, 0.5), np.where(known, wanted, 0.5)
     yes = p * (wanted / trained)
     if task == "multiclass":
         return normalised(yes, task)
@@ -125,7 +127,7 @@ def _of_label(fitted: Callable[[np.ndarray, np.ndarray], Calibrator]) -> Callabl
     def of_known(y: np.ndarray, p: np.ndarray) -> Calibrator:
         known = ~np.isnan(y)
         if len(np.unique(y[known] > 0.5)) < 2:
-            return lambda given: given.astype(np.float64)
+            return _as_it_is
         return fitted(y[known] > 0.5, p[known].astype(np.float64))
 
     return of_known
@@ -134,11 +136,15 @@ def _of_label(fitted: Callable[[np.ndarray, np.ndarray], Calibrator]) -> Callabl
 def _platt(y: np.ndarray, p: np.ndarray) -> Calibrator:
     """A logistic curve of the logit (Platt 1999, without his changed targets)."""
     model = LogisticRegression(C=np.inf).fit(logit(p)[:, None], y)
+    if model.coef_[0, 0] <= 0:
+        return _as_it_is
     return lambda given: model.predict_proba(logit(given)[:, None])[:, 1]
 
 
 def _isotonic(y: np.ndarray, p: np.ndarray) -> Calibrator:
     model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, y)
+    if len(np.unique(model.y_thresholds_)) < 3:
+        return _as_it_is
     return lambda given: model.predict(given.astype(np.float64))
 
 
@@ -156,9 +162,17 @@ def _beta(y: np.ndarray, p: np.ndarray) -> Calibrator:
     model = LogisticRegression(C=np.inf).fit(features(p), y)
     if (model.coef_[0] < 0).any():
         kept = model.coef_[0] >= 0
-        kept = kept if kept.any() else np.array([True, True])
+        if not kept.any():
+            return _as_it_is
         model = LogisticRegression(C=np.inf).fit(features(p)[:, kept], y)
+        if model.coef_[0, 0] <= 0:
+            return _as_it_is
     return lambda given: model.predict_proba(features(given)[:, kept])[:, 1]
+
+
+def _as_it_is(p: np.ndarray) -> np.ndarray:
+    """Where scores say nothing, or the contrary: a curve that falls would turn the ranking round."""
+    return p.astype(np.float64)
 
 
 _KINDS = {"platt": _of_label(_platt), "isotonic": _of_label(_isotonic), "beta": _of_label(_beta)}

@@ -28,4 +28,5 @@ def delong_interval(positive: np.ndarray, score: np.ndarray, confidence: float) 
     """The normal interval of one ROC AUC, cut at 0 and 1."""
     values, covariance = delong(positive, score[None])
     width = norm.ppf((1 + confidence) / 2) * np.sqrt(covariance[0, 0])
-    return float(max(0.0, values[0] - width)), float(min(1.0, values[0] + width))
+    low, high = np.clip([values[0] - width, values[0] + width], 0, 1)  # which leaves NaN as it is
+    return float(low), float(high)

@@ -126,7 +126,8 @@ def thresholds(oof: pd.DataFrame, task: str, rule: str) -> dict[str, Any]:
         y, p = rows[f"y_{label}"].to_numpy() > 0.5, rows[f"p_{label}"].to_numpy()
         if not len(y):
             continue
-        cut = best_threshold(all_cuts(y, p), rule)
+        both = y.any() and not y.all()
+        cut = best_threshold(all_cuts(y, p), rule) if both else float("nan")
         values[label] = {
             "rule": rule,
             "threshold": cut,

@@ -32,10 +32,11 @@ def comparison(lines: Sequence[dict[str, Any]], confidence: float) -> str:
     width = max(len(line["run"]) for line in lines)
     told = [f"{lines[0]['run']:{width}}  {_shown(lines[0]['value'])}"]
     for line in lines[1:]:
+        better = "undefined" if line["better"] is None else f"{line['better']:.1%}"
         told.append(
-            f"{line['run']:{width}}  {_shown(line['value'])}   difference {line['difference']:+.4f}, "
-            f"{confidence:.0%} interval {line['low']:+.4f} to {line['high']:+.4f}   "
-            f"better in {line['better']:.1%} of the resamples"
+            f"{line['run']:{width}}  {_shown(line['value'])}   difference {_shown(line['difference'], '+')}, "
+            f"{confidence:.0%} interval {_shown(line['low'], '+')} to {_shown(line['high'], '+')}   "
+            f"better in {better} of the resamples"
         )
     return "\n".join(told)
 
@@ -103,7 +104,7 @@ def _cuts(cuts: dict[str, Any]) -> list[str]:
             f"{short} {_shown(honest[name] if honest else None)} ({_shown(optimistic[name])})"
             for name, short in (("f1", "F1"), ("recall", "sensitivity"), ("specificity", "specificity"))
         ]
-        lines.append(f"{label:{width}}  threshold {cut['threshold']:.4f} by {cut['rule']}: {', '.join(told)}")
+        lines.append(f"{label:{width}}  threshold {_shown(cut['threshold'])} by {cut['rule']}: {', '.join(told)}")
     if lines:
         lines.append("(cross-validated; in brackets on the rows that chose the threshold, which is optimistic)")
     if "factors" in cuts.get("classes", {}):
@@ -116,5 +117,5 @@ def _cuts(cuts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _shown(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
+def _shown(value: float | None, sign: str = "") -> str:
+    return "undefined" if value is None else f"{value:{sign}.4f}"

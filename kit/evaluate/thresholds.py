@@ -209,7 +209,7 @@ _NUMBERS = {  # how many at least and at most, and from where to where
     "fbeta": (1, 1, 1e-6, 1e6),
     "sensitivity_at_specificity": (1, 1, 0.0, 1.0),
     "specificity_at_sensitivity": (1, 1, 0.0, 1.0),
-    "cost": (2, 2, 0.0, float("inf")),
+    "cost": (2, 2, 0.0, 1e9),
     "prevalence": (0, 1, 0.0, 1.0),
 }
 _WRITTEN = {

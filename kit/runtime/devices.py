@@ -134,6 +134,16 @@ def alone(device: Device) -> Iterator[None]:
         keras.distribution.set_distribution(before)
 
 
+def on_all_hosts(device: Device, number: int) -> list[int]:
+    """What each host says, in their order; every host has to ask. Of one host alone, what it says."""
+    if device.hosts == 1:
+        return [number]
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    return [int(said) for said in np.ravel(multihost_utils.process_allgather(np.int32(number)))]
+
+
 def environment(device: Device | None = None) -> dict[str, Any]:
     """Versions and machine, for `environment.json` and `kit doctor`."""
     return {

@@ -45,10 +45,29 @@ def session_hours_left(proc: Path = Path("/proc")) -> float | None:
     return None if limit is None else limit - age / 3600 - 0.25
 
 
-def deadline(max_hours: float | None) -> float | None:
-    """When to stop, in seconds of `time.monotonic()`: in so many hours, or (None) in time for this host's session."""
+class Deadline(float):
+    """When to stop, in seconds of `time.monotonic()`; it remembers how long epochs take, of every phase of training."""
+
+    def __init__(self, at: float) -> None:
+        self.longest: dict[int, float] = {}  # seconds, by phase
+
+    def took(self, phase: int, seconds: float) -> None:
+        """An epoch of that phase took so long."""
+        self.longest[phase] = max(seconds, self.longest.get(phase, 0.0))
+
+    def allows_another(self, phase: int) -> bool:
+        """Whether an epoch of that phase, of the longest so far, would end in time.
+
+        Of a phase not seen yet it is thrice that of the others: a step backward costs about twice a step forward.
+        """
+        seconds = self.longest.get(phase, 3 * max(self.longest.values(), default=0.0))
+        return time.monotonic() + seconds <= self
+
+
+def deadline(max_hours: float | None) -> Deadline | None:
+    """When to stop: in so many hours, or (None) in time for this host's session; None where nobody ends it."""
     hours = session_hours_left() if max_hours is None else max_hours
-    return None if hours is None else time.monotonic() + 3600 * hours
+    return None if hours is None else Deadline(time.monotonic() + 3600 * hours)
 
 
 def adopt_output(run: Path, root: Path = KAGGLE_INPUT) -> Path | None:

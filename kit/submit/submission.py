@@ -8,18 +8,31 @@ import pandas as pd
 from kit.competitions import Competition
 from kit.errors import SubmissionError, some
 
+BOXES = "PredictionString"  # the column of Kaggle's detection competitions: confidence x y width height, repeated
+
 
 def make_submission(competition: Competition, predictions: pd.DataFrame, sample: pd.DataFrame | None) -> pd.DataFrame:
     """The submission in the sample's order of rows and columns, from a table with columns id and `p_<label>`.
 
     A row of the sample whose image could not be read gets the mean prediction, which is neutral for a ranking metric.
-    Without a sample, the rows are the predictions', and each label is a column.
+    Without a sample, the rows are the predictions', and each label is a column. Raises SubmissionError for a sample of
+    other columns, or with an id twice.
     """
     labels = [column[2:] for column in predictions.columns if column.startswith("p_")]
     columns = {f"p_{label}": column for column, label in (competition.columns or {x: x for x in labels}).items()}
     table = predictions.rename(columns={"id": competition.id_column, **columns})
     if sample is None:
         return table
+    if BOXES in sample.columns and BOXES not in table.columns:
+        what = f"{competition.name} is scored by boxes ({BOXES}), and these predictions are of {some(labels)}"
+        raise SubmissionError(f"{what}: the kit has no model for boxes yet")
+    if absent := [column for column in sample.columns if column not in table.columns]:
+        raise SubmissionError(
+            f"the sample has the columns {list(sample.columns)}; the predictions have no {some(absent)}"
+        )
+    twice = sample[competition.id_column][sample[competition.id_column].duplicated()]
+    if len(twice):
+        raise SubmissionError(f"the sample has {len(twice)} duplicate ids: {some(set(twice))}")
     table = sample[[competition.id_column]].merge(table, on=competition.id_column, how="left", validate="one_to_one")
     return table.fillna({column: table[column].mean() for column in columns.values()})[list(sample.columns)]
 
@@ -40,8 +53,8 @@ def check_submission(
 ) -> list[str]:
     """Raise SubmissionError, naming column and row, unless the competition would take this and score it as meant.
 
-    Returns what is odd but allowed, such as another order of rows than the sample's. For a metric that ranks (ROC AUC)
-    a column of only two values is refused: it is a thresholded prediction, and throws the ranking away. With the
+    Returns what is odd but allowed, such as another order of rows than the sample's. A column of
+    only two values is refused: it is a thresholded prediction, and every metric here takes probabilities. With the
     out-of-fold predictions (`p_*`), columns that stand in each other's place are found by their means.
     """
     remarks = []
@@ -65,17 +78,15 @@ def check_submission(
         distinct = np.unique(values)
         if len(values) > 2 and len(distinct) == 1:
             raise SubmissionError(f"column {column!r} holds nothing but {distinct[0]:g}: no image differs from another")
-        if competition.metric == "roc_auc" and len(values) > 2 and len(distinct) == 2:
+        if len(values) > 2 and len(distinct) == 2:
+            why = "ROC AUC, which ranks probabilities" if competition.metric == "roc_auc" else "its probabilities"
             raise SubmissionError(
-                f"column {column!r} holds only the values {sorted(set(values))}: {competition.name} is scored by ROC "
-                "AUC, which ranks probabilities. Submit the probabilities, not the thresholded labels"
+                f"column {column!r} holds only the values {sorted(set(values))}: {competition.name} is scored by "
+                f"{why}. Submit the probabilities, not the thresholded labels"
             )
     if oof is not None and BOXES not in columns:
         _check_places(competition, submission, columns, oof)
     return remarks
-
-
-BOXES = "PredictionString"  # the column of Kaggle's detection competitions: confidence x y width height, repeated
 
 
 def _numbers(submission: pd.DataFrame, column: str, key: str) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from kit import files
 from kit.errors import TrainingError
+from kit.runtime.host import Deadline
 
 Mode = Literal["max", "min"]  # which end of a score is better
 Logs = dict[str, float]
@@ -30,10 +31,15 @@ class EpochSeeds(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Assign the states."""
-        states = [v for v in self.model.variables if v.name == "seed_generator_state"]
-        for n, state in enumerate(states):
-            words = np.random.SeedSequence([self.seed, self.before + epoch, n]).generate_state(2)
-            state.assign((words % 2**31).astype(state.dtype))
+        set_seeds(self.model, self.seed, self.before + epoch)
+
+
+def set_seeds(model: keras.Model, seed: int, epoch: int) -> None:
+    """Set every seed generator of a model to where that epoch begins."""
+    states = [v for v in model.variables if v.name == "seed_generator_state"]
+    for n, state in enumerate(states):
+        words = np.random.SeedSequence([seed, epoch, n]).generate_state(2)
+        state.assign((words % 2**31).astype(state.dtype))
 
 
 @contextmanager
@@ -78,8 +84,8 @@ class NotFinite(keras.callbacks.Callback):
             images = f" (images {', '.join(ids)})" if ids else ""
             raise TrainingError(
                 f"{self.title}: the loss is {logs['loss']} from epoch {self.epoch + 1}, {steps} on, at a learning rate "
-                f"of {rate:.3g}{images}: lower train.learning_rate, or set train.clip_norm=1; the epochs before it are "
-                "kept"
+                f"of {rate:.3g}{images}: lower train.learning_rate, or set train.clip_norm=1, in another --run "
+                "(changed settings train every fold anew)"
             )
         self.first = batch + 1
 
@@ -208,9 +214,10 @@ class State(keras.callbacks.Callback):
                 callback.on_epoch_end(epoch, dict(logs_then))
         if past:
             parts = self.values["saved_parts"]
-            self.model.optimizer.build(self.model.trainable_variables)
             saved = self.model if parts == self.parts else self.compiled(parts)  # has other variables of the optimiser
-            saved.optimizer.build(saved.trainable_variables)
+            for model in {id(self.model): self.model, id(saved): saved}.values():
+                if not model.optimizer.built:
+                    model.optimizer.build(model.trainable_variables)
             saved.load_weights(self.kept_weights[-1])
             if saved is not self.model:
                 _take_over(saved.optimizer, parts, self.model.optimizer, self.parts)
@@ -260,12 +267,18 @@ def _take_over(source: keras.Optimizer, source_parts: int, target: keras.Optimiz
     optimizers[1]._iterations.assign(updates * parts)
 
 
-class Deadline(keras.callbacks.Callback):
-    """Stop after an epoch when another of the same length would end past `at` (seconds of `time.monotonic()`)."""
+class Timer(keras.callbacks.Callback):
+    """Stop after an epoch of `phase` when the deadline allows no other; `agree` makes it every host's decision."""
 
-    def __init__(self, at: float) -> None:
+    def __init__(self, at: Deadline, agree: Callable[[bool], bool]) -> None:
         super().__init__()
-        self.at, self.started, self.reached = at, 0.0, False
+        self.at, self.agree, self.phase, self.started, self.reached = at, agree, 0, 0.0, False
+
+    def begin(self, phase: int) -> bool:
+        """Serve this phase; False when there is no time for an epoch of it."""
+        self.phase = phase
+        self.reached = self.reached or self.agree(not self.at.allows_another(phase))
+        return not self.reached
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start the clock."""
@@ -273,6 +286,6 @@ class Deadline(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Stop when there is no time for one more; comes after the state was saved."""
-        now = time.monotonic()
-        if now + (now - self.started) > self.at:
+        self.at.took(self.phase, time.monotonic() - self.started)
+        if self.agree(not self.at.allows_another(self.phase)):
             self.reached = self.model.stop_training = True

@@ -1,6 +1,5 @@
 """Fit one fold's model, so that it can be killed at any moment and go on from the last whole epoch."""
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,17 +11,19 @@ import numpy as np
 
 from kit.config import AugmentSettings, TrainSettings
 from kit.errors import TrainingError
+from kit.runtime.host import Deadline
 from kit.train.augment import Augment
 from kit.train.callbacks import (
-    Deadline,
     EpochSeeds,
     Logs,
     Mode,
     NotFinite,
     Progress,
     State,
+    Timer,
     Track,
     Validate,
+    set_seeds,
 )
 from kit.train.losses import Loss, make_loss
 from kit.train.optimize import make_optimizer, rates_of, unfreeze
@@ -79,13 +80,15 @@ def fit(
     scope: Callable[[], AbstractContextManager[Any]] = nullcontext,
     most_parts: int = 2,
     deadline: float | None = None,
+    agree: Callable[[bool], bool] = bool,
     reporting: Reporting = Reporting(),
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Fitted:
     """Train `model` in place and leave it with the weights of its best epoch by `monitor`; `mode` says which end is.
 
     `task` and `train.loss` decide what is minimised (`kit.train.losses`), `validate()` scores `model` as it stands.
-    `state` is the folder to go on from; `deadline` is in seconds of `time.monotonic()`, looked at between epochs. At
+    `state` is the folder to go on from; `deadline` is in seconds of `time.monotonic()`, looked at between epochs; one
+    of `kit.runtime.host` remembers how long they take. Of several hosts, `agree` says whether any wants to stop. At
     most `steps_per_execution` steps are run before Python looks at the loss. `callbacks` see every epoch's logs; what
     trains is made and compiled in `scope()`.
 
@@ -94,7 +97,16 @@ def fit(
     """
     phases, loss = train.all_phases, make_loss(task, train.loss, feed.labels)
     saved = State(state, model, monitor, mode, keep=train.swa_epochs if train.average == "swa" else 1)
-    timer = Deadline(float("inf") if deadline is None else deadline)
+    at = deadline if isinstance(deadline, Deadline) else Deadline(float("inf") if deadline is None else deadline)
+    timer = Timer(at, agree)
+
+    def validated() -> Logs:
+        try:
+            return validate()
+        except Exception as error:
+            if _out_of_memory(error):  # or it would be taken for a training batch
+                raise TrainingError("validation does not fit in memory: lower predict.batch_size") from error
+            raise
 
     def fit_phase(n: int) -> None:
         phase, parts = phases[n], train.accumulate * saved.values["parts"]
@@ -126,7 +138,7 @@ def fit(
             callbacks=[
                 EpochSeeds(seed, before),
                 NotFinite(lambda epoch, step: feed.ids(epoch, step, parts), reporting.title, before),
-                Validate(validate),
+                Validate(validated),
                 *stopping,
                 Progress(reporting.title, phase.epochs, before, after, reporting.folds_after, reporting.write),
                 *(Track(log, before) for log in reporting.trackers),
@@ -142,13 +154,15 @@ def fit(
     for phase in phases:  # one that cannot be is refused at once, not after those before it
         unfreeze(model, phase.unfreeze, train.freeze_batch_norm)
     for n in range(saved.values["phases"], len(phases)):
-        if timer.reached or time.monotonic() > timer.at:
+        if not timer.begin(n):
             break
         _halving(lambda n=n: fit_phase(n), model, saved, most_parts, reporting)  # type: ignore[misc]
     if saved.values["phases"] == len(phases) and not saved.values["finished"]:
-        if train.average == "swa":
-            _average_epochs(model, feed, train.accumulate * saved.values["parts"], validate, saved, reporting)
-        saved.set(finished=True)
+        if train.average != "swa":
+            saved.set(finished=True)
+        elif timer.begin(len(phases) - 1):
+            parts = train.accumulate * saved.values["parts"]
+            _average_epochs(model, feed, parts, seed, validated, saved, reporting)
     if saved.values["best"]:
         model.load_weights(saved.best_weights)
     return Fitted(saved.history, bool(saved.values["finished"]))
@@ -217,9 +231,15 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _average_epochs(
-    model: keras.Model, feed: Feed, parts: int, validate: Callable[[], Logs], saved: State, reporting: Reporting
+    model: keras.Model,
+    feed: Feed,
+    parts: int,
+    seed: int,
+    validate: Callable[[], Logs],
+    saved: State,
+    reporting: Reporting,
 ) -> None:
-    """Stochastic weight averaging: the mean of the last epochs' weights is one more epoch, and may be the best one.
+    """Stochastic weight averaging: the mean of the last epochs' weights is one more epoch, kept if it is the best one.
 
     Izmailov et al. 2018 (arXiv:1803.05407); batch statistics are made anew from an epoch of images.
     """
@@ -232,6 +252,7 @@ def _average_epochs(
     count = len(saved.kept_weights)
     kinds = [w.dtype for w in model.get_weights()]
     model.set_weights([(w / count).astype(kind) for w, kind in zip(total, kinds, strict=True)])
+    set_seeds(model, seed, len(saved.history))  # of dropout, which moves the statistics behind it
     _renew_batch_statistics(model, feed, len(saved.history), parts)
     logs = {"loss": float("nan"), **validate(), "learning_rate": 0.0}
     now = {"phase": saved.history[-1]["phase"], **logs}

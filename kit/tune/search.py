@@ -57,7 +57,7 @@ class Search:
     metric: str
     direction: fold.Direction
     trials: int
-    deadline: float | None
+    deadline: host.Deadline | None
 
     def config_of(self, tried: Iterable[str]) -> Config:
         """The config of a trial, or ConfigError where its settings do not go together."""
@@ -84,8 +84,9 @@ def search(
     given = list(settings)
     chosen, config = _checked(competition, space, given)
     folder = Path(run) if run else Path("runs", config.competition, "search")
+    deadline = host.deadline(hours)  # building records counts too
     built = open_records(Path(records)) if records else _build_records(config, Path(data) if data else None, folder)
-    this = _plan(competition, chosen, given, built, folder, trials, hours)
+    this = _plan(competition, chosen, given, built, folder, trials, deadline)
     folder.mkdir(parents=True, exist_ok=True)
     with files.locked(folder):
         _refuse_other_search(this)
@@ -124,7 +125,7 @@ def help_search(
     _end_with_parent()
     given = list(settings)
     chosen, _ = _checked(competition, space, given)
-    this = _plan(competition, chosen, given, open_records(records), run, trials, hours)
+    this = _plan(competition, chosen, given, open_records(records), run, trials, host.deadline(hours))
     _work(this, _open_study(this, helper), lambda: None)
 
 
@@ -185,18 +186,21 @@ def _build_records(config: Config, data: Path | None, folder: Path) -> Records:
 
 
 def _plan(
-    base: str, space: Space, settings: list[str], records: Records, folder: Path, trials: int, hours: float | None
+    base: str,
+    space: Space,
+    settings: list[str],
+    records: Records,
+    folder: Path,
+    trials: int,
+    deadline: host.Deadline | None,
 ) -> Search:
     chosen = (*space.settings, *settings)
     config = load_config(base, chosen)
     if records.competition != config.competition:
         raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
-    known, cells = (
-        find_competition(config.competition, config),
-        inner_folds(records.cells, config.folds, config.split_seed),
-    )
-    metric, direction, deadline = known.metric, known.direction, host.deadline(hours)
-    return Search(base, chosen, space, config, records, cells, folder, metric, direction, trials, deadline)
+    known = find_competition(config.competition, config)
+    cells = inner_folds(records.cells, config.folds, config.split_seed)
+    return Search(base, chosen, space, config, records, cells, folder, known.metric, known.direction, trials, deadline)
 
 
 def _refuse_other_search(this: Search) -> None:
@@ -369,12 +373,14 @@ def _adopt(trials: Path, retries: int | None, folder: Path) -> None:
 
 
 def _keep_history(folder: Path) -> int:
-    """Delete all of a trial but its history; how many epochs that has."""
+    """Delete all of a trial but its history and what trackers wrote; how many epochs that has."""
     path, state = folder / "history.csv", folder / "state" / "state.json"
     if not path.exists() and state.exists() and (history := files.read_json(state)["history"]):
         with files.replacing(path) as part:
             pd.DataFrame(history).rename_axis("epoch").to_csv(part)
     for other in folder.glob("*"):
+        if other.name in ("tensorboard", "wandb"):
+            continue
         if other.is_dir():
             shutil.rmtree(other)
         elif other != path:

@@ -54,11 +54,12 @@ def test_temperature_of_one_is_no_change_and_classes_keep_their_order():
 
 
 def test_isotonic_is_scikit_learns_with_unknown_labels_left_out():
-    y, p = np.array([[0, 1], [1, 0], [0, np.nan], [1, 1.0]]), np.array([[0.1, 0.3], [0.4, 0.2], [0.6, 0.5], [0.8, 0.9]])
+    p = RNG.random((60, 2))
+    y = (RNG.random((60, 2)) < p).astype(float)
+    y[:20, 1] = np.nan
     given = fit("isotonic", y, p, "multilabel")(p)
     assert given[:, 0] == pytest.approx(IsotonicRegression().fit_transform(p[:, 0], y[:, 0]))
-    known = [0, 1, 3]
-    assert given[known, 1] == pytest.approx(IsotonicRegression().fit_transform(p[known, 1], y[known, 1]))
+    assert given[20:, 1] == pytest.approx(IsotonicRegression().fit_transform(p[20:, 1], y[20:, 1]))
 
 
 def test_a_label_of_one_class_is_left_as_it_is():
@@ -110,3 +111,16 @@ def test_a_shifted_prior_can_be_shifted_back_and_keeps_the_order(trained, wanted
     there = shift_prior(p, np.array([trained]), np.array([wanted]), "binary")
     assert (np.diff(there[:, 0]) >= 0).all() and (there >= 0).all() and (there <= 1).all()
     assert shift_prior(there, np.array([wanted]), np.array([trained]), "binary") == pytest.approx(p, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["platt", "beta", "isotonic"])
+def test_scores_that_say_the_contrary_are_not_turned_round(kind):
+    p = RNG.random((400, 1))
+    y = (RNG.random((400, 1)) < 0.5 * (1 - p)).astype(float)
+    assert fit(kind, y, p, "binary")(p) == pytest.approx(p)
+
+
+def test_a_label_that_never_occurs_is_not_shifted():
+    p = np.array([[0.2, 0.5], [0.4, 0.5]])
+    shifted = shift_prior(p, np.array([0.0, 0.5]), np.array([0.1, 0.2]), "multilabel")
+    assert shifted[:, 0] == pytest.approx(p[:, 0]) and shifted[:, 1] == pytest.approx([0.2, 0.2])

@@ -45,3 +45,4 @@ def test_the_bootstrap_says_the_same():
 def test_one_row_of_a_class_has_no_variance():
     areas, covariance = delong(np.array([True, False, False]), np.array([[0.3, 0.2, 0.1]]))
     assert np.isnan(areas).all() and np.isnan(covariance).all()
+    assert np.isnan(delong_interval(np.array([True, False, False]), np.array([0.3, 0.2, 0.1]), 0.95)).all()

@@ -4,7 +4,7 @@ import pytest
 
 from kit.errors import DataError
 from kit.evaluate import ensemble
-from kit.evaluate.blend import Rows, fit
+from kit.evaluate.blend import BLENDS, Rows, fit
 from kit.evaluate.metrics import roc_auc
 
 
@@ -62,7 +62,7 @@ def test_a_blend_that_is_surely_better_is_chosen_and_else_the_mean():
     assert table.loc["mean", ["gain", "gain_low", "gain_high"]].tolist() == [0, 0, 0]
     assert table.loc["convex", "nested"] == pytest.approx(roc_auc(rows.y, predictions["convex"]))
     assert table.loc["convex", "gain"] == pytest.approx(table.loc["convex", "nested"] - table.loc["mean", "nested"])
-    assert table.loc["convex", "gain_low"] > 0 and table.loc["convex", "better"] == 1
+    assert table.loc["convex", "gain_low"] > 0 and table.loc["convex", "better"] == 1 and table.loc["convex", "sure"]
     assert ensemble.choose(table) == table["gain"].idxmax() != "mean"
     equal = Rows(rows.members[[0, 0]], rows.y, "roc_auc", 1, "binary", rows.metadata)
     table, _ = ensemble.compare(["convex", "rank"], equal, fold, np.arange(len(fold)), 300, 0.95)
@@ -88,3 +88,15 @@ def test_correlations_are_spearmans():
     found = ensemble.correlations(rows.members, ["a", "b", "c"])
     wanted = pd.DataFrame(rows.members[:, :, 0].T).corr(method="spearman")
     assert found.to_numpy() == pytest.approx(wanted.to_numpy())
+
+
+@pytest.mark.parametrize("name", [name for name in BLENDS if name not in ("stack", "boost")])
+def test_folds_on_different_scales_are_no_gain_for_a_blend(name):
+    # Two equal members: no blend can know more than either. Ranked fold by fold they would seem to.
+    rng = np.random.default_rng(0)
+    y, fold = rng.integers(0, 2, (800, 1)).astype(float), np.arange(800) % 4
+    p = 1 / (1 + np.exp(-rng.normal(2 * y - 1, 1.5))) / 4 + fold[:, None] / 4
+    rows = Rows(np.stack([p, p]), y, "roc_auc", 1, "binary", pd.DataFrame(index=range(800)))
+    table, _ = ensemble.compare([name], rows, fold, np.arange(800), 200, 0.95)
+    assert ensemble.choose(table) == "mean"
+    assert table.loc[name, "gain"] < 5e-3

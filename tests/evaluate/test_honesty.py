@@ -43,3 +43,14 @@ def test_a_blend_of_noise(name):
     if name in FITTED:
         assert np.mean(optimistic) > 0.5 + 0.04
         assert np.mean(optimistic) > np.mean(honest) + 0.04
+
+
+def test_the_choice_among_all_blends_of_noise():
+    rng, chosen = np.random.default_rng(1), []
+    for _ in range(30):
+        y = rng.integers(0, 2, (150, 1)).astype(float)
+        rows = Rows(rng.random((4, 150, 1)), y, "roc_auc", 1, "binary", pd.DataFrame(index=range(150)))
+        quick = [name for name in BLENDS if name not in ("greedy", "boost")]
+        table, _ = ensemble.compare(quick, rows, rng.permutation(150) % 5, np.arange(150), 400, 0.95)
+        chosen.append(ensemble.choose(table) != "mean")
+    assert np.mean(chosen) <= 0.1  # 30 choices at 2.5 % in all

@@ -158,3 +158,12 @@ def test_two_runs_are_compared_in_pairs():
     assert "better in 100.0% of the resamples" in comparison(lines, 0.95)
     with pytest.raises(DataError, match="b and a have different training images"):
         compare({"a": predictions(first), "b": predictions(second[1:])}, first, "roc_auc", 1, SETTINGS)
+
+
+def test_two_runs_where_nothing_is_defined_are_compared_all_the_same():
+    known = binary().assign(y_x=np.float32(0))
+    lines = compare({"a": predictions(known), "b": predictions(known)}, known, "roc_auc", 1, SETTINGS)
+    assert "difference undefined" in comparison(lines, 0.95) and "better in undefined" in comparison(lines, 0.95)
+    cuts = thresholds(predictions(known), "binary", "f1")
+    assert cuts["labels"]["x"]["threshold"] is None
+    assert "threshold undefined" in as_text(score(predictions(known), known, "roc_auc", "binary", SETTINGS), cuts)

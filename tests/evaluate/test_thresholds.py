@@ -89,7 +89,18 @@ def test_the_cross_validated_value_uses_other_folds_thresholds():
 
 @pytest.mark.parametrize(
     "rule",
-    ["f2", "fbeta", "fbeta:x", "fbeta:0", "cost:1", "cost:1,-1", "prevalence:2", "f1:3", "sensitivity_at_specificity"],
+    [
+        "f2",
+        "fbeta",
+        "fbeta:x",
+        "fbeta:0",
+        "cost:1",
+        "cost:1,-1",
+        "cost:1,inf",
+        "prevalence:2",
+        "f1:3",
+        "sensitivity_at_specificity",
+    ],
 )
 def test_rules_that_are_none(rule):
     with pytest.raises(ConfigError, match="threshold rule"):

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kit import files
+
 SETTINGS = [
     "folds=2",
     "image.size=32",
@@ -34,10 +36,12 @@ from pathlib import Path
 from kit import pipeline
 from kit.config import load_config
 from kit.data.records import open_records
+from kit.runtime import host
 records, run = open_records(Path(sys.argv[1])), Path(sys.argv[2])
 only = [0] if os.environ["KERAS_BACKEND"] == "jax" else None  # a second fold must not make a second strategy
-pipeline.train(load_config("toy", sys.argv[3:]), records, run, only=only)
-pipeline.predict(run, records)
+deadline = host.Deadline(0) if "KIT_TEST_STOP" in os.environ else None
+if pipeline.train(load_config("toy", sys.argv[3:]), records, run, only=only, deadline=deadline):
+    pipeline.predict(run, records)
 """
 
 
@@ -82,19 +86,23 @@ def test_two_devices_train_as_one_does(toy_records, tmp_path, backend, tolerance
     )  # of other weights by then, in the last bits
 
 
-def test_two_hosts_train_as_one_does(toy_records, tmp_path):
-    """Two processes, each with a run directory of its own and half of every batch."""
+def two_hosts(records, folder, *environments):
+    """Two processes that train together, each with a run directory of its own; how each ended, and its errors."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     hosts = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}
     processes = [
-        training(toy_records, tmp_path / str(n), backend="jax", KERAS_DISTRIBUTION_PROCESS_ID=str(n), **hosts)
-        for n in range(2)
+        training(records, folder / str(n), backend="jax", KERAS_DISTRIBUTION_PROCESS_ID=str(n), **hosts, **more)
+        for n, more in enumerate(environments)
     ]
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors[-2000:]
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    return [process.returncode for process in processes], errors
+
+
+def test_two_hosts_train_as_one_does(toy_records, tmp_path):
+    codes, errors = two_hosts(toy_records, tmp_path, {}, {})
+    assert codes == [0, 0], errors[0][-1000:] + errors[1][-1000:]
     assert trained(toy_records, tmp_path / "alone", backend="jax")[0] == 0
     one, two, alone = (pd.read_csv(tmp_path / name / "fold0" / "history.csv") for name in ("0", "1", "alone"))
     assert np.allclose(one["loss"], two["loss"], atol=1e-6)
@@ -102,9 +110,22 @@ def test_two_hosts_train_as_one_does(toy_records, tmp_path):
     assert len(pd.read_parquet(tmp_path / "1" / "oof.parquet")) == len(pd.read_parquet(tmp_path / "alone/oof.parquet"))
 
 
+def test_hosts_stop_together_and_go_on_only_together(toy_records, tmp_path):
+    codes, errors = two_hosts(toy_records, tmp_path, {"KIT_TEST_STOP": "1"}, {})  # one has no time, the other has
+    assert codes == [0, 0], errors[0][-1000:] + errors[1][-1000:]
+    assert not list(tmp_path.glob("*/fold0/done.json"))
+    state = tmp_path / "1" / "fold0" / "state" / "state.json"
+    files.write_json(state, {"history": [{}]})
+    codes, errors = two_hosts(toy_records, tmp_path, {}, {})
+    assert codes[0] and codes[1]
+    assert all("the hosts stand at different epochs (0, 1)" in said for said in errors)
+
+
 def test_what_several_devices_refuse(toy_records, tmp_path):
     _, errors = trained(toy_records, tmp_path, "runtime.devices=2", "train.batch_size=15", backend="tensorflow")
     assert "does not split evenly over 2 devices, 1 parts each: make it a multiple of 2, such as 14" in errors
+    _, errors = trained(toy_records, tmp_path, "runtime.devices=2", "train.clip_norm=1", backend="tensorflow")
+    assert "clipping of gradients (train.clip_norm) would be done on each device's part by itself" in errors
     workers = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}})
     _, errors = trained(toy_records, tmp_path, backend="tensorflow", TF_CONFIG=workers)
     assert "cannot fit a model under TensorFlow's multi-worker strategy" in errors

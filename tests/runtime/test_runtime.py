@@ -157,6 +157,20 @@ def test_deadline(monkeypatch):
     assert host.deadline(1.0) - time.monotonic() == pytest.approx(3600, abs=5)
 
 
+def test_a_deadline_remembers_how_long_epochs_take():
+    at = host.Deadline(time.monotonic() + 100)
+    assert at.allows_another(0)  # nothing is known
+    at.took(0, 40)
+    assert at.allows_another(0)
+    assert not at.allows_another(1)  # of another phase: three times as long, for all that is known
+    at.took(1, 90)
+    at.took(1, 30)
+    assert at.allows_another(1)
+    at.took(1, 110)
+    assert not at.allows_another(1) and at.allows_another(0)
+    assert not host.Deadline(time.monotonic() - 1).allows_another(0)
+
+
 def test_output_of_an_earlier_session_is_adopted_once(tmp_path):
     mount = tmp_path / "input" / "notebooks" / "me" / "train" / "runs" / "pcam" / "first"
     run = tmp_path / "working" / "runs" / "pcam" / "first"

@@ -115,7 +115,8 @@ def test_exchanged_columns_are_found_by_their_means():
     with pytest.raises(SubmissionError, match="columns 'benign' and 'cancer' look exchanged: their means are 0"):
         check_submission(BREAST, exchanged, exchanged, oof)
     # another prevalence in the test set is no exchange
-    check_submission(BREAST, sent, sent.assign(benign=sent["benign"] * 0.5, cancer=sent["cancer"] * 3), oof)
+    other = sent.assign(benign=sent["benign"] * 0.5, cancer=sent["cancer"] * 3)
+    assert check_submission(BREAST, other, other, oof) == []
 
 
 @given(st.integers(0, 10**6), st.floats(0.5, 2))
@@ -130,3 +131,15 @@ def test_columns_in_their_place_are_never_refused(seed, shift):
     for label, mean in zip(BREAST.labels, means, strict=True):
         sent[label], oof[f"p_{label}"] = rng.uniform(0.5, 1.5, 20) * mean * shift / 2, rng.uniform(0.5, 1.5, 20) * mean
     check_submission(BREAST, sent, sent, oof)
+
+
+def test_a_sample_that_asks_for_something_else_is_refused():
+    predictions = pd.DataFrame({"id": ["a", "b"], "p_tumour": [0.1, 0.2]})
+    with pytest.raises(
+        SubmissionError, match=r"the sample has the columns .*'target'.*; the predictions have no target"
+    ):
+        make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "b"], "target": 0}))
+    with pytest.raises(SubmissionError, match=r"pcam is scored by boxes .* the kit has no model for boxes yet"):
+        make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "b"], "PredictionString": ""}))
+    with pytest.raises(SubmissionError, match="the sample has 1 duplicate ids: a"):
+        make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "a"], "label": 0}))

@@ -1,4 +1,5 @@
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -33,12 +34,16 @@ def pcam_cnn(keras):
     return registry.build("pcam_cnn", shape=(SIDE, SIDE, 3), outputs=1, units=8)
 
 
-def small(keras, norm=True, dropout=0.2):
-    """A backbone of one convolution and its batch normalisation under a head: what is quick to compile."""
+def small(keras, norm=True, dropout=0.2, early=0.0):
+    """A backbone of one convolution and its batch normalisation under a head: what is quick to compile.
+
+    `early` is dropout before the normalisation, which then moves its statistics.
+    """
     layers = keras.layers
     images = keras.Input((SIDE, SIDE, 3), dtype="uint8", name="image")
     maps = keras.Input((SIDE, SIDE, 3))
     x = layers.Conv2D(2, 3, strides=4, activation="relu", name="conv")(maps)
+    x = layers.Dropout(early)(x) if early else x
     backbone = keras.Model(maps, layers.BatchNormalization(name="bn")(x) if norm else x, name="backbone")
     x = layers.GlobalAveragePooling2D()(backbone(layers.Rescaling(1 / 128, -1.0)(images)))
     return keras.Model(images, layers.Dense(1, activation="sigmoid", name="logits")(layers.Dropout(dropout)(x)))
@@ -121,6 +126,14 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_history(fit_once, schedule
     assert same_weights(whole, again)
 
 
+def test_validation_that_does_not_fit_in_memory_is_not_taken_for_a_batch(fit_once):
+    def full(model):
+        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    with pytest.raises(TrainingError, match=r"validation does not fit in memory: lower predict.batch_size"):
+        fit_once("x", TrainSettings(epochs=1), on_validate=full)
+
+
 @pytest.mark.once
 def test_early_stopping_counts_on_after_a_kill(fit_once):
     train = TrainSettings(epochs=9, patience=3, schedule="constant")
@@ -197,7 +210,7 @@ PHASES = (
 )
 def test_phases_and_averages_killed_anywhere_go_on_to_the_same_end(fit_once, average, augment):
     train = TrainSettings(phases=PHASES, average=average, ema_momentum=0.8, swa_epochs=4)
-    chosen = {"build": small, "augment": augment}
+    chosen = {"build": partial(small, early=0.3), "augment": augment}
     whole, fitted, lines = fit_once("whole", train, **chosen)
     with pytest.raises(Killed):
         fit_once("killed", train, dies=5 if average == "swa" else 3, **chosen)  # in the averaging; in the second phase
