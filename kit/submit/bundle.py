@@ -124,7 +124,9 @@ def kernel_source(competition: str, wheel: Wheel, run_id: str, hours: float, set
     source = path.read_text(encoding="utf-8")
     values = {"WHEEL": wheel.name, "SHA256": wheel.sha256, "RUN_ID": run_id, "HOURS": hours, "SETTINGS": settings}
     for name, value in values.items():
-        source, found = re.subn(rf"^{name} = .*$", lambda _, n=name, v=value: f"{n} = {json.dumps(v)}", source, flags=re.M)  # type: ignore[misc]
+        source, found = re.subn(
+            rf"^{name} = .*$", lambda _, n=name, v=value: f"{n} = {json.dumps(v)}", source, flags=re.M
+        )  # type: ignore[misc]
         if found != 1:
             raise DataError(f"{path} has no line `{name} = ...`")
     return source
@@ -140,4 +142,6 @@ def _configs() -> dict[str, Path]:
 def _kernels() -> Path:
     """Where the kernel scripts lie: beside the package in a checkout, within it when it was installed."""
     package = Path(kit.__file__).parent
-    return next((path for path in (package.parent / "kernels", package / "kernels") if path.is_dir()), package / "kernels")
+    return next(
+        (path for path in (package.parent / "kernels", package / "kernels") if path.is_dir()), package / "kernels"
+    )

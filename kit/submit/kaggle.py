@@ -118,6 +118,15 @@ class Kaggle:
             raise
         return str(getattr(state.status, "name", state.status)).lower(), int(found.current_version_number or 0)
 
+    def dataset_files(self, ref: str) -> list[str]:
+        """The names of the files of a dataset's current version."""
+        from kagglesdk.datasets.types.dataset_api_service import ApiListDatasetFilesRequest
+
+        owner, slug = ref.split("/")
+        api = self._client.datasets.dataset_api_client
+        found = self._call(api.list_dataset_files, ApiListDatasetFilesRequest, owner_slug=owner, dataset_slug=slug)
+        return [file.name for file in found.dataset_files or []]
+
     def upload_dataset(self, ref: str, title: str, paths: list[Path], notes: str, new: bool) -> None:
         """Make the private dataset `ref` of these files, or (not `new`) its next version; it is not ready at once.
 
@@ -203,8 +212,8 @@ class Kaggle:
                 )
         return Pushed(made.ref.removeprefix("/code/") or metadata["id"], int(made.version_number or 0), made.url)
 
-    def kernel_version(self, ref: str) -> int | None:
-        """The number of a kernel's newest version; None where there is no such kernel, or it cannot be seen."""
+    def kernel(self, ref: str) -> tuple[int, str] | None:
+        """(number, source) of a kernel's newest version; None where there is no such kernel, or it cannot be seen."""
         from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
 
         owner, slug = ref.split("/")
@@ -215,7 +224,7 @@ class Kaggle:
             if error.status in (403, 404):
                 return None
             raise
-        return int(found.metadata.current_version_number or 0)
+        return int(found.metadata.current_version_number or 0), found.blob.source or ""
 
     def kernel_state(self, ref: str, version: int) -> tuple[str, str]:
         """(state, why it failed) of that version: queued, running, complete, error ...; `unknown` for a new word."""
@@ -302,7 +311,9 @@ class Kaggle:
                 return
             except (KaggleError, OSError) as error:
                 if not left or (isinstance(error, KaggleError) and error.status):
-                    raise KaggleError(f"could not download {path.name}: {error}; the same command tries again") from error
+                    raise KaggleError(
+                        f"could not download {path.name}: {error}; the same command tries again"
+                    ) from error
                 self._sleep(_pause(TRIES - left))
 
     def _call(self, method: Callable[[Any], Any], request_type: type, **values: Any) -> Any:
@@ -409,7 +420,7 @@ def _plain_words(sending: bool) -> Iterator[None]:
         if sending:
             raise Unanswered("the connection to Kaggle was lost: it is not known whether that was done") from error
         raise KaggleError("Kaggle cannot be reached: is there a network? The same command goes on later") from error
-    except requests.RequestException as error:
+    except (requests.RequestException, ValueError) as error:  # a page in the place of JSON
         if sending:
             raise Unanswered("Kaggle's answer cannot be read: it is not known whether that was done") from error
         raise KaggleError(f"Kaggle's answer cannot be read ({type(error).__name__}): try again later") from error
