@@ -1,0 +1,326 @@
+"""A Kaggle of one's own, for tests: what the real client talks to when it is told that this is its proxy.
+
+It keeps datasets, kernels and submissions as Kaggle does (a dataset becomes ready after some looks, a kernel goes from
+queued to running to complete, a submission from pending to complete), can be told to fail in every known way, and refuses
+CONNECT, so that nothing can reach the real hosts. Standard library only.
+"""
+
+import json
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+TOKEN = "planted-token-5f1e"  # noqa: S105 (looked for in everything that is written)
+USER = "fakeuser"
+
+Files = dict[str, bytes]
+
+
+@dataclass
+class Fault:
+    """What goes wrong with a call, `times` times: an HTTP status with a message, or the connection.
+
+    `lost`: it is done, and the reply is lost · `reset`: it is not done, and no reply comes · `truncated`: half of the
+    body comes · `html`: a page instead of JSON.
+    """
+
+    kind: int | str
+    message: str = "injected"
+    times: int = 1
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Kernel:
+    """A kernel's versions: the source of each, and what came of running it."""
+
+    sources: list[str] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    looks: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    results: dict[int, tuple[int, str, Files]] = field(default_factory=dict)
+
+
+class Stub:
+    """The server; `with Stub(...) as stub` runs it. `run_kernel(source)` gives exit code, log and output files."""
+
+    def __init__(self, run_kernel: Callable[[str], tuple[int, str, Files]] | None = None) -> None:
+        self.run_kernel = run_kernel or (lambda source: (0, "nothing was run", {}))
+        self.calls: list[str] = []
+        self.connects: list[str] = []
+        self.faults: dict[str, list[Fault]] = defaultdict(list)
+        self.datasets: dict[str, dict[str, Any]] = {}
+        self.kernels: dict[str, Kernel] = {}
+        self.submissions: list[dict[str, Any]] = []
+        self.blobs: dict[str, tuple[str, bytes]] = {}
+        self.downloads: Files = {}
+        self.competition = {"userHasEntered": True, "submissionsDisabled": False, "isKernelsSubmissionsOnly": False}
+        self.limits = {"numAllowedNow": 5}
+        self.score: Callable[[bytes], str] = lambda content: "0.95"
+        self.lock = threading.RLock()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stub": self}))
+        self.server.daemon_threads = True
+
+    @property
+    def address(self) -> str:
+        """Of the server, as a proxy is given."""
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self) -> "Stub":
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """The variables that bring the real client here, logged in, with nothing of this machine's own."""
+        home.mkdir(parents=True, exist_ok=True)
+        return {
+            "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
+            "KAGGLE_API_TOKEN": TOKEN,
+            "HTTP_PROXY": self.address,
+            "HTTPS_PROXY": self.address,
+            "http_proxy": self.address,
+            "https_proxy": self.address,
+            "NO_PROXY": "",
+            "no_proxy": "",
+            "HOME": str(home),
+            "KAGGLE_CONFIG_DIR": str(home / ".kaggle"),
+            "TMPDIR": str(home),
+        }
+
+    def fail(self, method: str, kind: int | str, message: str = "injected", times: int = 1, **headers: str) -> None:
+        """Let the next call(s) of a method fail: `SaveKernel`, `CreateSubmission`, `PUT`, `GET` ..."""
+        self.faults[method].append(Fault(kind, message, times, headers))
+
+    def count(self, method: str) -> int:
+        """How often a method was called."""
+        return self.calls.count(method)
+
+    # What each call does; `given` is its JSON, the answer is JSON or (status, message).
+
+    def introspect_token(self, given: dict[str, Any]) -> Any:
+        return {"active": given.get("token") == TOKEN, "username": USER}
+
+    def get_competition(self, given: dict[str, Any]) -> Any:
+        return {"ref": given["competitionName"], **self.competition}
+
+    def get_submission_limits(self, given: dict[str, Any]) -> Any:
+        return self.limits
+
+    def get_accelerator_quota_statistics(self, given: dict[str, Any]) -> Any:
+        quota = {"timeUsed": "3600s", "totalTimeAllowed": "108000s"}
+        return {"gpuQuota": quota, "tpuQuota": quota}
+
+    def get_dataset_status(self, given: dict[str, Any]) -> Any:
+        dataset = self.datasets.get(f"{given['ownerSlug']}/{given['datasetSlug']}")
+        if dataset is None:
+            return 403, "Permission 'datasets.get' was denied"
+        dataset["looks"] += 1
+        if dataset["pending"] and dataset["looks"] > 1:
+            dataset["files"], dataset["pending"] = dataset["pending"], None
+            dataset["version"] += 1
+        return {"status": "ready" if dataset["version"] else "blobs_received"}
+
+    def get_dataset(self, given: dict[str, Any]) -> Any:
+        dataset = self.datasets.get(f"{given['ownerSlug']}/{given['datasetSlug']}")
+        return (404, "no such dataset") if dataset is None else {"currentVersionNumber": dataset["version"]}
+
+    def list_dataset_files(self, given: dict[str, Any]) -> Any:
+        dataset = self.datasets.get(f"{given['ownerSlug']}/{given['datasetSlug']}")
+        return (
+            (404, "no such dataset") if dataset is None else {"datasetFiles": [{"name": n} for n in dataset["files"]]}
+        )
+
+    def start_blob_upload(self, given: dict[str, Any]) -> Any:
+        token = f"blob{len(self.blobs)}"
+        self.blobs[token] = (given["name"], b"")
+        return {"token": token, "createUrl": f"{self.address}/up/{token}"}
+
+    def create_dataset(self, given: dict[str, Any]) -> Any:
+        ref = f"{given['ownerSlug']}/{given['slug']}"
+        if ref in self.datasets:
+            return {"status": "error", "error": "already in use"}
+        self.datasets[ref] = {"files": {}, "version": 0, "looks": 0, "private": given.get("isPrivate")}
+        return self._next_version(ref, given["files"])
+
+    def create_dataset_version(self, given: dict[str, Any]) -> Any:
+        return self._next_version(f"{given['ownerSlug']}/{given['datasetSlug']}", given["body"]["files"])
+
+    def _next_version(self, ref: str, sent: list[dict[str, str]]) -> Any:
+        self.datasets[ref] |= {"pending": dict(self.blobs[file["token"]] for file in sent), "looks": 0}
+        return {"status": "ok", "url": f"https://www.kaggle.com/datasets/{ref}"}
+
+    def save_kernel(self, given: dict[str, Any]) -> Any:
+        kernel = self.kernels.setdefault(given["slug"], Kernel())
+        kernel.sources.append(given["text"])
+        kernel.requests.append(given)
+        missing = [
+            ref for ref in given.get("datasetDataSources", []) if ref.startswith(USER) and ref not in self.datasets
+        ]
+        return {
+            "ref": f"/code/{given['slug']}",
+            "url": f"https://www.kaggle.com/code/{given['slug']}",
+            "versionNumber": len(kernel.sources),
+            "invalidDatasetSources": missing,
+        }
+
+    def get_kernel(self, given: dict[str, Any]) -> Any:
+        kernel = self.kernels.get(f"{given['userName']}/{given['kernelSlug']}")
+        if kernel is None:
+            return 404, "Notebook not found"
+        blob = {"source": kernel.sources[-1], "language": "python", "kernelType": "script", "slug": given["kernelSlug"]}
+        return {"metadata": {"currentVersionNumber": len(kernel.sources)}, "blob": blob}
+
+    def get_kernel_session_status(self, given: dict[str, Any]) -> Any:
+        kernel = self.kernels.get(f"{given['userName']}/{given['kernelSlug']}")
+        if kernel is None:
+            return 403, "Permission 'kernels.get' was denied"
+        version = int(str(given.get("versionLabel", f"v{len(kernel.sources)}")).removeprefix("v"))
+        kernel.looks[version] += 1
+        if kernel.looks[version] < 3:
+            return {"status": "queued" if kernel.looks[version] == 1 else "running"}
+        if version not in kernel.results:
+            kernel.results[version] = self.run_kernel(kernel.sources[version - 1])
+        code, _, _ = kernel.results[version]
+        return {"status": "complete"} if code == 0 else {"status": "error", "failureMessage": f"exit code {code}"}
+
+    def list_kernel_session_output(self, given: dict[str, Any]) -> Any:
+        ref = f"{given['userName']}/{given['kernelSlug']}"
+        version = int(str(given["versionLabel"]).removeprefix("v"))
+        _, log, output = self.kernels[ref].results[version]
+        names, start = sorted(output), int(given.get("pageToken") or 0)
+        page = names[start : start + 2]  # two a page, so that paging is used
+        for name in page:
+            self.downloads[f"/out/{ref}/{version}/{name}"] = output[name]
+        told: dict[str, Any] = {
+            "files": [{"url": f"{self.address}/out/{ref}/{version}/{name}", "fileName": name} for name in page],
+            "log": json.dumps([{"stream_name": "stdout", "time": 0.1, "data": log}]),
+        }
+        return told | ({"nextPageToken": str(start + 2)} if start + 2 < len(names) else {})
+
+    def start_submission_upload(self, given: dict[str, Any]) -> Any:
+        token = f"blob{len(self.blobs)}"
+        self.blobs[token] = (given["fileName"], b"")
+        return {"token": token, "createUrl": f"{self.address}/up/{token}"}
+
+    def create_submission(self, given: dict[str, Any]) -> Any:
+        name, content = self.blobs[given["blobFileTokens"]]
+        entry = {
+            "ref": len(self.submissions) + 1,
+            "fileName": name,
+            "status": "pending",
+            "looks": 0,
+            "content": content,
+        }
+        self.submissions.append(entry | {"description": given.get("submissionDescription", "")})
+        return {"message": "Successfully submitted", "ref": entry["ref"]}
+
+    def list_submissions(self, given: dict[str, Any]) -> Any:
+        told = []
+        for entry in self.submissions:
+            entry["looks"] += 1
+            if entry["looks"] > 2 and entry["status"] == "pending":
+                entry |= {"status": "complete", "publicScore": self.score(entry["content"]), "privateScore": ""}
+            told.append({key: value for key, value in entry.items() if key not in ("looks", "content")})
+        return {"submissions": told}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    stub: Stub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+    def do_CONNECT(self) -> None:
+        self.stub.connects.append(self.path)
+        self.send_error(403, "this proxy leads nowhere")
+
+    def do_POST(self) -> None:
+        method = urlsplit(self.path).path.rsplit("/", 1)[-1]
+        given = json.loads(self._body() or b"{}")
+        self._serve(method, lambda: self._api(method, given))
+
+    def do_PUT(self) -> None:
+        token, body = self.path.rsplit("/", 1)[-1], self._body()
+
+        def put() -> tuple[int, bytes, str]:
+            self.stub.blobs[token] = (self.stub.blobs[token][0], body)
+            return 200, b"", "text/plain"
+
+        self._serve("PUT", put)
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+
+        def get() -> tuple[int, bytes, str]:
+            if path in self.stub.downloads:
+                return 200, self.stub.downloads[path], "application/octet-stream"
+            return 404, b"<html>not found</html>", "text/html"
+
+        self._serve("GET", get)
+
+    def _api(self, method: str, given: dict[str, Any]) -> tuple[int, bytes, str]:
+        name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in method).strip("_")
+        call = getattr(self.stub, name, None)
+        answer = (404, f"no method {method}") if call is None else call(given)
+        status, told = (
+            (answer[0], {"code": answer[0], "message": answer[1]}) if isinstance(answer, tuple) else (200, answer)
+        )
+        return status, json.dumps(told).encode(), "application/json"
+
+    def _serve(self, method: str, work: Callable[[], tuple[int, bytes, str]]) -> None:
+        with self.stub.lock:
+            self.stub.calls.append(method)
+            faults = self.stub.faults[method]
+            fault = faults[0] if faults else None
+            if fault:
+                fault.times -= 1
+                if fault.times <= 0:
+                    faults.pop(0)
+            if fault and fault.kind == "reset":
+                return self._hang_up()
+            if fault and isinstance(fault.kind, int):
+                body = json.dumps({"code": fault.kind, "message": fault.message}).encode()
+                return self._answer(fault.kind, body, "application/json", fault.headers)
+            status, body, kind = work()
+        if fault and fault.kind == "lost":
+            return self._hang_up()
+        if fault and fault.kind == "slow":
+            time.sleep(1.0)
+        if fault and fault.kind == "html":
+            status, body, kind = 200, b"<html>maintenance</html>", "text/html"
+        self._answer(status, body, kind, {}, cut=bool(fault and fault.kind == "truncated"))
+        return None
+
+    def _answer(self, status: int, body: bytes, kind: str, headers: dict[str, str], cut: bool = False) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if cut else body)
+        if cut:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        self.wfile.flush()
+        self.connection.shutdown(2)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            body = b""
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return body
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))

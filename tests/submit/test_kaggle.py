@@ -1,0 +1,131 @@
+"""The real client against a stub: what it says, what it repeats, and what it never sends twice."""
+
+import pytest
+
+from kit.submit.kaggle import Kaggle, KaggleError, Unanswered, inside
+from tests.kaggle_stub import TOKEN, USER, Stub
+
+SLUG = "histopathologic-cancer-detection"
+
+
+@pytest.fixture
+def stub(tmp_path, monkeypatch):
+    """A running stub, and this process pointed at it."""
+    with Stub() as running:
+        for name, value in running.environment(tmp_path / "home").items():
+            monkeypatch.setenv(name, value)
+        from kaggle.api.kaggle_api_extended import KaggleApi
+
+        monkeypatch.setattr(KaggleApi, "args", ["--local"])  # read from the environment when it was first imported
+        yield running
+
+
+@pytest.fixture
+def kaggle(stub):
+    """A logged-in client that does not wait."""
+    return Kaggle(sleep=lambda seconds: None)
+
+
+def test_login(kaggle):
+    assert kaggle.user == USER
+
+
+def test_without_a_login_it_says_what_to_do(stub, monkeypatch, capsys):
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    with pytest.raises(KaggleError, match="not logged in to Kaggle: make a token"):
+        Kaggle()
+    assert capsys.readouterr().out == ""
+
+
+def test_facts(kaggle):
+    assert kaggle.competition(SLUG).user_has_entered
+    assert kaggle.submissions_left(SLUG) == 5
+    assert kaggle.hours_left("gpu") == pytest.approx(29)
+    assert kaggle.dataset_state(f"{USER}/none") is None
+    assert kaggle.kernel(f"{USER}/none") is None
+
+
+@pytest.mark.parametrize("fault", [429, 500, 503, "reset"])
+def test_reads_are_tried_again(kaggle, stub, fault):
+    stub.fail("GetCompetition", fault, times=3)
+    assert kaggle.competition(SLUG).user_has_entered
+    assert stub.count("GetCompetition") == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "says"),
+    [
+        (401, "Unauthenticated", "does not know this login"),
+        (403, "You must accept this competition's rules before you can continue", "the rules are not accepted yet"),
+        (403, "Your team has used its submission allowance (5 of 5).", "no submission left today"),
+        (403, "Permission 'competitions.participate' was denied", "is the name right"),
+        (404, "Not found", "knows no such thing"),
+        (409, "title already in use", "is taken by something else of yours"),
+    ],
+)
+def test_refusals_in_plain_words(kaggle, stub, status, message, says):
+    stub.fail("GetCompetition", status, message)
+    with pytest.raises(KaggleError, match=says):
+        kaggle.competition(SLUG)
+    assert stub.count("GetCompetition") == 1
+
+
+def test_what_changes_something_is_sent_once(kaggle, stub, tmp_path):
+    path = tmp_path / "submission.csv"
+    path.write_text("id,label\na,0.5\n")
+    for fault in ("lost", "reset", 500, "html"):
+        stub.fail("CreateSubmission", fault)
+        before = stub.count("CreateSubmission")
+        with pytest.raises(Unanswered):
+            kaggle.submit(SLUG, path, "kit")
+        assert stub.count("CreateSubmission") == before + 1
+    kaggle.submit(SLUG, path, "kit abc")
+    entries = kaggle.submissions(SLUG)
+    assert entries[-1].description == "kit abc" and stub.submissions[-1]["content"] == path.read_bytes()
+
+
+def test_downloads_are_whole_or_not_there(kaggle, stub, tmp_path):
+    stub.downloads["/out/x"] = b"0123456789" * 1000
+    stub.fail("GET", "truncated")
+    kaggle.fetch(f"{stub.address}/out/x", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == stub.downloads["/out/x"] and stub.count("GET") == 2
+    with pytest.raises(KaggleError, match="knows no such thing"):
+        kaggle.fetch(f"{stub.address}/out/absent", tmp_path / "absent")
+    stub.fail("GET", "truncated", times=99)
+    with pytest.raises(KaggleError, match="could not download y"):
+        kaggle.fetch(f"{stub.address}/out/x", tmp_path / "y")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["x"]
+
+
+def test_names_that_would_leave_the_folder(tmp_path):
+    assert inside(tmp_path, "runs/a.csv") == (tmp_path / "runs/a.csv").resolve()
+    for name in ("../x", "/etc/passwd", "a/../../x", "."):
+        with pytest.raises(KaggleError, match="would be written outside"):
+            inside(tmp_path, name)
+
+
+def test_nothing_reaches_the_real_hosts(kaggle, stub):
+    import requests
+
+    with pytest.raises(requests.RequestException):
+        kaggle._session.get("https://www.kaggle.com", timeout=5)
+    assert set(stub.connects) == {"www.kaggle.com:443"}
+
+
+def test_a_refused_push_and_sources_that_cannot_be_attached(kaggle, stub):
+    from kit.competitions.pcam import COMPETITION
+    from kit.submit.bundle import kernel_metadata
+
+    metadata = kernel_metadata(COMPETITION, USER, "gpu")
+    with pytest.raises(KaggleError, match="cannot attach the dataset fakeuser/kit-wheel-for-kernels"):
+        kaggle.push(metadata, "print(1)")
+    stub.fail("SaveKernel", 409, "title already in use")
+    with pytest.raises(KaggleError, match="taken"):
+        kaggle.push(metadata, "print(1)")
+
+
+def test_no_token_is_shown(kaggle, stub, capsys):
+    stub.fail("GetCompetition", 401, f"bad token {TOKEN[:0]}")
+    with pytest.raises(KaggleError) as raised:
+        kaggle.competition(SLUG)
+    assert TOKEN not in str(raised.value) + repr(raised.value) + "".join(capsys.readouterr())
