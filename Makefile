@@ -7,6 +7,9 @@ DEMO ?= demo
 COMP ?= pcam
 RUN ?= runs/$(COMP)/first
 DATA ?=
+FROM ?=
+DRY_RUN ?=
+ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
@@ -32,8 +35,8 @@ lint: $(VENV)/.dev ## ruff and mypy
 train: $(VENV)/.user ## train: make train COMP=pcam DATA=folder [RUN=runs/pcam/first]
 	$(BIN)/kit run $(COMP) $(if $(DATA),--data $(DATA)) --run $(RUN)
 
-submit: train ## train what is left, check the submission, say how to send it
-	@$(BIN)/python -c "from kit.competitions import find_competition as f; c = f('$(COMP)'); print('Checked: $(RUN)/submission.csv.', f'Upload it on the page of the competition, or:\n  kaggle competitions submit -c {c.slug} -f $(RUN)/submission.csv -m kit' if c.columns and c.slug else 'Nobody takes it: it holds the predictions for the test images.')"
+submit: $(VENV)/.kaggle ## from here to a leaderboard score: make submit COMP=pcam [DRY_RUN=1] [FROM=a finished run]
+	$(BIN)/kit submit $(COMP) $(if $(FROM),--from-run $(FROM)) $(if $(DATA),--data $(DATA)) $(if $(DRY_RUN),--dry-run) $(ARGS)
 
 bench: $(VENV)/.bench ## timings against the alternatives: make bench DATA=folder (with pcam/, xrays/, dicoms/, tables/)
 	$(BIN)/python scripts/bench/augment.py
@@ -59,6 +62,10 @@ $(VENV)/.user: $(BIN)/python $(SOURCE)
 
 $(VENV)/.dev: $(BIN)/python $(SOURCE)
 	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.user $(VENV)/.kaggle
+
+$(VENV)/.kaggle: $(BIN)/python $(SOURCE)
+	$(PIP) --editable '.[kaggle]'
 	@touch $@ $(VENV)/.user
 
 $(VENV)/.bench: $(VENV)/.dev

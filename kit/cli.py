@@ -11,7 +11,7 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from kit import __version__
+from kit import __version__, cli_kaggle
 from kit.errors import ConfigError, KitError
 
 
@@ -42,7 +42,11 @@ def _doctor(given: argparse.Namespace) -> None:
     facts["session_hours_left"] = host.session_hours_left()
     facts["kaggle_mount"] = str(host.KAGGLE_INPUT) if host.KAGGLE_INPUT.is_dir() else None
     facts["kaggle_login"] = host.kaggle_login()
+    facts["missing"] = devices.missing_packages()
+    facts["hints"] = host.hints()
     print(json.dumps(facts, indent=1))
+    if facts["missing"]:
+        raise ConfigError(f"packages that kit needs are not installed: {', '.join(facts['missing'])}")
 
 
 def _models(given: argparse.Namespace) -> None:
@@ -414,6 +418,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="H",
         help="stop cleanly between epochs before that much time is over (default: what the host leaves this session)",
     )
+
+    cli_kaggle.add_commands(commands, command, settings, _run)
 
     made = command(
         commands,

@@ -22,7 +22,7 @@ from kit.data import build
 from kit.data import check as checking
 from kit.data.cells import split_folds
 from kit.data.examples import Examples, validate
-from kit.data.records import Records, plan_fingerprint
+from kit.data.records import Records, mounted_records, plan_fingerprint
 from kit.errors import ConfigError, DataError, some
 from kit.predict import store
 from kit.results import score, write_submission
@@ -114,8 +114,9 @@ def run(
     """All stages in order, skipping what is done; returns the path of `submission.csv`, or None when time ran out.
 
     Without test images there is none, and it returns that of `oof.parquet`. `settings` are `a.b=value` strings;
-    `records` is where records are looked for or built (default: beside the run). When time runs out (`max_hours`, by
-    default what the host leaves this session), the folds that are trained are predicted, scored and submitted.
+    `records` is where records are built (default: beside the run) unless they are there or mounted on Kaggle. When time
+    runs out (`max_hours`, by default what the host leaves this session), the folds that are trained are predicted,
+    scored and submitted.
     """
     deadline = host.deadline(max_hours)
     config = load_config(competition, settings)
@@ -129,8 +130,9 @@ def run(
         table = examples(config, data)
         if not (folder / "oof.parquet").exists():  # hours may lie ahead: can that model be built?
             fold.build_model(config, config.image, table.labels, table.task)
-        shared = folder.parent / "records" / plan_fingerprint(known.name, table, config.image, config.data)[:12]
-        built = build_records(config, table, data, Path(records) if records else shared)
+        wanted = plan_fingerprint(known.name, table, config.image, config.data)
+        where = mounted_records(wanted) or (Path(records) if records else folder.parent / "records" / wanted[:12])
+        built = build_records(config, table, data, where)
         if built.rejected:
             say(f"left out, unreadable: {len(built.rejected)} images (reasons: {built.directory / 'manifest.json'})")
     with _timed("train"):

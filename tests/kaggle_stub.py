@@ -1,11 +1,12 @@
 """A Kaggle of one's own, for tests: what the real client talks to when it is told that this is its proxy.
 
 It keeps datasets, kernels and submissions as Kaggle does (a dataset becomes ready after some looks, a kernel goes from
-queued to running to complete, a submission from pending to complete), can be told to fail in every known way, and refuses
+queued to running to complete, a submission from pending to complete), can be told to fail in each way, and refuses
 CONNECT, so that nothing can reach the real hosts. Standard library only.
 """
 
 import json
+import socket
 import threading
 import time
 from collections import defaultdict
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-TOKEN = "planted-token-5f1e"  # noqa: S105 (looked for in everything that is written)
+TOKEN = "planted-token-5f1e"  # (looked for in everything that is written)
 USER = "fakeuser"
 
 Files = dict[str, bytes]
@@ -47,12 +48,17 @@ class Kernel:
 
 
 class Stub:
-    """The server; `with Stub(...) as stub` runs it. `run_kernel(source)` gives exit code, log and output files."""
+    """The server; `with Stub(...) as stub` runs it.
 
-    def __init__(self, run_kernel: Callable[[str], tuple[int, str, Files]] | None = None) -> None:
-        self.run_kernel = run_kernel or (lambda source: (0, "nothing was run", {}))
+    `run_kernel(source, datasets)` gives a kernel's exit code, log and output files; `datasets` has the files of those
+    it attaches, by owner/name.
+    """
+
+    def __init__(self, run_kernel: Callable[[str, dict[str, Files]], tuple[int, str, Files]] | None = None) -> None:
+        self.run_kernel = run_kernel or (lambda source, datasets: (0, "nothing was run", {}))
         self.calls: list[str] = []
         self.connects: list[str] = []
+        self.leaks: list[str] = []  # storage addresses, which are others' servers, to which the token was sent
         self.faults: dict[str, list[Fault]] = defaultdict(list)
         self.datasets: dict[str, dict[str, Any]] = {}
         self.kernels: dict[str, Kernel] = {}
@@ -135,9 +141,11 @@ class Stub:
 
     def list_dataset_files(self, given: dict[str, Any]) -> Any:
         dataset = self.datasets.get(f"{given['ownerSlug']}/{given['datasetSlug']}")
-        return (
-            (404, "no such dataset") if dataset is None else {"datasetFiles": [{"name": n} for n in dataset["files"]]}
-        )
+        if dataset is None:
+            return 404, "no such dataset"
+        names, start = sorted(dataset["files"]), int(given.get("pageToken") or 0)
+        told: dict[str, Any] = {"datasetFiles": [{"name": name} for name in names[start : start + 1]]}  # one a page
+        return told | ({"nextPageToken": str(start + 1)} if start + 1 < len(names) else {})
 
     def start_blob_upload(self, given: dict[str, Any]) -> Any:
         token = f"blob{len(self.blobs)}"
@@ -188,7 +196,9 @@ class Stub:
         if kernel.looks[version] < 3:
             return {"status": "queued" if kernel.looks[version] == 1 else "running"}
         if version not in kernel.results:
-            kernel.results[version] = self.run_kernel(kernel.sources[version - 1])
+            attached = kernel.requests[version - 1].get("datasetDataSources", [])
+            mounts = {ref: self.datasets[ref]["files"] for ref in attached if ref in self.datasets}
+            kernel.results[version] = self.run_kernel(kernel.sources[version - 1], mounts)
         code, _, _ = kernel.results[version]
         return {"status": "complete"} if code == 0 else {"status": "error", "failureMessage": f"exit code {code}"}
 
@@ -223,6 +233,15 @@ class Stub:
         self.submissions.append(entry | {"description": given.get("submissionDescription", "")})
         return {"message": "Successfully submitted", "ref": entry["ref"]}
 
+    def download_data_file(self, given: dict[str, Any]) -> Any:
+        return f"/files/{given['competitionName']}/{given['fileName']}"
+
+    def download_data_files(self, given: dict[str, Any]) -> Any:
+        return f"/files/{given['competitionName']}.zip"
+
+    def download_dataset(self, given: dict[str, Any]) -> Any:
+        return f"/files/{given['ownerSlug']}/{given['datasetSlug']}.zip"
+
     def list_submissions(self, given: dict[str, Any]) -> Any:
         told = []
         for entry in self.submissions:
@@ -236,6 +255,7 @@ class Stub:
 class _Handler(BaseHTTPRequestHandler):
     stub: Stub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # an answer goes out in two pieces, of which the second would wait for 40 ms
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
@@ -263,7 +283,11 @@ class _Handler(BaseHTTPRequestHandler):
 
         def get() -> tuple[int, bytes, str]:
             if path in self.stub.downloads:
-                return 200, self.stub.downloads[path], "application/octet-stream"
+                content = self.stub.downloads[path]
+                start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+                if start >= len(content) > 0:
+                    return 416, b"", "text/plain"
+                return 206 if start else 200, content[start:], "application/octet-stream"
             return 404, b"<html>not found</html>", "text/html"
 
         self._serve("GET", get)
@@ -272,6 +296,8 @@ class _Handler(BaseHTTPRequestHandler):
         name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in method).strip("_")
         call = getattr(self.stub, name, None)
         answer = (404, f"no method {method}") if call is None else call(given)
+        if isinstance(answer, str):  # where a file is
+            return 302, answer.encode(), "text/plain"
         status, told = (
             (answer[0], {"code": answer[0], "message": answer[1]}) if isinstance(answer, tuple) else (200, answer)
         )
@@ -280,6 +306,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self, method: str, work: Callable[[], tuple[int, bytes, str]]) -> None:
         with self.stub.lock:
             self.stub.calls.append(method)
+            if method in ("GET", "PUT") and self.headers.get("Authorization"):
+                self.stub.leaks.append(f"{method} {self.path}")
             faults = self.stub.faults[method]
             fault = faults[0] if faults else None
             if fault:
@@ -303,6 +331,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes, kind: str, headers: dict[str, str], cut: bool = False) -> None:
         self.send_response(status)
+        if status == 302:
+            headers, body = {"Location": f"{self.stub.address}{body.decode()}"}, b""
         for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
@@ -316,6 +346,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(2)
 
     def _body(self) -> bytes:
+        if hasattr(socket, "TCP_QUICKACK"):  # behind a proxy urllib3 sends the body only when the head is acknowledged
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
             body = b""
             while size := int(self.rfile.readline().split(b";")[0], 16):

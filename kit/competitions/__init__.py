@@ -55,6 +55,11 @@ class Competition:
     sample: str | None = None
     make: Callable[[Path], None] | None = None
 
+    @property
+    def leaderboard(self) -> bool:
+        """Whether Kaggle scores what the kit predicts: a competition, not a dataset, with columns for its labels."""
+        return bool(self.slug and "/" not in self.slug and self.columns)
+
 
 def competition_names() -> list[str]:
     """Names of the competitions that come with the kit."""

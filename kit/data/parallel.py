@@ -56,7 +56,7 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def progress_bar(what: str, unit: str, total: int, done: int = 0) -> Any:
+def progress_bar(what: str, unit: str, total: int | None, done: int = 0, **more: Any) -> Any:
     """A tqdm bar with rate and time left; in a log, instead of a terminal, a line every half minute."""
     log: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": 30, "maxinterval": 30, "delay": 30}
-    return tqdm(desc=what, unit=unit, total=total, initial=done, **log)
+    return tqdm(desc=what, unit=unit, total=total, initial=done, **{**log, **more})

@@ -20,6 +20,7 @@ from kit.data.examples import Examples, label_columns
 from kit.data.parallel import count_workers, in_processes, progress_bar
 from kit.data.shards import Row, image_shape, verify_shard
 from kit.errors import DataError
+from kit.runtime.host import KAGGLE_INPUT, mounted
 
 VERSION = 2  # of the format and of what `prepare` does to pixels; a change makes old records stale
 
@@ -72,6 +73,17 @@ def plan_fingerprint(competition: str, examples: Examples, image: ImageSettings,
     examples.table.to_csv(text, index=False)  # as text: the same under every version of pandas
     settings = [image.model_dump(), data.shard_mib]
     return files.fingerprint([VERSION, competition, examples.task, examples.labels, settings, text.digest.hexdigest()])
+
+
+def mounted_records(fingerprint: str, root: Path = KAGGLE_INPUT) -> Path | None:
+    """The records directory with that `plan_fingerprint` among Kaggle's mounts; None where there is none."""
+    for path in mounted("manifest.json", root):
+        try:
+            if files.read_json(path).get("fingerprint") == fingerprint:
+                return path.parent
+        except (DataError, AttributeError, OSError):  # somebody else's manifest.json
+            continue
+    return None
 
 
 def manifest_of(

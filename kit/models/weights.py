@@ -19,7 +19,7 @@ import numpy as np
 
 import kit
 from kit.errors import ConfigError, some
-from kit.runtime.host import KAGGLE_INPUT, find_mount
+from kit.runtime.host import KAGGLE_INPUT, find_mount, mounted
 
 ENOUGH = 0.9  # share of the parameters that weights must fill; the rest would stay random
 
@@ -132,9 +132,7 @@ def find_offline(file: str, mounts: Path = KAGGLE_INPUT) -> Path | None:
     if os.environ.get("KIT_WEIGHTS"):
         folders.insert(0, Path(os.environ["KIT_WEIGHTS"]))
     here = [folder / file for folder in folders if (folder / file).is_file()]
-    # Dataset and model mounts are a few folders deep; an unbounded search would list every image of a competition.
-    mounted = (path for depth in range(1, 7) for path in mounts.glob("*/" * depth + file)) if mounts.is_dir() else ()
-    return next(iter(here), None) or next(iter(mounted), None)
+    return next(iter(here), None) or next(mounted(file, mounts), None)
 
 
 def check_sum(path: Path, wanted: str) -> None:

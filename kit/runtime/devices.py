@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from kit.config import RuntimeSettings
 from kit.errors import ConfigError
 from kit.runtime.host import host_name, memory_gib
@@ -21,7 +23,14 @@ from kit.runtime.host import host_name, memory_gib
 _BACKENDS = ("tensorflow", "jax")
 _PACKAGES = ("kit", "keras", "tensorflow", "jax", "numpy", "pandas", "scikit-learn", "opencv-python-headless", "pillow")
 
-
+# Modules that are not called as their packages, which other packages may bring too (such as opencv-python).
+_MODULES = {
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "protobuf": "google.protobuf",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+}
 _STEPS_PER_EXECUTION = 16  # hides what Python takes between steps; more would say later that a loss is no number
 
 
@@ -157,8 +166,22 @@ def environment(device: Device | None = None) -> dict[str, Any]:
     }
 
 
+def missing_packages() -> list[str]:
+    """Packages that kit needs and that are not here; another distribution of the same module counts."""
+    missing = []
+    for text in metadata.requires("kit") or ():
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            module = _MODULES.get(requirement.name, requirement.name.replace("-", "_"))
+            if not find_spec(module):
+                missing.append(str(requirement.name))
+    return missing
+
+
 def _backend(settings: RuntimeSettings) -> str:
-    chosen = settings.backend if settings.backend != "auto" else os.environ.get("KERAS_BACKEND") or "tensorflow"
+    # Kaggle's TPU image sets ISTPUVM, and the TensorFlow in it sees no TPU.
+    usual = "jax" if os.environ.get("ISTPUVM") and find_spec("jax") else "tensorflow"
+    chosen = settings.backend if settings.backend != "auto" else os.environ.get("KERAS_BACKEND") or usual
     if chosen not in _BACKENDS:
         raise ConfigError(f"KERAS_BACKEND={chosen}: kit runs on {' or '.join(_BACKENDS)}")
     if chosen == "jax" and not find_spec("jax"):

@@ -5,10 +5,19 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-KAGGLE_INPUT = Path("/kaggle/input")
+# The variable moves Kaggle's folders elsewhere: to try on one's own machine what a kernel will find.
+KAGGLE_INPUT = Path(os.environ.get("KIT_KAGGLE_ROOT", "/kaggle"), "input")
+
+
+LOGIN = (
+    "make a token at https://www.kaggle.com/settings (Generate New Token) and put it into ~/.kaggle/access_token, "
+    "or set KAGGLE_API_TOKEN"
+)
 
 
 def host_name() -> Literal["kaggle", "colab", "local"]:
@@ -70,14 +79,19 @@ def deadline(max_hours: float | None) -> Deadline | None:
     return None if hours is None else Deadline(time.monotonic() + 3600 * hours)
 
 
+def mounted(name: str, root: Path = KAGGLE_INPUT) -> Iterator[Path]:
+    """Paths that end in `name`, up to six folders deep in Kaggle's mounts, the shallowest first."""
+    if root.is_dir():  # a search without bounds would list every image of a competition
+        yield from (path for depth in range(1, 7) for path in sorted(root.glob("*/" * depth + name)))
+
+
 def adopt_output(run: Path, root: Path = KAGGLE_INPUT) -> Path | None:
     """Copy the same run directory, known by its last three folders, from the mounted output of another session.
 
     Returns where it came from; None when there is none, or `run` is there already.
     """
     tail = "/".join(run.absolute().parts[-3:])
-    found = (path for depth in range(1, 5) for path in sorted(root.glob("*/" * depth + tail + "/config.yaml")))
-    before = None if run.exists() else next((path.parent for path in found), None)
+    before = None if run.exists() else next((path.parent for path in mounted(f"{tail}/config.yaml", root)), None)
     if before:
         part = run.with_name(f".part-{run.name}")
         shutil.rmtree(part, ignore_errors=True)
@@ -106,6 +120,16 @@ def free_memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup"
     except OSError:
         return free
     return free if limit == "max" else min(free, int(limit) - int(used) + int(cached[1] if cached else 0))
+
+
+def hints() -> list[str]:
+    """What to do, in a person's words, before `kit submit` can work here."""
+    if host_name() == "kaggle":
+        return []
+    found = [] if find_spec("kaggle") else ["to submit from here: pip install 'kit[kaggle]'"]
+    if kaggle_login() is None:
+        found.append(f"to submit from here, log in to Kaggle: {LOGIN}")
+    return found
 
 
 def kaggle_login() -> str | None:

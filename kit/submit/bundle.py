@@ -1,7 +1,7 @@
-"""What a kernel needs, as files: kit as a wheel whose version is its content, and the kernel with its metadata.
+"""What a kernel needs, as files: kit as a wheel whose version is its content, other datasets, and the kernel itself.
 
-A kernel script is all that Kaggle takes with a push; everything else comes from attached datasets. The wheel is written
-here, not by a build tool, so that the same content is the same bytes wherever kit was installed from.
+A kernel script is all that Kaggle takes with a push; everything else comes from attached private datasets. The wheel is
+written here, not by a build tool, so that the same content is the same bytes wherever kit was installed from.
 """
 
 import base64
@@ -11,20 +11,28 @@ import importlib.metadata
 import io
 import json
 import re
+import shutil
+import subprocess
+import sys
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import kit
+from kit import files
 from kit.competitions import Competition
-from kit.errors import ConfigError, DataError
+from kit.errors import ConfigError, DataError, KitError
 
 Accelerator = Literal["gpu", "tpu", "cpu"]
 # Kaggle's names as of September 2026; every other is for some competitions, or turned into one of these.
 SHAPES: dict[str, str | None] = {"gpu": "NvidiaTeslaT4", "tpu": "TpuV5E8", "cpu": None}
 HOURS = {"gpu": 12.0, "cpu": 12.0, "tpu": 9.0}  # of a session
+LACKING = {"gpu": (), "cpu": (), "tpu": ("pydicom",)}  # packages that the image of a session does not have
+OWNER = "INSERT_YOUR_NAME_HERE"  # where nobody is logged in
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold: the same in every wheel
+_MOST_FILES = 50  # at the top of a dataset
 
 
 @dataclass(frozen=True)
@@ -36,18 +44,32 @@ class Wheel:
     sha256: str
 
 
-def make_wheel() -> Wheel:
-    """This kit as a wheel, with its configs; the same bytes for the same files."""
+@dataclass(frozen=True)
+class Dataset:
+    """A private dataset to be: its title and files, the last of which is named by the content of the others."""
+
+    title: str
+    paths: tuple[Path, ...]
+
+    @property
+    def marker(self) -> str:
+        """The file whose name says which content a version has."""
+        return self.paths[-1].name
+
+
+def make_wheel(config: Path | None = None) -> Wheel:
+    """This kit as a wheel, with its configs and, where one is given, `config`; the same bytes for the same files."""
     package = Path(kit.__file__).parent
     sources = {f"kit/{path.relative_to(package).as_posix()}": path for path in package.rglob("*.py")}
     sources |= {f"kit/configs/{name}": path for name, path in _configs().items()}
+    sources |= {f"kit/configs/{config.stem}.yaml": config} if config else {}
     content = {name: path.read_bytes() for name, path in sources.items()}
     digest = hashlib.sha256()
     for name in sorted(content):
         digest.update(name.encode() + b"\0" + hashlib.sha256(content[name]).digest())
     version = f"{kit.__version__}.post{int(digest.hexdigest()[:12], 16)}"
     info = f"kit-{version}.dist-info"
-    metadata = importlib.metadata.metadata("kit").as_string()
+    metadata = str(importlib.metadata.metadata("kit")).partition("\n\n")[0] + "\n"  # without the README
     content[f"{info}/METADATA"] = re.sub(r"^Version: .*$", f"Version: {version}", metadata, flags=re.M).encode()
     content[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: kit\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     content[f"{info}/entry_points.txt"] = b"[console_scripts]\nkit = kit.cli:main\n"
@@ -65,34 +87,64 @@ def make_wheel() -> Wheel:
     return Wheel(f"kit-{version}-py3-none-any.whl", packed.getvalue(), hashlib.sha256(packed.getvalue()).hexdigest())
 
 
+def wheel_dataset(folder: Path, wheel: Wheel, lacking: Sequence[str] = ()) -> Dataset:
+    """The wheel and, from the package index, those of the packages an image lacks (pure Python only), in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / wheel.name).write_bytes(wheel.content)
+    if lacking:
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-deps"]
+        only = ["--only-binary", ":all:", "--platform", "any", "--python-version", "3.12", "--dest", str(folder)]
+        done = subprocess.run([*pip, *only, *lacking], capture_output=True, text=True)
+        if done.returncode:
+            raise KitError(f"cannot download wheels of {', '.join(lacking)}: {done.stderr.strip().splitlines()[-1:]}")
+    return _marked(folder, "kit wheel for kernels")
+
+
+def weights_dataset(folder: Path, paths: Sequence[Path]) -> Dataset:
+    """Weight files, copied into `folder`: the kit finds them by name where they are mounted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path} does not exist: --weights takes files")
+        shutil.copy(path, folder)
+    return _marked(folder, "kit weights for kernels")
+
+
+def records_dataset(folder: Path, name: str, records: Path) -> Dataset:
+    """A records directory as one archive in `folder`, which Kaggle unpacks (50 files at the top are its limit)."""
+    if not (records / "manifest.json").is_file():
+        raise DataError(f"{records} holds no finished records (manifest.json): `kit records build` makes them")
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = {shard["file"] for shard in files.read_json(records / "manifest.json")["shards"]}
+    with zipfile.ZipFile(folder / "records.zip", "w") as packed:  # stored: images are packed already
+        for path in sorted(records / name for name in (*listed, "manifest.json", "examples.parquet")):
+            packed.writestr(zipfile.ZipInfo(path.name, _EPOCH), path.read_bytes())
+    return _marked(folder, records_title(name))
+
+
 def slugify(title: str) -> str:
     """The slug that Kaggle makes of a title: lower case, everything but letters and digits a dash."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
-def dataset_title() -> str:
-    """The title of the private dataset with the wheel."""
-    return "kit wheel for kernels"
-
-
-def kernel_title(competition: str) -> str:
-    """The title of a competition's kernel."""
-    return f"kit {competition} kernel"
+def records_title(name: str) -> str:
+    """The title of the dataset with a competition's records."""
+    return f"kit {_words(name)} records"
 
 
 def kernel_metadata(
-    competition: Competition, owner: str, accelerator: Accelerator, datasets: tuple[str, ...] = ()
+    name: str, competition: Competition, owner: str, accelerator: Accelerator, datasets: Sequence[str]
 ) -> dict[str, Any]:
-    """`kernel-metadata.json` of a competition's kernel, every field said; `datasets` are attached besides the wheel's.
+    """`kernel-metadata.json` of the kernel that runs the config `name`, every field said; `datasets` are attached.
 
-    Raises ConfigError for a competition that Kaggle does not have.
+    Raises ConfigError for a name of which Kaggle would make another slug, or none.
     """
-    if not competition.slug:
-        raise ConfigError(f"{competition.name} is not on Kaggle: a kernel would find no data there")
     if accelerator not in SHAPES:
         raise ConfigError(f"there is no accelerator {accelerator!r}: it is gpu, tpu or cpu")
-    title = kernel_title(competition.name)
-    is_dataset = "/" in competition.slug
+    title = f"kit {_words(name)} kernel"
+    if len(title) > 50:
+        raise ConfigError(f"the kernel would be called {title!r}, and Kaggle takes 50 letters: rename the config")
+    is_dataset = "/" in (competition.slug or "")
     return {
         "id": f"{owner}/{slugify(title)}",
         "title": title,
@@ -104,44 +156,61 @@ def kernel_metadata(
         "enable_tpu": accelerator == "tpu",
         "enable_internet": False,
         "machine_shape": SHAPES[accelerator],
-        "dataset_sources": [
-            f"{owner}/{slugify(dataset_title())}",
-            *([competition.slug] if is_dataset else []),
-            *datasets,
-        ],
-        "competition_sources": [] if is_dataset else [competition.slug],
+        "dataset_sources": [*([competition.slug] if is_dataset else []), *datasets],
+        "competition_sources": [competition.slug] if competition.slug and not is_dataset else [],
         "kernel_sources": [],
         "model_sources": [],
         "keywords": [],
     }
 
 
-def kernel_source(competition: str, wheel: Wheel, run_id: str, hours: float, settings: list[str]) -> str:
-    """The script of a competition's kernel (`kernels/COMP/kernel.py`) for this wheel."""
-    path = _kernels() / competition / "kernel.py"
-    if not path.is_file():
-        raise DataError(f"there is no kernel for {competition}: expected {path}")
-    source = path.read_text(encoding="utf-8")
-    values = {"WHEEL": wheel.name, "SHA256": wheel.sha256, "RUN_ID": run_id, "HOURS": hours, "SETTINGS": settings}
-    for name, value in values.items():
-        source, found = re.subn(
-            rf"^{name} = .*$", lambda _, n=name, v=value: f"{n} = {json.dumps(v)}", source, flags=re.M
-        )  # type: ignore[misc]
-        if found != 1:
-            raise DataError(f"{path} has no line `{name} = ...`")
+def kernel_source(
+    name: str,
+    wheel: Wheel | None = None,
+    run_id: str = "",
+    hours: float | None = None,
+    settings: Sequence[str] = (),
+    data: str = "",
+) -> str:
+    """The script (kit/submit/kernel.py) that runs the config `name`, for this wheel."""
+    source = Path(__file__).with_name("kernel.py").read_text(encoding="utf-8")
+    values = {
+        "COMPETITION": name,
+        "WHEEL": wheel.name if wheel else "",
+        "SHA256": wheel.sha256 if wheel else "",
+        "RUN_ID": run_id,
+        "HOURS": hours,
+        "SETTINGS": list(settings),
+        "DATA": data,
+    }
+    for word, value in values.items():
+        text = json.dumps(value) if value is not None else "None"
+        source = re.sub(rf"^({word}(?:: \S+)? = )[^ \n]+", lambda found, text=text: found[1] + text, source, flags=re.M)  # type: ignore[misc]
     return source
+
+
+def dataset_metadata(owner: str, title: str) -> dict[str, Any]:
+    """`dataset-metadata.json`, with which Kaggle's own client takes a folder."""
+    return {"title": title, "id": f"{owner}/{slugify(title)}", "licenses": [{"name": "other"}]}
+
+
+def _marked(folder: Path, title: str) -> Dataset:
+    """The files of `folder` as a dataset, with a file beside them that is named by their content."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix != ".json")
+    if len(paths) >= _MOST_FILES:
+        raise DataError(f"{len(paths)} files for the dataset {title!r}: Kaggle takes {_MOST_FILES}")
+    sums = {path.name: files.sha256_of(path) for path in paths}
+    marker = folder / f"contents-{files.fingerprint(sums)[:12]}.json"
+    files.write_json(marker, sums)
+    return Dataset(title, (*paths, marker))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _configs() -> dict[str, Path]:
     from importlib import resources
 
     root = Path(str(resources.files("kit.configs")))
-    return {path.relative_to(root).as_posix(): path for path in root.rglob("*.yaml")}
-
-
-def _kernels() -> Path:
-    """Where the kernel scripts lie: beside the package in a checkout, within it when it was installed."""
-    package = Path(kit.__file__).parent
-    return next(
-        (path for path in (package.parent / "kernels", package / "kernels") if path.is_dir()), package / "kernels"
-    )
+    return {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.suffix in (".yaml", ".py")}

@@ -1,277 +1,495 @@
 """From a checkout to a score: bundle, push, wait, fetch, check, submit once, score, write down.
 
-Every step's result is kept in `state.json` of the job's folder, so the same command goes on after Ctrl-C, a crash or a
-lost reply, and neither pushes nor submits twice: what a lost reply hid is looked up by the job's id, which stands in the
-kernel's source and in the submission's description.
+Each submission is a job with a folder of its own, and every step's result is kept in its `state.json`. So the same
+command goes on after Ctrl-C, a crash or a lost reply, and neither pushes nor submits twice: what a lost reply hid is
+looked up by the job's id, which stands in the kernel's source and in the submission's description.
 """
 
+import datetime
+import json
 import secrets
 import shutil
-import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from kit import files, results
+from kit import files
 from kit.competitions import Competition
-from kit.errors import ConfigError, SubmissionError
+from kit.errors import ConfigError, DataError, KitError, SubmissionError, some
 from kit.submit import bundle, ledger
-from kit.submit.bundle import Accelerator, Wheel
-from kit.submit.kaggle import Kaggle, KaggleError, Submission, Unanswered
+from kit.submit.bundle import Accelerator, Dataset
+from kit.submit.http import KaggleError, Unanswered
+from kit.submit.kaggle import Kaggle, Submission, request_text, save_kernel
 from kit.submit.submission import check_submission, read_submission
 
-_DONE = {"complete"}
 _FAILED = {"error", "cancel_acknowledged"}
 _LEAST_HOURS = 0.5  # of quota, below which nothing is pushed
 _QUEUE_HOURS = 6.0  # longer than that a kernel does not wait
 
 
-@dataclass
-class Job:
-    """One submission of a competition: where it is kept, what it is made with, and how to wait."""
+@dataclass(frozen=True)
+class Plan:
+    """What a submission is made of; equal plans, of the same code, make the same one.
 
+    `name` is a config's, `config` its file where it is not the kit's own. `data` is a dataset with the raw files, where
+    the competition names none; `hours` is the longest session. With `from_run`, that finished run is sent instead.
+    """
+
+    name: str
     competition: Competition
+    settings: tuple[str, ...] = ()
+    accelerator: Accelerator = "gpu"
+    hours: float = 11.5
+    data: str = ""
+    config: Path | None = None
+    weights: tuple[Path, ...] = ()
+    from_run: Path | None = None
+
+    def fingerprint(self) -> str:
+        """SHA-256 of it all, the kit's code and the files included."""
+        sums = [files.sha256_of(path) for path in self.weights]
+        made_of = [self.name, *self.settings, self.accelerator, self.hours, self.data, sums]
+        if self.from_run:
+            return files.fingerprint([self.name, files.sha256_of(_submission_of(self.from_run))])
+        return files.fingerprint([*made_of, bundle.make_wheel(self.config).sha256])
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submission under way: its plan, its folder, whom to tell, and how to wait (seconds)."""
+
+    plan: Plan
     folder: Path
-    settings: list[str]
-    accelerator: Accelerator
-    hours: float
     say: Callable[[str], None] = print
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = field(default=time.sleep)
 
     @property
     def state(self) -> dict[str, Any]:
         """What is known so far."""
-        path = self.folder / "state.json"
-        return dict(files.read_json(path)) if path.exists() else {}
+        return dict(files.read_json(self.folder / "state.json"))
+
+    @property
+    def run_id(self) -> str:
+        """The name by which it is found again among kernels and submissions."""
+        return self.folder.name
 
     def keep(self, **values: Any) -> None:
         """Remember."""
         files.write_json(self.folder / "state.json", {**self.state, **values})
 
+    def fail(self, error: KitError) -> KitError:
+        """Remember that this job comes to nothing, whatever is tried; returns `error`, to be raised."""
+        self.keep(failed=str(error))
+        return error
 
-def preflight(job: Job, kaggle: Kaggle) -> None:
-    """Raise before anything is spent: not joined, closed, no submission or accelerator time left."""
-    slug = job.competition.slug
-    if slug is None or "/" in slug:
-        raise ConfigError(f"{job.competition.name} has no leaderboard: `kit run` scores its own test set")
-    found = kaggle.competition(slug)
-    if not found.user_has_entered:
-        raise KaggleError(f"you have not joined {slug}: open kaggle.com/c/{slug}, accept the rules, and run this again")
-    if found.submissions_disabled:
-        raise KaggleError(f"{slug} takes no submissions any more")
-    if found.is_kernels_submissions_only:
-        raise KaggleError(f"{slug} takes kernels only, not files: submit the kernel on its page")
-    if kaggle.submissions_left(slug) < 1:
-        raise KaggleError("no submission left today, or you are not on a team yet; days begin at midnight UTC")
-    if job.accelerator != "cpu" and (left := kaggle.hours_left(job.accelerator)) is not None and left < _LEAST_HOURS:
+
+def open_job(plan: Plan, parent: Path, again: bool = False, say: Callable[[str], None] = print, **more: Any) -> Job:
+    """The job to go on with: the latest in `parent` if it is unfinished or of the same plan, else (`again`) a new one.
+
+    Raises KaggleError when the same plan has failed before.
+    """
+    wanted = plan.fingerprint()
+    last = latest_job(plan, parent, say, **more)
+    if last and not again:
+        same = last.state["plan"] == wanted
+        if "failed" in last.state and same:
+            raise KaggleError(
+                f"{last.run_id} failed with the same code and settings: {last.state['failed']}\n"
+                "Change what was wrong, or try the same with --again"
+            )
+        under_way = "version" in last.state and not {"failed", "done"} & set(last.state)
+        if under_way and not same:
+            say(f"goes on with {last.run_id}, pushed from other code or settings; --again leaves it and begins anew")
+        if same or under_way:
+            return last
+    folder = parent / f"kit-{secrets.token_hex(4)}"
+    now = datetime.datetime.now(datetime.UTC).isoformat()
+    files.write_json(folder / "state.json", {"begun": now, "plan": wanted, "from_run": bool(plan.from_run)})
+    return Job(plan, folder, say, **more)
+
+
+def latest_job(plan: Plan, parent: Path, say: Callable[[str], None] = print, **more: Any) -> Job | None:
+    """The job that was begun last, of pushed kernels or (`plan.from_run`) of local runs; None where there is none."""
+    found = [(files.read_json(path), path.parent) for path in parent.glob("kit-*/state.json")]
+    found = [(state, folder) for state, folder in found if state["from_run"] == bool(plan.from_run)]
+    last = max(found, key=lambda entry: str(entry[0]["begun"]), default=None)
+    return Job(plan, last[1], say, **more) if last else None
+
+
+@contextmanager
+def opened(plan: Plan, parent: Path, again: bool = False, **more: Any) -> Iterator[Job]:
+    """`open_job`, held for this process: two commands never work at one submission."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with files.locked(parent):
+        yield open_job(plan, parent, again, **more)
+
+
+def submit(plan: Plan, parent: Path, kaggle: Kaggle, journal: Path, again: bool = False, **more: Any) -> Job:
+    """All steps, going on where an earlier call stopped; the job's state has the scores, and `journal` a line.
+
+    Of a competition without a leaderboard (or one the kit cannot serve) it ends with the kernel's output.
+    """
+    with opened(plan, parent, again, **more) as job:
+        if "done" in job.state:
+            return job
+        if plan.from_run:
+            run, path = plan.from_run, _submission_of(plan.from_run)
+        else:
+            push(job, kaggle)
+            wait_for_kernel(job, kaggle)
+            out = fetch_output(job, kaggle)
+            run, path = out / "runs" / plan.name / "kernel", out / "submission.csv"
+        if plan.competition.leaderboard:
+            check(job, kaggle, path, run)
+            entry = wait_for_score(job, kaggle, send(job, kaggle, path))
+            line = {**ledger.entry(run, path, entry.description), "public": entry.public, "private": entry.private}
+            ledger.write(journal, line)
+            job.keep(public=entry.public, private=entry.private)
+        job.keep(done=True, run=str(run))
+        return job
+
+
+def preflight(plan: Plan, kaggle: Kaggle) -> None:
+    """Raise KaggleError before anything is spent: not joined, closed, no submission or accelerator time left."""
+    slug = plan.competition.slug
+    if slug and "/" not in slug:
+        found = kaggle.competition(slug)
+        if not found.user_has_entered:
+            raise KaggleError(
+                f"you have not joined {slug}: open https://www.kaggle.com/c/{slug}, accept the rules (Late Submission "
+                "where it is over), and run this again"
+            )
+    if plan.competition.leaderboard:
+        if found.submissions_disabled:
+            raise KaggleError(f"{slug} takes no submissions any more")
+        if found.is_kernels_submissions_only:
+            raise KaggleError(f"{slug} takes kernels only, not files: submit the kernel on its page")
+        if kaggle.submissions_left(str(slug)) < 1:
+            raise KaggleError("no submission left today, or you are not on a team yet; days begin at midnight UTC")
+    if plan.from_run or plan.accelerator == "cpu":
+        return
+    left = kaggle.hours_left(plan.accelerator)
+    if left is not None and left < _LEAST_HOURS:
         raise KaggleError(
-            f"{left:.1f} hours of this week's {job.accelerator} quota are left: --accelerator cpu, or wait"
+            f"{left:.1f} hours of this week's {plan.accelerator} quota are left: --accelerator cpu, or wait"
         )
 
 
-def ensure_dataset(job: Job, kaggle: Kaggle, wheel: Wheel) -> str:
-    """The private dataset that holds this wheel, uploaded unless it is there, and ready; returns its name."""
-    ref = f"{kaggle.user}/{bundle.slugify(bundle.dataset_title())}"
-    before = kaggle.dataset_state(ref)
-    if before is None or wheel.name not in _files_of(kaggle, ref):
-        job.say(f"uploads {wheel.name} to the dataset {ref}")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / wheel.name
-            path.write_bytes(wheel.content)
-            try:
-                kaggle.upload_dataset(ref, bundle.dataset_title(), [path], wheel.sha256, new=before is None)
-            except Unanswered:
-                pass  # whether it came is seen below
-    for waited in _waits(job, 30):
+def make_bundle(plan: Plan, folder: Path, owner: str, run_id: str = "", more: tuple[str, ...] = ()) -> list[Dataset]:
+    """Write all that is sent to Kaggle into `folder`: a folder per dataset, and `kernel/`; returns the datasets.
+
+    `more` names further datasets that the kernel attaches.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    wheel = bundle.make_wheel(plan.config)
+    datasets = [bundle.wheel_dataset(folder / "wheel", wheel, bundle.LACKING[plan.accelerator])]
+    if plan.weights:
+        datasets.append(bundle.weights_dataset(folder / "weights", plan.weights))
+    for dataset in datasets:
+        metadata = bundle.dataset_metadata(owner, dataset.title)
+        files.write_json(dataset.paths[0].parent / "dataset-metadata.json", metadata)
+    attached = [dataset_ref(owner, dataset.title) for dataset in datasets]
+    attached += [plan.data] if plan.data else []
+    metadata = bundle.kernel_metadata(plan.name, plan.competition, owner, plan.accelerator, [*attached, *more])
+    source = bundle.kernel_source(plan.name, wheel, run_id, _training_hours(plan), plan.settings, plan.data)
+    files.write_json(folder / "kernel" / "kernel-metadata.json", metadata)
+    files.write_text(folder / "kernel" / "kernel.py", source)
+    return datasets
+
+
+def rehearse(plan: Plan, folder: Path, owner: str) -> str:
+    """What `submit` would send, request by request, as text; writes the bundle, and asks and sends nothing."""
+    from kit.submit.kaggle import create_dataset, create_submission, start_upload
+
+    slug, lines = str(plan.competition.slug), [f"as {owner}; nothing is sent"]
+
+    def request(name: str, body: Any, note: str = "") -> None:
+        lines.append(f"{name} {json.dumps(body)}{f'   ({note})' if note else ''}")
+
+    def asks(*names: str) -> None:
+        lines.append(f"asks {', '.join(names)}")
+
+    if not plan.competition.slug or "/" not in slug:
+        asks("GetCompetition", "GetSubmissionLimits")
+    path = _submission_of(plan.from_run) if plan.from_run else None
+    if path is None:
+        if plan.accelerator != "cpu":
+            asks("GetAcceleratorQuotaStatistics")
+        for dataset in make_bundle(plan, folder, owner, "kit-00000000"):
+            ref = dataset_ref(owner, dataset.title)
+            asks(f"GetDatasetStatus, GetDataset, ListDatasetFiles of {ref}: unless {dataset.marker} is there")
+            for file in dataset.paths:
+                request("  StartBlobUpload", request_text(start_upload(file)), f"then PUT {file}")
+            tokens = [f"token of {file.name}" for file in dataset.paths]
+            request("  CreateDataset", request_text(create_dataset(ref, dataset.title, tokens)), "or its next version")
+        metadata = files.read_json(folder / "kernel" / "kernel-metadata.json")
+        text = f"the text of {folder / 'kernel' / 'kernel.py'}"
+        request("SaveKernel", request_text(save_kernel(metadata, text, _session_seconds(plan))))
+        asks(f"GetKernelSessionStatus, ListKernelSessionOutput of {metadata['id']} until it is complete")
+    if plan.competition.leaderboard:
+        request(
+            "StartSubmissionUpload",
+            request_text(start_upload(path, slug)) if path else {"competitionName": slug, "fileName": "submission.csv"},
+            f"then PUT {path or 'it'}, once it is checked",
+        )
+        said = f"kit {plan.name} kit-00000000"
+        request("CreateSubmission", request_text(create_submission(slug, "token of submission.csv", said)))
+        asks("ListSubmissions until it is scored")
+    return "\n".join(lines)
+
+
+def push(job: Job, kaggle: Kaggle) -> None:
+    """The datasets and the kernel of this job on Kaggle, unless they are there; its version is in the job's state."""
+    plan, sent = job.plan, job.folder / "bundle"
+    if "version" in job.state:
+        return
+    if "push_begun" in job.state and (version := _pushed_version(job, kaggle)):  # cut off, or the reply was lost
+        return job.keep(version=version)
+    preflight(plan, kaggle)
+    records = dataset_ref(kaggle.user, bundle.records_title(plan.name))
+    there = kaggle.dataset_state(records)
+    for dataset in make_bundle(plan, sent, kaggle.user, job.run_id, (records,) if there else ()):
+        ensure_dataset(kaggle, dataset, job.say, job.sleep)
+    metadata = files.read_json(sent / "kernel" / "kernel-metadata.json")
+    job.keep(push_begun=True, kernel=metadata["id"])
+    try:
+        pushed = kaggle.push(metadata, (sent / "kernel" / "kernel.py").read_text(), _session_seconds(plan))
+    except Unanswered:
+        version = _pushed_version(job, kaggle)
+        if version is None:
+            raise
+    else:
+        version = pushed.version
+        if pushed.unattached:
+            raise job.fail(
+                KaggleError(
+                    f"the kernel was pushed, but Kaggle cannot attach its {', '.join(pushed.unattached)}: is the name "
+                    "right, is it yours or public, and are the rules on its page accepted?"
+                )
+            )
+    job.keep(version=version)
+    job.say(f"pushed {kernel_page(job)}, version {version}")
+
+
+def ensure_dataset(
+    kaggle: Kaggle, dataset: Dataset, say: Callable[[str], None] = print, sleep: Callable[[float], None] = time.sleep
+) -> str:
+    """That dataset on Kaggle with this content, uploaded unless it is there, and ready; returns its name."""
+    ref, begun = dataset_ref(kaggle.user, dataset.title), False
+    for waited in _waits(sleep, 30 * 60):
         now = kaggle.dataset_state(ref)
-        if now and now[0] in ("failed", "deleted"):
+        if now and now[0] in ("failed", "deleted") and begun:
             raise KaggleError(f"Kaggle could not make the dataset {ref}: it is {now[0]}")
-        if now and now[0] == "ready" and wheel.name in _files_of(kaggle, ref):
+        is_ready = now is not None and now[0] == "ready"
+        if is_ready and dataset.marker in kaggle.dataset_files(ref):
             return ref
-        if waited:
-            job.say(f"waits for the dataset {ref}: {now[0] if now else 'not there yet'}")
+        if not begun and (now is None or now[0] in ("ready", "failed", "deleted")):  # a version under way comes first
+            size = sum(path.stat().st_size for path in dataset.paths) / 1e6
+            say(f"uploads {len(dataset.paths)} files ({size:.1f} MB) to the private dataset {ref}")
+            try:
+                kaggle.upload_dataset(ref, dataset.title, list(dataset.paths), dataset.marker, new=now is None)
+            except Unanswered as error:
+                say(f"{error}; looks for it")  # the next rounds do; it is sent again by the next command only
+            begun = True
+        elif waited:
+            say(f"waits for the dataset {ref}: {now[0].replace('_', ' ') if now else 'not there yet'}")
     raise KaggleError(f"the dataset {ref} is not ready after half an hour; the same command goes on waiting")
 
 
-def ensure_pushed(job: Job, kaggle: Kaggle, wheel: Wheel) -> tuple[str, int]:
-    """The kernel of this job, pushed unless it was: (owner/slug, version)."""
-    metadata = bundle.kernel_metadata(job.competition, kaggle.user, job.accelerator)
-    ref, run_id = metadata["id"], job.state["run_id"]
-    if version := job.state.get("version"):
-        return ref, version
-    if job.state.get("push_begun"):  # cut off, or the reply was lost: did it happen?
-        found = kaggle.kernel(ref)
-        if found and run_id in found[1]:
-            job.keep(version=found[0])
-            return ref, found[0]
-    source = bundle.kernel_source(job.competition.name, wheel, run_id, job.hours, job.settings)
-    job.keep(push_begun=True)
-    try:
-        pushed = kaggle.push(metadata, source, int(job.hours * 3600) + 900)
-        version = pushed.version
-    except Unanswered:
-        found = kaggle.kernel(ref)
-        if not (found and run_id in found[1]):
-            raise
-        version = found[0]
-    job.keep(version=version)
-    job.say(f"pushed https://www.kaggle.com/code/{ref}, version {version}")
-    return ref, version
-
-
-def wait_for_kernel(job: Job, kaggle: Kaggle, ref: str, version: int) -> None:
-    """Until that version has run; raises KaggleError with the end of its log when it failed."""
-    last, begun = "", time.monotonic()
-    for _ in _waits(job, (job.hours + _QUEUE_HOURS) * 60):
+def wait_for_kernel(job: Job, kaggle: Kaggle) -> None:
+    """Until the job's version has run; raises KaggleError with the end of its log when it failed."""
+    last, begun, version = "", time.monotonic(), job.state["version"]
+    for _ in _waits(job.sleep, (job.plan.hours + _QUEUE_HOURS) * 3600):
         try:
-            state, why = kaggle.kernel_state(ref, version)
+            state, why = kaggle.kernel_state(job.state["kernel"], version)
         except KaggleError as error:
             if error.status in (403, 404) and time.monotonic() - begun < 120:
                 continue  # right after a push it cannot be seen yet
             raise
         if state != last:
-            job.say(f"the kernel is {state}")
+            job.say(f"the kernel is {state.replace('_', ' ')}")
             last = state
-        if state in _DONE:
+        if state == "complete":
             return
         if state in _FAILED:
-            with tempfile.TemporaryDirectory() as folder:
-                log = kaggle.kernel_output(ref, version, Path(folder))
-            files.write_text(job.folder / "kernel.log", log)
-            raise KaggleError(
-                f"the kernel failed: {why or state}\n{log_tail(log)}\n(all of it: {job.folder / 'kernel.log'})"
-            )
+            log = kaggle.kernel_output(job.state["kernel"], version, job.folder, lambda name: False)
+            files.write_text(job.folder / "kernel.log", log_text(log))
+            told = f"the kernel failed: {why or state}\n{log_tail(log)}\n(all of it: {job.folder / 'kernel.log'})"
+            raise job.fail(KaggleError(told))
     raise KaggleError("the kernel has not ended in time; the same command goes on waiting")
 
 
-def fetch_output(job: Job, kaggle: Kaggle, ref: str, version: int) -> Path:
-    """The kernel's output, downloaded whole into an empty folder, which is returned."""
-    out = job.folder / f"output-v{version}"
-    if not out.exists():
-        part = job.folder / f"{files.PART}output"
-        shutil.rmtree(part, ignore_errors=True)
-        log = kaggle.kernel_output(ref, version, part)
-        files.write_text(part / "kernel.log", log)
-        for name in ("submission.csv", "run_id.txt"):
-            if not (part / name).exists():
-                raise KaggleError(f"the kernel left no {name}: {job.folder / 'kernel.log'} says why\n{log_tail(log)}")
-        if (part / "run_id.txt").read_text().strip() != job.state["run_id"]:
-            raise KaggleError("that output is of another push of the same kernel: run `kit submit --again`")
-        part.rename(out)
+def fetch_output(job: Job, kaggle: Kaggle) -> Path:
+    """The kernel's output without weights, downloaded whole into a folder of its own, which is returned."""
+    out = job.folder / "output"
+    if out.exists():
+        return out
+    part = job.folder / f"{files.PART}output"
+    for _ in range(3):
+        log = kaggle.kernel_output(job.state["kernel"], job.state["version"], part, is_result)
+        if not (broken := _broken(part)):
+            break
+    files.write_text(part / "kernel.log", log_text(log))
+    wanted = "submission.csv" if job.plan.competition.leaderboard else "scores.json"
+    if not (part / "kernel.json").exists() or not (part / wanted).exists():
+        told = f"the kernel ended without {wanted}:\n{log_tail(log)}\n(all of it: {part / 'kernel.log'})"
+        raise job.fail(KaggleError(told))
+    if broken:
+        raise KaggleError(f"not as the kernel wrote them: {some(broken)}; the same command fetches them again")
+    told = files.read_json(part / "kernel.json")
+    if told["run_id"] != job.run_id:
+        raise job.fail(KaggleError(f"that is the output of {told['run_id'] or 'another kernel'}, not of {job.run_id}"))
+    if not told["finished"]:
+        job.say("noticed: the session's time ran out; these are the predictions of the folds that were trained by then")
+    part.rename(out)
     return out
 
 
-def send(job: Job, kaggle: Kaggle, path: Path, description: str) -> Submission:
-    """Submit that file, unless a submission of this job is on the list already; returns it."""
-    slug, run_id = str(job.competition.slug), job.state["run_id"]
-
-    def sent() -> Submission | None:
-        return next((entry for entry in kaggle.submissions(slug) if run_id in entry.description), None)
-
-    found = sent()
-    if found is None:
-        try:
-            kaggle.submit(slug, path, description)
-        except Unanswered as error:
-            job.say(f"{error}; looks for it among the submissions")
-        for _ in _waits(job, 3):
-            found = sent()
-            if found is not None:
-                break
-    if found is None:
-        raise KaggleError(
-            "the submission is not on the list; the same command looks again, and sends it if it is not there"
-        )
-    job.keep(ref=found.ref)
-    return found
-
-
-def wait_for_score(job: Job, kaggle: Kaggle) -> Submission:
-    """Until Kaggle has scored the submission; raises KaggleError when it could not."""
-    slug, run_id = str(job.competition.slug), job.state["run_id"]
-    for _ in _waits(job, 60):
-        entry = next((entry for entry in kaggle.submissions(slug) if run_id in entry.description), None)
-        if entry and entry.state == "complete":
-            return entry
-        if entry and entry.state == "error":
-            raise KaggleError(f"Kaggle could not score it: {entry.error}")
-    raise KaggleError("not scored after an hour; the same command goes on waiting")
-
-
-def checked(job: Job, path: Path, sample: Path | None, oof: Path | None) -> None:
-    """Raise SubmissionError unless Kaggle would take that file, as far as can be known here."""
-    submission = read_submission(path, job.competition.id_column)
-    wanted = read_submission(sample, job.competition.id_column) if sample else submission
-    for remark in check_submission(job.competition, submission, wanted, pd.read_parquet(oof) if oof else None):
+def check(job: Job, kaggle: Kaggle, path: Path, run: Path) -> None:
+    """Raise SubmissionError unless Kaggle would take that file, compared with the competition's own sample."""
+    competition, sample = job.plan.competition, job.folder / "sample_submission.csv"
+    if not sample.exists():
+        kaggle.competition_file(str(competition.slug), str(competition.sample), sample)
+    submission, wanted = (read_submission(file, competition.id_column) for file in (path, sample))
+    try:
+        remarks = check_submission(competition, submission, wanted, pd.read_parquet(run / "oof.parquet"))
+    except SubmissionError as error:
+        raise job.fail(SubmissionError(f"{path}: {error}")) from error
+    for remark in remarks:
         job.say(f"noticed: {remark}")
 
 
-def submit(job: Job, kaggle: Kaggle, from_run: Path | None = None, sample: Path | None = None) -> Submission:
-    """All steps, going on where an earlier call stopped; returns the scored submission.
+def send(job: Job, kaggle: Kaggle, path: Path) -> Submission:
+    """Submit that file, unless a submission of this job is on the list already; returns it."""
+    slug = str(job.plan.competition.slug)
 
-    With `from_run`, a finished local run's `submission.csv` is sent and nothing is pushed.
-    """
-    with files.locked(_made(job.folder)):
-        if "run_id" not in job.state:
-            job.keep(run_id=f"kit-{secrets.token_hex(4)}", settings=job.settings, accelerator=job.accelerator)
-        if not job.state.get("ref"):
-            preflight(job, kaggle)
-        if from_run:
-            run, path, what = from_run, from_run / "submission.csv", from_run.name
-            if not path.exists():
-                raise SubmissionError(f"{path} does not exist: `kit run` or `kit submission write` makes it")
-        else:
-            wheel = bundle.make_wheel()
-            ensure_dataset(job, kaggle, wheel)
-            ref, version = ensure_pushed(job, kaggle, wheel)
-            wait_for_kernel(job, kaggle, ref, version)
-            out = fetch_output(job, kaggle, ref, version)
-            run, path, what = out / "runs" / job.competition.name / "kernel", out / "submission.csv", f"v{version}"
-        oof = run / "oof.parquet"
-        checked(job, path, sample, oof if oof.exists() else None)
-        entry = send(job, kaggle, path, f"kit {job.competition.name} {what} {job.state['run_id']}")
-        entry = wait_for_score(job, kaggle)
-        results.score(run)
-        line = ledger.entry(run, path, entry.description)
-        ledger.write(job.folder.parent / "submissions.csv", {**line, "public": entry.public, "private": entry.private})
-        job.keep(public=entry.public, private=entry.private)
-        return entry
+    def found(seconds: float) -> Submission | None:
+        for _ in _waits(job.sleep, seconds):
+            if entry := _entry(job, kaggle):
+                return entry
+        return None
+
+    entry = found(60 if "submit_begun" in job.state else 0)  # cut off, and it may still come
+    if entry is None:
+        if job.plan.from_run:
+            preflight(job.plan, kaggle)
+        version = f"v{job.state['version']} " if "version" in job.state else ""
+        job.keep(submit_begun=True)
+        try:
+            kaggle.submit(slug, path, f"kit {job.plan.name} {version}{job.run_id}")
+        except Unanswered as error:
+            job.say(f"{error}; looks for it among the submissions")
+        entry = found(180)
+    if entry is None:
+        raise KaggleError("the submission is not on the list; the same command looks again, and then sends it again")
+    job.keep(submission=entry.ref)
+    return entry
+
+
+def wait_for_score(job: Job, kaggle: Kaggle, entry: Submission) -> Submission:
+    """Until Kaggle has scored the submission; raises KaggleError when it could not."""
+    for _ in _waits(job.sleep, 3600):
+        if entry.state == "complete":
+            return entry
+        if entry.state == "error":
+            raise job.fail(
+                KaggleError(f"Kaggle could not score the submission: {entry.error or 'it does not say why'}")
+            )
+        entry = _entry(job, kaggle) or entry
+    raise KaggleError("not scored after an hour; the same command goes on waiting")
+
+
+def dataset_ref(owner: str, title: str) -> str:
+    """owner/slug of the dataset of that title."""
+    return f"{owner}/{bundle.slugify(title)}"
+
+
+def kernel_page(job: Job) -> str:
+    """The address of the job's kernel."""
+    return f"https://www.kaggle.com/code/{job.state['kernel']}"
+
+
+def is_result(name: str) -> bool:
+    """Whether a file of a kernel's output is wanted to score and submit: all but weights and the state of training."""
+    return not name.endswith(".h5") and "/state/" not in name
+
+
+def log_text(log: str) -> str:
+    """A kernel's log, which is a JSON list of pieces, as text."""
+    try:
+        return "".join(str(piece.get("data", "")) for piece in json.loads(log))
+    except (ValueError, AttributeError):
+        return log
 
 
 def log_tail(log: str, lines: int = 15) -> str:
-    """The end of a kernel's log, which is a JSON list of pieces, as text."""
-    import json
+    """The end of a kernel's log."""
+    return "\n".join(log_text(log).rstrip().split("\n")[-lines:])
 
+
+def _broken(output: Path) -> list[str]:
+    """The files that are not as `kernel.json` says the kernel wrote them (or that itself), which are deleted."""
+    told = output / "kernel.json"
+    if not told.exists():
+        return []
     try:
-        text = "".join(str(piece.get("data", "")) for piece in json.loads(log))
-    except (ValueError, AttributeError):
-        text = log
-    return "\n".join(text.rstrip().split("\n")[-lines:])
+        sums = {"kernel.json": files.sha256_of(told), **files.read_json(told)["sha256"]}
+    except (DataError, KeyError, TypeError):  # an error page
+        sums = {"kernel.json": ""}
+    wanted = {name: sha for name, sha in sums.items() if is_result(name)}
+    broken = [
+        name for name, sha in wanted.items() if not (path := output / name).exists() or files.sha256_of(path) != sha
+    ]
+    for name in broken:
+        (output / name).unlink(missing_ok=True)
+    return broken
 
 
-def _files_of(kaggle: Kaggle, ref: str) -> list[str]:
-    try:
-        return kaggle.dataset_files(ref)
-    except KaggleError as error:
-        if error.status in (403, 404):
-            return []
-        raise
+def _pushed_version(job: Job, kaggle: Kaggle) -> int | None:
+    """The kernel's newest version when it is this job's, which may take a while to appear; None when it is not."""
+    for _ in _waits(job.sleep, 30):
+        found = kaggle.kernel(job.state["kernel"])
+        if found and job.run_id in found[1]:
+            return found[0]
+    return None
 
 
-def _waits(job: Job, minutes: float) -> Any:
-    """Numbers from 0 on, with a growing pause before each but the first, until so many minutes were waited."""
+def _entry(job: Job, kaggle: Kaggle) -> Submission | None:
+    listed = kaggle.submissions(str(job.plan.competition.slug))
+    return next((entry for entry in listed if job.run_id in entry.description), None)
+
+
+def _submission_of(run: Path) -> Path:
+    path = run / "submission.csv"
+    if not path.exists():
+        raise SubmissionError(f"{path} does not exist: `kit run` or `kit submission write` makes it")
+    return path
+
+
+def _training_hours(plan: Plan) -> float:
+    """What the kernel may train: the session less a quarter of an hour to predict and write."""
+    longest = bundle.HOURS[plan.accelerator]
+    if not 0.25 < plan.hours <= longest:
+        raise ConfigError(
+            f"a session with {plan.accelerator} takes up to {longest:g} hours (more than .25), not {plan.hours:g}"
+        )
+    return round(plan.hours - 0.25, 4)
+
+
+def _session_seconds(plan: Plan) -> int:
+    return int(plan.hours * 3600)
+
+
+def _waits(sleep: Callable[[float], None], seconds: float) -> Iterator[int]:
+    """Numbers from 0 on, with a growing pause before each but the first, until so many seconds were waited."""
     waited, pause, n = 0.0, 5.0, 0
     yield n
-    while waited < minutes * 60:
-        job.sleep(pause)
+    while waited < seconds:
+        sleep(pause)
         waited, pause, n = waited + pause, min(60.0, pause * 1.5), n + 1
         yield n
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -2,7 +2,8 @@
 
 import pytest
 
-from kit.submit.kaggle import Kaggle, KaggleError, Unanswered, inside
+from kit.submit.http import KaggleError, Unanswered
+from kit.submit.kaggle import Kaggle, inside
 from tests.kaggle_stub import TOKEN, USER, Stub
 
 SLUG = "histopathologic-cancer-detection"
@@ -94,7 +95,13 @@ def test_downloads_are_whole_or_not_there(kaggle, stub, tmp_path):
     stub.fail("GET", "truncated", times=99)
     with pytest.raises(KaggleError, match="could not download y"):
         kaggle.fetch(f"{stub.address}/out/x", tmp_path / "y")
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["x"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [".part-y", "x"]
+    stub.faults.clear()
+    kaggle.fetch(f"{stub.address}/out/x", tmp_path / "y")  # a later call goes on from the part
+    assert (tmp_path / "y").read_bytes() == stub.downloads["/out/x"]
+    with pytest.raises(KaggleError, match="10000 of 9999 bytes"):
+        kaggle.fetch(f"{stub.address}/out/x", tmp_path / "z", size=9999)
+    assert not stub.leaks
 
 
 def test_names_that_would_leave_the_folder(tmp_path):
@@ -116,9 +123,8 @@ def test_a_refused_push_and_sources_that_cannot_be_attached(kaggle, stub):
     from kit.competitions.pcam import COMPETITION
     from kit.submit.bundle import kernel_metadata
 
-    metadata = kernel_metadata(COMPETITION, USER, "gpu")
-    with pytest.raises(KaggleError, match="cannot attach the dataset fakeuser/kit-wheel-for-kernels"):
-        kaggle.push(metadata, "print(1)")
+    metadata = kernel_metadata("pcam", COMPETITION, USER, "gpu", [f"{USER}/absent"])
+    assert kaggle.push(metadata, "print(1)").unattached == (f"dataset {USER}/absent",)
     stub.fail("SaveKernel", 409, "title already in use")
     with pytest.raises(KaggleError, match="taken"):
         kaggle.push(metadata, "print(1)")

@@ -1,124 +1,239 @@
 """A whole submission against the stub: once, whatever fails, and from wherever it was cut off."""
 
-import io
+import dataclasses
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
+import requests
 
-from kit import files
+from kit.competitions.nih import COMPETITION as NIH
 from kit.competitions.pcam import COMPETITION
-from kit.config import dump_config, load_config
-from kit.errors import KitError
+from kit.errors import KitError, SubmissionError
 from kit.submit import send
+from kit.submit.http import KaggleError
 from kit.submit.kaggle import Kaggle
-from tests.kaggle_stub import TOKEN, Stub
+from tests.kaggle_stub import TOKEN
+from tests.submit.conftest import kernel_output, run_files
 
-IDS = [f"i{n:02}" for n in range(40)]
-
-
-def run_files():
-    """What a kernel leaves: the files of a finished run, made by hand."""
-    rng = np.random.default_rng(0)
-    truth = np.arange(40) % 2
-    p = rng.random(40).astype(np.float32)
-    oof = pd.DataFrame({"id": IDS, "fold": np.arange(40) // 2 % 2, "y_tumour": np.float32(truth), "p_tumour": p})
-    test = pd.DataFrame({"id": [f"t{n}" for n in range(9)], "fold": 0, "p_tumour": np.linspace(0.1, 0.9, 9)})
-    known = pd.DataFrame({"id": IDS, "split": "train", "group": IDS, "y_tumour": np.float32(truth)})
-    submission = test[["id"]].assign(label=test["p_tumour"])
-    root = "runs/pcam/kernel/"
-    made = {f"{root}{name}.parquet": parquet(table) for name, table in (("oof", oof), ("test", test), ("examples", known))}
-    made[f"{root}config.yaml"] = dump_config(load_config("pcam", ["evaluate.resamples=100"])).encode()
-    made[f"{root}folds.json"] = json.dumps({"task": "binary", "folds": [[0], [1]], "records": "r"}).encode()
-    return made | {"submission.csv": submission.to_csv(index=False).encode()}
-
-
-def parquet(table):
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    return buffer.getvalue()
-
-
-def kernel(source):
-    """What the stub runs instead of the script; tests/submit/test_kernels.py runs the script itself."""
-    run_id = next(line.split('"')[1] for line in source.split("\n") if line.startswith("RUN_ID = "))
-    return 0, "it ran", run_files() | {"run_id.txt": run_id.encode()}
+pytestmark = pytest.mark.usefixtures("wheel")
+PLAN = send.Plan("pcam", COMPETITION, hours=1.0)
+SLUG = "fakeuser/kit-pcam-kernel"
 
 
 @pytest.fixture
-def stub(tmp_path, monkeypatch):
-    with Stub(kernel) as running:
-        for name, value in running.environment(tmp_path / "home").items():
-            monkeypatch.setenv(name, value)
-        from kaggle.api.kaggle_api_extended import KaggleApi
+def submitted(stub, tmp_path):
+    """A function: `kit submit` with that plan, as a further call of the command would be; returns the job."""
 
-        monkeypatch.setattr(KaggleApi, "args", ["--local"])
-        yield running
+    def submit(plan=PLAN, again=False, say=lambda line: None):
+        def wait(seconds):
+            return None
 
+        kaggle = Kaggle(sleep=wait)
+        return send.submit(plan, tmp_path / "jobs", kaggle, tmp_path / "submissions.csv", again, say=say, sleep=wait)
 
-@pytest.fixture
-def job(tmp_path):
-    """A function: a job in the same folder, as a further call of the command would have it."""
-
-    def made(**changed):
-        values = {"settings": [], "accelerator": "gpu", "hours": 1.0, "say": lambda line: None, "sleep": lambda s: None}
-        return send.Job(COMPETITION, tmp_path / "job", **{**values, **changed})
-
-    return made
+    return submit
 
 
-def submitted(job, **more):
-    return send.submit(job, Kaggle(sleep=lambda seconds: None), **more)
-
-
-def test_from_a_checkout_to_a_score(stub, job, tmp_path):
+def test_from_a_checkout_to_a_score(stub, submitted, tmp_path):
     lines = []
-    entry = submitted(job(say=lines.append))
-    assert (entry.state, entry.public) == ("complete", 0.95)
+    job = submitted(say=lines.append)
+    assert (job.state["public"], job.state["private"]) == (0.95, None)
     assert stub.count("SaveKernel") == stub.count("CreateSubmission") == stub.count("CreateDataset") == 1
-    request = stub.kernels["fakeuser/kit-pcam-kernel"].requests[0]
-    assert request["machineShape"] == "NvidiaTeslaT4" and not request.get("enableInternet")
-    assert stub.submissions[0]["content"] == run_files()["submission.csv"]
+    request = stub.kernels[SLUG].requests[0]
+    assert request["machineShape"] == "NvidiaTeslaT4" and not request["enableInternet"] and request["isPrivate"]
+    assert request["sessionTimeoutSeconds"] == 3600 and "\nHOURS = 0.75 " in request["text"]
+    assert stub.datasets["fakeuser/kit-wheel-for-kernels"]["private"]
+    (entry,) = stub.submissions
+    assert entry["content"] == run_files()["submission.csv"] and job.run_id in entry["description"]
     (line,) = pd.read_csv(tmp_path / "submissions.csv").to_dict("records")
     assert (line["competition"], line["public"]) == ("pcam", 0.95)
-    again = submitted(job())
-    assert again == entry
+    assert not list(job.folder.rglob("*.h5")), "weights are not needed here"
+    assert submitted().state == job.state, "the same command again only tells the result"
     assert stub.count("SaveKernel") == stub.count("CreateSubmission") == 1
-    written = [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()] + ["\n".join(lines).encode()]
-    assert not any(TOKEN.encode() in content for content in written)
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()] + ["\n".join(lines).encode()]
+    assert len(written) > 10 and not any(TOKEN.encode() in content for content in written)
+    assert TOKEN not in request["text"] and not stub.leaks and not stub.connects
 
 
-def test_the_next_job_finds_its_wheel_there(stub, job, tmp_path):
-    submitted(job())
-    other = job()
-    other.folder = tmp_path / "other"
-    submitted(other)
+def test_another_plan_is_another_job_with_the_same_wheel(stub, submitted):
+    first = submitted()
+    assert submitted(dataclasses.replace(PLAN, settings=("folds=3",))).run_id != first.run_id
+    assert submitted(again=True).run_id != first.run_id
     assert (stub.count("CreateDataset"), stub.count("CreateDatasetVersion")) == (1, 0)
-    assert (stub.count("SaveKernel"), stub.count("CreateSubmission")) == (2, 2)
+    assert (stub.count("SaveKernel"), stub.count("CreateSubmission")) == (3, 3)
+
+
+def test_a_changed_wheel_is_a_new_version_of_its_dataset(stub, submitted, monkeypatch):
+    submitted()
+    from kit.submit import bundle
+
+    wheel = bundle.make_wheel()
+    other = bundle.Wheel(wheel.name.replace("-py3", "1-py3"), wheel.content + b"x", "0" * 64)
+    other = dataclasses.replace(other, sha256=__import__("hashlib").sha256(other.content).hexdigest())
+    monkeypatch.setattr(bundle, "make_wheel", lambda config=None: other)
+    submitted()
+    assert stub.count("CreateDatasetVersion") == 1
+    assert other.name in stub.datasets["fakeuser/kit-wheel-for-kernels"]["files"]
+
+
+def test_an_unfinished_job_goes_on_although_the_settings_changed(stub, submitted):
+    stub.fail("GetKernelSessionStatus", 401)
+    with pytest.raises(KaggleError):
+        submitted()
+    lines = []
+    submitted(dataclasses.replace(PLAN, settings=("folds=3",)), say=lines.append)
+    assert any("goes on with kit-" in line for line in lines) and stub.count("SaveKernel") == 1
+
+
+def test_a_kernel_that_fails_shows_its_log_and_is_not_pushed_again_by_itself(stub, submitted, tmp_path):
+    stub.run_kernel = lambda source, datasets: (1, "line 1\nRuntimeError: no such thing", {})
+    with pytest.raises(KaggleError, match=r"exit code 1\n(.|\n)*no such thing"):
+        submitted()
+    with pytest.raises(KaggleError, match="failed with the same code and settings"):
+        submitted()
+    assert stub.count("SaveKernel") == 1 and not stub.submissions
+    (log,) = (tmp_path / "jobs").rglob("kernel.log")
+    assert log.read_text() == "line 1\nRuntimeError: no such thing"
+    stub.run_kernel = kernel_output
+    assert submitted(again=True).state["public"] == 0.95
+
+
+def test_a_kernel_without_a_whole_submission(stub, submitted):
+    def without(name, content=None):
+        def run(source, datasets):
+            code, log, made = kernel_output(source, datasets)
+            made = {key: value for key, value in made.items() if key != name}
+            return code, log, made | ({name: content} if content else {})
+
+        return run
+
+    for run, says in (
+        (without("submission.csv"), "ended without submission.csv"),
+        (without("kernel.json"), "ended without"),
+        (without("kernel.json", json.dumps({"run_id": "kit-1", "finished": True, "sha256": {}}).encode()), "of kit-1"),
+    ):
+        stub.run_kernel = run
+        with pytest.raises(KaggleError, match=says):
+            submitted(again=True)
+    assert not stub.submissions
+
+
+def test_what_kaggle_would_score_wrongly_is_not_sent(stub, submitted):
+    stub.downloads[f"/files/{COMPETITION.slug}/sample_submission.csv"] = b"id,label\nother,0\n"
+    with pytest.raises(SubmissionError, match="1 ids are missing"):
+        submitted()
+    assert not stub.submissions
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"userHasEntered": False}, "you have not joined"),
+        ({"submissionsDisabled": True}, "takes no submissions any more"),
+        ({"isKernelsSubmissionsOnly": True}, "kernels only"),
+    ],
+)
+def test_nothing_is_spent_where_it_cannot_end_well(stub, submitted, change, says):
+    stub.competition |= change
+    with pytest.raises(KaggleError, match=says):
+        submitted()
+    stub.competition |= {"userHasEntered": True, "submissionsDisabled": False, "isKernelsSubmissionsOnly": False}
+    stub.limits = {"numAllowedNow": 0}
+    with pytest.raises(KaggleError, match="no submission left today"):
+        submitted()
+    assert not stub.datasets and not stub.kernels
+    stub.limits = {"numAllowedNow": 1}
+    assert submitted().state["public"] == 0.95
+
+
+def test_no_quota_left(stub, submitted, monkeypatch):
+    used = {"timeUsed": "107000s", "totalTimeAllowed": "108000s"}
+    monkeypatch.setattr(stub, "get_accelerator_quota_statistics", lambda given: {"gpuQuota": used})
+    with pytest.raises(KaggleError, match=r"0\.3 hours of this week's gpu quota"):
+        submitted()
+    assert submitted(dataclasses.replace(PLAN, accelerator="cpu")).state["public"] == 0.95
+
+
+def test_a_source_that_cannot_be_attached_ends_the_job(stub, submitted):
+    with pytest.raises(KaggleError, match="cannot attach its dataset fakeuser/mine"):
+        submitted(dataclasses.replace(PLAN, data="fakeuser/mine"))
+    assert stub.count("SaveKernel") == 1 and not stub.submissions
+
+
+def test_a_local_run_is_sent_without_a_kernel(stub, submitted, tmp_path):
+    run = tmp_path / "run"
+    for name, content in run_files().items():
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_bytes(content)
+    plan = dataclasses.replace(PLAN, from_run=run)
+    stub.fail("CreateSubmission", "lost")
+    assert submitted(plan).state["public"] == 0.95
+    assert submitted(plan).state["public"] == 0.95
+    assert len(stub.submissions) == 1 and not stub.kernels and not stub.datasets
+
+
+def test_without_a_leaderboard_it_ends_with_the_output(stub, submitted, tmp_path):
+    def run(source, datasets):
+        code, log, made = kernel_output(source, datasets)
+        return (
+            code,
+            log,
+            {name.replace("/pcam/", "/nih/"): value for name, value in made.items()}
+            | {"scores.json": made["runs/pcam/kernel/scores.json"]},
+        )
+
+    stub.run_kernel = run
+    job = submitted(send.Plan("nih", NIH, hours=1.0))
+    assert "public" not in job.state and (job.folder / "output" / "scores.json").exists()
+    assert stub.kernels["fakeuser/kit-nih-kernel"].requests[0]["datasetDataSources"][0] == "nih-chest-xrays/data"
+    assert not stub.submissions and not (tmp_path / "submissions.csv").exists()
 
 
 CALLS = [
     "IntrospectToken", "GetCompetition", "GetSubmissionLimits", "GetAcceleratorQuotaStatistics", "GetDatasetStatus",
     "GetDataset", "ListDatasetFiles", "StartBlobUpload", "PUT", "CreateDataset", "SaveKernel", "GetKernelSessionStatus",
-    "ListKernelSessionOutput", "GET", "StartSubmissionUpload", "CreateSubmission", "ListSubmissions",
+    "ListKernelSessionOutput", "GET", "DownloadDataFile", "StartSubmissionUpload", "CreateSubmission",
+    "ListSubmissions",
 ]  # fmt: skip
 FAULTS = [401, 403, 404, 409, 429, 500, "reset", "lost", "truncated", "html"]
 
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_whatever_fails_it_comes_to_its_end_and_nothing_is_done_twice(stub, job, tmp_path, call, fault):
+def test_whatever_fails_it_comes_to_its_end_and_nothing_is_done_twice(stub, submitted, tmp_path, call, fault):
     stub.fail(call, fault)
     for _ in range(4):
         try:
-            entry = submitted(job())
+            job = submitted()
             break
         except KitError as error:
             assert TOKEN not in str(error)
-            assert not list(tmp_path.glob("job/output-v*")) or call not in ("GET", "ListKernelSessionOutput")
-    assert entry.public == 0.95
-    assert len(stub.kernels["fakeuser/kit-pcam-kernel"].sources) == 1
-    assert len(stub.submissions) == 1
+            assert call != "GET" or not list(tmp_path.glob("jobs/*/output"))
+    assert job.state["public"] == 0.95
+    assert len(stub.kernels[SLUG].sources) == len(stub.submissions) == 1
     assert stub.submissions[0]["content"] == run_files()["submission.csv"]
-    assert files.read_json(tmp_path / "job" / "state.json")["public"] == 0.95
+    assert not stub.leaks
+
+
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("call", CALLS)
+def test_cut_off_at_any_call_the_same_command_goes_on(stub, submitted, monkeypatch, call, done):
+    """As Ctrl-C and SIGKILL do: what was sent just then was done or not, and the program does not know."""
+    adapter = requests.adapters.HTTPAdapter
+    send_it, died = adapter.send, []
+
+    def dying(self, request, *args, **values):
+        due = not died and call in (request.method, request.url.rsplit("/", 1)[-1])
+        answer = None if due and not done else send_it(self, request, *args, **values)
+        if due:
+            died.append(call)
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(adapter, "send", dying)
+    with pytest.raises(KeyboardInterrupt):
+        submitted()
+    job = submitted()
+    assert job.state["public"] == 0.95 and job.state["done"]
+    assert len(stub.kernels[SLUG].sources) == len(stub.submissions) == 1
