@@ -410,7 +410,10 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--data", type=Path, metavar="DIR", help="raw files (default: where Kaggle mounts them)")
     made.add_argument("--run", type=Path, metavar="DIR", help="default: runs/COMP/run")
     made.add_argument(
-        "--records", type=Path, metavar="DIR", help="default: records/ beside the run, shared by its neighbours"
+        "--records",
+        type=Path,
+        metavar="DIR",
+        help="default: records/ beside the run, shared by its neighbours; on Kaggle and Colab a scratch folder",
     )
     made.add_argument(
         "--max-hours",

@@ -114,9 +114,9 @@ def run(
     """All stages in order, skipping what is done; returns the path of `submission.csv`, or None when time ran out.
 
     Without test images there is none, and it returns that of `oof.parquet`. `settings` are `a.b=value` strings;
-    `records` is where records are built (default: beside the run) unless they are there or mounted on Kaggle. When time
-    runs out (`max_hours`, by default what the host leaves this session), the folds that are trained are predicted,
-    scored and submitted.
+    `records` is where records are built (default: beside the run; on Kaggle and Colab, which would keep them, a scratch
+    folder), unless they are there or mounted. When time runs out (`max_hours`, by default what the host leaves this
+    session), the folds that are trained are predicted, scored and submitted.
     """
     deadline = host.deadline(max_hours)
     config = load_config(competition, settings)
@@ -131,7 +131,8 @@ def run(
         if not (folder / "oof.parquet").exists():  # hours may lie ahead: can that model be built?
             fold.build_model(config, config.image, table.labels, table.task)
         wanted = plan_fingerprint(known.name, table, config.image, config.data)
-        where = mounted_records(wanted) or (Path(records) if records else folder.parent / "records" / wanted[:12])
+        beside = (host.scratch() or folder.parent) / "records" / wanted[:12]
+        where = mounted_records(wanted) or (Path(records) if records else beside)
         built = build_records(config, table, data, where)
         if built.rejected:
             say(f"left out, unreadable: {len(built.rejected)} images (reasons: {built.directory / 'manifest.json'})")

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -27,6 +28,11 @@ def host_name() -> Literal["kaggle", "colab", "local"]:
     if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ:
         return "colab"
     return "local"
+
+
+def scratch() -> Path | None:
+    """Where to put large files that nobody wants to keep: on a host that keeps or uploads what lies beside a run."""
+    return None if host_name() == "local" else Path(tempfile.gettempdir())
 
 
 def find_mount(slug: str, root: Path = KAGGLE_INPUT) -> Path | None:

@@ -3,6 +3,7 @@
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,6 @@ def unpack(archive: Path, out: Path, max_gib: float = MAX_GIB) -> None:
             for entry, path in pairs:
                 with files.replacing(path) as piece, packed.open(entry) as source, piece.open("wb") as target:
                     shutil.copyfileobj(source, target)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         archive.unlink()
         raise KitError(f"{archive} was broken ({error}) and is deleted: the same command downloads it again") from error

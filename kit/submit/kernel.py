@@ -13,7 +13,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 
 COMPETITION = "pcam"  # or another config's name
 WHEEL = ""  # its file name and SHA-256; without them any attached kit-*.whl, or the kit that is installed
@@ -29,21 +28,19 @@ OUTPUT = ROOT / "working" if ROOT.is_dir() else pathlib.Path.cwd()
 
 def install():
     """Make `import kit` work; exits when the wheel is not there, or not the one this kernel was written for."""
-    found = [
-        path for deep in range(1, 5) for path in sorted((ROOT / "input").glob("*/" * deep + (WHEEL or "kit-*.whl")))
-    ]
+    mounts, name = ROOT / "input", WHEEL or "kit-*.whl"
+    found = [path for deep in range(1, 5) for path in sorted(mounts.glob("*/" * deep + name))]
     if not found and not WHEEL and importlib.util.find_spec("kit"):
         return
     if not found:
-        print(*(path for deep in (1, 2, 3) for path in sorted((ROOT / "input").glob("*/" * deep))), sep="\n")
-        sys.exit(f"{WHEEL or 'a wheel of kit'} is not attached; what is there is listed above")
+        print(*(path for deep in (1, 2, 3) for path in sorted(mounts.glob("*/" * deep))), sep="\n")
+        sys.exit(f"{name} is not attached; what is there is listed above")
     if SHA256 and hashlib.sha256(found[0].read_bytes()).hexdigest() != SHA256:
         sys.exit(f"{found[0]} is not the wheel this kernel was written for: an old version of its dataset is mounted")
+    wheels = [str(path) for path in found[0].parent.glob("*.whl")]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--force-reinstall"]
-    if subprocess.call([*pip, *map(str, found[0].parent.glob("*.whl"))]):
-        sys.path[:0] = map(
-            str, found[0].parent.glob("*.whl")
-        )  # no pip: wheels of pure Python can be imported as they are
+    if subprocess.call([*pip, *wheels]):
+        sys.path[:0] = wheels  # no pip: a wheel of pure Python can be imported as it is
     importlib.invalidate_caches()
 
 
@@ -56,15 +53,15 @@ def main():
     if kit(["doctor"]):
         return 2
     run = OUTPUT / "runs" / COMPETITION / "kernel"
-    words = ["--run", run, "--records", pathlib.Path(tempfile.gettempdir(), "records")]  # records are not output
-    words += [] if HOURS is None else ["--max-hours", HOURS]
+    words = ["--run", run] if HOURS is None else ["--run", run, "--max-hours", HOURS]
     words += ["--data", find_mount(DATA) or DATA] if DATA else []
     words += [word for setting in SETTINGS for word in ("--set", setting)]
     code = kit(["run", COMPETITION, *map(str, words)])
     made = [run / name for name in ("submission.csv", "oof.parquet", "scores.json") if (run / name).is_file()]
     for path in made:
         shutil.copy(path, OUTPUT)
-    results = [path for path in OUTPUT.rglob("*") if path.suffix in (".csv", ".json", ".parquet", ".yaml")]
+    results = [path for path in run.rglob("*") if path.suffix in (".csv", ".json", ".parquet", ".yaml")]
+    results += [OUTPUT / path.name for path in made]
     sums = {str(path.relative_to(OUTPUT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in results}
     summary = {"run_id": RUN_ID, "finished": code == 0, "sha256": sums}
     (OUTPUT / "kernel.json").write_text(json.dumps(summary, indent=1))

@@ -24,7 +24,7 @@ from kit.errors import ConfigError, DataError, KitError, SubmissionError, some
 from kit.submit import bundle, ledger
 from kit.submit.bundle import Accelerator, Dataset
 from kit.submit.http import KaggleError, Unanswered
-from kit.submit.kaggle import Kaggle, Submission, request_text, save_kernel
+from kit.submit.kaggle import Kaggle, Submission, inside, request_text, save_kernel
 from kit.submit.submission import check_submission, read_submission
 
 _FAILED = {"error", "cancel_acknowledged"}
@@ -335,12 +335,12 @@ def fetch_output(job: Job, kaggle: Kaggle) -> Path:
         if not (broken := _broken(part)):
             break
     files.write_text(part / "kernel.log", log_text(log))
+    if broken:
+        raise KaggleError(f"not as the kernel wrote them: {some(broken)}; the same command fetches them again")
     wanted = "submission.csv" if job.plan.competition.leaderboard else "scores.json"
     if not (part / "kernel.json").exists() or not (part / wanted).exists():
         told = f"the kernel ended without {wanted}:\n{log_tail(log)}\n(all of it: {part / 'kernel.log'})"
         raise job.fail(KaggleError(told))
-    if broken:
-        raise KaggleError(f"not as the kernel wrote them: {some(broken)}; the same command fetches them again")
     told = files.read_json(part / "kernel.json")
     if told["run_id"] != job.run_id:
         raise job.fail(KaggleError(f"that is the output of {told['run_id'] or 'another kernel'}, not of {job.run_id}"))
@@ -442,11 +442,10 @@ def _broken(output: Path) -> list[str]:
     except (DataError, KeyError, TypeError):  # an error page
         sums = {"kernel.json": ""}
     wanted = {name: sha for name, sha in sums.items() if is_result(name)}
-    broken = [
-        name for name, sha in wanted.items() if not (path := output / name).exists() or files.sha256_of(path) != sha
-    ]
+    paths = {name: inside(output, name) for name in wanted}
+    broken = [name for name, path in paths.items() if not path.exists() or files.sha256_of(path) != wanted[name]]
     for name in broken:
-        (output / name).unlink(missing_ok=True)
+        paths[name].unlink(missing_ok=True)
     return broken
 
 

@@ -55,9 +55,10 @@ def kernel_output(source, datasets):
 
     wheel = next(files for files in datasets.values() if said("WHEEL") in files)[said("WHEEL")]
     assert hashlib.sha256(wheel).hexdigest() == said("SHA256")
-    made = {f"runs/pcam/kernel/{name}": content for name, content in run_files().items()}
-    made |= {"runs/pcam/kernel/fold0/model.weights.h5": b"large", "runs/pcam/kernel/fold0/state/x.npz": b"large"}
-    made["submission.csv"] = run_files()["submission.csv"]
+    run = f"runs/{said('COMPETITION')}/kernel"
+    made = {f"{run}/{name}": content for name, content in run_files().items()}
+    made |= {f"{run}/fold0/model.weights.h5": b"large", f"{run}/fold0/state/x.npz": b"large"}
+    made |= {name: run_files()[name] for name in ("submission.csv", "oof.parquet", "scores.json")}
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in made.items()}
     made["kernel.json"] = json.dumps({"run_id": said("RUN_ID"), "finished": True, "sha256": sums}).encode()
     return 0, "it ran", made
@@ -72,6 +73,7 @@ def stub(tmp_path, monkeypatch):
         from kaggle.api.kaggle_api_extended import KaggleApi
 
         monkeypatch.setattr(KaggleApi, "args", ["--local"])  # read from the environment when it was first imported
+        running.calls.clear()  # the client logs in when it is first imported
         running.downloads["/files/histopathologic-cancer-detection/sample_submission.csv"] = SAMPLE.encode()
         yield running
 

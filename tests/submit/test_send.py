@@ -100,18 +100,18 @@ def test_a_kernel_that_fails_shows_its_log_and_is_not_pushed_again_by_itself(stu
 
 
 def test_a_kernel_without_a_whole_submission(stub, submitted):
-    def without(name, content=None):
+    def without(name, **told):
         def run(source, datasets):
             code, log, made = kernel_output(source, datasets)
-            made = {key: value for key, value in made.items() if key != name}
-            return code, log, made | ({name: content} if content else {})
+            made["kernel.json"] = json.dumps({**json.loads(made["kernel.json"]), "sha256": {}, **told}).encode()
+            return code, log, {key: value for key, value in made.items() if key != name}
 
         return run
 
     for run, says in (
         (without("submission.csv"), "ended without submission.csv"),
         (without("kernel.json"), "ended without"),
-        (without("kernel.json", json.dumps({"run_id": "kit-1", "finished": True, "sha256": {}}).encode()), "of kit-1"),
+        (without("", run_id="kit-1"), "of kit-1"),
     ):
         stub.run_kernel = run
         with pytest.raises(KaggleError, match=says):
@@ -174,16 +174,6 @@ def test_a_local_run_is_sent_without_a_kernel(stub, submitted, tmp_path):
 
 
 def test_without_a_leaderboard_it_ends_with_the_output(stub, submitted, tmp_path):
-    def run(source, datasets):
-        code, log, made = kernel_output(source, datasets)
-        return (
-            code,
-            log,
-            {name.replace("/pcam/", "/nih/"): value for name, value in made.items()}
-            | {"scores.json": made["runs/pcam/kernel/scores.json"]},
-        )
-
-    stub.run_kernel = run
     job = submitted(send.Plan("nih", NIH, hours=1.0))
     assert "public" not in job.state and (job.folder / "output" / "scores.json").exists()
     assert stub.kernels["fakeuser/kit-nih-kernel"].requests[0]["datasetDataSources"][0] == "nih-chest-xrays/data"

@@ -1,0 +1,128 @@
+"""Write `kernels/COMP/`, `notebooks/COMP.ipynb` and the README's badges from the one kernel, kit/submit/kernel.py.
+
+python scripts/make_notebooks.py            # again after the kernel, or `url` in setup.cfg, was changed
+"""
+
+import configparser
+import re
+from pathlib import Path
+
+from kit import files
+from kit.competitions import find_competition
+from kit.submit import bundle, send
+
+ROOT = Path(__file__).resolve().parents[1]
+COMPETITIONS = ("pcam", "rsna", "pneumonia", "nih", "breast")
+
+INTRODUCTION = """# {title}, with kit
+
+[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]({badge})
+
+Run the cells in order, on a GPU (Runtime, Change runtime type). Results are kept in your Google Drive: when the session
+ends early, run the same cells in the next one, and training goes on from its last epoch."""
+
+INSTALL = """import importlib.util
+
+if not importlib.util.find_spec("kit"):
+    %pip install --quiet "kit[kaggle] @ git+{url}\""""
+
+DRIVE = """import pathlib
+
+OUTPUT = pathlib.Path("/content/drive/MyDrive/kit/{name}")  # run directories
+DATA = "{data}"  # raw files
+if importlib.util.find_spec("google.colab") and OUTPUT.parts[:3] == ("/", "content", "drive"):
+    from google.colab import drive
+
+    drive.mount("/content/drive")
+OUTPUT.mkdir(parents=True, exist_ok=True)"""
+
+FETCH = """import os
+
+from kit.cli import main as kit
+
+if not pathlib.Path(DATA).exists():  # with the secret KAGGLE_API_TOKEN, and the rules accepted on Kaggle's page
+    if importlib.util.find_spec("google.colab"):
+        from google.colab import userdata
+
+        os.environ["KAGGLE_API_TOKEN"] = userdata.get("KAGGLE_API_TOKEN")
+    assert kit(["data", "fetch", "{name}", "--out", DATA]) == 0"""
+
+OWN = """from kit.cli import main as kit
+
+assert pathlib.Path(DATA).exists(), f"put the raw files into {{DATA}} (README.md, The competitions)\""""
+
+SHOW = """assert main() == 0
+kit(["score", str(OUTPUT / "runs" / COMPETITION / "kernel")])"""
+
+
+def main() -> None:
+    """Write them all."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    url = setup["metadata"]["url"]
+    for name in COMPETITIONS:
+        for path, text in pages(name, url).items():
+            files.write_text(ROOT / path, text)
+            print(path)
+    readme = ROOT / "README.md"
+    text = re.sub(r"(?s)(<!-- badges -->\n).*?(<!-- /badges -->)", rf"\1{badges(url)}\2", readme.read_text())
+    files.write_text(readme, text)
+
+
+def pages(name: str, url: str) -> dict[str, str]:
+    """The files of a competition: their paths in the repository, and texts."""
+    competition, title = find_competition(name), "kit wheel for kernels"
+    datasets = [send.dataset_ref(bundle.OWNER, title)]
+    metadata = bundle.kernel_metadata(name, competition, bundle.OWNER, "gpu", datasets)
+    return {
+        f"kernels/{name}/kernel.py": bundle.kernel_source(name),
+        f"kernels/{name}/kernel-metadata.json": files.json_text(metadata),
+        f"notebooks/{name}.ipynb": files.json_text(notebook(name, url)),
+    }
+
+
+def notebook(name: str, url: str) -> dict:
+    """The kernel as a notebook for Colab: installed from the repository, Drive as its output folder."""
+    competition = find_competition(name)
+    head, _, body = bundle.kernel_source(name).partition("\n\nROOT = ")
+    constants = re.sub(r"^(OUTPUT|DATA) = .*\n?", "", head.split('"""\n', 2)[-1], flags=re.M)
+    functions = re.sub(r"^OUTPUT = .*\n", "", f"ROOT = {body}", flags=re.M).split('\n\nif __name__ == "__main__"')[0]
+    data = f"/content/data/{name}"
+    cells = [
+        ("introduction", INTRODUCTION.format(title=competition.title, badge=colab(name, url))),
+        ("install", INSTALL.format(url=url)),
+        ("folders", DRIVE.format(name=name, data=data)),
+        ("data", (FETCH if competition.slug else OWN).format(name=name)),
+        ("kernel", f"{constants.strip()}\n{functions.strip()}"),
+        ("run", SHOW),
+    ]
+    return {
+        "cells": [cell(kind, text) for kind, text in cells],
+        "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def cell(kind: str, text: str) -> dict:
+    """A cell of a notebook; its id says what it is."""
+    made = {"cell_type": "code", "id": kind, "metadata": {}, "source": text.splitlines(keepends=True)}
+    if kind == "introduction":
+        return {**made, "cell_type": "markdown"}
+    return {**made, "execution_count": None, "outputs": []}
+
+
+def colab(name: str, url: str) -> str:
+    """Where Colab opens a notebook of the repository from."""
+    repository = url.removeprefix("https://github.com/")
+    return f"https://colab.research.google.com/github/{repository}/blob/main/notebooks/{name}.ipynb"
+
+
+def badges(url: str) -> str:
+    """The README's line of badges."""
+    badge = "https://colab.research.google.com/assets/colab-badge.svg"
+    return "".join(f"[![Open {name} in Colab]({badge})]({colab(name, url)}) `{name}`\n" for name in COMPETITIONS)
+
+
+if __name__ == "__main__":
+    main()
