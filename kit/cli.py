@@ -35,10 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _doctor(given: argparse.Namespace) -> None:
-    from kit.config import RuntimeSettings
+    from kit.config import RuntimeSettings, load_config
     from kit.runtime import devices, host
 
-    facts = devices.environment(devices.set_up(RuntimeSettings()))
+    settings = load_config(given.competition, given.set).runtime if given.competition else RuntimeSettings()
+    facts = devices.environment(devices.set_up(settings))
     facts["session_hours_left"] = host.session_hours_left()
     facts["kaggle_mount"] = str(host.KAGGLE_INPUT) if host.KAGGLE_INPUT.is_dir() else None
     facts["kaggle_login"] = host.kaggle_login()
@@ -272,7 +273,10 @@ def _parser() -> argparse.ArgumentParser:
             "--set", action="append", default=[], metavar="a.b=c", help="change a setting; may be repeated"
         )
 
-    command(commands, "doctor", _doctor, "what is here: versions, devices, memory, mounts, Kaggle login", "kit doctor")
+    text = "what is here: versions, devices, memory, mounts, missing packages, Kaggle login"
+    made = command(commands, "doctor", _doctor, text, "kit doctor")
+    made.add_argument("competition", nargs="?", metavar="COMP", help="as its config's runtime settings have it")
+    made.add_argument("--set", action="append", default=[], metavar="a.b=c", help="change a setting; may be repeated")
     made = command(commands, "demo", _demo, "the whole job on a small made-up competition", "kit demo --out demo")
     made.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from kit.submit.send import Job, Plan
+    from kit.submit.job import Job, Plan
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -84,8 +84,12 @@ def _submit(given: argparse.Namespace) -> int:
     plan = _plan(given)
     if plan.from_run is None and not plan.competition.slug and not plan.data:
         print(f"{plan.competition.name} is not on Kaggle: it is run and scored here")
+        if given.dry_run:
+            return 0
         here = {"run": None, "records": None, "max_hours": given.hours}
         return int(given.run_here(argparse.Namespace(**{**vars(given), **here})))
+    if given.data:
+        raise ConfigError(f"--data is for what is scored here; a kernel of {plan.name} has its raw files from Kaggle")
     if plan.from_run:
         scores = _scored(plan.from_run)
         if not plan.competition.leaderboard:
@@ -113,6 +117,8 @@ def _bundle(given: argparse.Namespace) -> None:
     from kit.submit import send
     from kit.submit.bundle import OWNER
 
+    if given.out.exists() and any(given.out.iterdir()) and not (given.out / "kernel/kernel-metadata.json").exists():
+        raise ConfigError(f"{given.out} is not empty, and no earlier bundle: give another --out")
     send.make_bundle(_plan(given), given.out, OWNER)
     for path in sorted(given.out.rglob("*")):
         if path.is_file():
@@ -136,6 +142,7 @@ def _records(given: argparse.Namespace) -> None:
 
 def _push(given: argparse.Namespace) -> int:
     from kit.submit import send
+    from kit.submit.job import opened
 
     plan = _plan(given)
     if given.dry_run:
@@ -143,7 +150,7 @@ def _push(given: argparse.Namespace) -> int:
     from kit.submit.kaggle import Kaggle
 
     kaggle = Kaggle()
-    with send.opened(plan, _jobs(plan), given.again, say=_say) as job:
+    with opened(plan, _jobs(plan), given.again, say=_say) as job:
         send.push(job, kaggle)
     print(
         f"{send.kernel_page(job)}: version {job.state['version']}; `kit submit {given.competition}` goes on from here"
@@ -172,10 +179,19 @@ def _logs(given: argparse.Namespace) -> None:
 
 
 def _output(given: argparse.Namespace) -> None:
+    from kit.files import PART
     from kit.submit.kaggle import Kaggle
 
-    job = _last_push(given)
-    Kaggle().kernel_output(job.state["kernel"], job.state["version"], given.out)
+    if given.out.exists():
+        raise ConfigError(f"{given.out} is there already: the files of two versions would be mixed; give another --out")
+    job, kaggle = _last_push(given), Kaggle()
+    ref, version = job.state["kernel"], job.state["version"]
+    if (state := kaggle.kernel_state(ref, version)[0]) not in ("complete", "error", "cancel_acknowledged"):
+        raise ConfigError(f"version {version} of {ref} is {state}: there is no output yet")
+    part = given.out.with_name(f"{PART}{given.out.name}-v{version}")
+    part.mkdir(parents=True, exist_ok=True)
+    kaggle.kernel_output(ref, version, part)
+    part.rename(given.out)
     print(f"{sum(path.is_file() for path in given.out.rglob('*'))} files: {given.out}")
 
 
@@ -200,7 +216,7 @@ def _plan(given: argparse.Namespace) -> "Plan":
     from kit.competitions import find_competition
     from kit.config import load_config
     from kit.submit.bundle import HOURS, Accelerator
-    from kit.submit.send import Plan
+    from kit.submit.job import Plan
 
     config = load_config(given.competition, given.set)
     own = Path(given.competition) if given.competition.endswith((".yaml", ".yml")) else None
@@ -214,6 +230,7 @@ def _plan(given: argparse.Namespace) -> "Plan":
         data=getattr(given, "dataset", ""),
         config=own,
         weights=tuple(getattr(given, "weights", ())),
+        model_weights=config.model.weights or "none",
         from_run=getattr(given, "from_run", None),
     )
 
@@ -227,13 +244,10 @@ def _rehearse(plan: "Plan") -> int:
 
 
 def _last_push(given: argparse.Namespace) -> "Job":
-    from kit.submit import send
+    from kit.submit.job import last_push
 
     plan = _plan(given)
-    job = send.latest_job(plan, _jobs(plan))
-    if job is None or "version" not in job.state:
-        raise ConfigError(f"nothing of {plan.name} was pushed from this folder: kit kaggle push {given.competition}")
-    return job
+    return last_push(plan, _jobs(plan))
 
 
 def _scored(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:

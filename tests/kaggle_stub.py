@@ -28,7 +28,8 @@ class Fault:
     """What goes wrong with a call, `times` times: an HTTP status with a message, or the connection.
 
     `lost`: it is done, and the reply is lost · `reset`: it is not done, and no reply comes · `truncated`: half of the
-    body comes · `html`: a page instead of JSON.
+    body comes · `html`: a page instead of JSON · `slow`: it takes a second · `inside`: an error `code` within an answer
+    that says 200 · `json`: the message is the answer.
     """
 
     kind: int | str
@@ -58,6 +59,7 @@ class Stub:
         self.run_kernel = run_kernel or (lambda source, datasets: (0, "nothing was run", {}))
         self.calls: list[str] = []
         self.connects: list[str] = []
+        self.waited: list[float] = []  # seconds, by a client that was given this for sleep
         self.leaks: list[str] = []  # storage addresses, which are others' servers, to which the token was sent
         self.faults: dict[str, list[Fault]] = defaultdict(list)
         self.datasets: dict[str, dict[str, Any]] = {}
@@ -314,8 +316,15 @@ class _Handler(BaseHTTPRequestHandler):
                 fault.times -= 1
                 if fault.times <= 0:
                     faults.pop(0)
+            if fault and fault.kind == "pass":
+                fault = None
             if fault and fault.kind == "reset":
                 return self._hang_up()
+            if fault and fault.kind == "inside":  # as Kaggle sometimes does: an error in an answer that says 200
+                body = json.dumps({"code": int(fault.headers["code"]), "message": fault.message}).encode()
+                return self._answer(200, body, "application/json", {})
+            if fault and fault.kind == "json":
+                return self._answer(200, fault.message.encode(), "application/json", {})
             if fault and isinstance(fault.kind, int):
                 body = json.dumps({"code": fault.kind, "message": fault.message}).encode()
                 return self._answer(fault.kind, body, "application/json", fault.headers)

@@ -39,8 +39,7 @@ def install():
         sys.exit(f"{found[0]} is not the wheel this kernel was written for: an old version of its dataset is mounted")
     wheels = [str(path) for path in found[0].parent.glob("*.whl")]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--force-reinstall"]
-    if subprocess.call([*pip, *wheels]):
-        sys.path[:0] = wheels  # no pip: a wheel of pure Python can be imported as it is
+    sys.path[:0] = [name for name in wheels if subprocess.call([*pip, name])]  # pure Python needs no pip
     importlib.invalidate_caches()
 
 
@@ -50,13 +49,13 @@ def main():
     from kit.cli import main as kit
     from kit.runtime.host import find_mount
 
-    if kit(["doctor"]):
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    if kit(["doctor", COMPETITION, *settings]):
         return 2
     run = OUTPUT / "runs" / COMPETITION / "kernel"
     words = ["--run", run] if HOURS is None else ["--run", run, "--max-hours", HOURS]
     words += ["--data", find_mount(DATA) or DATA] if DATA else []
-    words += [word for setting in SETTINGS for word in ("--set", setting)]
-    code = kit(["run", COMPETITION, *map(str, words)])
+    code = kit(["run", COMPETITION, *settings, *map(str, words)])
     made = [run / name for name in ("submission.csv", "oof.parquet", "scores.json") if (run / name).is_file()]
     for path in made:
         shutil.copy(path, OUTPUT)

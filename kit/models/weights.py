@@ -115,6 +115,8 @@ def file_of(source: str) -> Path:
         path = _kaggle_dataset(f"{owner}/{name}") / file
     else:
         path = Path(address)
+        if not path.is_file():  # of the machine that pushed this kernel: sent along, it lies in a mount
+            path = next(mounted(path.name), path)
     if not path.is_file():
         raise ConfigError(
             f"model.weights = {source}: {path} does not exist (imagenet, none, the path of a weights file, "

@@ -144,6 +144,7 @@ def kaggle_login() -> str | None:
         if os.environ.get(variable):
             return f"${variable}"
     home = Path.home() / ".kaggle"
-    config = Path(os.environ.get("KAGGLE_CONFIG_DIR", home))
+    other = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config"), "kaggle")
+    config = Path(os.environ.get("KAGGLE_CONFIG_DIR", home if home.is_dir() else other))
     places = (home / "access_token", home / "access_token.txt", config / "kaggle.json", home / "credentials.json")
     return next((str(path) for path in places if path.is_file()), None)

@@ -29,7 +29,7 @@ Accelerator = Literal["gpu", "tpu", "cpu"]
 # Kaggle's names as of September 2026; every other is for some competitions, or turned into one of these.
 SHAPES: dict[str, str | None] = {"gpu": "NvidiaTeslaT4", "tpu": "TpuV5E8", "cpu": None}
 HOURS = {"gpu": 12.0, "cpu": 12.0, "tpu": 9.0}  # of a session
-LACKING = {"gpu": (), "cpu": (), "tpu": ("pydicom",)}  # packages that the image of a session does not have
+LACKING = {"gpu": (), "cpu": (), "tpu": ("pydicom", "google-crc32c")}  # packages that a session's image does not have
 OWNER = "INSERT_YOUR_NAME_HERE"  # where nobody is logged in
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold: the same in every wheel
 _MOST_FILES = 50  # at the top of a dataset
@@ -88,13 +88,16 @@ def make_wheel(config: Path | None = None) -> Wheel:
 
 
 def wheel_dataset(folder: Path, wheel: Wheel, lacking: Sequence[str] = ()) -> Dataset:
-    """The wheel and, from the package index, those of the packages an image lacks (pure Python only), in `folder`."""
+    """The wheel and, from the package index, those of the packages an image lacks, in `folder`.
+
+    The images are Linux on x86-64 with Python 3.12 (Kaggle/docker-python, tpu/Dockerfile.tmpl).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / wheel.name).write_bytes(wheel.content)
     if lacking:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-deps"]
-        only = ["--only-binary", ":all:", "--platform", "any", "--python-version", "3.12", "--dest", str(folder)]
-        done = subprocess.run([*pip, *only, *lacking], capture_output=True, text=True)
+        only = ["--only-binary", ":all:", "--platform", "manylinux2014_x86_64", "--python-version", "3.12"]
+        done = subprocess.run([*pip, *only, "--dest", str(folder), *lacking], capture_output=True, text=True)
         if done.returncode:
             raise KitError(f"cannot download wheels of {', '.join(lacking)}: {done.stderr.strip().splitlines()[-1:]}")
     return _marked(folder, "kit wheel for kernels")

@@ -34,7 +34,7 @@ def fetch_data(
     if out.exists() and any(out.iterdir()):
         say(f"{out} is there already")
         return
-    archive = out.with_name(f"{out.name}.zip")
+    archive = out.with_name(f".kit-{out.name}.zip")
     if not archive.exists():
         kaggle = login()
         url, size = kaggle.competition_archive(competition.slug)

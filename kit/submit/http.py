@@ -22,7 +22,7 @@ _LONGEST_WAIT = 60.0  # seconds between two tries, whatever Retry-After asks
 # Of a storage address: not JSON, and not packed on the way, so that sizes can be compared.
 _BARE = {"Content-Type": None, "Accept-Encoding": "identity"}
 _LARGE = 20_000_000  # bytes; of what is smaller no progress is shown
-_READS = ("Get", "List", "Download", "Introspect")
+_READS = ("Get", "List", "Download", "Introspect", "Start")  # what Start... makes is an address, and costs nothing
 
 
 class KaggleError(KitError):
@@ -35,6 +35,27 @@ class KaggleError(KitError):
 
 class Unanswered(KaggleError):
     """A request that changes something was sent and no answer came: it may have happened or not."""
+
+
+class NewWord(KaggleError):
+    """An answer holds what this version of Kaggle's client does not know, such as a new state."""
+
+
+@contextlib.contextmanager
+def time_outs() -> Iterator[None]:
+    """Time-outs for requests that Kaggle's client sends by itself: at its import, and to log in. It has none."""
+    from requests.adapters import HTTPAdapter
+
+    send = HTTPAdapter.send
+
+    def in_time(self: Any, request: Any, *args: Any, **values: Any) -> Any:
+        return send(self, request, *args, **{**values, "timeout": values.get("timeout") or TIMEOUT})
+
+    HTTPAdapter.send = in_time  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        HTTPAdapter.send = send  # type: ignore[method-assign]
 
 
 def patient(sleep: Callable[[float], None]) -> Any:
@@ -153,8 +174,7 @@ def plain_words(sending: bool) -> Iterator[None]:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     except requests.HTTPError as error:
-        status = error.response.status_code if error.response is not None else None
-        message = _said(error)
+        status, message = _said(error)
         if sending and status is not None and status >= 500:
             raise Unanswered(f"Kaggle answered {status}: it is not known whether that was done", status) from error
         raise KaggleError(_meaning(status, message), status) from error
@@ -162,24 +182,38 @@ def plain_words(sending: bool) -> Iterator[None]:
         if sending:
             raise Unanswered("the connection to Kaggle was lost: it is not known whether that was done") from error
         raise KaggleError("Kaggle cannot be reached: is there a network? The same command goes on later") from error
+    except (KeyError, AttributeError) as error:
+        if sending:
+            raise Unanswered(
+                f"Kaggle's answer has a new word ({error}): it is not known whether that was done"
+            ) from error
+        raise NewWord(
+            f"Kaggle's answer has a word that its client does not know ({error}): pip install -U kaggle"
+        ) from error
     except (requests.RequestException, ValueError) as error:  # a page in the place of JSON
         if sending:
             raise Unanswered("Kaggle's answer cannot be read: it is not known whether that was done") from error
         raise KaggleError(f"Kaggle's answer cannot be read ({type(error).__name__}): try again later") from error
 
 
-def _said(error: Any) -> str:
+def _said(error: Any) -> tuple[int | None, str]:
+    """Status and message of an error; Kaggle may send both in the body of an answer that says 200."""
+    status = None if error.response is None else error.response.status_code
     try:
-        return str(error.response.json()["message"])
+        body = error.response.json()
+        code = body.get("code")
+        return (code if isinstance(code, int) and code >= 400 else status), str(body["message"])
     except Exception:  # a page, or nothing at all
-        return str(error).split(" for url")[0]
+        return status, str(error).split(" for url")[0]
 
 
 def _meaning(status: int | None, message: str) -> str:
     """An HTTP error in a person's words, with the next step; 403 has three meanings, told apart by what it says."""
     text = message.lower()
     if status == 401:
-        return "Kaggle does not know this login: make a new token at kaggle.com/settings"
+        return (
+            "Kaggle does not know this login (any more): make a new token at kaggle.com/settings, or kaggle auth login"
+        )
     if status == 403 and "allowance" in text:
         return f"no submission left today: {message}"
     if status == 403 and ("accept" in text or "rules" in text):

@@ -12,12 +12,13 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from kit import files
 from kit.runtime.host import LOGIN
-from kit.submit.http import KaggleError, fetch, is_read, patient, plain_words, upload
+from kit.submit.http import KaggleError, NewWord, Unanswered, fetch, is_read, patient, plain_words, time_outs, upload
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,9 @@ class Kaggle:
 
     def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
         """Log in as Kaggle's client does; raises KaggleError when it is not installed or finds no valid login."""
+        require_client()
         self._sleep = sleep
-        with plain_words(sending=False):
-            self._api = _authenticated()
-        self.user = str(self._api.config_values.get("username") or "")
-        client = self._api.build_kaggle_client()
-        http = client.http_client()
-        http._init_session()
-        for scheme in ("http://", "https://"):
-            http._session.mount(scheme, patient(sleep))
-        self._client, self._session = client, http._session
+        self._connect()
 
     def competition(self, slug: str) -> Any:
         """The competition's facts (SDK's ApiCompetition)."""
@@ -147,7 +141,9 @@ class Kaggle:
             raise KaggleError(f"Kaggle did not take the kernel {metadata['id']}: {made.error}")
         kinds = ("dataset", "competition", "kernel", "model")
         bad = [f"{kind} {name}" for kind in kinds for name in getattr(made, f"invalid_{kind}_sources", None) or []]
-        return Pushed(int(made.version_number or 0), tuple(bad))
+        if not made.version_number:
+            raise Unanswered("Kaggle took the kernel and did not say which version it is")
+        return Pushed(int(made.version_number), tuple(bad))
 
     def kernel(self, ref: str) -> tuple[int, str] | None:
         """(number, source) of a kernel's newest version; None where there is no such kernel, or it cannot be seen."""
@@ -172,7 +168,7 @@ class Kaggle:
         asked = {"user_name": owner, "kernel_slug": slug, "version_label": f"v{version}"}
         try:
             found = self._call(api.get_kernel_session_status, ApiGetKernelSessionStatusRequest, **asked)
-        except (KeyError, AttributeError):  # a state that this version of the client does not know
+        except NewWord:
             return "unknown", ""
         return found.status.name.lower(), found.failure_message or ""
 
@@ -262,6 +258,24 @@ class Kaggle:
         """Download an address into a file (`kit.submit.http.fetch`)."""
         fetch(self._session, url, path, self._sleep, size)
 
+    def _connect(self) -> None:
+        for left in reversed(range(3)):
+            try:
+                with plain_words(sending=False), time_outs():
+                    api = _authenticated()
+                break
+            except KaggleError as error:
+                if not left or (error.status or 500) < 500:  # no login, or a wrong one
+                    raise
+                self._sleep(5)
+        self.user = str(api.config_values.get("username") or "")
+        client = api.build_kaggle_client()
+        http = client.http_client()
+        http._init_session()
+        for scheme in ("http://", "https://"):
+            http._session.mount(scheme, patient(self._sleep))
+        self._client, self._session = client, http._session
+
     def _call(self, method: Callable[[Any], Any], request_type: type, **values: Any) -> Any:
         return self._send(method, _filled(request_type, **values))
 
@@ -269,6 +283,12 @@ class Kaggle:
         name = "".join(part.title() for part in method.__name__.split("_"))
         with plain_words(sending=not is_read(name)):
             return method(request)
+
+
+def require_client() -> None:
+    """Raise KaggleError, with what to do, where Kaggle's client is not installed."""
+    if not (find_spec("kaggle") and find_spec("kagglesdk")):
+        raise KaggleError("Kaggle's client is needed: pip install 'kit[kaggle]'")
 
 
 def save_kernel(metadata: dict[str, Any], source: str, timeout: int | None) -> Any:

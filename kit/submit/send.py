@@ -1,132 +1,42 @@
 """From a checkout to a score: bundle, push, wait, fetch, check, submit once, score, write down.
 
-Each submission is a job with a folder of its own, and every step's result is kept in its `state.json`. So the same
-command goes on after Ctrl-C, a crash or a lost reply, and neither pushes nor submits twice: what a lost reply hid is
-looked up by the job's id, which stands in the kernel's source and in the submission's description.
+Each step looks first whether it is done (kit.submit.job keeps that), so that the same command goes on.
 """
 
-import datetime
 import json
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from kit import files
-from kit.competitions import Competition
-from kit.errors import ConfigError, DataError, KitError, SubmissionError, some
+from kit.errors import DataError, SubmissionError, some
 from kit.submit import bundle, ledger
-from kit.submit.bundle import Accelerator, Dataset
+from kit.submit.bundle import Dataset
 from kit.submit.http import KaggleError, Unanswered
-from kit.submit.kaggle import Kaggle, Submission, inside, request_text, save_kernel
+from kit.submit.job import Job, Plan, opened
+from kit.submit.kaggle import (
+    Kaggle,
+    Submission,
+    create_dataset,
+    create_submission,
+    inside,
+    request_text,
+    require_client,
+    save_kernel,
+    start_upload,
+)
 from kit.submit.submission import check_submission, read_submission
 
 _FAILED = {"error", "cancel_acknowledged"}
 _LEAST_HOURS = 0.5  # of quota, below which nothing is pushed
 _QUEUE_HOURS = 6.0  # longer than that a kernel does not wait
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a submission is made of; equal plans, of the same code, make the same one.
-
-    `name` is a config's, `config` its file where it is not the kit's own. `data` is a dataset with the raw files, where
-    the competition names none; `hours` is the longest session. With `from_run`, that finished run is sent instead.
-    """
-
-    name: str
-    competition: Competition
-    settings: tuple[str, ...] = ()
-    accelerator: Accelerator = "gpu"
-    hours: float = 11.5
-    data: str = ""
-    config: Path | None = None
-    weights: tuple[Path, ...] = ()
-    from_run: Path | None = None
-
-    def fingerprint(self) -> str:
-        """SHA-256 of it all, the kit's code and the files included."""
-        sums = [files.sha256_of(path) for path in self.weights]
-        made_of = [self.name, *self.settings, self.accelerator, self.hours, self.data, sums]
-        if self.from_run:
-            return files.fingerprint([self.name, files.sha256_of(_submission_of(self.from_run))])
-        return files.fingerprint([*made_of, bundle.make_wheel(self.config).sha256])
-
-
-@dataclass(frozen=True)
-class Job:
-    """One submission under way: its plan, its folder, whom to tell, and how to wait (seconds)."""
-
-    plan: Plan
-    folder: Path
-    say: Callable[[str], None] = print
-    sleep: Callable[[float], None] = field(default=time.sleep)
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """What is known so far."""
-        return dict(files.read_json(self.folder / "state.json"))
-
-    @property
-    def run_id(self) -> str:
-        """The name by which it is found again among kernels and submissions."""
-        return self.folder.name
-
-    def keep(self, **values: Any) -> None:
-        """Remember."""
-        files.write_json(self.folder / "state.json", {**self.state, **values})
-
-    def fail(self, error: KitError) -> KitError:
-        """Remember that this job comes to nothing, whatever is tried; returns `error`, to be raised."""
-        self.keep(failed=str(error))
-        return error
-
-
-def open_job(plan: Plan, parent: Path, again: bool = False, say: Callable[[str], None] = print, **more: Any) -> Job:
-    """The job to go on with: the latest in `parent` if it is unfinished or of the same plan, else (`again`) a new one.
-
-    Raises KaggleError when the same plan has failed before.
-    """
-    wanted = plan.fingerprint()
-    last = latest_job(plan, parent, say, **more)
-    if last and not again:
-        same = last.state["plan"] == wanted
-        if "failed" in last.state and same:
-            raise KaggleError(
-                f"{last.run_id} failed with the same code and settings: {last.state['failed']}\n"
-                "Change what was wrong, or try the same with --again"
-            )
-        under_way = "version" in last.state and not {"failed", "done"} & set(last.state)
-        if under_way and not same:
-            say(f"goes on with {last.run_id}, pushed from other code or settings; --again leaves it and begins anew")
-        if same or under_way:
-            return last
-    folder = parent / f"kit-{secrets.token_hex(4)}"
-    now = datetime.datetime.now(datetime.UTC).isoformat()
-    files.write_json(folder / "state.json", {"begun": now, "plan": wanted, "from_run": bool(plan.from_run)})
-    return Job(plan, folder, say, **more)
-
-
-def latest_job(plan: Plan, parent: Path, say: Callable[[str], None] = print, **more: Any) -> Job | None:
-    """The job that was begun last, of pushed kernels or (`plan.from_run`) of local runs; None where there is none."""
-    found = [(files.read_json(path), path.parent) for path in parent.glob("kit-*/state.json")]
-    found = [(state, folder) for state, folder in found if state["from_run"] == bool(plan.from_run)]
-    last = max(found, key=lambda entry: str(entry[0]["begun"]), default=None)
-    return Job(plan, last[1], say, **more) if last else None
-
-
-@contextmanager
-def opened(plan: Plan, parent: Path, again: bool = False, **more: Any) -> Iterator[Job]:
-    """`open_job`, held for this process: two commands never work at one submission."""
-    parent.mkdir(parents=True, exist_ok=True)
-    with files.locked(parent):
-        yield open_job(plan, parent, again, **more)
+_LOOKS = 6  # for a dataset whose upload was not answered, over nearly two minutes
+_OUTAGE = {None, 500, 502, 503, 504}  # of no answer, and of one that passes
 
 
 def submit(plan: Plan, parent: Path, kaggle: Kaggle, journal: Path, again: bool = False, **more: Any) -> Job:
@@ -138,7 +48,7 @@ def submit(plan: Plan, parent: Path, kaggle: Kaggle, journal: Path, again: bool 
         if "done" in job.state:
             return job
         if plan.from_run:
-            run, path = plan.from_run, _submission_of(plan.from_run)
+            run, path = plan.from_run, plan.submission
         else:
             push(job, kaggle)
             wait_for_kernel(job, kaggle)
@@ -173,7 +83,7 @@ def preflight(plan: Plan, kaggle: Kaggle) -> None:
             raise KaggleError("no submission left today, or you are not on a team yet; days begin at midnight UTC")
     if plan.from_run or plan.accelerator == "cpu":
         return
-    left = kaggle.hours_left(plan.accelerator)
+    left = kaggle.hours_left(plan.accelerator)  # of the week; what a kernel takes is not known beforehand
     if left is not None and left < _LEAST_HOURS:
         raise KaggleError(
             f"{left:.1f} hours of this week's {plan.accelerator} quota are left: --accelerator cpu, or wait"
@@ -185,18 +95,20 @@ def make_bundle(plan: Plan, folder: Path, owner: str, run_id: str = "", more: tu
 
     `more` names further datasets that the kernel attaches.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    plan.validate()
+    for part in ("wheel", "weights", "kernel"):
+        shutil.rmtree(folder / part, ignore_errors=True)
     wheel = bundle.make_wheel(plan.config)
     datasets = [bundle.wheel_dataset(folder / "wheel", wheel, bundle.LACKING[plan.accelerator])]
-    if plan.weights:
-        datasets.append(bundle.weights_dataset(folder / "weights", plan.weights))
+    if plan.sent_along:
+        datasets.append(bundle.weights_dataset(folder / "weights", plan.sent_along))
     for dataset in datasets:
         metadata = bundle.dataset_metadata(owner, dataset.title)
         files.write_json(dataset.paths[0].parent / "dataset-metadata.json", metadata)
     attached = [dataset_ref(owner, dataset.title) for dataset in datasets]
-    attached += [plan.data] if plan.data else []
-    metadata = bundle.kernel_metadata(plan.name, plan.competition, owner, plan.accelerator, [*attached, *more])
-    source = bundle.kernel_source(plan.name, wheel, run_id, _training_hours(plan), plan.settings, plan.data)
+    named = [*attached, *plan.attached, *more]
+    metadata = bundle.kernel_metadata(plan.name, plan.competition, owner, plan.accelerator, named)
+    source = bundle.kernel_source(plan.name, wheel, run_id, plan.training_hours, plan.settings, plan.data)
     files.write_json(folder / "kernel" / "kernel-metadata.json", metadata)
     files.write_text(folder / "kernel" / "kernel.py", source)
     return datasets
@@ -204,8 +116,7 @@ def make_bundle(plan: Plan, folder: Path, owner: str, run_id: str = "", more: tu
 
 def rehearse(plan: Plan, folder: Path, owner: str) -> str:
     """What `submit` would send, request by request, as text; writes the bundle, and asks and sends nothing."""
-    from kit.submit.kaggle import create_dataset, create_submission, start_upload
-
+    require_client()
     slug, lines = str(plan.competition.slug), [f"as {owner}; nothing is sent"]
 
     def request(name: str, body: Any, note: str = "") -> None:
@@ -214,12 +125,15 @@ def rehearse(plan: Plan, folder: Path, owner: str) -> str:
     def asks(*names: str) -> None:
         lines.append(f"asks {', '.join(names)}")
 
-    if not plan.competition.slug or "/" not in slug:
-        asks("GetCompetition", "GetSubmissionLimits")
-    path = _submission_of(plan.from_run) if plan.from_run else None
+    asks("IntrospectToken (with a token)")
+    if plan.competition.slug and "/" not in slug:
+        asks("GetCompetition", *(["GetSubmissionLimits"] if plan.competition.leaderboard else []))
+    path = plan.submission if plan.from_run else None
     if path is None:
         if plan.accelerator != "cpu":
             asks("GetAcceleratorQuotaStatistics")
+        records = dataset_ref(owner, bundle.records_title(plan.name))
+        asks(f"GetDatasetStatus of {records}: the kernel attaches it where it is")
         for dataset in make_bundle(plan, folder, owner, "kit-00000000"):
             ref = dataset_ref(owner, dataset.title)
             asks(f"GetDatasetStatus, GetDataset, ListDatasetFiles of {ref}: unless {dataset.marker} is there")
@@ -253,7 +167,9 @@ def push(job: Job, kaggle: Kaggle) -> None:
     preflight(plan, kaggle)
     records = dataset_ref(kaggle.user, bundle.records_title(plan.name))
     there = kaggle.dataset_state(records)
-    for dataset in make_bundle(plan, sent, kaggle.user, job.run_id, (records,) if there else ()):
+    for dataset in make_bundle(
+        plan, sent, kaggle.user, job.run_id, (records,) if there and there[0] == "ready" else ()
+    ):
         ensure_dataset(kaggle, dataset, job.say, job.sleep)
     metadata = files.read_json(sent / "kernel" / "kernel-metadata.json")
     job.keep(push_begun=True, kernel=metadata["id"])
@@ -266,12 +182,8 @@ def push(job: Job, kaggle: Kaggle) -> None:
     else:
         version = pushed.version
         if pushed.unattached:
-            raise job.fail(
-                KaggleError(
-                    f"the kernel was pushed, but Kaggle cannot attach its {', '.join(pushed.unattached)}: is the name "
-                    "right, is it yours or public, and are the rules on its page accepted?"
-                )
-            )
+            what = f"the kernel was pushed, but Kaggle cannot attach its {', '.join(pushed.unattached)}"
+            raise job.fail(KaggleError(f"{what}: is the name right, is it yours or public, are its rules accepted?"))
     job.keep(version=version)
     job.say(f"pushed {kernel_page(job)}, version {version}")
 
@@ -280,7 +192,7 @@ def ensure_dataset(
     kaggle: Kaggle, dataset: Dataset, say: Callable[[str], None] = print, sleep: Callable[[float], None] = time.sleep
 ) -> str:
     """That dataset on Kaggle with this content, uploaded unless it is there, and ready; returns its name."""
-    ref, begun = dataset_ref(kaggle.user, dataset.title), False
+    ref, begun, lost = dataset_ref(kaggle.user, dataset.title), False, 0
     for waited in _waits(sleep, 30 * 60):
         now = kaggle.dataset_state(ref)
         if now and now[0] in ("failed", "deleted") and begun:
@@ -288,13 +200,17 @@ def ensure_dataset(
         is_ready = now is not None and now[0] == "ready"
         if is_ready and dataset.marker in kaggle.dataset_files(ref):
             return ref
+        lost += lost > 0
+        if lost > _LOOKS and (now is None or is_ready):  # it did not arrive; twice would be a version more, no harm
+            begun, lost = False, 0
         if not begun and (now is None or now[0] in ("ready", "failed", "deleted")):  # a version under way comes first
             size = sum(path.stat().st_size for path in dataset.paths) / 1e6
             say(f"uploads {len(dataset.paths)} files ({size:.1f} MB) to the private dataset {ref}")
             try:
                 kaggle.upload_dataset(ref, dataset.title, list(dataset.paths), dataset.marker, new=now is None)
             except Unanswered as error:
-                say(f"{error}; looks for it")  # the next rounds do; it is sent again by the next command only
+                say(f"{error}; looks for it")
+                lost = 1
             begun = True
         elif waited:
             say(f"waits for the dataset {ref}: {now[0].replace('_', ' ') if now else 'not there yet'}")
@@ -310,14 +226,19 @@ def wait_for_kernel(job: Job, kaggle: Kaggle) -> None:
         except KaggleError as error:
             if error.status in (403, 404) and time.monotonic() - begun < 120:
                 continue  # right after a push it cannot be seen yet
-            raise
+            if error.status not in _OUTAGE:
+                raise
+            state, why = last, ""
+            job.say(f"{error}; goes on waiting")
         if state != last:
             job.say(f"the kernel is {state.replace('_', ' ')}")
             last = state
         if state == "complete":
             return
         if state in _FAILED:
-            log = kaggle.kernel_output(job.state["kernel"], version, job.folder, lambda name: False)
+            log = ""
+            with suppress(KaggleError):  # of a kernel that never ran there is none
+                log = kaggle.kernel_output(job.state["kernel"], version, job.folder, lambda name: False)
             files.write_text(job.folder / "kernel.log", log_text(log))
             told = f"the kernel failed: {why or state}\n{log_tail(log)}\n(all of it: {job.folder / 'kernel.log'})"
             raise job.fail(KaggleError(told))
@@ -330,15 +251,18 @@ def fetch_output(job: Job, kaggle: Kaggle) -> Path:
     if out.exists():
         return out
     part = job.folder / f"{files.PART}output"
-    for _ in range(3):
+    for _ in _waits(job.sleep, 120):
         log = kaggle.kernel_output(job.state["kernel"], job.state["version"], part, is_result)
         if not (broken := _broken(part)):
             break
     files.write_text(part / "kernel.log", log_text(log))
     if broken:
-        raise KaggleError(f"not as the kernel wrote them: {some(broken)}; the same command fetches them again")
+        raise KaggleError(
+            f"not there yet, as the kernel wrote it: {some(broken)}; the same command looks again; to begin anew, "
+            f"delete {job.folder}"
+        )
     wanted = "submission.csv" if job.plan.competition.leaderboard else "scores.json"
-    if not (part / "kernel.json").exists() or not (part / wanted).exists():
+    if not (part / wanted).exists():
         told = f"the kernel ended without {wanted}:\n{log_tail(log)}\n(all of it: {part / 'kernel.log'})"
         raise job.fail(KaggleError(told))
     told = files.read_json(part / "kernel.json")
@@ -400,7 +324,12 @@ def wait_for_score(job: Job, kaggle: Kaggle, entry: Submission) -> Submission:
             raise job.fail(
                 KaggleError(f"Kaggle could not score the submission: {entry.error or 'it does not say why'}")
             )
-        entry = _entry(job, kaggle) or entry
+        try:
+            entry = _entry(job, kaggle) or entry
+        except KaggleError as error:
+            if error.status not in _OUTAGE:
+                raise
+            job.say(f"{error}; goes on waiting")
     raise KaggleError("not scored after an hour; the same command goes on waiting")
 
 
@@ -435,8 +364,8 @@ def log_tail(log: str, lines: int = 15) -> str:
 def _broken(output: Path) -> list[str]:
     """The files that are not as `kernel.json` says the kernel wrote them (or that itself), which are deleted."""
     told = output / "kernel.json"
-    if not told.exists():
-        return []
+    if not told.exists():  # a kernel that is complete wrote it: Kaggle does not list it yet
+        return [told.name]
     try:
         sums = {"kernel.json": files.sha256_of(told), **files.read_json(told)["sha256"]}
     except (DataError, KeyError, TypeError):  # an error page
@@ -451,7 +380,7 @@ def _broken(output: Path) -> list[str]:
 
 def _pushed_version(job: Job, kaggle: Kaggle) -> int | None:
     """The kernel's newest version when it is this job's, which may take a while to appear; None when it is not."""
-    for _ in _waits(job.sleep, 30):
+    for _ in _waits(job.sleep, 60):
         found = kaggle.kernel(job.state["kernel"])
         if found and job.run_id in found[1]:
             return found[0]
@@ -461,23 +390,6 @@ def _pushed_version(job: Job, kaggle: Kaggle) -> int | None:
 def _entry(job: Job, kaggle: Kaggle) -> Submission | None:
     listed = kaggle.submissions(str(job.plan.competition.slug))
     return next((entry for entry in listed if job.run_id in entry.description), None)
-
-
-def _submission_of(run: Path) -> Path:
-    path = run / "submission.csv"
-    if not path.exists():
-        raise SubmissionError(f"{path} does not exist: `kit run` or `kit submission write` makes it")
-    return path
-
-
-def _training_hours(plan: Plan) -> float:
-    """What the kernel may train: the session less a quarter of an hour to predict and write."""
-    longest = bundle.HOURS[plan.accelerator]
-    if not 0.25 < plan.hours <= longest:
-        raise ConfigError(
-            f"a session with {plan.accelerator} takes up to {longest:g} hours (more than .25), not {plan.hours:g}"
-        )
-    return round(plan.hours - 0.25, 4)
 
 
 def _session_seconds(plan: Plan) -> int:

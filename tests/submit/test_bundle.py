@@ -12,6 +12,7 @@ from kit.cli import main
 from kit.competitions import competition_names, find_competition
 from kit.errors import ConfigError, DataError
 from kit.submit import bundle, send
+from kit.submit.job import Plan
 
 
 def test_the_wheel_is_the_same_for_the_same_content_and_pip_takes_it(tmp_path):
@@ -71,10 +72,15 @@ def test_metadata_of_every_competition():
         bundle.kernel_metadata("x" * 60, find_competition("pcam"), "me", "gpu", [])
 
 
-def test_hours_of_a_session(tmp_path, wheel):
-    plan = send.Plan("pcam", find_competition("pcam"), accelerator="cpu", hours=13.0)
-    with pytest.raises(ConfigError, match="a session with cpu takes up to 12 hours"):
-        send.make_bundle(plan, tmp_path, "me")
+@pytest.mark.parametrize(("accelerator", "hours"), [("cpu", 13.0), ("tpu", 9.5), ("gpu", 0.2)])
+def test_hours_of_a_session(accelerator, hours):
+    with pytest.raises(ConfigError, match=f"a session with {accelerator} takes more than"):
+        Plan("pcam", find_competition("pcam"), accelerator=accelerator, hours=hours).validate()
+
+
+def test_a_kernel_that_would_find_no_data_is_not_made(tmp_path, capsys):
+    assert main(["kaggle", "bundle", "breast", "--out", str(tmp_path / "out")]) == 2
+    assert "Give --dataset OWNER/NAME" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_records_are_one_archive(tmp_path):

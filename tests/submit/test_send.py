@@ -1,6 +1,7 @@
 """A whole submission against the stub: once, whatever fails, and from wherever it was cut off."""
 
 import dataclasses
+import hashlib
 import json
 
 import pandas as pd
@@ -9,15 +10,16 @@ import requests
 
 from kit.competitions.nih import COMPETITION as NIH
 from kit.competitions.pcam import COMPETITION
-from kit.errors import KitError, SubmissionError
-from kit.submit import send
+from kit.errors import ConfigError, KitError, SubmissionError
+from kit.submit import bundle, send
 from kit.submit.http import KaggleError
+from kit.submit.job import Plan
 from kit.submit.kaggle import Kaggle
-from tests.kaggle_stub import TOKEN
+from tests.kaggle_stub import TOKEN, Fault
 from tests.submit.conftest import kernel_output, run_files
 
 pytestmark = pytest.mark.usefixtures("wheel")
-PLAN = send.Plan("pcam", COMPETITION, hours=1.0)
+PLAN = Plan("pcam", COMPETITION, hours=1.0)
 SLUG = "fakeuser/kit-pcam-kernel"
 
 
@@ -26,9 +28,7 @@ def submitted(stub, tmp_path):
     """A function: `kit submit` with that plan, as a further call of the command would be; returns the job."""
 
     def submit(plan=PLAN, again=False, say=lambda line: None):
-        def wait(seconds):
-            return None
-
+        wait = stub.waited.append
         kaggle = Kaggle(sleep=wait)
         return send.submit(plan, tmp_path / "jobs", kaggle, tmp_path / "submissions.csv", again, say=say, sleep=wait)
 
@@ -110,8 +110,8 @@ def test_a_kernel_without_a_whole_submission(stub, submitted):
 
     for run, says in (
         (without("submission.csv"), "ended without submission.csv"),
-        (without("kernel.json"), "ended without"),
         (without("", run_id="kit-1"), "of kit-1"),
+        (without("kernel.json"), "not there yet, as the kernel wrote it: kernel.json"),
     ):
         stub.run_kernel = run
         with pytest.raises(KaggleError, match=says):
@@ -174,10 +174,116 @@ def test_a_local_run_is_sent_without_a_kernel(stub, submitted, tmp_path):
 
 
 def test_without_a_leaderboard_it_ends_with_the_output(stub, submitted, tmp_path):
-    job = submitted(send.Plan("nih", NIH, hours=1.0))
+    job = submitted(Plan("nih", NIH, hours=1.0))
     assert "public" not in job.state and (job.folder / "output" / "scores.json").exists()
     assert stub.kernels["fakeuser/kit-nih-kernel"].requests[0]["datasetDataSources"][0] == "nih-chest-xrays/data"
     assert not stub.submissions and not (tmp_path / "submissions.csv").exists()
+
+
+def test_local_runs_are_told_apart(stub, submitted, tmp_path):
+    plans = []
+    for name, p in (("a", "0.5"), ("b", "0.25")):
+        for file, content in run_files().items():
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / file).write_bytes(content.replace(b"t0,0.1", f"t0,{p}".encode()))
+        plans.append(dataclasses.replace(PLAN, from_run=tmp_path / name))
+    first, second = plans
+    stub.fail("ListSubmissions", 401, times=99)  # it is sent, and what came of it is not known
+    stub.faults["ListSubmissions"].insert(0, Fault("pass"))
+    with pytest.raises(KaggleError, match="does not know this login"):
+        submitted(first)
+    stub.faults.clear()
+    assert (
+        submitted(second).state["public"]
+        == submitted(first).state["public"]
+        == submitted(first).state["public"]
+        == 0.95
+    )
+    assert len(stub.submissions) == 2
+
+
+def test_again_is_gone_on_with_too(stub, submitted):
+    submitted()
+    stub.fail("GetKernelSessionStatus", 401)
+    for _ in range(2):
+        try:
+            submitted(again=True)
+        except KaggleError:
+            continue
+    assert len(stub.kernels[SLUG].sources) == len(stub.submissions) == 2
+
+
+def test_a_refused_push_can_be_repeated(stub, submitted):
+    stub.fail("SaveKernel", "json", '{"error": "Maximum batch GPU session count of 2 reached."}')
+    with pytest.raises(KaggleError, match="Maximum batch GPU session count"):
+        submitted()
+    stub.fail("SaveKernel", "json", "{}")
+    with pytest.raises(KaggleError, match="did not say which version"):
+        submitted()
+    assert submitted().state["public"] == 0.95 and len(stub.kernels[SLUG].sources) == 1
+
+
+def test_an_error_inside_an_answer_that_says_200(stub, submitted):
+    stub.fail("GetDatasetStatus", "inside", "no such dataset", times=2, code="404")
+    stub.fail("CreateSubmission", "inside", "try later", code="503")
+    with pytest.raises(KaggleError, match="the submission is not on the list"):
+        submitted()
+    assert submitted().state["public"] == 0.95
+    stub.fail("GetSubmissionLimits", "inside", "Your team has used its submission allowance (5 of 5).", code="403")
+    with pytest.raises(KaggleError, match="no submission left today"):
+        submitted(again=True)
+
+
+def test_states_that_the_client_does_not_know(stub, submitted):
+    stub.fail("GetKernelSessionStatus", "json", '{"status": "REHEATING"}', times=2)
+    stub.fail("ListSubmissions", "json", '{"submissions": [{"ref": 1, "status": "PONDERING"}]}')
+    with pytest.raises(KaggleError, match=r"does not know \('PONDERING'\)"):
+        submitted()
+    assert submitted().state["public"] == 0.95 and len(stub.submissions) == 1
+
+
+def test_an_outage_while_it_waits_is_waited_for(stub, submitted):
+    stub.fail("GetKernelSessionStatus", 503, times=7)  # six tries are one look
+    lines = []
+    assert submitted(say=lines.append).state["public"] == 0.95
+    assert any("goes on waiting" in line for line in lines)
+
+
+def test_a_lost_push_is_found_when_it_shows_up_late(stub, submitted):
+    stub.fail("SaveKernel", "lost")
+    stub.fail("GetKernel", 404, times=3)
+    assert submitted().state["public"] == 0.95 and len(stub.kernels[SLUG].sources) == 1
+
+
+def test_a_lost_version_of_a_dataset_is_found(stub, submitted, monkeypatch):
+    submitted()
+    wheel = bundle.make_wheel()
+    other = bundle.Wheel("kit-9-py3-none-any.whl", b"x", hashlib.sha256(b"x").hexdigest())
+    for fault in ("lost", "reset", 500):
+        monkeypatch.setattr(bundle, "make_wheel", lambda config=None, made=other: made)
+        stub.fail("CreateDatasetVersion", fault)
+        for _ in range(2):
+            try:
+                submitted()
+                break
+            except KaggleError:
+                continue
+        assert not stub.faults["CreateDatasetVersion"]
+        other = bundle.Wheel(other.name, other.content + b"x", hashlib.sha256(other.content + b"x").hexdigest())
+    assert len(stub.submissions) == 4 and wheel.name not in stub.datasets["fakeuser/kit-wheel-for-kernels"]["files"]
+
+
+def test_weights_go_along_and_what_cannot_be_there_is_refused(stub, submitted, tmp_path):
+    weights = tmp_path / "mine.weights.h5"
+    weights.write_bytes(b"w")
+    submitted(dataclasses.replace(PLAN, model_weights=str(weights)))
+    assert stub.datasets["fakeuser/kit-weights-for-kernels"]["files"]["mine.weights.h5"] == b"w"
+    assert "fakeuser/kit-weights-for-kernels" in stub.kernels[SLUG].requests[0]["datasetDataSources"]
+    assert dataclasses.replace(PLAN, model_weights="kaggle:me/data/a/b.h5").attached == ["me/data"]
+    for weights, says in (("imagenet", "the kernel has no internet"), ("run:runs/a", "is not in a kernel")):
+        with pytest.raises(ConfigError, match=says):
+            submitted(dataclasses.replace(PLAN, model_weights=weights))
+    assert stub.count("SaveKernel") == 1
 
 
 CALLS = [
@@ -200,10 +306,11 @@ def test_whatever_fails_it_comes_to_its_end_and_nothing_is_done_twice(stub, subm
         except KitError as error:
             assert TOKEN not in str(error)
             assert call != "GET" or not list(tmp_path.glob("jobs/*/output"))
+    assert not stub.faults[call], "the call was never made"
     assert job.state["public"] == 0.95
     assert len(stub.kernels[SLUG].sources) == len(stub.submissions) == 1
     assert stub.submissions[0]["content"] == run_files()["submission.csv"]
-    assert not stub.leaks
+    assert not stub.leaks and sum(stub.waited) < 400, "seconds of waiting, had it been waited"
 
 
 @pytest.mark.parametrize("done", [False, True])
