@@ -6,7 +6,7 @@ import pytest
 
 import kit
 
-HEAVY = ("tensorflow", "keras", "jax", "pandas", "sklearn")
+HEAVY = ("tensorflow", "keras", "jax", "pandas", "sklearn", "kaggle", "kagglesdk", "requests")
 
 
 def test_import_is_light_and_fast():

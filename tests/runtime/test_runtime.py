@@ -1,7 +1,9 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,41 @@ def test_a_login_is_found_but_never_read(monkeypatch, tmp_path):
     assert host.kaggle_login() == str(tmp_path / ".kaggle" / "kaggle.json")
     monkeypatch.setenv("KAGGLE_API_TOKEN", "planted")
     assert host.kaggle_login() == "$KAGGLE_API_TOKEN"
+
+
+def test_what_is_missing_before_a_submission_is_said(monkeypatch, tmp_path):
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR", "XDG_CONFIG_HOME", "KAGGLE_KERNEL_RUN_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(host, "find_spec", lambda name: None)
+    client, login = host.hints()
+    assert "pip install 'kit[kaggle]'" in client and "Generate New Token" in login
+    (tmp_path / ".config" / "kaggle").mkdir(parents=True)
+    (tmp_path / ".config" / "kaggle" / "kaggle.json").write_text("{}")
+    assert host.hints() == [client]
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    assert host.hints() == []
+
+
+def test_large_files_go_where_a_host_does_not_keep_them(monkeypatch):
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+    assert host.scratch() is None
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    assert host.scratch() == Path(tempfile.gettempdir())
+
+
+def test_a_tpu_image_takes_jax(monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    assert devices._backend(RuntimeSettings()) == "tensorflow"
+    monkeypatch.setenv("ISTPUVM", "1")
+    assert devices._backend(RuntimeSettings()) == "jax"
+
+
+def test_missing_packages(monkeypatch):
+    assert devices.missing_packages() == []
+    real = devices.find_spec
+    monkeypatch.setattr(devices, "find_spec", lambda name: None if name in ("cv2", "pydicom") else real(name))
+    assert devices.missing_packages() == ["opencv-python-headless", "pydicom"]
 
 
 def test_unknown_backends(monkeypatch):

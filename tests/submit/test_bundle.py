@@ -10,7 +10,7 @@ import pytest
 
 from kit.cli import main
 from kit.competitions import competition_names, find_competition
-from kit.errors import ConfigError, DataError
+from kit.errors import ConfigError, DataError, KitError
 from kit.submit import bundle, send
 from kit.submit.job import Plan
 
@@ -121,6 +121,32 @@ def test_what_is_sent_is_what_was_rehearsed(stub, tmp_path, monkeypatch, capsys)
     assert main(["kaggle", "push", "pcam"]) == 0
     (sent,) = stub.kernels["fakeuser/kit-pcam-kernel"].requests
     assert {**sent, "text": ""} == {**rehearsed, "text": ""}
+
+
+def test_a_tpu_gets_what_its_image_lacks(tmp_path):
+    try:
+        dataset = bundle.wheel_dataset(tmp_path / "wheel", bundle.make_wheel(), bundle.LACKING["tpu"])
+    except KitError as error:
+        pytest.skip(f"no package index: {error}")
+    names = [path.name for path in dataset.paths]
+    assert len(names) == 4 and names[-1] == dataset.marker
+    assert any(name.startswith("pydicom-") for name in names)
+    assert any(name.startswith("google_crc32c-") and "cp312" in name for name in names)
+
+
+def test_the_bundle_goes_into_no_folder_with_other_things(tmp_path, capsys):
+    (tmp_path / "precious").write_text("x")
+    assert main(["kaggle", "bundle", "pcam", "--out", str(tmp_path)]) == 2
+    assert "is not empty" in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["precious"]
+    for _ in range(2):
+        assert main(["kaggle", "bundle", "pcam", "--out", str(tmp_path / "out")]) == 0
+
+
+def test_a_dry_run_of_what_is_scored_here_runs_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["submit", "toy", "--dry-run"]) == 0
+    assert "run and scored here" in capsys.readouterr().out and not list(tmp_path.iterdir())
+    assert main(["submit", "pcam", "--data", "d"]) == 2
 
 
 def test_the_bundle_in_a_folder(tmp_path, capsys):

@@ -91,14 +91,18 @@ def test_kit_submit_from_a_checkout_to_a_score(stub, python, here, capfd):
     assert len(version) == len(stub.submissions) == 1
     assert (here / "all/runs/pcam/kernel/fold1/model.weights.h5").exists()
     assert "version 1: complete" in capfd.readouterr().out
+    assert main(["kaggle", "output", "pcam", "--out", str(here / "all")]) == 2
+    assert "files of two versions would be mixed" in capfd.readouterr().err
 
 
 @pytest.mark.once
 @pytest.mark.real
 def test_kit_submit_with_real_patches(stub, python, here, capfd, real_data):
-    """Real patches, the old layout of mounts."""
+    """Real patches, the old layout of mounts, another backend."""
     data = subset(real_data("pcam"), here / "data", 200, 40)
-    assert submit_pcam(stub, python, data, here, "old") == 0
+    assert submit_pcam(stub, python, data, here, "old", "--set", "runtime.backend=jax") == 0
+    (log,) = here.glob("runs/pcam/kaggle/kit-*/output/kernel.log")
+    assert '"backend": "jax"' in log.read_text()
     assert len(stub.submissions[0]["content"].decode().splitlines()) == 41
     assert "tumour" in capfd.readouterr().out
 
