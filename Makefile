@@ -24,7 +24,7 @@ demo: $(VENV)/.user ## the whole job on a small made-up competition: a few minut
 	$(BIN)/kit demo --out $(DEMO)
 
 test: $(VENV)/.dev ## all tests, on both Keras backends
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	KERAS_BACKEND=jax $(BIN)/python -m pytest --numprocesses 2 --dist load -m "not once" tests/models tests/train
 
 lint: $(VENV)/.dev ## ruff and mypy

@@ -61,6 +61,25 @@ def toy_records(_toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return build_records("toy", examples, _toy_folder, out, ImageSettings(size=32), DataSettings())
 
 
+# Files of few and long tests: they come first, so that no process is left alone with one of them at the end.
+LONG = (
+    "test_pipeline",
+    "test_distribution",
+    "test_notebooks",
+    "test_real",
+    "test_search",
+    "test_runtime",
+    "test_kernel",
+    "test_fit",
+    "test_build",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, all others as they were."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 @pytest.fixture
 def tiny() -> Config:
     """The toy config, cut down to seconds."""

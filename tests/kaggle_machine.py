@@ -42,8 +42,10 @@ def make_python(folder: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     site = next(folder.glob("lib/python3*/site-packages"))
     # A folder that a .pth file names is not searched for further .pth files: so kit, installed editable, stays out.
-    (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    (site / "sitecustomize.py").write_text(GUARD)
+    (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\nimport kaggle_guard\n")
+    (site / "kaggle_guard.py").write_text(
+        GUARD
+    )  # not sitecustomize: some systems have one of their own, and one counts
     return folder / "bin" / "python"
 
 

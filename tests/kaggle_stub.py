@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -344,8 +345,9 @@ class _Handler(BaseHTTPRequestHandler):
             headers, body = {"Location": f"{self.stub.address}{body.decode()}"}, b""
         for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if cut else body)
+        with suppress(BrokenPipeError, ConnectionResetError):  # by a client that waits no longer
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2] if cut else body)
         if cut:
             self._hang_up()
 

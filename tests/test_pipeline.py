@@ -325,7 +325,7 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_files(fini
     while True:
         process = kit_command("run", "toy", "--run", str(tmp_path / "toy"), *SETTINGS)
         try:
-            process.communicate(timeout=rng.uniform(2, 9) if kills < 5 else None)
+            process.communicate(timeout=rng.uniform(3, 9) if kills < 3 else None)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()

@@ -42,6 +42,12 @@ def test_room_keeps_its_walls(room):
         assert not through, f"{path.name} imports {through}"
 
 
+def test_kaggles_client_is_known_in_one_room_only():
+    for path in ROOT.rglob("*.py"):
+        known = {name.split(".")[0] for name in imports(path)} & {"kaggle", "kagglesdk", "kagglehub", "requests"}
+        assert not known or path.parent.name == "submit", f"{path} imports {known}"
+
+
 def test_pipeline_can_be_read_in_one_sitting():
     assert len((ROOT / "pipeline.py").read_text().splitlines()) < 200
 

@@ -90,7 +90,7 @@ def make_wheel(config: Path | None = None) -> Wheel:
 def wheel_dataset(folder: Path, wheel: Wheel, lacking: Sequence[str] = ()) -> Dataset:
     """The wheel and, from the package index, those of the packages an image lacks, in `folder`.
 
-    The images are Linux on x86-64 with Python 3.12 (Kaggle/docker-python, tpu/Dockerfile.tmpl).
+    The TPU image is Linux on x86-64 with Python 3.12 (github Kaggle/docker-python).
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / wheel.name).write_bytes(wheel.content)

@@ -50,6 +50,11 @@ class Kaggle:
         self._sleep = sleep
         self._connect()
 
+    def renew(self) -> None:
+        """Log in again, after a login that lasts for some hours only; nothing happens where that fails."""
+        with contextlib.suppress(KaggleError):
+            self._connect()
+
     def competition(self, slug: str) -> Any:
         """The competition's facts (SDK's ApiCompetition)."""
         from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest

@@ -64,9 +64,9 @@ def submit(plan: Plan, parent: Path, kaggle: Kaggle, journal: Path, again: bool 
         return job
 
 
-def preflight(plan: Plan, kaggle: Kaggle) -> None:
+def preflight(job: Job, kaggle: Kaggle) -> None:
     """Raise KaggleError before anything is spent: not joined, closed, no submission or accelerator time left."""
-    slug = plan.competition.slug
+    plan, slug = job.plan, job.plan.competition.slug
     if slug and "/" not in slug:
         found = kaggle.competition(slug)
         if not found.user_has_entered:
@@ -83,10 +83,14 @@ def preflight(plan: Plan, kaggle: Kaggle) -> None:
             raise KaggleError("no submission left today, or you are not on a team yet; days begin at midnight UTC")
     if plan.from_run or plan.accelerator == "cpu":
         return
-    left = kaggle.hours_left(plan.accelerator)  # of the week; what a kernel takes is not known beforehand
+    left = kaggle.hours_left(plan.accelerator)
     if left is not None and left < _LEAST_HOURS:
         raise KaggleError(
             f"{left:.1f} hours of this week's {plan.accelerator} quota are left: --accelerator cpu, or wait"
+        )
+    if left is not None and left < plan.hours:  # what the kernel will take is not known beforehand
+        job.say(
+            f"noticed: {left:.1f} hours of this week's {plan.accelerator} quota are left; --hours {left:.1f} fits in"
         )
 
 
@@ -164,12 +168,11 @@ def push(job: Job, kaggle: Kaggle) -> None:
         return
     if "push_begun" in job.state and (version := _pushed_version(job, kaggle)):  # cut off, or the reply was lost
         return job.keep(version=version)
-    preflight(plan, kaggle)
+    preflight(job, kaggle)
     records = dataset_ref(kaggle.user, bundle.records_title(plan.name))
     there = kaggle.dataset_state(records)
-    for dataset in make_bundle(
-        plan, sent, kaggle.user, job.run_id, (records,) if there and there[0] == "ready" else ()
-    ):
+    more = (records,) if there and there[0] == "ready" else ()
+    for dataset in make_bundle(plan, sent, kaggle.user, job.run_id, more):
         ensure_dataset(kaggle, dataset, job.say, job.sleep)
     metadata = files.read_json(sent / "kernel" / "kernel-metadata.json")
     job.keep(push_begun=True, kernel=metadata["id"])
@@ -219,17 +222,22 @@ def ensure_dataset(
 
 def wait_for_kernel(job: Job, kaggle: Kaggle) -> None:
     """Until the job's version has run; raises KaggleError with the end of its log when it failed."""
-    last, begun, version = "", time.monotonic(), job.state["version"]
+    last, trouble, begun, version = "", "", time.monotonic(), job.state["version"]
     for _ in _waits(job.sleep, (job.plan.hours + _QUEUE_HOURS) * 3600):
         try:
             state, why = kaggle.kernel_state(job.state["kernel"], version)
         except KaggleError as error:
             if error.status in (403, 404) and time.monotonic() - begun < 120:
                 continue  # right after a push it cannot be seen yet
-            if error.status not in _OUTAGE:
+            if error.status == 401 and last:  # it was fine before: a login by `kaggle auth login` lasts 12 hours
+                kaggle.renew()
+            elif error.status not in _OUTAGE:
                 raise
-            state, why = last, ""
-            job.say(f"{error}; goes on waiting")
+            if str(error) != trouble:
+                job.say(f"{error}; goes on waiting")
+            trouble = str(error)
+            continue
+        trouble = ""
         if state != last:
             job.say(f"the kernel is {state.replace('_', ' ')}")
             last = state
@@ -301,7 +309,7 @@ def send(job: Job, kaggle: Kaggle, path: Path) -> Submission:
     entry = found(60 if "submit_begun" in job.state else 0)  # cut off, and it may still come
     if entry is None:
         if job.plan.from_run:
-            preflight(job.plan, kaggle)
+            preflight(job, kaggle)
         version = f"v{job.state['version']} " if "version" in job.state else ""
         job.keep(submit_begun=True)
         try:

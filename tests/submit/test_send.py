@@ -153,6 +153,10 @@ def test_no_quota_left(stub, submitted, monkeypatch):
     with pytest.raises(KaggleError, match=r"0\.3 hours of this week's gpu quota"):
         submitted()
     assert submitted(dataclasses.replace(PLAN, accelerator="cpu")).state["public"] == 0.95
+    used["timeUsed"] = "106000s"
+    lines = []
+    assert submitted(say=lines.append).state["public"] == 0.95
+    assert "noticed: 0.6 hours of this week's gpu quota are left; --hours 0.6 fits in" in lines
 
 
 def test_a_source_that_cannot_be_attached_ends_the_job(stub, submitted):
@@ -247,6 +251,14 @@ def test_an_outage_while_it_waits_is_waited_for(stub, submitted):
     lines = []
     assert submitted(say=lines.append).state["public"] == 0.95
     assert any("goes on waiting" in line for line in lines)
+
+
+def test_a_login_that_runs_out_while_it_waits_is_renewed(stub, submitted):
+    for fault in ("pass", 401):
+        stub.fail("GetKernelSessionStatus", fault)
+    before = stub.count("IntrospectToken")
+    assert submitted().state["public"] == 0.95
+    assert stub.count("IntrospectToken") == before + 2
 
 
 def test_a_lost_push_is_found_when_it_shows_up_late(stub, submitted):
