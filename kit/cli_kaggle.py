@@ -3,6 +3,7 @@
 import argparse
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,11 @@ def add_commands(commands: Any, command: Callable[..., Any], settings: Callable[
         return made
 
     def going_on(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        made.add_argument("--again", action="store_true", help="begin anew instead of going on with the last one")
+        made.add_argument(
+            "--again",
+            action="store_true",
+            help="begin anew, though the same is done or has failed",
+        )
         made.add_argument("--dry-run", action="store_true", help="print the requests; needs no login and sends nothing")
         return made
 
@@ -95,6 +100,8 @@ def _submit(given: argparse.Namespace) -> int:
         if not plan.competition.leaderboard:
             print(f"{text.as_text(*scores)}\n{plan.competition.name} has no leaderboard: there is nothing to send")
             return 0
+    else:
+        plan = _with_weights(plan, given)
     if given.dry_run:
         return _rehearse(plan)
     from kit.submit.kaggle import Kaggle
@@ -119,7 +126,7 @@ def _bundle(given: argparse.Namespace) -> None:
 
     if given.out.exists() and any(given.out.iterdir()) and not (given.out / "kernel/kernel-metadata.json").exists():
         raise ConfigError(f"{given.out} is not empty, and no earlier bundle: give another --out")
-    send.make_bundle(_plan(given), given.out, OWNER)
+    send.make_bundle(_with_weights(_plan(given), given), given.out, OWNER)
     for path in sorted(given.out.rglob("*")):
         if path.is_file():
             print(f"{path.stat().st_size:>12,}  {path}")
@@ -144,7 +151,7 @@ def _push(given: argparse.Namespace) -> int:
     from kit.submit import send
     from kit.submit.job import opened
 
-    plan = _plan(given)
+    plan = _with_weights(_plan(given), given)
     if given.dry_run:
         return _rehearse(plan)
     from kit.submit.kaggle import Kaggle
@@ -160,10 +167,12 @@ def _push(given: argparse.Namespace) -> int:
 
 def _status(given: argparse.Namespace) -> None:
     from kit.submit import send
-    from kit.submit.kaggle import Kaggle
+    from kit.submit.kaggle import Kaggle, KaggleError
 
     job = _last_push(given)
     state, why = Kaggle().kernel_state(job.state["kernel"], job.state["version"])
+    if state in send.FAILED:  # it is under way no longer, and the next push is another
+        job.fail(KaggleError(why or state))
     print(
         f"{send.kernel_page(job)} version {job.state['version']}: {state.replace('_', ' ')}{f' ({why})' if why else ''}"
     )
@@ -180,15 +189,16 @@ def _logs(given: argparse.Namespace) -> None:
 
 def _output(given: argparse.Namespace) -> None:
     from kit.files import PART
+    from kit.submit import send
     from kit.submit.kaggle import Kaggle
 
     if given.out.exists():
         raise ConfigError(f"{given.out} is there already: the files of two versions would be mixed; give another --out")
     job, kaggle = _last_push(given), Kaggle()
     ref, version = job.state["kernel"], job.state["version"]
-    if (state := kaggle.kernel_state(ref, version)[0]) not in ("complete", "error", "cancel_acknowledged"):
+    if (state := kaggle.kernel_state(ref, version)[0]) not in {"complete", *send.FAILED}:
         raise ConfigError(f"version {version} of {ref} is {state}: there is no output yet")
-    part = given.out.with_name(f"{PART}{given.out.name}-v{version}")
+    part = given.out.absolute().with_name(f"{PART}{given.out.name}-{ref.split('/')[1]}-v{version}")
     part.mkdir(parents=True, exist_ok=True)
     kaggle.kernel_output(ref, version, part)
     part.rename(given.out)
@@ -213,6 +223,7 @@ def _fetch(given: argparse.Namespace) -> None:
 
 
 def _plan(given: argparse.Namespace) -> "Plan":
+    """What is asked for, of a command that sends nothing."""
     from kit.competitions import find_competition
     from kit.config import load_config
     from kit.submit.bundle import HOURS, Accelerator
@@ -229,10 +240,26 @@ def _plan(given: argparse.Namespace) -> "Plan":
         hours=getattr(given, "hours", None) or HOURS[accelerator] - 0.5,
         data=getattr(given, "dataset", ""),
         config=own,
-        weights=tuple(getattr(given, "weights", ())),
-        model_weights=config.model.weights or "none",
         from_run=getattr(given, "from_run", None),
     )
+
+
+def _with_weights(plan: "Plan", given: argparse.Namespace) -> "Plan":
+    """The plan with what its kernel needs besides kit: weights, and the datasets that hold them."""
+    from kit.config import RuntimeSettings, load_config
+    from kit.runtime import devices
+
+    config = load_config(given.competition, given.set)
+    if config.pseudo.run:
+        raise ConfigError("pseudo.run is a folder on this machine, which a kernel does not have")
+    devices.set_up(RuntimeSettings())
+    from kit.models import registry, weights
+
+    card = registry.model_card(config.model.name)
+    source = card.weights if config.model.weights is None else config.model.weights
+    files = weights.to_send(source, card.name, card.published, given.weights)
+    named = ["/".join(source.removeprefix("kaggle:").split("/")[:2])] if source.startswith("kaggle:") else []
+    return replace(plan, weights=tuple(files), datasets=tuple(named))
 
 
 def _rehearse(plan: "Plan") -> int:

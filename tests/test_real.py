@@ -38,9 +38,9 @@ def test_pcam_from_raw_files_to_a_submission(real_data, tmp_path, keras):
     sent = pd.read_csv(submission).set_index("id")["label"]
     scores = json.loads((run / "scores.json").read_text())
     assert scores["rows"] == 4000
-    # pixel means alone give .73 out of fold on these patches; two epochs at 48 pixels (two seeds: .82, .86) see more
+    # pixel means alone give .73 out of fold on these patches; two epochs at 48 pixels (four seeds: .82 to .86) see more
     assert scores["value"] > 0.75
-    # other slides: four seeds gave .725 to .800 in so short a training; chance is .5 with a standard error of .018
+    # other slides: those seeds gave .73 to .82 in so short a training; chance is .5 with a standard error of .018
     assert roc_auc(answers.to_numpy(float)[:, None], sent[answers.index].to_numpy()[:, None]) > 0.65
     assert main(["submission", "check", "pcam", str(submission), "--sample", str(data / "sample_submission.csv")]) == 0
 

@@ -137,6 +137,35 @@ def find_offline(file: str, mounts: Path = KAGGLE_INPUT) -> Path | None:
     return next(iter(here), None) or next(mounted(file, mounts), None)
 
 
+def to_send(source: str, name: str, published: Published | Provided | None, given: Sequence[Path]) -> list[Path]:
+    """The files of weights that a machine without internet needs for `source`: `given`, and what is found here.
+
+    Raises ConfigError where weights cannot be sent as files.
+    """
+    sent, names = list(given), {path.name for path in given}
+    if absent := [path for path in given if not path.is_file()]:
+        raise ConfigError(f"{absent[0]} does not exist: --weights takes files")
+    if source == "imagenet" and isinstance(published, Published):
+        found = None if published.file in names else find_offline(published.file)
+        if published.file not in names and found is None:
+            raise ConfigError(
+                f"{name} starts from ImageNet weights, which a kernel without internet cannot download: give "
+                f"{published.file} with --weights, or set model.weights=none"
+            )
+        return [*sent, *([found] if found else [])]
+    if source.startswith("run:") or (isinstance(published, Provided) and source == published.word):
+        raise ConfigError(f"model.weights = {source} is a folder, which cannot be sent to a kernel as a file")
+    if source.startswith("kaggle:"):
+        if len(source.removeprefix("kaggle:").split("/")) < 3:
+            raise ConfigError(f"model.weights = {source}: write it as kaggle:OWNER/NAME/FILE")
+    elif source != "none":
+        path = Path(source.partition("#sha256=")[0])
+        if path.name not in names and not path.is_file():
+            raise ConfigError(f"model.weights = {source}: {path} does not exist")
+        return [*sent, *([] if path.name in names else [path])]
+    return sent
+
+
 def check_sum(path: Path, wanted: str) -> None:
     """Raise ConfigError unless the file has that SHA-256 or, as Keras publishes them, MD5 (both as hex)."""
     with path.open("rb") as file:

@@ -34,13 +34,16 @@ def fetch_data(
     if out.exists() and any(out.iterdir()):
         say(f"{out} is there already")
         return
-    archive = out.with_name(f".kit-{out.name}.zip")
+    if not out.name:
+        raise ConfigError(f"--out {out} has no name: give the folder that is to be made")
+    slug = competition.slug.replace("/", "-")
+    archive = out.with_name(f".kit-{out.name}-{slug}.zip")
     if not archive.exists():
         kaggle = login()
         url, size = kaggle.competition_archive(competition.slug)
         say(f"downloads {competition.slug}{f' ({size / 1e9:.2f} GB)' if size else ''} to {archive}")
         kaggle.fetch(url, archive, size)
-    part = out.with_name(f"{files.PART}{out.name}")
+    part = out.with_name(f"{files.PART}{out.name}-{slug}")
     unpack(archive, part, max_gib)
     if out.exists():
         out.rmdir()

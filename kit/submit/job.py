@@ -27,8 +27,8 @@ class Plan:
     """What a submission is made of; equal plans, of the same code, make the same one.
 
     `name` is a config's, `config` its file where it is not the kit's own. `data` is a dataset with the raw files, where
-    the competition names none; `hours` is the longest session; `model_weights` is the setting `model.weights`: a local
-    file goes along. With `from_run`, that finished run is sent instead.
+    the competition names none; `hours` is the longest session. The files `weights` go along, and `datasets` are
+    attached. With `from_run`, that finished run is sent instead.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Plan:
     data: str = ""
     config: Path | None = None
     weights: tuple[Path, ...] = ()
-    model_weights: str = "none"
+    datasets: tuple[str, ...] = ()
     from_run: Path | None = None
 
     @property
@@ -47,33 +47,16 @@ class Plan:
         """What the kernel may train: the session less a tenth (a quarter of an hour at least) to predict and write."""
         return round(self.hours - max(0.25, self.hours / 10), 4)
 
-    @property
-    def attached(self) -> list[str]:
-        """Datasets of others that the kernel needs."""
-        named = self.model_weights.removeprefix("kaggle:").split("/")[:2] if self.model_weights[:7] == "kaggle:" else []
-        return [*([self.data] if self.data else []), *(["/".join(named)] if named else [])]
-
-    @property
-    def sent_along(self) -> list[Path]:
-        """Files of weights that go along."""
-        own = Path(self.model_weights.partition("#")[0])
-        return [*self.weights, *([own] if own.is_file() and own not in self.weights else [])]
-
     def validate(self) -> None:
         """Raise ConfigError for a kernel that could not end well."""
-        longest, weights = bundle.HOURS[self.accelerator], self.model_weights
+        longest = bundle.HOURS[self.accelerator]
         if not 0.25 < self.hours <= longest:
             what = f"a session with {self.accelerator} takes more than 0.25 and up to {longest:g} hours"
             raise ConfigError(f"{what}, not {self.hours:g}")
         if not self.competition.slug and not self.data:
             raise ConfigError(f"where would a kernel find the raw files of {self.name}? Give --dataset OWNER/NAME")
-        if weights.startswith("run:"):
-            raise ConfigError(f"model.weights={weights} is not in a kernel: send the file, as model.weights=FILE")
-        if weights in ("imagenet", "preset", "saved_model") and not self.weights and not self.data:
-            raise ConfigError(
-                f"model.weights={weights} would be downloaded, and the kernel has no internet: give the file with "
-                "--weights FILE (`kit models` says which), or set model.weights=none"
-            )
+        if self.data and self.data.count("/") != 1:
+            raise ConfigError(f"--dataset {self.data}: write it as OWNER/NAME")
 
     @property
     def submission(self) -> Path:
@@ -85,7 +68,7 @@ class Plan:
 
     def fingerprint(self) -> str:
         """SHA-256 of it all, the kit's code and the files included."""
-        sums = [files.sha256_of(path) for path in self.sent_along if path.is_file()]
+        sums = [files.sha256_of(path) for path in self.weights]
         made_of = [self.name, *self.settings, self.accelerator, self.hours, self.data, sums]
         if self.from_run:
             return files.fingerprint([self.name, files.sha256_of(self.submission)])
@@ -139,7 +122,7 @@ def open_job(plan: Plan, parent: Path, again: bool = False, say: Callable[[str],
             )
     elif jobs and not again and not plan.from_run:
         last = jobs[0]
-        if "push_begun" in last.state and not {"failed", "done"} & set(last.state):
+        if last.state.get("push_begun") and not {"failed", "done"} & set(last.state):
             say(f"goes on with {last.run_id}, pushed from other code or settings; --again leaves it and begins anew")
             return last
     folder = parent / f"kit-{secrets.token_hex(4)}"

@@ -234,12 +234,15 @@ class Kaggle:
         else:
             sent.replace(path)
 
-    def submit(self, slug: str, path: Path, description: str) -> None:
-        """Send a submission; raises Unanswered when the last answer was lost: look for the description on the list."""
+    def submit(self, slug: str, path: Path, description: str) -> int:
+        """Send a submission, and return its number (0: not said).
+
+        Raises Unanswered when the last answer was lost: look for the description on the list.
+        """
         api = self._client.competitions.competition_api_client
         start = self._send(api.start_submission_upload, start_upload(path, slug))
         upload(self._session, start.create_url, path, self._sleep)
-        self._send(api.create_submission, create_submission(slug, start.token, description))
+        return int(self._send(api.create_submission, create_submission(slug, start.token, description)).ref or 0)
 
     def submissions(self, slug: str) -> list[Submission]:
         """The newest submissions to a competition."""
@@ -393,9 +396,9 @@ def _authenticated() -> Any:
             api = KaggleApi()
             api.authenticate()
     except ImportError as error:
-        raise KaggleError(f"Kaggle's client is needed: pip install 'kit[kaggle]' ({error})") from error
+        raise KaggleError(f"Kaggle's client is needed: pip install 'kit[kaggle]' ({error})", 401) from error
     except SystemExit as error:
-        raise KaggleError(f"not logged in to Kaggle: {LOGIN}") from error
+        raise KaggleError(f"not logged in to Kaggle: {LOGIN}", 401) from error
     return api
 
 

@@ -32,7 +32,7 @@ from kit.submit.kaggle import (
 )
 from kit.submit.submission import check_submission, read_submission
 
-_FAILED = {"error", "cancel_acknowledged"}
+FAILED = {"error", "cancel_acknowledged"}  # ends of a kernel
 _LEAST_HOURS = 0.5  # of quota, below which nothing is pushed
 _QUEUE_HOURS = 6.0  # longer than that a kernel does not wait
 _LOOKS = 6  # for a dataset whose upload was not answered, over nearly two minutes
@@ -104,13 +104,13 @@ def make_bundle(plan: Plan, folder: Path, owner: str, run_id: str = "", more: tu
         shutil.rmtree(folder / part, ignore_errors=True)
     wheel = bundle.make_wheel(plan.config)
     datasets = [bundle.wheel_dataset(folder / "wheel", wheel, bundle.LACKING[plan.accelerator])]
-    if plan.sent_along:
-        datasets.append(bundle.weights_dataset(folder / "weights", plan.sent_along))
+    if plan.weights:
+        datasets.append(bundle.weights_dataset(folder / "weights", plan.weights))
     for dataset in datasets:
         metadata = bundle.dataset_metadata(owner, dataset.title)
         files.write_json(dataset.paths[0].parent / "dataset-metadata.json", metadata)
     attached = [dataset_ref(owner, dataset.title) for dataset in datasets]
-    named = [*attached, *plan.attached, *more]
+    named = [*attached, *([plan.data] if plan.data else []), *plan.datasets, *more]
     metadata = bundle.kernel_metadata(plan.name, plan.competition, owner, plan.accelerator, named)
     source = bundle.kernel_source(plan.name, wheel, run_id, plan.training_hours, plan.settings, plan.data)
     files.write_json(folder / "kernel" / "kernel-metadata.json", metadata)
@@ -166,7 +166,7 @@ def push(job: Job, kaggle: Kaggle) -> None:
     plan, sent = job.plan, job.folder / "bundle"
     if "version" in job.state:
         return
-    if "push_begun" in job.state and (version := _pushed_version(job, kaggle)):  # cut off, or the reply was lost
+    if job.state.get("push_begun") and (version := _pushed_version(job, kaggle)):  # cut off, or the reply was lost
         return job.keep(version=version)
     preflight(job, kaggle)
     records = dataset_ref(kaggle.user, bundle.records_title(plan.name))
@@ -175,13 +175,16 @@ def push(job: Job, kaggle: Kaggle) -> None:
     for dataset in make_bundle(plan, sent, kaggle.user, job.run_id, more):
         ensure_dataset(kaggle, dataset, job.say, job.sleep)
     metadata = files.read_json(sent / "kernel" / "kernel-metadata.json")
-    job.keep(push_begun=True, kernel=metadata["id"])
+    job.keep(push_begun=True, kernel=metadata["id"], plan=plan.fingerprint())
     try:
         pushed = kaggle.push(metadata, (sent / "kernel" / "kernel.py").read_text(), _session_seconds(plan))
     except Unanswered:
         version = _pushed_version(job, kaggle)
         if version is None:
             raise
+    except KaggleError:
+        job.keep(push_begun=False)  # refused, so nothing is under way
+        raise
     else:
         version = pushed.version
         if pushed.unattached:
@@ -227,8 +230,10 @@ def wait_for_kernel(job: Job, kaggle: Kaggle) -> None:
         try:
             state, why = kaggle.kernel_state(job.state["kernel"], version)
         except KaggleError as error:
-            if error.status in (403, 404) and time.monotonic() - begun < 120:
-                continue  # right after a push it cannot be seen yet
+            if error.status in (403, 404):
+                if time.monotonic() - begun < 120:
+                    continue  # right after a push it cannot be seen yet
+                raise job.fail(KaggleError(f"the kernel is gone: {error}", error.status)) from error
             if error.status == 401 and last:  # it was fine before: a login by `kaggle auth login` lasts 12 hours
                 kaggle.renew()
             elif error.status not in _OUTAGE:
@@ -243,7 +248,7 @@ def wait_for_kernel(job: Job, kaggle: Kaggle) -> None:
             last = state
         if state == "complete":
             return
-        if state in _FAILED:
+        if state in FAILED:
             log = ""
             with suppress(KaggleError):  # of a kernel that never ran there is none
                 log = kaggle.kernel_output(job.state["kernel"], version, job.folder, lambda name: False)
@@ -287,8 +292,13 @@ def check(job: Job, kaggle: Kaggle, path: Path, run: Path) -> None:
     competition, sample = job.plan.competition, job.folder / "sample_submission.csv"
     if not sample.exists():
         kaggle.competition_file(str(competition.slug), str(competition.sample), sample)
-    submission, wanted = (read_submission(file, competition.id_column) for file in (path, sample))
     try:
+        wanted = read_submission(sample, competition.id_column)
+    except SubmissionError as error:  # a page in its place
+        sample.unlink()
+        raise KaggleError(f"Kaggle sent no sample submission ({error}); the same command asks again") from error
+    try:
+        submission = read_submission(path, competition.id_column)
         remarks = check_submission(competition, submission, wanted, pd.read_parquet(run / "oof.parquet"))
     except SubmissionError as error:
         raise job.fail(SubmissionError(f"{path}: {error}")) from error
@@ -306,19 +316,23 @@ def send(job: Job, kaggle: Kaggle, path: Path) -> Submission:
                 return entry
         return None
 
+    confirmed = "submission" in job.state
     entry = found(60 if "submit_begun" in job.state else 0)  # cut off, and it may still come
-    if entry is None:
+    if entry is None and not confirmed:
         if job.plan.from_run:
             preflight(job, kaggle)
         version = f"v{job.state['version']} " if "version" in job.state else ""
         job.keep(submit_begun=True)
         try:
-            kaggle.submit(slug, path, f"kit {job.plan.name} {version}{job.run_id}")
+            ref = kaggle.submit(slug, path, f"kit {job.plan.name} {version}{job.run_id}")
+            confirmed = True
+            job.keep(submission=ref)
         except Unanswered as error:
             job.say(f"{error}; looks for it among the submissions")
         entry = found(180)
     if entry is None:
-        raise KaggleError("the submission is not on the list; the same command looks again, and then sends it again")
+        then = "" if confirmed else ", and then sends it again"
+        raise KaggleError(f"the submission is not on the list; the same command looks again{then}")
     job.keep(submission=entry.ref)
     return entry
 

@@ -171,3 +171,34 @@ def test_weights_of_a_dataset(build, tmp_path, monkeypatch):
         build("squeezenet", "kaggle:me/weights")
     with pytest.raises(ConfigError, match="you/weights is not mounted"):
         build("squeezenet", "kaggle:you/weights/x.h5")
+
+
+def test_what_a_kernel_without_internet_is_sent(tmp_path, monkeypatch, keras):
+    from kit.models.weights import Provided, Published, to_send
+
+    monkeypatch.setenv("KIT_WEIGHTS", str(tmp_path / "none"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "none"))
+    own = tmp_path / "own.h5"
+    own.write_bytes(b"w")
+    published = Published("published_notop.h5", None)
+    with pytest.raises(ConfigError, match=r"give published_notop\.h5 with --weights"):
+        to_send("imagenet", "m", published, [own])
+    given = tmp_path / "published_notop.h5"
+    given.write_bytes(b"w")
+    assert to_send("imagenet", "m", published, [given]) == [given]
+    monkeypatch.setenv("KIT_WEIGHTS", str(tmp_path))
+    assert to_send("imagenet", "m", published, []) == [given], "it is here"
+    assert to_send(str(own), "m", None, []) == to_send(f"{own}#sha256=ab", "m", None, []) == [own]
+    assert to_send("elsewhere/own.h5", "m", None, [own]) == [own]
+    assert to_send("none", "m", None, []) == to_send("kaggle:a/b/c.h5", "m", None, []) == []
+    for source, says in (
+        ("typo.h5", "does not exist"),
+        ("run:runs/a", "is a folder"),
+        ("kaggle:a/b", "OWNER/NAME/FILE"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            to_send(source, "m", None, [])
+    with pytest.raises(ConfigError, match="is a folder"):
+        to_send("preset", "m", Provided("preset"), [])
+    with pytest.raises(ConfigError, match="--weights takes files"):
+        to_send("none", "m", None, [tmp_path / "absent.h5"])

@@ -142,11 +142,37 @@ def test_the_bundle_goes_into_no_folder_with_other_things(tmp_path, capsys):
         assert main(["kaggle", "bundle", "pcam", "--out", str(tmp_path / "out")]) == 0
 
 
+def test_a_network_whose_weights_the_kernel_could_not_download_is_refused_here(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KIT_WEIGHTS", raising=False)
+    assert main(["submit", "pcam_mobilenet", "--dry-run"]) == 2
+    assert "give mobilenet_1_0_224_tf_no_top.h5 with --weights" in capsys.readouterr().err
+    (tmp_path / "mobilenet_1_0_224_tf_no_top.h5").write_bytes(b"w")
+    assert main(["submit", "pcam_mobilenet", "--dry-run", "--weights", "mobilenet_1_0_224_tf_no_top.h5"]) == 0
+    assert "kit-weights-for-kernels" in capsys.readouterr().out
+
+
 def test_a_dry_run_of_what_is_scored_here_runs_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["submit", "toy", "--dry-run"]) == 0
     assert "run and scored here" in capsys.readouterr().out and not list(tmp_path.iterdir())
     assert main(["submit", "pcam", "--data", "d"]) == 2
+
+
+def test_a_failed_kernel_that_was_looked_at_is_under_way_no_longer(stub, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(send, "_waits", lambda sleep, seconds: range(20))
+    stub.run_kernel = lambda source, datasets: (1, "no such thing", {})
+    assert main(["kaggle", "push", "pcam"]) == 0
+    for _ in range(3):
+        assert main(["kaggle", "status", "pcam"]) == 0
+    assert main(["kaggle", "logs", "pcam"]) == 0
+    assert main(["kaggle", "push", "pcam"]) == 2  # the same again
+    assert main(["kaggle", "push", "pcam", "--set", "folds=3"]) == 0
+    told = capsys.readouterr()
+    assert "version 1: error (exit code 1)" in told.out and "no such thing" in told.out and "version 2" in told.out
+    assert "failed with the same code and settings" in told.err
 
 
 def test_the_bundle_in_a_folder(tmp_path, capsys):

@@ -50,7 +50,7 @@ def test_a_dataset_cut_off_and_gone_on_with(stub, login, tmp_path):
     with pytest.raises(KitError, match="the same command goes on from here"):
         fetch_data(NIH, out, login, say=print)
     stub.faults.clear()
-    assert not out.exists() and (tmp_path / ".part-.kit-nih.zip").stat().st_size > 0
+    assert not out.exists() and (tmp_path / ".part-.kit-nih-nih-chest-xrays-data.zip").stat().st_size > 0
     fetch_data(NIH, out, login)
     assert (out / "a/1.png").read_bytes() == content and [path.name for path in tmp_path.glob("*nih*")] == ["nih"]
     assert not stub.leaks

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 
 import pandas as pd
@@ -10,7 +11,7 @@ import requests
 
 from kit.competitions.nih import COMPETITION as NIH
 from kit.competitions.pcam import COMPETITION
-from kit.errors import ConfigError, KitError, SubmissionError
+from kit.errors import KitError, SubmissionError
 from kit.submit import bundle, send
 from kit.submit.http import KaggleError
 from kit.submit.job import Plan
@@ -285,17 +286,54 @@ def test_a_lost_version_of_a_dataset_is_found(stub, submitted, monkeypatch):
     assert len(stub.submissions) == 4 and wheel.name not in stub.datasets["fakeuser/kit-wheel-for-kernels"]["files"]
 
 
-def test_weights_go_along_and_what_cannot_be_there_is_refused(stub, submitted, tmp_path):
+def test_weights_go_along(stub, submitted, tmp_path):
     weights = tmp_path / "mine.weights.h5"
     weights.write_bytes(b"w")
-    submitted(dataclasses.replace(PLAN, model_weights=str(weights)))
+    submitted(dataclasses.replace(PLAN, weights=(weights,), datasets=("me/data",)))
     assert stub.datasets["fakeuser/kit-weights-for-kernels"]["files"]["mine.weights.h5"] == b"w"
-    assert "fakeuser/kit-weights-for-kernels" in stub.kernels[SLUG].requests[0]["datasetDataSources"]
-    assert dataclasses.replace(PLAN, model_weights="kaggle:me/data/a/b.h5").attached == ["me/data"]
-    for weights, says in (("imagenet", "the kernel has no internet"), ("run:runs/a", "is not in a kernel")):
-        with pytest.raises(ConfigError, match=says):
-            submitted(dataclasses.replace(PLAN, model_weights=weights))
-    assert stub.count("SaveKernel") == 1
+    attached = ["fakeuser/kit-wheel-for-kernels", "fakeuser/kit-weights-for-kernels", "me/data"]
+    assert stub.kernels[SLUG].requests[0]["datasetDataSources"] == attached
+
+
+def test_a_refused_push_is_not_under_way(stub, submitted):
+    """What is pushed after it is another plan's, and known as that."""
+    stub.fail("SaveKernel", "json", '{"error": "Maximum batch GPU session count of 2 reached."}')
+    with pytest.raises(KaggleError, match="Maximum batch GPU"):
+        submitted()
+    on_cpu = dataclasses.replace(PLAN, accelerator="cpu")
+    first = submitted(on_cpu)
+    assert submitted(on_cpu).run_id == first.run_id and len(stub.submissions) == 1
+    assert submitted().run_id != first.run_id and len(stub.submissions) == 2
+
+
+def test_a_confirmed_submission_is_never_sent_again(stub, submitted):
+    stub.fail("ListSubmissions", "pass")
+    stub.fail("ListSubmissions", "json", "{}", times=99)
+    for _ in range(3):
+        with pytest.raises(KaggleError, match=r"the same command looks again$"):
+            submitted()
+    stub.faults.clear()
+    assert submitted().state["public"] == 0.95 and len(stub.submissions) == 1
+
+
+def test_a_page_in_the_place_of_the_sample(stub, submitted):
+    name = f"/files/{COMPETITION.slug}/sample_submission.csv"
+    sample, stub.downloads[name] = stub.downloads[name], b"<html>maintenance</html>"
+    with pytest.raises(KaggleError, match="sent no sample submission"):
+        submitted()
+    stub.downloads[name] = sample
+    assert submitted().state["public"] == 0.95
+
+
+def test_a_kernel_that_is_gone_ends_the_job(stub, submitted, monkeypatch):
+    stub.fail("GetKernelSessionStatus", 404, times=99)
+    clock = itertools.count(0, 50)
+    monkeypatch.setattr(send.time, "monotonic", lambda: next(clock))
+    with pytest.raises(KaggleError, match="the kernel is gone"):
+        submitted()
+    stub.faults.clear()
+    with pytest.raises(KaggleError, match="failed with the same code and settings"):
+        submitted()
 
 
 CALLS = [
