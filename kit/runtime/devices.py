@@ -173,9 +173,16 @@ def missing_packages() -> list[str]:
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             module = _MODULES.get(requirement.name, requirement.name.replace("-", "_"))
-            if not find_spec(module):
+            if not _is_here(module):
                 missing.append(str(requirement.name))
     return missing
+
+
+def _is_here(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent is not
+        return False
 
 
 def _backend(settings: RuntimeSettings) -> str:
