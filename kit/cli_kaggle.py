@@ -140,8 +140,7 @@ def _records(given: argparse.Namespace) -> None:
     from kit.submit.kaggle import Kaggle
 
     plan, kaggle = _plan(given), Kaggle()
-    given.records.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=given.records.parent, prefix=".part-") as folder:
+    with tempfile.TemporaryDirectory(dir=given.records.absolute().parent, prefix=".part-") as folder:
         dataset = bundle.records_dataset(Path(folder), plan.name, given.records)
         ref = send.ensure_dataset(kaggle, dataset, _say)
     print(f"ready: https://www.kaggle.com/datasets/{ref}; kernels of {plan.name} attach it from now on")
@@ -216,7 +215,7 @@ def _fetch(given: argparse.Namespace) -> None:
     config = load_config(given.competition, given.set)
     competition = find_competition(config.competition, config)
     out = given.out or Path("data", competition.name)
-    fetch_data(competition, out, Kaggle, given.max_gib or MAX_GIB, _say)
+    fetch_data(competition, out, Kaggle, MAX_GIB if given.max_gib is None else given.max_gib, _say)
     if not given.no_check:
         print(as_text(pipeline.check(config, out)))
     print(f"kit run {given.competition} --data {out}")
@@ -232,12 +231,13 @@ def _plan(given: argparse.Namespace) -> "Plan":
     config = load_config(given.competition, given.set)
     own = Path(given.competition) if given.competition.endswith((".yaml", ".yml")) else None
     accelerator: Accelerator = getattr(given, "accelerator", "gpu")
+    hours = getattr(given, "hours", None)
     return Plan(
         name=own.stem if own else given.competition,
         competition=find_competition(config.competition, config),
         settings=tuple(given.set),
         accelerator=accelerator,
-        hours=getattr(given, "hours", None) or HOURS[accelerator] - 0.5,
+        hours=HOURS[accelerator] - 0.5 if hours is None else hours,
         data=getattr(given, "dataset", ""),
         config=own,
         from_run=getattr(given, "from_run", None),

@@ -160,6 +160,12 @@ def test_a_dry_run_of_what_is_scored_here_runs_nothing(tmp_path, monkeypatch, ca
     assert main(["submit", "pcam", "--data", "d"]) == 2
 
 
+def test_no_hours_are_not_the_usual_hours(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["submit", "pcam", "--dry-run", "--hours", "0"]) == 2
+    assert "up to 12 hours, not 0" in capsys.readouterr().err
+
+
 def test_a_failed_kernel_that_was_looked_at_is_under_way_no_longer(stub, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(send, "_waits", lambda sleep, seconds: range(20))
