@@ -14,6 +14,10 @@ from kit.submit import bundle, send
 ROOT = Path(__file__).resolve().parents[1]
 COMPETITIONS = ("pcam", "rsna", "pneumonia", "nih", "breast")
 
+WRITTEN = (
+    "# Written by scripts/make_notebooks.py from kit/submit/kernel.py, which is what `kit submit` pushes: edit that."
+)
+
 INTRODUCTION = """# {title}, with kit
 
 [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]({badge})
@@ -71,11 +75,10 @@ def main() -> None:
 
 def pages(name: str, url: str) -> dict[str, str]:
     """The files of a competition: their paths in the repository, and texts."""
-    competition, title = find_competition(name), "kit wheel for kernels"
-    datasets = [send.dataset_ref(bundle.OWNER, title)]
-    metadata = bundle.kernel_metadata(name, competition, bundle.OWNER, "gpu", datasets)
+    datasets = [send.dataset_ref(bundle.OWNER, bundle.WHEEL_TITLE)]
+    metadata = bundle.kernel_metadata(name, find_competition(name), bundle.OWNER, "gpu", datasets)
     return {
-        f"kernels/{name}/kernel.py": bundle.kernel_source(name),
+        f"kernels/{name}/kernel.py": f"{WRITTEN}\n{bundle.kernel_source(name)}",
         f"kernels/{name}/kernel-metadata.json": files.json_text(metadata),
         f"notebooks/{name}.ipynb": files.json_text(notebook(name, url)),
     }

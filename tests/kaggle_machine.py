@@ -43,9 +43,8 @@ def make_python(folder: Path) -> Path:
     site = next(folder.glob("lib/python3*/site-packages"))
     # A folder that a .pth file names is not searched for further .pth files: so kit, installed editable, stays out.
     (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\nimport kaggle_guard\n")
-    (site / "kaggle_guard.py").write_text(
-        GUARD
-    )  # not sitecustomize: some systems have one of their own, and one counts
+    # Not as sitecustomize.py: some systems have one of their own, and only the first counts.
+    (site / "kaggle_guard.py").write_text(GUARD)
     return folder / "bin" / "python"
 
 
@@ -57,7 +56,10 @@ def mount(root: Path, layout: str, kind: str, name: str) -> Path:
 def run_script(
     python: Path, root: Path, layout: str, source: str, datasets: dict[str, Files], competition: tuple[str, Path]
 ) -> tuple[int, str, Files]:
-    """Run a kernel's script; returns exit code, log and the files in its working folder."""
+    """Run a kernel's script; returns exit code, log and the files in its working folder.
+
+    `competition` is the slug of a competition, or of a dataset owner/name, and the folder with its raw files.
+    """
     shutil.rmtree(root, ignore_errors=True)
     for name, files in datasets.items():
         folder = mount(root, layout, "datasets", name)
@@ -68,7 +70,7 @@ def run_script(
             else:
                 _written(folder / file, content)
     slug, data = competition
-    shutil.copytree(data, mount(root, layout, "competitions", slug))
+    shutil.copytree(data, mount(root, layout, "datasets" if "/" in slug else "competitions", slug))
     script = _written(root / "src" / "script.py", source.encode())
     (root / "working").mkdir()
     (root / "tmp").mkdir(exist_ok=True)

@@ -1,3 +1,4 @@
+# Written by scripts/make_notebooks.py from kit/submit/kernel.py, which is what `kit submit` pushes: edit that.
 """A Kaggle kernel of kit: installs it from the attached wheel, without internet, and runs a competition.
 
 `kit kaggle push` fills in the capitals and sends this one file; in Colab it is the same, after `pip install`. It leaves

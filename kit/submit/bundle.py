@@ -30,6 +30,7 @@ Accelerator = Literal["gpu", "tpu", "cpu"]
 SHAPES: dict[str, str | None] = {"gpu": "NvidiaTeslaT4", "tpu": "TpuV5E8", "cpu": None}
 HOURS = {"gpu": 12.0, "cpu": 12.0, "tpu": 9.0}  # of a session
 LACKING = {"gpu": (), "cpu": (), "tpu": ("pydicom", "google-crc32c")}  # packages that a session's image does not have
+WHEEL_TITLE = "kit wheel for kernels"  # of the dataset with kit itself
 OWNER = "INSERT_YOUR_NAME_HERE"  # where nobody is logged in
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold: the same in every wheel
 _MOST_FILES = 50  # at the top of a dataset
@@ -100,7 +101,7 @@ def wheel_dataset(folder: Path, wheel: Wheel, lacking: Sequence[str] = ()) -> Da
         done = subprocess.run([*pip, *only, "--dest", str(folder), *lacking], capture_output=True, text=True)
         if done.returncode:
             raise KitError(f"cannot download wheels of {', '.join(lacking)}: {done.stderr.strip().splitlines()[-1:]}")
-    return _marked(folder, "kit wheel for kernels")
+    return _marked(folder, WHEEL_TITLE)
 
 
 def weights_dataset(folder: Path, paths: Sequence[Path]) -> Dataset:

@@ -12,7 +12,7 @@ from kit.competitions import Competition
 from kit.errors import ConfigError, KitError
 from kit.submit.kaggle import Kaggle, KaggleError, inside
 
-MAX_GIB = 100.0  # unpacked; the largest of the kit's competitions, NIH's X-rays, has 45
+MAX_GIB = 100.0  # unpacked
 
 
 def fetch_data(

@@ -9,6 +9,7 @@ import pytest
 
 from kit.cli import main
 from kit.competitions import toy
+from kit.competitions.nih import COMPETITION as NIH
 from kit.competitions.pcam import COMPETITION
 from kit.submit import bundle, send
 from tests.kaggle_machine import make_python, run_script
@@ -105,6 +106,16 @@ def test_kit_submit_with_real_patches(stub, python, here, capfd, real_data):
     assert '"backend": "jax"' in log.read_text()
     assert len(stub.submissions[0]["content"].decode().splitlines()) == 41
     assert "tumour" in capfd.readouterr().out
+
+
+@pytest.mark.once
+@pytest.mark.real
+def test_without_a_leaderboard_it_ends_with_the_score_of_real_images(stub, python, here, capfd, real_data):
+    stub.run_kernel = partial(run_script, python, here / "kaggle", "new", competition=(NIH.slug, real_data("nih")))
+    assert main(["submit", "nih", "--accelerator", "cpu", *SETTINGS]) == 0
+    printed = capfd.readouterr().out
+    assert "817 rows" in printed and "nih takes no submission from kit" in printed and not stub.submissions
+    assert stub.count("GetSubmissionLimits") == stub.count("GetCompetition") == 0
 
 
 @pytest.mark.parametrize("layout", ["new", "old"])
