@@ -11,7 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["__version__", "load_config", "open_records", "pipeline", "run"]
 
-_HOMES = {"run": "kit.pipeline", "load_config": "kit.config", "open_records": "kit.data.records"}
+_HOMES = {"run": "kit.pipeline", "load_config": "kit.config", "open_records": "kit.data.records.manifest"}
 
 
 def __getattr__(name: str) -> Any:

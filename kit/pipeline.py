@@ -4,7 +4,7 @@
 
 A stage does nothing when what it would read has not changed since it wrote its files, and goes on where it was killed.
 There is no hidden state: the run directory is the state, and `run` is the stages in order. `score` and what follows it
-live in kit.results, because they need no Keras.
+live in kit.stages.score, because they need no Keras.
 """
 
 import shutil
@@ -15,18 +15,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kit import files, fold
+from kit import files
 from kit.competitions import find_competition, raw_folder
 from kit.config import Config, dump_config, load_config, read_config
-from kit.data import build
-from kit.data import check as checking
-from kit.data.cells import split_folds
-from kit.data.examples import Examples, validate
-from kit.data.records import Records, mounted_records, plan_fingerprint
+from kit.data.records import build
+from kit.data.records.manifest import Records, mounted_records, plan_fingerprint
+from kit.data.table import check as checking
+from kit.data.table.cells import split_folds
+from kit.data.table.examples import Examples, validate
 from kit.errors import ConfigError, DataError, some
-from kit.predict import store
-from kit.results import score, write_submission
-from kit.runtime import host
+from kit.predict import merging as store
+from kit.runtime import session as host
+from kit.stages import train as fold
+from kit.stages.score import score, write_submission
 
 say = partial(print, flush=True)  # a line is seen when it is written, also in the log of a kernel
 

@@ -1,4 +1,4 @@
-"""Write `kernels/COMP/`, `notebooks/COMP.ipynb` and the README's badges from the one kernel, kit/submit/kernel.py.
+"""Write `kernels/COMP/`, `notebooks/COMP.ipynb` and the README's badges from the one kernel, kit/kaggle/kernel.py.
 
 python scripts/make_notebooks.py            # again after the kernel, or `url` in setup.cfg, was changed
 """
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from kit import files
 from kit.competitions import find_competition
-from kit.submit import bundle, send
+from kit.kaggle import bundle, send
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPETITIONS = ("pcam", "rsna", "pneumonia", "nih", "breast")
 
 WRITTEN = (
-    "# Written by scripts/make_notebooks.py from kit/submit/kernel.py, which is what `kit submit` pushes: edit that."
+    "# Written by scripts/make_notebooks.py from kit/kaggle/kernel.py, which is what `kit submit` pushes: edit that."
 )
 
 INTRODUCTION = """# {title}, with kit

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit import pipeline, results
+from kit import pipeline
 from kit.competitions import find_competition
 from kit.config import load_config
 from kit.evaluate.blend import BLENDS
 from kit.evaluate.metrics import METRICS
 from kit.evaluate.score import with_known_labels
-from kit.predict import store
+from kit.predict import merging as store
+from kit.stages import score as results
 
 MODELS = {
     "pcam_cnn": ["model.weights=none"],

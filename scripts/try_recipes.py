@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit import fold, pipeline
+from kit import pipeline
 from kit.competitions import find_competition
 from kit.config import config_names, load_config
+from kit.stages import train as fold
 
 OTHERS = ("_esrgan", "_mobilenet")  # of the kit, not of another system
 SIDE = 96  # the least that every one of these networks can pool

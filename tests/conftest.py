@@ -10,12 +10,15 @@ import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+from kit import log
 from kit.competitions import toy
 from kit.config import Config, DataSettings, ImageSettings, RuntimeSettings, Source, load_config
-from kit.data.build import build_records
-from kit.data.examples import validate
-from kit.data.records import Records
+from kit.data.records.build import build_records
+from kit.data.records.manifest import Records
+from kit.data.table.examples import validate
 from kit.runtime import devices
+
+log.show()
 
 REAL = Path(os.environ.get("KIT_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

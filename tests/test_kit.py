@@ -34,7 +34,7 @@ def test_light_commands_load_no_keras():
 
 def test_what_the_package_offers():
     from kit import config, pipeline
-    from kit.data import records
+    from kit.data.records import manifest as records
 
     assert kit.run is pipeline.run
     assert kit.load_config is config.load_config

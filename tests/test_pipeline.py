@@ -15,11 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import files, fold, pipeline, results
+from kit import files, pipeline
 from kit.cli import main
 from kit.config import load_config
 from kit.errors import ConfigError, DataError, LeakError
 from kit.evaluate.metrics import roc_auc
+from kit.stages import score as results
+from kit.stages import train as fold
 from tests.conftest import TINY
 
 SETTINGS = [argument for setting in TINY for argument in ("--set", setting)]
@@ -101,8 +103,8 @@ def test_scores_and_submission_come_from_the_predictions(finished):
 
 
 def test_the_saved_fold_model_gives_the_stored_predictions(finished):
-    from kit.data.batches import eval_batches
-    from kit.data.records import open_records
+    from kit.data.records.batches import eval_batches
+    from kit.data.records.manifest import open_records
     from kit.models.saved import load_model
 
     records = open_records(next((finished.parent / "records").iterdir()))
@@ -157,7 +159,7 @@ def test_a_changed_setting_redoes_what_depends_on_it(
 
 
 def test_a_second_round_learns_pseudo_labels_fold_by_fold(finished, tmp_path, capsys):
-    from kit.data.records import open_records
+    from kit.data.records.manifest import open_records
 
     records = open_records(next((finished.parent / "records").iterdir()))
     run = tmp_path / "second"
@@ -188,7 +190,7 @@ def test_a_second_round_learns_pseudo_labels_fold_by_fold(finished, tmp_path, ca
 
 
 def test_runs_of_another_seed_can_keep_the_folds(finished, tmp_path):
-    from kit.data.records import open_records
+    from kit.data.records.manifest import open_records
 
     records = open_records(next((finished.parent / "records").iterdir()))
     folds = [
@@ -199,7 +201,7 @@ def test_runs_of_another_seed_can_keep_the_folds(finished, tmp_path):
 
 
 def test_a_fold_in_which_a_class_does_not_occur_comes_to_its_end(finished, tmp_path, monkeypatch, capsys):
-    from kit.data.records import open_records
+    from kit.data.records.manifest import open_records
 
     records = open_records(next((finished.parent / "records").iterdir()))
     monkeypatch.setitem(fold.metrics.METRICS, "roc_auc", lambda y, p: float("nan"))
@@ -212,7 +214,7 @@ def test_a_fold_in_which_a_class_does_not_occur_comes_to_its_end(finished, tmp_p
 
 
 def test_it_is_said_when_other_settings_throw_a_fold_away(finished, tmp_path, capsys):
-    from kit.data.records import open_records
+    from kit.data.records.manifest import open_records
 
     records = open_records(next((finished.parent / "records").iterdir()))
     shutil.copytree(finished, tmp_path / "run")
@@ -233,7 +235,7 @@ def test_fewer_folds_leave_no_old_ones(finished, tmp_path):
 
 def test_a_fold_of_other_settings_is_not_mixed_in(finished, tmp_path):
     shutil.copytree(finished.parent, tmp_path / "runs")
-    from kit.data.records import open_records
+    from kit.data.records.manifest import open_records
 
     records, run = open_records(next((tmp_path / "runs" / "records").iterdir())), tmp_path / "runs" / "toy"
     config = load_config("toy", [*TINY, "train.learning_rate=0.01"])
@@ -251,7 +253,7 @@ def test_a_fold_of_other_settings_is_not_mixed_in(finished, tmp_path):
 
 
 def test_records_of_another_competition(finished, tmp_path):
-    from kit.data.records import open_records
+    from kit.data.records.manifest import open_records
 
     records = open_records(next((finished.parent / "records").iterdir()))
     with pytest.raises(DataError, match="holds records of 'toy', not of 'pcam'"):
@@ -412,7 +414,7 @@ def test_out_of_time_with_a_fold_finished_its_submission_is_written(tmp_path, mo
 
 
 def test_weights_of_a_run_that_saw_the_held_out_images_are_refused(finished, tmp_path):
-    from kit.data.records import open_records
+    from kit.data.records.manifest import open_records
 
     records = open_records(next((finished.parent / "records").iterdir()))
     config = load_config("toy", [*TINY, "train.epochs=1", f"model.weights=run:{finished}/fold0"])

@@ -14,14 +14,14 @@ from kit import pipeline
 from kit.cli import main
 from kit.competitions import find_competition, nih, pneumonia, rsna
 from kit.config import DataSettings, DicomSettings, ImageSettings, Source
-from kit.data import tfrecord
-from kit.data.batches import eval_batches
-from kit.data.build import build_records
-from kit.data.cells import assign_cells, split_folds
-from kit.data.check import check
-from kit.data.examples import Examples
-from kit.data.images import decode, load, read_image
-from kit.data.steps import prepare
+from kit.data.pixels.images import decode, load, read_image
+from kit.data.pixels.steps import prepare
+from kit.data.records import tfrecord
+from kit.data.records.batches import eval_batches
+from kit.data.records.build import build_records
+from kit.data.table.cells import assign_cells, split_folds
+from kit.data.table.check import check
+from kit.data.table.examples import Examples
 from kit.errors import UnreadableImage
 from kit.evaluate.metrics import roc_auc
 from kit.runtime.devices import import_tensorflow

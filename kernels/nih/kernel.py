@@ -1,4 +1,4 @@
-# Written by scripts/make_notebooks.py from kit/submit/kernel.py, which is what `kit submit` pushes: edit that.
+# Written by scripts/make_notebooks.py from kit/kaggle/kernel.py, which is what `kit submit` pushes: edit that.
 """A Kaggle kernel of kit: installs it from the attached wheel, without internet, and runs a competition.
 
 `kit kaggle push` fills in the capitals and sends this one file; in Colab it is the same, after `pip install`. It leaves
@@ -48,7 +48,7 @@ def main():
     """Run the competition; returns the exit code."""
     install()
     from kit.cli import main as kit
-    from kit.runtime.host import find_mount
+    from kit.runtime.session import find_mount
 
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
     if kit(["doctor", COMPETITION, *settings]):

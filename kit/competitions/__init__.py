@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Literal
 
 from kit.config import Source
-from kit.data.examples import Examples
+from kit.data.table.examples import Examples
 from kit.errors import ConfigError, DataError, nearest
 from kit.files import PART
-from kit.runtime.host import find_mount
+from kit.runtime.session import find_mount
 
 
 @dataclass(frozen=True)
 class Target:
-    """One of the things to be learnt from a competition's data: a task of `kit.data.examples.TASKS`, and its labels."""
+    """One of the things to be learnt from a competition's data: its task (`TASKS`) and labels."""
 
     task: str
     labels: tuple[str, ...]

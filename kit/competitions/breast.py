@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kit.competitions import Competition, folders
 from kit.config import Source
-from kit.data.examples import Examples
-from kit.data.raw import folder_with, found_in, require_folder
+from kit.data.table.examples import Examples
+from kit.data.table.raw import folder_with, found_in, require_folder
 from kit.errors import DataError
 
 LABELS = ("normal", "benign", "cancer")

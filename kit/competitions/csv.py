@@ -14,8 +14,8 @@ import pandas as pd
 from kit.competitions import Competition
 from kit.competitions.folders import SPLITS
 from kit.config import Source
-from kit.data.examples import Examples, one_hot
-from kit.data.raw import found_in, list_images, match, read_table, refuse_rows, require_folder, stems
+from kit.data.table.examples import Examples, one_hot
+from kit.data.table.raw import found_in, list_images, match, read_table, refuse_rows, require_folder, stems
 from kit.errors import ConfigError, DataError, nearest, some
 
 _MOST_CLASSES = 100  # more distinct values than that are no classes

@@ -13,8 +13,8 @@ import pandas as pd
 
 from kit.competitions import Competition
 from kit.config import Source
-from kit.data.examples import Examples, one_hot
-from kit.data.raw import folder_with, found_in, list_images, require_folder, subfolders
+from kit.data.table.examples import Examples, one_hot
+from kit.data.table.raw import folder_with, found_in, list_images, require_folder, subfolders
 from kit.errors import ConfigError, DataError, nearest, some
 
 SPLITS = {"train": "train", "training": "train", "val": "train", "valid": "train", "validation": "train"}

@@ -13,9 +13,9 @@ import pandas as pd
 
 from kit.competitions import Competition
 from kit.config import Source
-from kit.data.arrays import Header, headers, read_small
-from kit.data.examples import Examples
-from kit.data.raw import found_in, require_folder
+from kit.data.pixels.arrays import Header, headers, read_small
+from kit.data.table.examples import Examples
+from kit.data.table.raw import found_in, require_folder
 from kit.errors import DataError, some
 
 _PARTS = {"train": "train", "val": "train", "test": "test"}

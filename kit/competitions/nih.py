@@ -13,8 +13,8 @@ import pandas as pd
 
 from kit.competitions import Competition
 from kit.config import Source
-from kit.data.examples import Examples
-from kit.data.raw import found_in, list_images, match, read_table, refuse_rows, require_layout, subfolders
+from kit.data.table.examples import Examples
+from kit.data.table.raw import found_in, list_images, match, read_table, refuse_rows, require_layout, subfolders
 from kit.errors import DataError, some
 
 FINDINGS = (

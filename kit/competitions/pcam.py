@@ -12,8 +12,8 @@ import pandas as pd
 
 from kit.competitions import Competition
 from kit.config import Source
-from kit.data.examples import Examples
-from kit.data.raw import match, read_table, refuse_rows, require_images, require_layout, stems
+from kit.data.table.examples import Examples
+from kit.data.table.raw import match, read_table, refuse_rows, require_images, require_layout, stems
 
 _LAYOUT = "train/*.tif, test/*.tif, train_labels.csv, sample_submission.csv"
 

@@ -12,11 +12,11 @@ import pandas as pd
 
 from kit.competitions import Competition, Target
 from kit.config import Source
-from kit.data import dicom
-from kit.data.examples import Examples, one_hot
-from kit.data.parallel import count_workers, in_processes
-from kit.data.raw import match, read_table, refuse_rows, require_images, require_layout, stems
+from kit.data.pixels import dicom
+from kit.data.table.examples import Examples, one_hot
+from kit.data.table.raw import match, read_table, refuse_rows, require_images, require_layout, stems
 from kit.errors import DataError, UnreadableImage, some
+from kit.parallel import count_workers, in_processes
 
 _IMAGES = {"train": "stage_2_train_images", "test": "stage_2_test_images"}
 _BOXES, _CLASSES = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from kit.competitions import pcam
-from kit.data.images import write_tif
-from kit.data.synthetic import tissue_patch
+from kit.data.pixels.images import write_tif
+from kit.data.pixels.synthetic import tissue_patch
 
 ANSWERS = "_answers.csv"  # the test labels, which a real competition would keep to itself
 

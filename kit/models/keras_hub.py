@@ -18,7 +18,7 @@ from keras import layers
 from kit.errors import ConfigError, nearest
 from kit.models.registry import ModelCard, backbone_card
 from kit.models.weights import Provided
-from kit.runtime.host import KAGGLE_INPUT
+from kit.runtime.session import KAGGLE_INPUT
 
 _LIST = "https://keras.io/keras_hub/presets"  # of all presets, some five hundred
 _USUAL_SIDE = 224  # what most presets were made for; their own is known only once they are fetched

@@ -19,7 +19,7 @@ import numpy as np
 
 import kit
 from kit.errors import ConfigError, some
-from kit.runtime.host import KAGGLE_INPUT, find_mount, mounted
+from kit.runtime.session import KAGGLE_INPUT, find_mount, mounted
 
 ENOUGH = 0.9  # share of the parameters that weights must fill; the rest would stay random
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from kit.data.batches import Batch
+from kit.data.records.batches import Batch
 from kit.predict.views import VIEWS
 
 if TYPE_CHECKING:

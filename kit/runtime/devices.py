@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 from kit.config import RuntimeSettings
 from kit.errors import ConfigError
-from kit.runtime.host import host_name, memory_gib
+from kit.runtime.session import host_name, memory_gib
 
 _BACKENDS = ("tensorflow", "jax")
 _PACKAGES = ("kit", "keras", "tensorflow", "jax", "numpy", "pandas", "scikit-learn", "opencv-python-headless", "pillow")

@@ -10,7 +10,7 @@ from packaging.version import parse as parse_version
 
 from kit.errors import ConfigError
 from kit.runtime.devices import import_tensorflow
-from kit.runtime.host import KAGGLE_INPUT
+from kit.runtime.session import KAGGLE_INPUT
 
 
 def load(handle: str, user: str) -> Any:

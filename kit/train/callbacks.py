@@ -12,7 +12,7 @@ import numpy as np
 
 from kit import files
 from kit.errors import TrainingError
-from kit.runtime.host import Deadline
+from kit.runtime.session import Deadline
 
 Mode = Literal["max", "min"]  # which end of a score is better
 Logs = dict[str, float]

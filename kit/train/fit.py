@@ -11,20 +11,9 @@ import numpy as np
 
 from kit.config import AugmentSettings, TrainSettings
 from kit.errors import TrainingError
-from kit.runtime.host import Deadline
+from kit.runtime.session import Deadline
 from kit.train.augment import Augment
-from kit.train.callbacks import (
-    EpochSeeds,
-    Logs,
-    Mode,
-    NotFinite,
-    Progress,
-    State,
-    Timer,
-    Track,
-    Validate,
-    set_seeds,
-)
+from kit.train.callbacks import EpochSeeds, Logs, Mode, NotFinite, Progress, State, Timer, Track, Validate, set_seeds
 from kit.train.losses import Loss, make_loss
 from kit.train.optimize import make_optimizer, rates_of, unfreeze
 
@@ -88,7 +77,7 @@ def fit(
 
     `task` and `train.loss` decide what is minimised (`kit.train.losses`), `validate()` scores `model` as it stands.
     `state` is the folder to go on from; `deadline` is in seconds of `time.monotonic()`, looked at between epochs; one
-    of `kit.runtime.host` remembers how long they take. Of several hosts, `agree` says whether any wants to stop. At
+    of `kit.runtime.session` remembers how long they take. Of several hosts, `agree` says whether any wants to stop. At
     most `steps_per_execution` steps are run before Python looks at the loss. `callbacks` see every epoch's logs; what
     trains is made and compiled in `scope()`.
 

@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit import files, fold
+from kit import files
 from kit.config import load_config
-from kit.data.batches import naming_damage, train_batches
-from kit.data.cells import split_folds
-from kit.data.examples import label_columns
-from kit.data.records import open_records
+from kit.data.records.batches import naming_damage, train_batches
+from kit.data.records.manifest import open_records
+from kit.data.table.cells import split_folds
+from kit.data.table.examples import label_columns
 from kit.errors import DataError
 from kit.pipeline import say
 from kit.runtime import devices
+from kit.stages import train as fold
 
 
 def lr_find(competition: str, records: Path | str, out: Path | str, settings: Iterable[str] = ()) -> float:

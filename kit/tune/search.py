@@ -26,13 +26,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kit import files, fold, pipeline
+from kit import files, pipeline
 from kit.competitions import find_competition, raw_folder
 from kit.config import Config, dump_config, load_config
-from kit.data.cells import split_folds
-from kit.data.records import Records, open_records, plan_fingerprint
+from kit.data.records.manifest import Records, open_records, plan_fingerprint
+from kit.data.table.cells import split_folds
 from kit.errors import ConfigError, DataError, KitError, TrainingError, nearest
-from kit.runtime import devices, host
+from kit.runtime import devices
+from kit.runtime import session as host
+from kit.stages import train as fold
 from kit.tune.space import Space, check_space, read_space
 
 HOPELESS = 5  # so many failures, and nothing else, from the first trial on: the next will fail too

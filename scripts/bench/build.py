@@ -25,8 +25,8 @@ from common import class_folders, in_turn, machine, prepared_by_tfds, show
 
 from kit.competitions import pcam
 from kit.config import DataSettings, ImageSettings, Source
-from kit.data.build import build_records
-from kit.data.examples import Examples, validate
+from kit.data.records.build import build_records
+from kit.data.table.examples import Examples, validate
 
 
 def main():

@@ -19,7 +19,7 @@ import pandas as pd
 from common import machine
 from sklearn.model_selection import StratifiedGroupKFold
 
-from kit.data.cells import assign_cells, split_folds
+from kit.data.table.cells import assign_cells, split_folds
 
 
 def nih(folder):

@@ -16,8 +16,8 @@ from common import in_turn, machine, show
 from PIL import Image
 
 from kit.config import DicomSettings
-from kit.data.check import look_at
-from kit.data.raw import list_images
+from kit.data.table.check import look_at
+from kit.data.table.raw import list_images
 
 
 def loop(root, paths):

@@ -17,7 +17,7 @@ import numpy as np
 from common import machine
 from PIL import Image
 
-from kit.data import dicom, images
+from kit.data.pixels import dicom, images
 from kit.errors import UnreadableImage
 from kit.runtime.devices import import_tensorflow
 

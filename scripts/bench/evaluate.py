@@ -120,7 +120,7 @@ def views(given):
     from kit.runtime import devices
 
     devices.set_up(RuntimeSettings())
-    from kit.data.batches import Batch
+    from kit.data.records.batches import Batch
     from kit.models import registry
     from kit.predict.predict import predict
 

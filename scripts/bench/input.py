@@ -19,10 +19,10 @@ from common import class_folders, in_turn, machine, prepared_by_tfds, show
 
 from kit.competitions import pcam, toy
 from kit.config import DataSettings, ImageSettings, Source
-from kit.data.batches import steps_per_epoch, train_batches
-from kit.data.build import build_records
-from kit.data.examples import validate
-from kit.data.images import read_image
+from kit.data.pixels.images import read_image
+from kit.data.records.batches import steps_per_epoch, train_batches
+from kit.data.records.build import build_records
+from kit.data.table.examples import validate
 from kit.runtime.devices import import_tensorflow
 
 tf = import_tensorflow()

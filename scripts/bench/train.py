@@ -66,15 +66,15 @@ def one(given, backend, model_and_side, directory):
 
     name, side = model_and_side.split(":")
     from kit.config import AugmentSettings, RuntimeSettings, TrainSettings, load_config
-    from kit.data.records import open_records
+    from kit.data.records.manifest import open_records
     from kit.runtime import devices
 
     device = devices.set_up(RuntimeSettings(backend=backend))
     import keras
 
-    from kit.fold import Fold
-    from kit.fold import feed as feed_of
     from kit.models import registry
+    from kit.stages.train import Fold
+    from kit.stages.train import feed as feed_of
     from kit.train.fit import Reporting, fit
 
     mark("imports")

@@ -10,7 +10,7 @@ import kit.competitions
 from kit import pipeline
 from kit.competitions import competition_names, find_competition, raw_folder
 from kit.config import Source, config_names, load_config
-from kit.data.examples import TASKS
+from kit.data.table.examples import TASKS
 from kit.errors import ConfigError, DataError
 from kit.evaluate.metrics import METRICS
 from tests.conftest import TINY

@@ -7,7 +7,7 @@ import pytest
 from kit.cli import main
 from kit.competitions import csv
 from kit.config import ColumnSettings, Source, load_config
-from kit.data.examples import validate
+from kit.data.table.examples import validate
 from kit.errors import ConfigError, DataError
 from tests.conftest import TINY
 

@@ -4,7 +4,7 @@ import pytest
 
 from kit.competitions import breast, folders, pneumonia
 from kit.config import Source
-from kit.data.examples import validate
+from kit.data.table.examples import validate
 from kit.errors import ConfigError, DataError
 
 PEOPLE = ("person1_bacteria_1.jpeg", "person1_virus_2.jpeg", "person20_virus_3_1.jpeg")

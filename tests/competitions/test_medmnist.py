@@ -3,7 +3,7 @@ import pytest
 
 from kit.competitions import medmnist
 from kit.config import Source
-from kit.data.examples import validate
+from kit.data.table.examples import validate
 from kit.errors import DataError
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from kit.competitions import nih
 from kit.config import Source
-from kit.data.examples import validate
+from kit.data.table.examples import validate
 from kit.errors import DataError
 
 HEADER_2017 = (  # Kaggle's: brackets that are split at their commas, an empty last column, ages with units

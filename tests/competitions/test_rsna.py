@@ -4,9 +4,9 @@ from pydicom.pixels import pixel_array
 
 from kit.competitions import find_competition, rsna
 from kit.config import DataSettings, ImageSettings, Source
-from kit.data.examples import read_examples, validate, write_examples
-from kit.data.images import read_image
-from kit.data.records import plan_fingerprint
+from kit.data.pixels.images import read_image
+from kit.data.records.manifest import plan_fingerprint
+from kit.data.table.examples import read_examples, validate, write_examples
 from kit.errors import ConfigError, DataError
 
 

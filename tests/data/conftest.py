@@ -4,8 +4,8 @@ import filecmp
 
 from kit.competitions import toy
 from kit.config import DataSettings, ImageSettings, Source
-from kit.data.build import build_records
-from kit.data.examples import validate
+from kit.data.records.build import build_records
+from kit.data.table.examples import validate
 
 SIZE = ImageSettings(size=32)
 TOLERANT_OF_1_PERCENT = DataSettings()

@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit.data.batches import Batch
+from kit.data.records.batches import Batch
 from kit.errors import DataError
+from kit.predict.merging import mean_over_folds, merge_oof, merge_test
 from kit.predict.predict import predict
-from kit.predict.store import mean_over_folds, merge_oof, merge_test
 from kit.predict.views import VIEWS
 
 

@@ -35,8 +35,8 @@ import os, sys
 from pathlib import Path
 from kit import pipeline
 from kit.config import load_config
-from kit.data.records import open_records
-from kit.runtime import host
+from kit.data.records.manifest import open_records
+from kit.runtime import session as host
 records, run = open_records(Path(sys.argv[1])), Path(sys.argv[2])
 only = [0] if os.environ["KERAS_BACKEND"] == "jax" else None  # a second fold must not make a second strategy
 deadline = host.Deadline(0) if "KIT_TEST_STOP" in os.environ else None

@@ -9,7 +9,8 @@ import pytest
 
 from kit.config import RuntimeSettings
 from kit.errors import ConfigError
-from kit.runtime import devices, host
+from kit.runtime import devices
+from kit.runtime import session as host
 
 
 def test_kaggle_is_asked_before_colab(monkeypatch):

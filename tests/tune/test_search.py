@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from kit import files, fold
+from kit import files
 from kit.cli import main
 from kit.config import load_config
-from kit.data.cells import split_folds
+from kit.data.table.cells import split_folds
 from kit.errors import ConfigError, DataError, TrainingError
+from kit.stages import train as fold
 from kit.tune import space
 from kit.tune.search import inner_folds, search
 from kit.tune.space import Space, check_space, read_space, space_names

@@ -1,0 +1,1 @@
+"""Any image file -> uint8 array."""

@@ -1,0 +1,39 @@
+"""A look at image files, the work of one process. To start fast, it imports no TensorFlow, no pandas."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from kit.config import DicomSettings
+from kit.data.pixels.arrays import reader
+from kit.data.pixels.images import inspect, without_copies
+from kit.errors import UnreadableImage
+
+
+class Look(NamedTuple):
+    """What was seen of one image: its file's format and channels, pixels, a hash of them; or why it is unreadable."""
+
+    path: str
+    format: str | None = None
+    channels: str | None = None
+    width: int = 0
+    height: int = 0
+    pixels: str | None = None
+    reason: str | None = None
+
+
+def look(paths: list[str], root: Path, arrays: dict[str, Path], settings: DicomSettings) -> list[Look]:
+    """A `Look` for each of some paths below `root`, in their order; `arrays` as `arrays.unpacked` gives it."""
+    read, looks = reader(root, arrays), []
+    for path in paths:
+        try:
+            kind, channels, pixels = inspect(read(path), settings)
+        except (UnreadableImage, FileNotFoundError) as error:
+            looks.append(Look(path, reason=str(error)))
+            continue
+        height, width = pixels.shape[:2]
+        picture = without_copies(pixels)
+        digest = hashlib.blake2b(f"{picture.shape}".encode(), digest_size=16)
+        digest.update(picture.tobytes())
+        looks.append(Look(path, kind, channels, width, height, digest.hexdigest()))
+    return looks

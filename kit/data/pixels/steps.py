@@ -1,0 +1,64 @@
+"""The image steps a config can name, between decoding and the final size: streams of uint8 images to streams."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+
+from kit.config import ImageSettings, SuperResolution
+from kit.data.pixels.images import fit, resize
+from kit.data.pixels.super_resolution import enlarged
+from kit.errors import DataError
+
+Image = np.ndarray  # (height, width, 1 or 3) uint8
+
+
+def apply_steps(images: Iterable[Image | bytes], settings: ImageSettings) -> Iterator[Image | bytes]:
+    """The images after every step of `settings`, one by one and in order, each of the final size and colour.
+
+    Bytes (already encoded images) pass through as they are.
+    """
+    stream: Iterator[Any] = iter(images)
+    for step in settings.steps:
+        stream = enlarged(stream, step) if isinstance(step, SuperResolution) else map(_STEPS[step.name](step), stream)
+    return (image if isinstance(image, bytes) else fit(image, settings) for image in stream)
+
+
+def prepare(image: Image, settings: ImageSettings) -> Image:
+    """One image after all steps: just what records built with these settings hold before encoding."""
+    (prepared,) = apply_steps([image], settings)
+    assert isinstance(prepared, np.ndarray)
+    return prepared
+
+
+def center_crop(image: Image, size: int) -> Image:
+    """The central size x size pixels; raises DataError when the image is smaller."""
+    height, width = image.shape[:2]
+    if min(height, width) < size:
+        raise DataError(f"center_crop to {size} pixels: an image has only {width}x{height}")
+    top, left = (height - size) // 2, (width - size) // 2
+    return image[top : top + size, left : left + size]
+
+
+def grayscale(image: Image) -> Image:
+    """One channel: the luma of ITU-R BT.601, as OpenCV rounds it."""
+    return image if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+
+
+def clahe(image: Image, clip_limit: float, tiles: int) -> Image:
+    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994); of colour images the lightness."""
+    equalise = cv2.createCLAHE(clip_limit, (tiles, tiles)).apply
+    if image.shape[2] == 1:
+        return equalise(image[..., 0])[..., None]
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)  # the L of CIELAB is the lightness
+    lab[..., 0] = equalise(lab[..., 0])
+    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+
+
+_STEPS: dict[str, Callable[[Any], Callable[[Image], Image]]] = {
+    "center_crop": lambda step: lambda image: center_crop(image, step.size),
+    "resize": lambda step: lambda image: resize(image, step.size, step.method),
+    "grayscale": lambda step: grayscale,
+    "clahe": lambda step: lambda image: clahe(image, step.clip_limit, step.tiles),
+}

@@ -1,0 +1,1 @@
+"""Records: written, described, read."""

@@ -1,0 +1,319 @@
+"""Records -> batches of uint8 images: the only reader of records. Everything else happens on the accelerator."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from kit.config import InputSettings
+from kit.data.records.manifest import Records, verify_records
+from kit.data.records.shards import image_shape
+from kit.data.table.examples import label_columns
+from kit.errors import ConfigError
+from kit.runtime.devices import import_tensorflow
+from kit.runtime.session import free_memory
+
+_SHUFFLE_SHARE = 0.25  # of the free memory, for encoded images
+_CACHE_SHARE = 0.75  # of the free memory, at most
+_FILES_AT_ONCE = 4
+_CHUNK = 256  # records that balanced sampling repeats at a time
+
+
+class Batch(NamedTuple):
+    """An evaluation batch of B rows, of which the last may be padding.
+
+    `images` uint8 [B, H, W, C] · `mask` bool [B], False for padding · `ids` the ids of the rows that are no padding ·
+    `labels` float32 [rows that are no padding, L].
+    """
+
+    images: np.ndarray
+    mask: np.ndarray
+    ids: list[str]
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Host:
+    """Which of several hosts this process is: each decodes its share of every global batch."""
+
+    index: int = 0
+    count: int = 1
+
+
+def steps_per_epoch(records: Records, cells: list[int], batch_size: int) -> int:
+    """Whole batches in an epoch; the ragged rest of each epoch is dropped. Raises ConfigError when there is none."""
+    examples = len(records.rows(cells))
+    if examples < batch_size:
+        raise ConfigError(f"train.batch_size = {batch_size}, but a fold trains on {examples} images: make it smaller")
+    return examples // batch_size
+
+
+def shuffle_buffer(records: Records, cells: list[int], free: int | None = None) -> int:
+    """How many examples to shuffle among: all of those cells when they fit a quarter of the free memory (bytes).
+
+    In that case they stay in memory, encoded, and the shards are read once. The number is part of what decides an
+    epoch's order, so a run keeps the one it began with.
+    """
+    room = _SHUFFLE_SHARE * (free_memory() if free is None else free)
+    examples = len(records.rows(cells))
+    return max(1, min(examples, int(room / max(1.0, _encoded_bytes(records, cells) / examples))))
+
+
+def cache_bytes(records: Records, cells: list[int], cache: str, free: int | None = None) -> int:
+    """What `input.cache` (none, encoded or decoded) takes for those cells; raises ConfigError when it does not fit."""
+    decoded = len(records.rows(cells)) * int(np.prod(image_shape(records.image)))
+    sizes = {"none": 0, "encoded": _encoded_bytes(records, cells), "decoded": decoded}
+    free = free_memory() if free is None else free
+    if sizes[cache] > _CACHE_SHARE * free:
+        fitting = " or ".join(name for name, size in sizes.items() if size <= _CACHE_SHARE * free)
+        raise ConfigError(
+            f"input.cache = {cache} takes {sizes[cache] / 2**30:.2f} GiB for a fold, but {free / 2**30:.2f} GiB of "
+            f"memory are free: set it to {fitting}"
+        )
+    return sizes[cache]
+
+
+def train_batches(
+    records: Records,
+    cells: list[int],
+    batch_size: int,
+    seed: int,
+    first_epoch: int = 0,
+    *,
+    buffer: int | None = None,
+    options: InputSettings | None = None,
+    host: Host = Host(),
+    parts: int = 1,
+) -> Any:
+    """A tf.data.Dataset of (images uint8 [B, H, W, C], labels float32 [B, L]), from `first_epoch` on without end.
+
+    Every epoch is `steps_per_epoch` batches in an order that depends on (seed, epoch, `buffer`) alone, so a run that
+    goes on at epoch n sees what an uninterrupted one would have seen. `buffer` is from `shuffle_buffer`: when it holds
+    all examples they are shuffled as a whole, else first the shards and then the examples within the buffer. What is
+    shuffled is encoded. Of several hosts, each gets every `host.count`-th example of the same order: B is
+    batch_size / host.count, and together the batches are those of one host. Each batch comes in so many `parts`, one
+    after the other, B / parts large.
+
+    While iterating, a damaged shard raises a TensorFlow error: see `naming_damage`.
+    """
+    batches = _ordered(records, cells, batch_size, seed, first_epoch, buffer, options, host, parts)
+    batches = batches.map(lambda batch: (batch["image"], batch["label"]))
+    deterministic = (options or InputSettings()).deterministic
+    return batches.prefetch(import_tensorflow().data.AUTOTUNE).with_options(_own_threads(deterministic))
+
+
+def batch_ids(
+    records: Records,
+    cells: list[int],
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    step: int,
+    *,
+    buffer: int | None = None,
+    options: InputSettings | None = None,
+    parts: int = 1,
+) -> list[str]:
+    """The ids of the images of one step's batch, as `train_batches` with the same arguments gave it."""
+    batches = _ordered(records, cells, batch_size, seed, epoch, buffer, options, Host(), parts)
+    batch = next(iter(batches.skip(step).with_options(_own_threads())))
+    return [name.decode() for name in batch["id"].numpy()]
+
+
+def _ordered(
+    records: Records,
+    cells: list[int],
+    batch_size: int,
+    seed: int,
+    first_epoch: int,
+    buffer: int | None,
+    options: InputSettings | None,
+    host: Host,
+    parts: int,
+) -> Any:
+    """The batches of `train_batches`, each a dictionary with id, image and label."""
+    tf = import_tensorflow()
+    options = options or InputSettings()
+    if batch_size % (host.count * parts):
+        raise ConfigError(
+            f"train.batch_size = {batch_size} cannot be split over {host.count} hosts into {parts} parts each"
+        )
+    used = steps_per_epoch(records, cells, batch_size) * batch_size
+    rows = records.rows(cells)
+    examples = len(rows)
+    buffer = examples if options.cache != "none" else buffer or shuffle_buffer(records, cells)
+    weights = balanced_weights(rows) if options.balance == "classes" else None
+    cache = None
+    if buffer >= examples:  # what the buffer would hold at every epoch's start can as well stay in memory
+        decoded = options.cache == "decoded"
+        dataset = _from_shards(
+            records, cells, None, None, at_once=1 if options.balance == "classes" else _FILES_AT_ONCE
+        )
+        cache = (_decoded(dataset, records, None, False) if decoded else dataset).cache()
+
+    def one_epoch(epoch: Any) -> Any:
+        key = tf.stack([tf.constant(seed, tf.int64), epoch])
+        counts = None if weights is None else _copies(weights, key)
+        dataset = _repeated(cache, counts, 0) if cache is not None else _from_shards(records, cells, key, counts)
+        # A shard that ends too early must not make a shorter epoch.
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(examples))
+        # Of this graph alone: the order is to depend on no global seed, and with one of 0 TensorFlow would take the
+        # tensor below for a bool.
+        tf.random.set_seed(1)
+        # One more than there are, so that the end of the data is reached, and with it a cache completed.
+        dataset = dataset.shuffle(buffer + 1, seed=seed * 1_000_003 + epoch, reshuffle_each_iteration=False)
+        dataset = dataset.take(used)
+        return dataset.shard(host.count, host.index) if host.count > 1 else dataset
+
+    epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(one_epoch)
+    size = batch_size // host.count // parts
+    return epochs.batch(size, True) if options.cache == "decoded" else _decoded(epochs, records, size, True)
+
+
+def eval_batches(
+    records: Records,
+    cells: list[int] | None,
+    batch_size: int,
+    host: Host = Host(),
+) -> Iterator[Batch]:
+    """Every example of some training cells, or of the test set (None), once, in the order of `records.rows(cells)`.
+
+    Every batch has `batch_size` rows, so that one compiled program and any number of devices serve them all. Of several
+    hosts, each gets every `host.count`-th example and, maybe with an empty one at the end, equally many batches. Raises
+    DataError naming the shard when one is damaged.
+    """
+    tf = import_tensorflow()
+    paths = [str(path) for path in records.shard_paths(cells)]
+    examples = len(records.rows(cells))
+    dataset = tf.data.TFRecordDataset(paths).apply(tf.data.experimental.assert_cardinality(examples))
+    dataset = _decoded(dataset.shard(host.count, host.index), records, batch_size, False)
+    batches = 0
+    with naming_damage(records):
+        for batch in dataset.prefetch(tf.data.AUTOTUNE).with_options(_own_threads()).as_numpy_iterator():
+            rows = len(batch["id"])
+            images = batch["image"]
+            if rows < batch_size:
+                images = np.concatenate([images, np.zeros((batch_size - rows, *images.shape[1:]), np.uint8)])
+            batches += 1
+            ids = [name.decode() for name in batch["id"]]
+            yield Batch(images, np.arange(batch_size) < rows, ids, batch["label"])
+    most = -(-examples // host.count)  # examples that any host has; rounded up, as the batches of them are
+    for _ in range(batches, -(-most // batch_size)):
+        empty = np.zeros((batch_size, *image_shape(records.image)), np.uint8)
+        yield Batch(empty, np.zeros(batch_size, bool), [], np.zeros((0, len(records.labels)), np.float32))
+
+
+@contextmanager
+def naming_damage(records: Records) -> Iterator[None]:
+    """Turn TensorFlow's error over a damaged shard, raised in the block, into a DataError that names it."""
+    errors = import_tensorflow().errors
+    try:
+        yield
+    except (errors.DataLossError, errors.InvalidArgumentError, errors.FailedPreconditionError, errors.NotFoundError):
+        verify_records(records)  # raises, if it is the records that are wrong
+        raise
+
+
+def balanced_weights(rows: pd.DataFrame) -> np.ndarray:
+    """How often, in the mean, an epoch shows each example (float64 [n], mean 1) so that classes come up equally often.
+
+    The classes of one label are yes and no; of several labels, each label's positives and the examples without any. An
+    example in several classes counts for each. Unknown labels (NaN) are not positive.
+    """
+    positive = rows[label_columns(rows)].to_numpy() > 0.5
+    classes = np.column_stack([positive, ~positive.any(axis=1)])
+    classes = classes[:, classes.any(axis=0)]
+    weights = (classes / classes.sum(axis=0)).sum(axis=1)
+    return weights * len(rows) / weights.sum()
+
+
+def _encoded_bytes(records: Records, cells: list[int]) -> int:
+    return sum(shard.bytes for shard in records.shards if shard.cell in cells)
+
+
+def _from_shards(records: Records, cells: list[int], key: Any, counts: Any, at_once: int = _FILES_AT_ONCE) -> Any:
+    """Serialised examples, from some shards at a time; shards are shuffled by `key`, examples repeated by `counts`."""
+    tf = import_tensorflow()
+    paths = tf.constant([str(path) for path in records.shard_paths(cells)])
+    sizes = [shard.examples for shard in records.shards if shard.cell in cells]
+    starts = tf.constant(np.cumsum([0, *sizes[:-1]]), tf.int64)
+    order = tf.range(len(sizes))
+    if key is not None:
+        order = tf.random.experimental.stateless_shuffle(order, seed=key)
+
+    def of_shard(n: Any) -> Any:
+        return _repeated(tf.data.TFRecordDataset(tf.gather(paths, n)), counts, tf.gather(starts, n))
+
+    # deterministic whatever the options say: it only keeps the files' turns, and costs nothing
+    return tf.data.Dataset.from_tensor_slices(order).interleave(
+        of_shard, cycle_length=at_once, block_length=16, num_parallel_calls=at_once, deterministic=True
+    )
+
+
+def _repeated(dataset: Any, counts: Any, start: Any) -> Any:
+    """Each element as often as `counts` (int64 [n]) says, of which the first one's is at `start`; None: all once."""
+    tf = import_tensorflow()
+    if counts is None:
+        return dataset
+
+    def repeat(n: Any, chunk: Any) -> Any:
+        first = start + n * _CHUNK
+        times = counts[first : first + tf.shape(tf.nest.flatten(chunk)[0], tf.int64)[0]]
+        return tf.nest.map_structure(lambda values: tf.repeat(values, times, axis=0), chunk)
+
+    return dataset.batch(_CHUNK).enumerate().map(repeat).unbatch()
+
+
+def _copies(weights: np.ndarray, key: Any) -> Any:
+    """How often one epoch shows each example (int64 [n], sum n), each its weight in the mean over epochs.
+
+    Systematic sampling (Madow 1949) in a random order: floor or ceiling of the weight, never further off.
+    """
+    tf = import_tensorflow()
+    order = tf.random.experimental.stateless_shuffle(tf.range(len(weights)), seed=key)
+    ends = tf.cumsum(tf.gather(tf.constant(weights), order))
+    ends = ends * len(weights) / ends[-1] + tf.random.stateless_uniform([], seed=key, dtype=tf.float64)
+    ends = tf.concat([[0.0], ends[:-1], [float(len(weights))]], axis=0)  # the last one is that but for rounding
+    counts = tf.cast(tf.floor(ends[1:]) - tf.floor(ends[:-1]), tf.int64)
+    return tf.scatter_nd(order[:, None], counts, [len(weights)])
+
+
+def _own_threads(deterministic: bool = True) -> Any:
+    """Options for a thread per core of its own: what TensorFlow computes with may be set to one (`devices.set_up`)."""
+    options = import_tensorflow().data.Options()
+    options.threading.private_threadpool_size = os.cpu_count() or 1
+    options.deterministic = deterministic
+    return options
+
+
+def _decoded(dataset: Any, records: Records, size: int | None, drop_remainder: bool) -> Any:
+    """Serialised examples -> batches (`size` None: single ones) of id, image uint8 [H, W, C], label float32 [L]."""
+    tf = import_tensorflow()
+    shape = image_shape(records.image)
+    wanted = {
+        "id": tf.io.FixedLenFeature([], tf.string),
+        "image": tf.io.FixedLenFeature([], tf.string),
+        "label": tf.io.FixedLenFeature([len(records.labels)], tf.float32),
+    }
+
+    def decode_one(serialised: Any) -> dict[str, Any]:
+        example = tf.io.parse_single_example(serialised, wanted)
+        if records.image.encoding == "raw":
+            image = tf.reshape(tf.io.decode_raw(example["image"], tf.uint8), shape)
+        else:  # decodes PNG too; this method gives the very pixels that Pillow gives
+            image = tf.io.decode_jpeg(example["image"], shape[2], dct_method="INTEGER_ACCURATE")
+        return {**example, "image": tf.ensure_shape(image, shape)}
+
+    def decode_raw(serialised: Any) -> dict[str, Any]:
+        examples = tf.io.parse_example(serialised, wanted)
+        image = tf.reshape(tf.io.decode_raw(examples["image"], tf.uint8), (-1, *shape))
+        return {**examples, "image": image}
+
+    if records.image.encoding == "raw" and size is not None:  # nothing to decode: parsed a batch at a time
+        return dataset.batch(size, drop_remainder).map(decode_raw, tf.data.AUTOTUNE)
+    dataset = dataset.map(decode_one, tf.data.AUTOTUNE)
+    return dataset if size is None else dataset.batch(size, drop_remainder)

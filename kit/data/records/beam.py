@@ -1,0 +1,155 @@
+"""Records of sets that outgrow one machine: the same shards, byte for byte, written by an Apache Beam runner.
+
+Paths are whatever the runner's file systems know: local folders, gs://, s3://, hdfs://. Shards are written under a
+temporary name and renamed; a pipeline that was cut off keeps its finished ones. There is no lock: run one at a time.
+"""
+
+import io
+import json
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from kit import files
+from kit.config import DataSettings, ImageSettings
+from kit.data.pixels.arrays import lies_in_array
+from kit.data.records.build import Plan, is_whole, job_of, plan_shards, with_cells
+from kit.data.records.manifest import manifest_of, plan_fingerprint
+from kit.data.records.shards import write_shard
+from kit.data.table.examples import Examples
+from kit.errors import ConfigError, DataError
+
+_TABLE = "building.parquet"  # the table with cells, for the workers; there until the manifest is
+
+
+def build_with_beam(
+    competition: str,
+    examples: Examples,
+    root: str,
+    out: str,
+    image: ImageSettings,
+    data: DataSettings,
+    runner: str,
+    options: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write the records of `examples` (paths relative to `root`) into `out`; returns their manifest.
+
+    `runner` is a Beam runner's name, `options` are its pipeline options, such as `--project=...`. Raises ConfigError
+    without Apache Beam, for a runner it does not know and for images inside a .npz, DataError when `out` holds other
+    records or too many images cannot be read.
+    """
+    beam, options_of = _import_beam()
+    if examples.table["path"].map(lies_in_array).any():
+        raise ConfigError("images inside a .npz are built without Beam: leave out --runner")
+    wanted = plan_fingerprint(competition, examples, image, data)
+    if (known := _read_json(out, "manifest.json") or _read_json(out, "building.json")) is not None:
+        if known["fingerprint"] != wanted:
+            raise DataError(f"{out} holds other records (competition, images or settings differ): give another folder")
+        if "shards" in known:
+            return known
+    table = with_cells(examples.table)
+    plans = plan_shards(table, image, data)
+    _write(out, _TABLE, _parquet(table))
+    _write(out, "building.json", files.json_text({"fingerprint": wanted}).encode())
+    try:
+        with beam.Pipeline(options=options_of([f"--runner={runner}", *options])) as pipeline:
+            planned = pipeline | beam.Create([tuple(plan) for plan in plans]) | beam.Reshuffle()
+            planned | beam.Map(_build_shard, root=root, out=out, image=image.model_dump_json())
+    except ValueError as error:
+        if runner not in str(error):
+            raise
+        raise ConfigError(f"Apache Beam has no runner {runner!r}: {error}") from error
+    notes = [_read_json(out, _note(plan.file)) for plan in plans]
+    manifest, kept = manifest_of(competition, examples, table, image, data, wanted, [note for note in notes if note])
+    _write(out, "examples.parquet", _parquet(kept))
+    _write(out, "manifest.json", files.json_text(manifest).encode())
+    for name in (_TABLE, "building.json", *(_note(plan.file) for plan in plans)):
+        _file_systems().delete([_join(out, name)])
+    return manifest
+
+
+def _build_shard(planned: tuple[Any, ...], root: str, out: str, image: str) -> None:
+    """What a Beam worker does with one plan: shard, then note, unless an earlier run left them."""
+    plan, settings = Plan(*planned), ImageSettings.model_validate_json(image)
+    note = _read_json(out, _note(plan.file))
+    if note is not None and is_whole(note, _size(out, plan.file)):
+        return
+    job = job_of(plan, _table(_join(out, _TABLE)), 0)
+    part = f"{files.PART}{uuid.uuid4().hex}-{plan.file}"
+    with _file_systems().create(_join(out, part)) as file:
+        note = write_shard(file, job, lambda path: _read(root, path), settings)
+    _replace(out, part, plan.file)
+    _write(out, _note(plan.file), files.json_text(note).encode())
+
+
+def _import_beam() -> tuple[Any, Any]:
+    try:
+        import apache_beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError as error:
+        raise ConfigError("--runner needs Apache Beam: pip install 'kit[beam]'") from error
+    return apache_beam, PipelineOptions
+
+
+def _file_systems() -> Any:
+    from apache_beam.io.filesystems import FileSystems
+
+    return FileSystems
+
+
+def _join(folder: str, name: str) -> str:
+    return str(_file_systems().join(folder, *name.split("/")))
+
+
+def _note(shard: str) -> str:
+    return shard.removesuffix(".tfrecord") + ".json"
+
+
+@cache
+def _table(path: str) -> pd.DataFrame:
+    with _file_systems().open(path) as file:
+        return pd.read_parquet(io.BytesIO(file.read()))
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _size(folder: str, name: str) -> int | None:
+    matched = _file_systems().match([_join(folder, name)])[0].metadata_list
+    return matched[0].size_in_bytes if matched else None
+
+
+def _read(folder: str, name: str) -> bytes:
+    """The bytes of a file; raises FileNotFoundError when there is none, on any file system."""
+    if _size(folder, name) is None:
+        raise FileNotFoundError(f"{_join(folder, name)} does not exist")
+    with _file_systems().open(_join(folder, name), compression_type="uncompressed") as file:  # .nii.gz stays packed
+        return bytes(file.read())
+
+
+def _read_json(folder: str, name: str) -> Any:
+    with suppress(FileNotFoundError):
+        return json.loads(_read(folder, name))
+    return None
+
+
+def _write(folder: str, name: str, data: bytes) -> None:
+    part = f"{files.PART}{uuid.uuid4().hex}-{name}"
+    with suppress(OSError):  # it is there; object stores have no folders
+        _file_systems().mkdirs(folder)
+    with _file_systems().create(_join(folder, part)) as file:
+        file.write(data)
+    _replace(folder, part, name)
+
+
+def _replace(folder: str, part: str, name: str) -> None:
+    if _size(folder, name) is not None:  # a rename onto a file is not everywhere allowed
+        _file_systems().delete([_join(folder, name)])
+    _file_systems().rename([_join(folder, part)], [_join(folder, name)])

@@ -1,0 +1,211 @@
+"""Example table -> records directory: shards written in parallel, finished ones kept when a build is cut off.
+
+Beside each finished shard stands a note of what is in it until the manifest takes the notes over.
+"""
+
+import errno
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from kit import files
+from kit.config import DataSettings, ImageSettings
+from kit.data.pixels.arrays import unpacked
+from kit.data.pixels.dicom import undecodable
+from kit.data.records.manifest import Records, manifest_of, open_records, plan_fingerprint, rows_of
+from kit.data.records.shards import Job, build_shard, image_shape, note_path
+from kit.data.table.cells import assign_cells
+from kit.data.table.examples import Examples
+from kit.errors import DataError
+from kit.parallel import count_workers, in_processes, progress_bar
+
+
+class Plan(NamedTuple):
+    """A shard to be: the rows `start` to `stop` of the table with cells."""
+
+    file: str
+    cell: int | None
+    start: int
+    stop: int
+
+
+def build_records(
+    competition: str,
+    examples: Examples,
+    root: Path,
+    out: Path,
+    image: ImageSettings,
+    data: DataSettings,
+    workers: int | None = None,
+) -> Records:
+    """Write the records of `examples` (validated; paths relative to `root`) into `out`, or finish a cut-off build.
+
+    The bytes depend on examples and settings alone, not on `workers` (default: all cores). Images that cannot be read
+    are left out and named in the manifest. Raises DataError when they are more than `data.max_rejected`, when `out`
+    holds something else or is being written by another process, when a worker dies, and when the disk is full.
+    """
+    wanted = plan_fingerprint(competition, examples, image, data)
+    if not (out / "manifest.json").exists():
+        _refuse_foreign(out)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            with files.locked(out):
+                if not (out / "manifest.json").exists():  # nobody finished it while we came here
+                    _build(competition, examples, root, out, image, data, workers, wanted)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DataError(
+                f"the disk is full: {out} could not be finished. Free some space and run again "
+                "(finished shards are kept), or choose another folder"
+            ) from error
+    records = open_records(out)
+    if records.fingerprint != wanted:
+        raise DataError(f"{out} holds other records (competition, images or settings differ): give another folder")
+    if (out / "building.json").exists():  # the manifest is there, so what it took over can go
+        for path in [*(note_path(out / shard.file) for shard in records.shards), *out.glob(f"{files.PART}*")]:
+            path.unlink(missing_ok=True)
+        (out / "building.json").unlink(missing_ok=True)
+    return records
+
+
+def _build(
+    competition: str,
+    examples: Examples,
+    root: Path,
+    out: Path,
+    image: ImageSettings,
+    data: DataSettings,
+    workers: int | None,
+    wanted: str,
+) -> None:
+    """Bring `out`, where nobody else writes, to its manifest."""
+    _forget_other_build(out, wanted)
+    table = with_cells(examples.table)
+    plans = plan_shards(table, image, data)
+    _tell_undecodable(table, root, data)
+    _write_shards(plans, table, root, out, image, workers)
+    notes = [files.read_json(note_path(out / plan.file)) for plan in plans]
+    manifest, kept = manifest_of(competition, examples, table, image, data, wanted, notes)
+    files.write_parquet(out / "examples.parquet", kept)
+    files.write_json(out / "manifest.json", manifest)
+
+
+def _tell_undecodable(table: pd.DataFrame, root: Path, data: DataSettings) -> None:
+    """Say which DICOM transfer syntaxes cannot be decoded here, before hours are spent; DataError when too many files.
+
+    Only names that may be DICOM's are looked into.
+    """
+    paths = table["path"][table["path"].str.contains(r"(?i)(?:\.dcm|\.dicom|\.ima|(?:^|/)[^./]+)$", regex=True)]
+    found = undecodable(root / path for path in paths)
+    if not found:
+        return
+    lines = [f"{files} of {len(paths)} files are {syntax}" for syntax, files in found]
+    message = f"no installed package decodes some DICOMs: {'; '.join(lines)}. pip install 'kit[dicom]'"
+    if sum(files for _, files in found) > data.max_rejected * len(table):
+        raise DataError(f"{message}, or leave them out with --set data.max_rejected=...")
+    tqdm.write(f"kit: {message}", file=sys.stderr)
+
+
+def with_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The example table with a column `cell` (-1 for test), in the order of the shards: training cells, then test."""
+    cell = assign_cells(table[table["split"] == "train"]).reindex(table.index, fill_value=-1)
+    return table.assign(cell=cell).sort_values(
+        ["split", "cell", "id"], ascending=[False, True, True], ignore_index=True
+    )
+
+
+def plan_shards(table: pd.DataFrame, image: ImageSettings, data: DataSettings) -> list[Plan]:
+    """Every shard: a cell, or the test set, in pieces of at most `data.shard_mib` of pixels (one image at least)."""
+    at_most = max(1, int(data.shard_mib * 2**20 / np.prod(image_shape(image))))
+    plans, start = [], 0
+    for cell in table["cell"].unique().tolist():
+        count = int((table["cell"] == cell).sum())
+        for n, first in enumerate(range(start, start + count, at_most)):
+            name = f"test-{n:05d}.tfrecord" if cell == -1 else f"train-cell{cell:02d}-{n:05d}.tfrecord"
+            plans.append(Plan(name, None if cell == -1 else cell, first, min(first + at_most, start + count)))
+        start += count
+    return plans
+
+
+def job_of(plan: Plan, table: pd.DataFrame, number: int) -> Job:
+    """What a worker is told: the plan with its rows."""
+    return Job(plan.file, plan.cell, rows_of(table.iloc[plan.start : plan.stop]), number)
+
+
+def is_whole(note: dict[str, Any], size: int | None) -> bool:
+    """Whether a shard of `size` bytes that an earlier build left with this note needs no work.
+
+    One from which an image was rejected is written anew: somebody may have repaired the image, of whatever size.
+    """
+    return size == note["shard"]["bytes"] and not note["rejected"]
+
+
+def _write_shards(
+    plans: list[Plan], table: pd.DataFrame, root: Path, out: Path, image: ImageSettings, workers: int | None
+) -> None:
+    """Write what is not there yet, the largest first so that no worker is left with a long end."""
+    todo = sorted((plan for plan in plans if not _finished(out / plan.file)), key=lambda p: p.start - p.stop)
+    images = sum(plan.stop - plan.start for plan in todo)
+    if any(step.name == "super_resolution" for step in image.steps):
+        workers = 1  # TensorFlow computes on all cores, or on the one GPU, by itself
+    progress = out / f"{files.PART}progress"
+    np.zeros(max(1, len(todo)), np.int64).tofile(progress)
+    paths = (path for plan in todo for path in table["path"].iloc[plan.start : plan.stop])
+    with unpacked(root, paths, out) as arrays, _shown(progress, len(table), len(table) - images):
+        calls = (
+            (job_of(plan, table, n), root, arrays, out, image, progress, os.getpid()) for n, plan in enumerate(todo)
+        )
+        for _ in in_processes(build_shard, calls, count_workers(images, workers)):
+            pass
+
+
+@contextmanager
+def _shown(progress: Path, total: int, before: int) -> Iterator[None]:
+    """A bar that follows what the workers count in the array that `progress` maps."""
+    counts, done = np.memmap(progress, np.int64, "r"), threading.Event()
+    with progress_bar("records", "image", total, before) as bar:
+
+        def follow() -> None:
+            while not done.wait(0.2):
+                bar.update(before + int(counts.sum()) - bar.n)
+
+        follower = threading.Thread(target=follow, daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            done.set()
+            follower.join()
+            bar.update(before + int(counts.sum()) - bar.n)
+
+
+def _finished(shard: Path) -> bool:
+    note = note_path(shard)
+    return shard.exists() and note.exists() and is_whole(files.read_json(note), shard.stat().st_size)
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Raise DataError for a folder of something else; a build killed at its first file left only that file's part."""
+    foreign = out.exists() and any(not path.name.startswith(files.PART) for path in out.iterdir())
+    if foreign and not (out / "building.json").exists():
+        raise DataError(f"{out} is not empty and holds no records: give another folder")
+
+
+def _forget_other_build(out: Path, wanted: str) -> None:
+    """Remove what killed builds left half-written, or built of something else; mark the folder as being built."""
+    building = out / "building.json"
+    left = [*out.glob(f"{files.PART}*")]
+    if building.exists() and files.read_json(building) != {"fingerprint": wanted}:
+        left += [*out.glob("*.tfrecord"), *out.glob("*.json")]
+    for path in left:
+        path.unlink(missing_ok=True)  # a worker that outlived its build by a moment may tidy up itself
+    files.write_json(building, {"fingerprint": wanted})

@@ -1,0 +1,1 @@
+"""The example table: raw tables, cells, leaks, pseudo-labels, checks."""

@@ -1,0 +1,77 @@
+"""Leak-free stratified cells: the training groups dealt into C cells; a fold of K is a union of C / K cells.
+
+Cells are made once, when records are built, so that one set of records serves every K that divides C and every seed of
+the folds. The dealing follows scikit-learn's StratifiedGroupKFold in spirit (hardest groups first, each to where it
+unbalances least), with a score cheap enough for 220,000 groups that breaks ties by cell number; so equal groups go
+round the cells in order, and any K neighbouring cells are alike.
+"""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+
+from kit.data.table.examples import label_columns
+from kit.errors import ConfigError, LeakError
+
+CELLS = 60  # divisible by 2, 3, 4, 5, 6, 10, 12, 15, 20, 30
+_FEWER = (30, 12, 10, 6, 4, 2)
+
+
+def count_cells(groups: int) -> int:
+    """How many cells a set of that many groups gets: 60, or fewer when there are not that many groups."""
+    return next((cells for cells in (CELLS, *_FEWER) if cells <= groups), 1)
+
+
+def assign_cells(table: pd.DataFrame, seed: int = 0) -> pd.Series:
+    """The cell (int64, 0 ≤ cell < C) of every row of a training table with columns id, group and `y_<label>`.
+
+    No group stands in two cells. Depends on groups, labels and seed alone, not on the order of rows. Unknown labels
+    (NaN) count as a kind of their own. Returns a Series with the table's index.
+    """
+    codes, groups = pd.factorize(table["group"], sort=True)
+    counts = _counts_by_group(table, codes)
+    cells = count_cells(len(groups))
+    # Each column's squared deviation from its mean per cell, relative to that mean: rare labels weigh as much as rows.
+    values = counts * (cells / counts.sum(axis=0))
+    digests = (hashlib.blake2b(f"{seed}/{group}".encode(), digest_size=8).digest() for group in groups)
+    ties = np.fromiter((int.from_bytes(digest) for digest in digests), np.uint64, len(groups))
+    held = np.zeros((cells, values.shape[1]))
+    cell_of = np.empty(len(groups), np.int64)
+    for g in np.lexsort((ties, -(values**2).sum(axis=1))):
+        # Adding v to cell c raises the sum of squares by 2 held[c]·v + v·v: the least is where held[c]·v is least.
+        # Rounding first, so that cells equal but for floating-point noise count as a tie.
+        cell = int(np.argmin(np.round(held @ values[g], 9)))
+        held[cell] += values[g]
+        cell_of[g] = cell
+    return pd.Series(cell_of[codes], index=table.index)
+
+
+def split_folds(cells: int, folds: int, seed: int) -> list[list[int]]:
+    """The cells of each of K folds, shuffled by the seed; raises ConfigError unless K divides the number of cells.
+
+    Every run of K consecutive cells gives one cell to each fold: what was dealt evenly to neighbours stays even.
+    """
+    if folds > cells or cells % folds:
+        usable = ", ".join(str(k) for k in range(2, cells + 1) if cells % k == 0)
+        raise ConfigError(f"folds = {folds}: these records have {cells} cells, so folds can be {usable}")
+    rng = np.random.default_rng(seed)
+    dealt = np.stack([rng.permutation(folds) + start for start in range(0, cells, folds)])
+    return [sorted(int(cell) for cell in dealt[:, fold]) for fold in range(folds)]
+
+
+def assert_no_leak(train: pd.DataFrame, valid: pd.DataFrame) -> None:
+    """Raise LeakError when a group or an id of `train` stands in `valid` too."""
+    for column in ("group", "id"):
+        shared = set(train[column]) & set(valid[column])
+        if shared:
+            raise LeakError(f"{len(shared)} {column}s stand in both training and validation, such as {min(shared)!r}")
+
+
+def _counts_by_group(table: pd.DataFrame, codes: np.ndarray) -> np.ndarray:
+    """Rows, and of every label positives and unknowns, of each group (float64 [G, columns that occur])."""
+    columns: list[np.ndarray] = [np.ones(len(table))]
+    for name in label_columns(table):
+        columns += [table[name].to_numpy() > 0.5, table[name].isna().to_numpy()]
+    counts = np.stack([np.bincount(codes, column) for column in columns], axis=1)
+    return counts[:, counts.any(axis=0)]

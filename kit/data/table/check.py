@@ -1,0 +1,170 @@
+"""Looking at the data before anything is trained: what is there, what is odd. Every image is decoded, none is kept.
+
+Two images are duplicates when their pixels are the same, whatever their files are: the hash is of the decoded picture,
+grey in three channels taken as grey.
+"""
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kit.config import DicomSettings
+from kit.data.pixels.arrays import unpacked
+from kit.data.pixels.look import Look, look
+from kit.data.table.examples import Examples
+from kit.errors import some
+from kit.parallel import count_workers, in_processes, progress_bar
+
+_AT_ONCE = 50  # images that a worker is given
+_ORDER = "train val test"  # others come first
+
+
+def check(examples: Examples, root: Path, settings: DicomSettings, workers: int | None = None) -> dict[str, Any]:
+    """Counts, sizes, formats, files missing, surplus and unreadable, duplicates, groups on two sides; for JSON.
+
+    Sides are the official ones: the folders or lists that the data came in (a column `part`), else train and test.
+    """
+    kept = ["id", "path", "group", "split", "part", *(f"y_{label}" for label in examples.labels)]
+    table = examples.table[[column for column in kept if column in examples.table.columns]].reset_index(drop=True)
+    seen = pd.DataFrame(look_at([*table["path"]], root, settings, workers), columns=Look._fields)
+    table = table.merge(seen, on="path", how="left", validate="one_to_one")
+    side = table["part"] if "part" in table.columns else table["split"]
+    readable = table[table["reason"].isna()]
+    sizes = (readable["width"].astype(str) + "x" + readable["height"].astype(str)).value_counts()
+    between = pd.concat([readable["width"], readable["height"]])
+    per_group = table.groupby("group").size().value_counts().sort_index()
+    sides = side.groupby(table["group"]).unique()
+    return {
+        "task": examples.task,
+        "images": len(table),
+        "groups": int(table["group"].nunique()),
+        "splits": {name: _counts(table[side == name], examples) for name in sorted(side.unique(), key=_ORDER.find)},
+        "sizes": {"count": len(sizes), "pixels": _range(between), "most": _as_dict(sizes.head(5))},
+        "formats": _as_dict(readable["format"].value_counts()),
+        "channels": _as_dict(readable["channels"].value_counts()),
+        "with_alpha": sorted(readable["path"][readable["channels"].isin(["RGBA", "LA", "PA"])]),
+        "images_per_group": _as_dict(per_group),
+        "missing": [*examples.missing],
+        "surplus": [*examples.surplus],
+        "unreadable": table[table["reason"].notna()][["path", "reason"]].to_dict("records"),
+        "remarks": examples.remarks,
+        "duplicates": _duplicates(readable, side, examples),
+        "groups_in_several_splits": sorted(sides.index[sides.map(len) > 1]),
+    }
+
+
+def look_at(paths: list[str], root: Path, settings: DicomSettings, workers: int | None = None) -> list[Look]:
+    """A `Look` for each of some paths below `root`, in no order."""
+    chunks = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
+    seen: list[Look] = []
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        unpacked(root, paths, Path(scratch)) as arrays,
+        progress_bar("look", "image", len(paths)) as bar,
+    ):
+        calls = ((chunk, root, arrays, settings) for chunk in chunks)
+        for looks in in_processes(look, calls, count_workers(len(paths), workers)):
+            seen += looks
+            bar.update(len(looks))
+    return seen
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """What was found as one screen of text; the JSON has all names."""
+    lines = [f"{found['images']} images, {found['groups']} groups, {found['task']}"]
+    for name, counts in found["splits"].items():
+        labels = "  ".join(f"{label} {count}" for label, count in counts["labels"].items())
+        unlabelled = f"  (unlabelled {counts['unlabelled']})" if counts["unlabelled"] else ""
+        lines.append(f"  {name}: {counts['images']} images, {counts['groups']} groups   {labels}{unlabelled}")
+    sizes = found["sizes"]
+    lines += [
+        f"sizes      {sizes['count']} different, sides {sizes['pixels']} pixels; most: {_listed(sizes['most'])}",
+        f"formats    {_listed(found['formats'])}",
+        f"channels   {_listed(found['channels'])}",
+        f"per group  {_per_group(found['images_per_group'])}",
+    ]
+    for what in ("missing", "surplus"):
+        lines.append(f"{what:10} {_named(found[what])}")
+    lines.append("unreadable " + _named(["{path} ({reason})".format(**bad) for bad in found["unreadable"]]))
+    if found["with_alpha"]:
+        lines.append(f"alpha      {_named(found['with_alpha'])} (transparency is not used)")
+    lines += [f"noticed    {count} {what}" for what, count in found["remarks"].items()]
+    duplicates = found["duplicates"]
+    lines.append(f"duplicates {duplicates['images']} images look exactly like another")
+    for kind, words in (
+        ("within_class", "of one class"),
+        ("across_classes", "IN SEVERAL CLASSES: one of the labels is wrong"),
+        ("across_groups", "in several groups: one can be on each side of a fold"),
+        ("across_splits", "IN SEVERAL SPLITS"),
+    ):
+        sets = duplicates[kind]
+        if sets:
+            examples = some([" = ".join(same) for same in sets], 2)
+            lines.append(f"  {len(sets)} set{'s' * (len(sets) > 1)} {words}: {examples}")
+    shared = found["groups_in_several_splits"]
+    lines.append(f"groups in several splits: {_named(shared)}")
+    return "\n".join(lines)
+
+
+def _counts(rows: pd.DataFrame, examples: Examples) -> dict[str, Any]:
+    y = rows[[f"y_{label}" for label in examples.labels]]
+    labels = {label: int((y[f"y_{label}"] > 0.5).sum()) for label in examples.labels}
+    if len(examples.labels) == 1:
+        labels[f"not {examples.labels[0]}"] = int((y.iloc[:, 0] < 0.5).sum())
+    known = y.notna().any(axis=1)
+    return {
+        "images": len(rows),
+        "groups": int(rows["group"].nunique()),
+        "labels": labels if known.any() else {},
+        "unlabelled": int((~known).sum()),
+    }
+
+
+def _duplicates(table: pd.DataFrame, side: pd.Series, examples: Examples) -> dict[str, Any]:
+    """Sets of ids whose pixels are the same, by what they have in common; a set can be in several lists."""
+    twice = table[table["pixels"].duplicated(keep=False)]
+    kinds: dict[str, Any] = {"images": len(twice)}
+    kinds |= {kind: [] for kind in ("within_class", "across_classes", "across_groups", "across_splits")}
+    labels = [f"y_{label}" for label in examples.labels]
+    for _, rows in twice.groupby("pixels", sort=False):
+        ids = sorted(rows["id"])
+        known = rows[labels].dropna(how="all")
+        kinds["across_classes" if len(known.drop_duplicates()) > 1 else "within_class"].append(ids)
+        if rows["group"].nunique() > 1:
+            kinds["across_groups"].append(ids)
+        if side[rows.index].nunique() > 1:
+            kinds["across_splits"].append(ids)
+    return {kind: sets if kind == "images" else sorted(sets) for kind, sets in kinds.items()}
+
+
+def _range(values: pd.Series) -> str:
+    if values.empty:
+        return "no"
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _as_dict(counts: pd.Series) -> dict[str, int]:
+    return {str(key): int(count) for key, count in counts.items()}
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+
+
+def _per_group(counts: dict[str, int]) -> str:
+    """1 image: 150 groups, 2: 12, 3 to 9: 4."""
+    most = max(map(int, counts), default=0)
+    binned: Counter[str] = Counter()
+    for images, groups in counts.items():
+        first = int(images)
+        key = images if first < 3 else f"3 to {min(9, most)}" if first < 10 else f"10 to {most}"
+        binned[key] += groups
+    return ", ".join(f"{key} image{'s' * (key != '1')}: {groups} groups" for key, groups in binned.items())
+
+
+def _named(names: list[str]) -> str:
+    return f"{len(names)}: {some(names)}" if names else "0"

@@ -1,0 +1,220 @@
+"""What a kernel needs, as files: kit as a wheel whose version is its content, other datasets, and the kernel itself.
+
+A kernel script is all that Kaggle takes with a push; everything else comes from attached private datasets. The wheel is
+written here, not by a build tool, so that the same content is the same bytes wherever kit was installed from.
+"""
+
+import base64
+import csv
+import hashlib
+import importlib.metadata
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import kit
+from kit import files
+from kit.competitions import Competition
+from kit.errors import ConfigError, DataError, KitError
+
+Accelerator = Literal["gpu", "tpu", "cpu"]
+# Kaggle's names as of September 2026; every other is for some competitions, or turned into one of these.
+SHAPES: dict[str, str | None] = {"gpu": "NvidiaTeslaT4", "tpu": "TpuV5E8", "cpu": None}
+HOURS = {"gpu": 12.0, "cpu": 12.0, "tpu": 9.0}  # of a session
+LACKING = {"gpu": (), "cpu": (), "tpu": ("pydicom", "google-crc32c")}  # packages that a session's image does not have
+WHEEL_TITLE = "kit wheel for kernels"  # of the dataset with kit itself
+OWNER = "INSERT_YOUR_NAME_HERE"  # where nobody is logged in
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold: the same in every wheel
+_MOST_FILES = 50  # at the top of a dataset
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel: its file name (with a version of its own), content, and the content's SHA-256."""
+
+    name: str
+    content: bytes
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A private dataset to be: its title and files, the last of which is named by the content of the others."""
+
+    title: str
+    paths: tuple[Path, ...]
+
+    @property
+    def marker(self) -> str:
+        """The file whose name says which content a version has."""
+        return self.paths[-1].name
+
+
+def make_wheel(config: Path | None = None) -> Wheel:
+    """This kit as a wheel, with its configs and, where one is given, `config`; the same bytes for the same files."""
+    package = Path(kit.__file__).parent
+    sources = {f"kit/{path.relative_to(package).as_posix()}": path for path in package.rglob("*.py")}
+    sources |= {f"kit/configs/{name}": path for name, path in _configs().items()}
+    sources |= {f"kit/configs/{config.stem}.yaml": config} if config else {}
+    content = {name: path.read_bytes() for name, path in sources.items()}
+    digest = hashlib.sha256()
+    for name in sorted(content):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(content[name]).digest())
+    version = f"{kit.__version__}.post{int(digest.hexdigest()[:12], 16)}"
+    info = f"kit-{version}.dist-info"
+    metadata = str(importlib.metadata.metadata("kit")).partition("\n\n")[0] + "\n"  # without the README
+    content[f"{info}/METADATA"] = re.sub(r"^Version: .*$", f"Version: {version}", metadata, flags=re.M).encode()
+    content[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: kit\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    content[f"{info}/entry_points.txt"] = b"[console_scripts]\nkit = kit.cli:main\n"
+    record = io.StringIO()
+    rows = csv.writer(record, lineterminator="\n")
+    for name in sorted(content):
+        sha = base64.urlsafe_b64encode(hashlib.sha256(content[name]).digest()).rstrip(b"=").decode()
+        rows.writerow([name, f"sha256={sha}", len(content[name])])
+    rows.writerow([f"{info}/RECORD", "", ""])
+    content[f"{info}/RECORD"] = record.getvalue().encode()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for name in sorted(content):
+            wheel.writestr(zipfile.ZipInfo(name, _EPOCH), content[name], zipfile.ZIP_DEFLATED)
+    return Wheel(f"kit-{version}-py3-none-any.whl", packed.getvalue(), hashlib.sha256(packed.getvalue()).hexdigest())
+
+
+def wheel_dataset(folder: Path, wheel: Wheel, lacking: Sequence[str] = ()) -> Dataset:
+    """The wheel and, from the package index, those of the packages an image lacks, in `folder`.
+
+    The TPU image is Linux on x86-64 with Python 3.12 (github Kaggle/docker-python).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / wheel.name).write_bytes(wheel.content)
+    if lacking:
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-deps"]
+        only = ["--only-binary", ":all:", "--platform", "manylinux2014_x86_64", "--python-version", "3.12"]
+        done = subprocess.run([*pip, *only, "--dest", str(folder), *lacking], capture_output=True, text=True)
+        if done.returncode:
+            raise KitError(f"cannot download wheels of {', '.join(lacking)}: {done.stderr.strip().splitlines()[-1:]}")
+    return _marked(folder, WHEEL_TITLE)
+
+
+def weights_dataset(folder: Path, paths: Sequence[Path]) -> Dataset:
+    """Weight files, copied into `folder`: the kit finds them by name where they are mounted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path} does not exist: --weights takes files")
+        shutil.copy(path, folder)
+    return _marked(folder, "kit weights for kernels")
+
+
+def records_dataset(folder: Path, name: str, records: Path) -> Dataset:
+    """A records directory as one archive in `folder`, which Kaggle unpacks (50 files at the top are its limit)."""
+    if not (records / "manifest.json").is_file():
+        raise DataError(f"{records} holds no finished records (manifest.json): `kit records build` makes them")
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = {shard["file"] for shard in files.read_json(records / "manifest.json")["shards"]}
+    with zipfile.ZipFile(folder / "records.zip", "w") as packed:  # stored: images are packed already
+        for path in sorted(records / name for name in (*listed, "manifest.json", "examples.parquet")):
+            packed.writestr(zipfile.ZipInfo(path.name, _EPOCH), path.read_bytes())
+    return _marked(folder, records_title(name))
+
+
+def slugify(title: str) -> str:
+    """The slug that Kaggle makes of a title: lower case, everything but letters and digits a dash."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def records_title(name: str) -> str:
+    """The title of the dataset with a competition's records."""
+    return f"kit {_words(name)} records"
+
+
+def kernel_metadata(
+    name: str, competition: Competition, owner: str, accelerator: Accelerator, datasets: Sequence[str]
+) -> dict[str, Any]:
+    """`kernel-metadata.json` of the kernel that runs the config `name`, every field said; `datasets` are attached.
+
+    Raises ConfigError for a name of which Kaggle would make another slug, or none.
+    """
+    if accelerator not in SHAPES:
+        raise ConfigError(f"there is no accelerator {accelerator!r}: it is gpu, tpu or cpu")
+    title = f"kit {_words(name)} kernel"
+    if len(title) > 50:
+        raise ConfigError(f"the kernel would be called {title!r}, and Kaggle takes 50 letters: rename the config")
+    is_dataset = "/" in (competition.slug or "")
+    return {
+        "id": f"{owner}/{slugify(title)}",
+        "title": title,
+        "code_file": "kernel.py",
+        "language": "python",
+        "kernel_type": "script",
+        "is_private": True,
+        "enable_gpu": accelerator == "gpu",
+        "enable_tpu": accelerator == "tpu",
+        "enable_internet": False,
+        "machine_shape": SHAPES[accelerator],
+        "dataset_sources": [*([competition.slug] if is_dataset else []), *datasets],
+        "competition_sources": [competition.slug] if competition.slug and not is_dataset else [],
+        "kernel_sources": [],
+        "model_sources": [],
+        "keywords": [],
+    }
+
+
+def kernel_source(
+    name: str,
+    wheel: Wheel | None = None,
+    run_id: str = "",
+    hours: float | None = None,
+    settings: Sequence[str] = (),
+    data: str = "",
+) -> str:
+    """The script (kit/kaggle/kernel.py) that runs the config `name`, for this wheel."""
+    source = Path(__file__).with_name("kernel.py").read_text(encoding="utf-8")
+    values = {
+        "COMPETITION": name,
+        "WHEEL": wheel.name if wheel else "",
+        "SHA256": wheel.sha256 if wheel else "",
+        "RUN_ID": run_id,
+        "HOURS": hours,
+        "SETTINGS": list(settings),
+        "DATA": data,
+    }
+    for word, value in values.items():
+        text = json.dumps(value) if value is not None else "None"
+        source = re.sub(rf"^({word}(?:: \S+)? = )[^ \n]+", lambda found, text=text: found[1] + text, source, flags=re.M)  # type: ignore[misc]
+    return source
+
+
+def dataset_metadata(owner: str, title: str) -> dict[str, Any]:
+    """`dataset-metadata.json`, with which Kaggle's own client takes a folder."""
+    return {"title": title, "id": f"{owner}/{slugify(title)}", "licenses": [{"name": "other"}]}
+
+
+def _marked(folder: Path, title: str) -> Dataset:
+    """The files of `folder` as a dataset, with a file beside them that is named by their content."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix != ".json")
+    if len(paths) >= _MOST_FILES:
+        raise DataError(f"{len(paths)} files for the dataset {title!r}: Kaggle takes {_MOST_FILES}")
+    sums = {path.name: files.sha256_of(path) for path in paths}
+    marker = folder / f"contents-{files.fingerprint(sums)[:12]}.json"
+    files.write_json(marker, sums)
+    return Dataset(title, (*paths, marker))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _configs() -> dict[str, Path]:
+    from importlib import resources
+
+    root = Path(str(resources.files("kit.configs")))
+    return {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.suffix in (".yaml", ".py")}

@@ -1,0 +1,134 @@
+import json
+import struct
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kit.config import ImageSettings
+from kit.data.pixels.images import read_image
+from kit.data.records import tfrecord
+from kit.data.records.manifest import describe, open_records, verify_records
+from kit.data.records.shards import image_shape
+from kit.errors import DataError
+from kit.runtime.devices import import_tensorflow
+from tests.data.conftest import build
+
+
+def test_plain_tensorflow_reads_every_image_back(toy_root, tmp_path):
+    tf = import_tensorflow()
+    records = build(toy_root, tmp_path / "r", ImageSettings(size=96))
+    rows = records.table.set_index("id")
+    seen = []
+    for shard in records.shards:
+        for raw in tf.data.TFRecordDataset(str(records.directory / shard.file)).as_numpy_iterator():
+            feature = tf.train.Example.FromString(raw).features.feature
+            assert sorted(feature) == ["group", "id", "image", "label", "shape"]
+            name = feature["id"].bytes_list.value[0].decode()
+            image = tf.io.decode_png(feature["image"].bytes_list.value[0]).numpy()
+            assert list(feature["shape"].int64_list.value) == list(image.shape)
+            assert np.array_equal(image, read_image(toy_root / rows.loc[name, "path"]))
+            assert np.array_equal(feature["label"].float_list.value, [rows.loc[name, "y_tumour"]], equal_nan=True)
+            assert feature["group"].bytes_list.value[0].decode() == rows.loc[name, "group"]
+            assert (-1 if shard.cell is None else shard.cell) == rows.loc[name, "cell"]
+            seen.append(name)
+    assert sorted(seen) == sorted(rows.index)
+    assert verify_records(records) == 150
+
+
+def test_the_manifest_says_what_is_there(toy_records):
+    manifest = json.loads((toy_records.directory / "manifest.json").read_text())
+    assert manifest["competition"] == "toy"
+    assert manifest["labels"] == ["tumour"]
+    dicom = {"window": "first", "percentiles": None, "frame": None}
+    assert manifest["image"] == {"steps": [], "size": 32, "color": "rgb", "encoding": "auto", "dicom": dicom}
+    assert manifest["cells"] == 60
+    assert sum(shard["examples"] for shard in manifest["shards"]) == 150
+    assert {path.name for path in toy_records.directory.iterdir()} == {
+        "manifest.json",
+        "examples.parquet",
+        *(shard["file"] for shard in manifest["shards"]),
+    }
+
+
+@pytest.mark.parametrize("encoding", ["png", "jpeg", "jpeg:80", "raw", "auto", "auto:95"])
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+def test_every_encoding_and_colour(toy_root, tmp_path, encoding, color):
+    records = build(toy_root, tmp_path / "r", ImageSettings(size=16, encoding=encoding, color=color))
+    assert verify_records(records) == 150
+    assert image_shape(records.image) == (16, 16, 1 if color == "gray" else 3)
+
+
+@pytest.mark.parametrize("where", ["length", "data", "crc"])
+def test_a_flipped_byte_is_named_with_its_record(toy_root, tmp_path, where):
+    records = build(toy_root, tmp_path / "r")
+    shard = records.directory / records.shards[-1].file
+    data = bytearray(shard.read_bytes())
+    (first,) = struct.unpack("<Q", data[:8])
+    start = 12 + first + 4  # of record 1
+    (length,) = struct.unpack("<Q", data[start : start + 8])
+    data[start + {"length": 0, "data": 12 + length // 2, "crc": 12 + length}[where]] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(DataError, match=rf"{shard.name}: record 1 \(bytes {start} to \d+\) is damaged"):
+        verify_records(records)
+
+
+def test_a_truncated_shard_is_named(toy_root, tmp_path):
+    records = build(toy_root, tmp_path / "r")
+    shard = records.directory / records.shards[0].file
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(DataError, match=rf"{shard.name}: record 1 .*is damaged"):
+        verify_records(records)
+    with pytest.raises(DataError, match=f"{shard.name} is absent or not"):
+        open_records(records.directory)
+
+
+def test_a_valid_shard_with_other_bytes_is_found(toy_root, tmp_path):
+    records = build(toy_root, tmp_path / "r")
+    shard = records.directory / records.shards[0].file
+    known = list(tfrecord.read_records(shard))
+    other = {**tfrecord.parse(known[0]), "image": [b"another image"]}
+    for records_now, message in (
+        ([tfrecord.serialise(other), *known[1:]], r"SHA-256 differs"),
+        ([b"\xff\xff", *known[1:]], r"record 0: not the example"),
+        ([*known, known[0]], rf"record {len(known)}: not any example"),
+        (known[:-1], rf"holds {len(known) - 1} examples, examples.parquet {len(known)}"),
+    ):
+        shard.write_bytes(b"".join(map(tfrecord.framed, records_now)))
+        with pytest.raises(DataError, match=message):
+            verify_records(records)
+
+
+def test_a_table_that_is_not_the_records_is_found(toy_root, tmp_path):
+    records = build(toy_root, tmp_path / "r")
+    path = records.directory / "examples.parquet"
+    table = pd.read_parquet(path)
+    table.assign(y_tumour=1 - table["y_tumour"]).to_parquet(path)
+    with pytest.raises(DataError, match=r"record 0: not the example"):
+        verify_records(open_records(records.directory))
+
+
+def test_a_folder_without_records(tmp_path):
+    with pytest.raises(DataError, match="build them first"):
+        open_records(tmp_path)
+
+
+def test_records_of_a_newer_format(toy_root, tmp_path):
+    build(toy_root, tmp_path / "r")
+    path = tmp_path / "r" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 99}))
+    with pytest.raises(DataError, match=r"has format 99, this kit reads \d: install a newer kit"):
+        open_records(tmp_path / "r")
+
+
+def test_describe_counts_what_is_there(toy_records):
+    parts, table = describe(toy_records), toy_records.table
+    assert list(parts.index) == ["train", "test", *(f"cell {n}" for n in range(60))]
+    assert list(parts.columns) == ["examples", "groups", "MiB", "tumour", "tumour unknown"]
+    assert parts.loc["train", "examples"] == 120
+    assert parts.loc["train", "tumour"] == (table["y_tumour"] == 1).sum() == parts["tumour"].iloc[2:].sum()
+    assert parts.loc["test", ["examples", "tumour", "tumour unknown"]].tolist() == [30, 0, 30]
+    in_cell = table[table["cell"] == 7]
+    assert parts.loc["cell 7", ["examples", "groups", "tumour"]].tolist() == [2, 2, in_cell["y_tumour"].sum()]
+    size = sum(shard.bytes for shard in toy_records.shards if shard.cell is None)
+    assert parts.loc["test", "MiB"] == pytest.approx(size / 2**20, abs=0.05)

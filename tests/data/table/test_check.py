@@ -1,0 +1,96 @@
+"""Looking at a folder in which everything is wrong that can be."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kit import cli
+from kit.competitions import folders
+from kit.config import DicomSettings, Source
+from kit.data.table.check import as_text, check
+
+
+def png(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def root(tmp_path):
+    rng = np.random.default_rng(0)
+    grey = [rng.integers(0, 256, (20, 30), np.uint8) for _ in range(8)]
+    colour = np.dstack([grey[0], grey[1], grey[2]])
+    files = {
+        "train/ill/p1_0.png": png(grey[0]),
+        "train/ill/p1_1.png": png(np.dstack([grey[0]] * 3)),  # the same picture, in three channels
+        "train/well/p2_0.png": png(grey[1]),
+        "train/ill/p3_0.png": png(grey[1]),  # and another label
+        "train/well/p4_0.png": png(np.dstack([grey[2], grey[2], grey[2], np.full_like(grey[2], 255)])),
+        "train/well/p5_0.png": png(colour),
+        "train/well/p6_0.png": png(grey[3])[:200],
+        "val/well/p2_1.png": png(grey[4]),
+        "test/ill/p1_2.png": png(grey[5]),
+        "test/well/p7_0.png": png(grey[2]),  # a training image
+        "train/stray.png": png(grey[6]),
+    }
+    for name, data in files.items():
+        (tmp_path / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "raw" / name).write_bytes(data)
+    return tmp_path / "raw"
+
+
+def test_everything_odd_is_found(root):
+    source = Source(columns={"group": r"p\d+"})
+    found = check(folders.read(root, source), root, DicomSettings())
+    assert found["images"] == 10
+    assert found["splits"]["train"] == {
+        "images": 7,
+        "groups": 6,
+        "labels": {"well": 4, "not well": 3},
+        "unlabelled": 0,
+    }
+    assert list(found["splits"]) == ["train", "val", "test"]
+    assert found["surplus"] == ["train/stray.png"]
+    assert [bad["path"] for bad in found["unreadable"]] == ["train/well/p6_0.png"]
+    assert found["channels"] == {"L": 6, "RGB": 2, "RGBA": 1}
+    assert found["with_alpha"] == ["train/well/p4_0.png"]
+    assert found["sizes"]["most"] == {"30x20": 9}
+    assert found["images_per_group"] == {"1": 5, "2": 1, "3": 1}
+    duplicates = found["duplicates"]
+    assert duplicates["images"] == 6
+    assert duplicates["within_class"] == [["ill/p1_0.png", "ill/p1_1.png"], ["well/p4_0.png", "well/p7_0.png"]]
+    assert duplicates["across_classes"] == [["ill/p3_0.png", "well/p2_0.png"]]
+    assert duplicates["across_splits"] == [["well/p4_0.png", "well/p7_0.png"]]
+    assert len(duplicates["across_groups"]) == 2
+    assert found["groups_in_several_splits"] == ["p1", "p2"]  # train and test; train and val
+    text = as_text(found)
+    assert len(text.splitlines()) < 30
+    for line in (
+        "alpha      1: train/well/p4_0.png",
+        "1 set IN SEVERAL CLASSES: one of the labels is wrong: ill/p3_0.png = well/p2_0.png",
+        "groups in several splits: 2: p1, p2",
+    ):
+        assert line in text
+
+
+def test_the_command_gives_text_json_and_a_table(root, tmp_path, capsys):
+    command = ["examples", "folders", "--data", str(root), "--set", "data.max_missing=0.5"]
+    assert cli.main([*command, "--check"]) == 0
+    assert "10 images, 10 groups, binary" in capsys.readouterr().out
+    assert cli.main([*command, "--check", "--json", "--out", str(tmp_path / "e.parquet")]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 10
+    assert (tmp_path / "e.parquet").exists()
+    assert cli.main(command) == 2
+    assert "give --out F.parquet for the table, or --check" in capsys.readouterr().err
+
+
+def test_a_set_that_is_broken_can_be_looked_at(root):
+    for path in (root / "train" / "well").iterdir():
+        path.write_bytes(b"")
+    found = check(folders.read(root, Source()), root, DicomSettings())
+    assert len(found["unreadable"]) == 4
+    assert "the file is empty" in as_text(found)

@@ -1,0 +1,71 @@
+import pandas as pd
+import pytest
+
+from kit.data.table.examples import Examples, one_hot, read_examples, validate, write_examples
+from kit.errors import DataError
+
+
+def table(**changes):
+    columns = {
+        "id": ["b", "a", "t"],
+        "path": ["b.tif", "a.tif", "t.tif"],
+        "bytes": [1, 1, 1],
+        "split": ["train", "train", "test"],
+        "group": ["p", "p", "t"],
+        "y_x": [0.0, 1.0, float("nan")],
+        "sex": ["F", "M", "F"],
+    }
+    return pd.DataFrame({**columns, **changes})
+
+
+def test_rows_and_columns_are_put_in_order():
+    shuffled = table()[["sex", "y_x", "id", "path", "group", "split", "bytes"]]
+    valid = validate(Examples(shuffled, ("x",), "binary"), 0).table
+    assert list(valid) == ["id", "path", "bytes", "split", "group", "y_x", "sex"]
+    assert valid["id"].tolist() == ["t", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (table(id=["a", "a", "t"]), "duplicate ids in the example table: a"),
+        (table().drop(columns="group"), "lacks the columns group"),
+        (table(split=["test"] * 3), "no training image"),
+        (table(y_x=[float("nan"), 1.0, float("nan")]), "1 training images have no label: b"),
+    ],
+)
+def test_what_breaks_the_contract(bad, says):
+    with pytest.raises(DataError, match=says):
+        validate(Examples(bad, ("x",), "binary"), 0)
+
+
+def test_classes_of_a_multiclass_table():
+    two = table().assign(y_z=[0.0, 1.0, float("nan")])
+    with pytest.raises(DataError, match="2 images have no class or several: a, b"):
+        validate(Examples(two, ("x", "z"), "multiclass"), 0)
+    validate(Examples(two.assign(y_z=[1.0, 0.0, float("nan")]), ("x", "z"), "multiclass"), 0)
+    validate(Examples(two, ("x", "z"), "multilabel"), 0)
+
+
+def test_too_many_missing_are_a_share_of_what_there_should_be():
+    partial = Examples(table(), ("x",), "binary", missing=("m",) * 9)
+    with pytest.raises(DataError, match=r"9 expected images have no file.*max_missing=0\.751"):
+        validate(partial, 0.7)
+    assert validate(partial, 0.75).missing == partial.missing
+
+
+def test_a_written_table_knows_its_task_and_labels(tmp_path):
+    written = validate(Examples(table(), ("x",), "binary"), 0)
+    write_examples(tmp_path / "e.parquet", written)
+    read = read_examples(tmp_path / "e.parquet")
+    assert (read.task, read.labels) == ("binary", ("x",))
+    pd.testing.assert_frame_equal(read.table, written.table)
+    table().to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(DataError, match="does not say its task: write it with `kit examples`"):
+        read_examples(tmp_path / "other.parquet")
+
+
+def test_one_hot_leaves_unknown_classes_unknown():
+    made = one_hot(pd.Series(["a", None, "b"]), ["b", "a"])
+    assert made["y_b"].fillna(-1).tolist() == [0, -1, 1]
+    assert made["y_a"].fillna(-1).tolist() == [1, -1, 0]

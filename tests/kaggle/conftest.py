@@ -1,0 +1,84 @@
+"""A stub of Kaggle, and the files that a kernel of the kit leaves."""
+
+import functools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kit import files
+from kit.config import dump_config, load_config
+from kit.kaggle import bundle
+from tests.kaggle.stub import Stub
+
+_wheel = functools.cache(bundle.make_wheel)
+IDS = [f"i{n:02}" for n in range(40)]
+SAMPLE = "id,label\n" + "".join(f"t{n},0\n" for n in range(9))
+
+
+@functools.cache
+def run_files():
+    """What a kernel leaves: the files of a finished run, made by hand; scored as `kit score` does."""
+    import tempfile
+    from pathlib import Path
+
+    from kit.stages import score as results
+
+    rng = np.random.default_rng(0)
+    truth = np.float32(np.arange(40) % 2)
+    p = rng.random(40).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder)
+        oof = {"id": IDS, "fold": np.arange(40) // 2 % 2, "y_tumour": truth, "p_tumour": p}
+        files.write_parquet(run / "oof.parquet", pd.DataFrame(oof))
+        test = pd.DataFrame({"id": [f"t{n}" for n in range(9)], "fold": 0, "p_tumour": np.linspace(0.1, 0.9, 9)})
+        files.write_parquet(run / "test.parquet", test)
+        known = pd.DataFrame({"id": IDS, "split": "train", "group": IDS, "y_tumour": truth})
+        files.write_parquet(run / "examples.parquet", known)
+        (run / "config.yaml").write_text(dump_config(load_config("pcam", ["evaluate.resamples=100"])))
+        files.write_json(run / "folds.json", {"task": "binary", "folds": [[0], [1]], "records": "r"})
+        results.score(run)
+        text = test[["id"]].assign(label=test["p_tumour"]).to_csv(index=False)
+        (run / "submission.csv").write_text(text)
+        return {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+
+
+def kernel_output(source, datasets):
+    """Instead of running the script: what it would leave (tests/submit/test_kernel.py runs the script itself)."""
+    import hashlib
+
+    def said(name):
+        return json.loads(
+            next(line for line in source.split("\n") if line.startswith(f"{name} = ")).split(" = ")[1].split("  #")[0]
+        )
+
+    wheel = next(files for files in datasets.values() if said("WHEEL") in files)[said("WHEEL")]
+    assert hashlib.sha256(wheel).hexdigest() == said("SHA256")
+    run = f"runs/{said('COMPETITION')}/kernel"
+    made = {f"{run}/{name}": content for name, content in run_files().items()}
+    made |= {f"{run}/fold0/model.weights.h5": b"large", f"{run}/fold0/state/x.npz": b"large"}
+    made |= {name: run_files()[name] for name in ("submission.csv", "oof.parquet", "scores.json")}
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in made.items()}
+    made["kernel.json"] = json.dumps({"run_id": said("RUN_ID"), "finished": True, "sha256": sums}).encode()
+    return 0, "it ran", made
+
+
+@pytest.fixture
+def stub(tmp_path, monkeypatch):
+    """A running stub, and this process pointed at it."""
+    with Stub(kernel_output) as running:
+        for name, value in running.environment(tmp_path / "home").items():
+            monkeypatch.setenv(name, value)
+        from kaggle.api.kaggle_api_extended import KaggleApi
+
+        monkeypatch.setattr(KaggleApi, "args", ["--local"])  # read from the environment when it was first imported
+        running.calls.clear()  # the client logs in when it is first imported
+        running.downloads["/files/histopathologic-cancer-detection/sample_submission.csv"] = SAMPLE.encode()
+        yield running
+
+
+@pytest.fixture
+def wheel(monkeypatch):
+    """The wheel is made once for all tests that take this."""
+    monkeypatch.setattr(bundle, "make_wheel", _wheel)

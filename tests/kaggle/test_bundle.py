@@ -1,0 +1,202 @@
+"""What is sent: a wheel that pip takes, kernels with every field said, and requests that can be read beforehand."""
+
+import ast
+import json
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from kit.cli import main
+from kit.competitions import competition_names, find_competition
+from kit.errors import ConfigError, DataError, KitError
+from kit.kaggle import bundle, send
+from kit.kaggle.job import Plan
+
+
+def test_the_wheel_is_the_same_for_the_same_content_and_pip_takes_it(tmp_path):
+    wheel = bundle.make_wheel()
+    assert bundle.make_wheel() == wheel
+    (tmp_path / wheel.name).write_bytes(wheel.content)
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--target",
+        "site",
+        wheel.name,
+    ]
+    subprocess.run(install, cwd=tmp_path, check=True)
+    site = str(tmp_path / "site")
+    for path in (site, str(tmp_path / wheel.name)):  # installed, and as it is
+        code = f"import sys; sys.path.insert(0, {path!r}); import kit.config as c; print(c.__file__, *c.config_names())"
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+        where, *names = done.stdout.split()
+        assert where.startswith(path) and "pcam_mobilenet" in names
+
+
+def test_a_config_of_ones_own_goes_into_the_wheel(tmp_path):
+    (tmp_path / "mine.yaml").write_text("competition: pcam\nfolds: 3\n")
+    wheel = bundle.make_wheel(tmp_path / "mine.yaml")
+    assert wheel.name != bundle.make_wheel().name
+    (tmp_path / wheel.name).write_bytes(wheel.content)
+    assert zipfile.ZipFile(tmp_path / wheel.name).read("kit/configs/mine.yaml") == b"competition: pcam\nfolds: 3\n"
+
+
+def test_a_kernel_with_hostile_words_is_the_same_script_with_other_constants():
+    settings = ['model.name="x"', "a.b=\\1\\g<0>'\n", "train.epochs=3"]
+    wheel = bundle.Wheel("kit-1-py3-none-any.whl", b"", "ab")
+    tree = ast.parse(bundle.kernel_source("pcam_mobilenet", wheel, "kit-12", 0.5, settings, "me/data"))
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if target.id not in ("ROOT", "OUTPUT"):
+                found[target.id] = ast.literal_eval(node.value)
+    names = {"COMPETITION": "pcam_mobilenet", "WHEEL": wheel.name, "SHA256": "ab", "RUN_ID": "kit-12"}
+    assert found == {**names, "HOURS": 0.5, "SETTINGS": settings, "DATA": "me/data"}
+
+
+def test_metadata_of_every_competition():
+    for name in competition_names():
+        metadata = bundle.kernel_metadata(name, find_competition(name), "me", "tpu", ["me/kit-wheel-for-kernels"])
+        assert metadata["id"] == f"me/{bundle.slugify(metadata['title'])}" and 5 <= len(metadata["title"]) <= 50
+        assert (metadata["machine_shape"], metadata["enable_tpu"], metadata["enable_gpu"]) == ("TpuV5E8", True, False)
+        assert "docker_image" not in metadata and metadata["enable_internet"] is False
+    with pytest.raises(ConfigError, match="Kaggle takes 50 letters"):
+        bundle.kernel_metadata("x" * 60, find_competition("pcam"), "me", "gpu", [])
+
+
+@pytest.mark.parametrize(("accelerator", "hours"), [("cpu", 13.0), ("tpu", 9.5), ("gpu", 0.2)])
+def test_hours_of_a_session(accelerator, hours):
+    with pytest.raises(ConfigError, match=f"a session with {accelerator} takes more than"):
+        Plan("pcam", find_competition("pcam"), accelerator=accelerator, hours=hours).validate()
+
+
+def test_a_kernel_that_would_find_no_data_is_not_made(tmp_path, capsys):
+    assert main(["kaggle", "bundle", "breast", "--out", str(tmp_path / "out")]) == 2
+    assert "Give --dataset OWNER/NAME" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_records_are_one_archive(tmp_path):
+    with pytest.raises(DataError, match="holds no finished records"):
+        bundle.records_dataset(tmp_path / "out", "pcam", tmp_path)
+
+
+@pytest.mark.parametrize("more", [[], ["--from-run", "run"]])
+def test_a_rehearsal_needs_no_login_and_sends_nothing(stub, tmp_path, monkeypatch, capsys, more):
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    monkeypatch.chdir(tmp_path)
+    if more:
+        from tests.kaggle.conftest import run_files
+
+        (tmp_path / "run").mkdir()
+        for name, content in run_files().items():
+            (tmp_path / "run" / name).write_bytes(content)
+    assert main(["submit", "pcam", "--dry-run", "--set", "folds=3", *more]) == 0
+    printed = capsys.readouterr().out
+    assert not stub.calls and "CreateSubmission {" in printed
+    if more:
+        assert "SaveKernel" not in printed
+        return
+    (line,) = [line for line in printed.splitlines() if line.startswith("SaveKernel ")]
+    sent = json.loads(line.removeprefix("SaveKernel "))
+    assert sent["enableInternet"] is False and sent["competitionDataSources"] == ["histopathologic-cancer-detection"]
+    source = (tmp_path / "runs/pcam/kaggle/dry-run/kernel/kernel.py").read_text()
+    assert 'SETTINGS: list[str] = ["folds=3"]' in source
+
+
+def test_what_is_sent_is_what_was_rehearsed(stub, tmp_path, monkeypatch, capsys):
+    """The push of a real call is the one that --dry-run printed, but for the owner and the text's run id."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["kaggle", "push", "pcam", "--dry-run"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("SaveKernel ")]
+    rehearsed = json.loads(line.removeprefix("SaveKernel ").replace(bundle.OWNER, "fakeuser"))
+    monkeypatch.setattr(send, "_waits", lambda sleep, seconds: range(20))
+    assert main(["kaggle", "push", "pcam"]) == 0
+    (sent,) = stub.kernels["fakeuser/kit-pcam-kernel"].requests
+    assert {**sent, "text": ""} == {**rehearsed, "text": ""}
+
+
+def test_a_tpu_gets_what_its_image_lacks(tmp_path):
+    try:
+        dataset = bundle.wheel_dataset(tmp_path / "wheel", bundle.make_wheel(), bundle.LACKING["tpu"])
+    except KitError as error:
+        pytest.skip(f"no package index: {error}")
+    names = [path.name for path in dataset.paths]
+    assert len(names) == 4 and names[-1] == dataset.marker
+    assert any(name.startswith("pydicom-") for name in names)
+    assert any(name.startswith("google_crc32c-") and "cp312" in name for name in names)
+
+
+def test_the_bundle_goes_into_no_folder_with_other_things(tmp_path, capsys):
+    (tmp_path / "precious").write_text("x")
+    assert main(["kaggle", "bundle", "pcam", "--out", str(tmp_path)]) == 2
+    assert "is not empty" in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["precious"]
+    for _ in range(2):
+        assert main(["kaggle", "bundle", "pcam", "--out", str(tmp_path / "out")]) == 0
+
+
+def test_a_network_whose_weights_the_kernel_could_not_download_is_refused_here(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KIT_WEIGHTS", raising=False)
+    assert main(["submit", "pcam_mobilenet", "--dry-run"]) == 2
+    assert "give mobilenet_1_0_224_tf_no_top.h5 with --weights" in capsys.readouterr().err
+    (tmp_path / "mobilenet_1_0_224_tf_no_top.h5").write_bytes(b"w")
+    assert main(["submit", "pcam_mobilenet", "--dry-run", "--weights", "mobilenet_1_0_224_tf_no_top.h5"]) == 0
+    assert "kit-weights-for-kernels" in capsys.readouterr().out
+
+
+def test_a_dry_run_of_what_is_scored_here_runs_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["submit", "toy", "--dry-run"]) == 0
+    assert "run and scored here" in capsys.readouterr().out and not list(tmp_path.iterdir())
+    assert main(["submit", "pcam", "--data", "d"]) == 2
+
+
+def test_no_hours_are_not_the_usual_hours(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["submit", "pcam", "--dry-run", "--hours", "0"]) == 2
+    assert "up to 12 hours, not 0" in capsys.readouterr().err
+
+
+def test_a_failed_kernel_that_was_looked_at_is_under_way_no_longer(stub, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(send, "_waits", lambda sleep, seconds: range(20))
+    stub.run_kernel = lambda source, datasets: (1, "no such thing", {})
+    assert main(["kaggle", "push", "pcam"]) == 0
+    for _ in range(3):
+        assert main(["kaggle", "status", "pcam"]) == 0
+    assert main(["kaggle", "logs", "pcam"]) == 0
+    assert main(["kaggle", "push", "pcam"]) == 2  # the same again
+    assert main(["kaggle", "push", "pcam", "--set", "folds=3"]) == 0
+    told = capsys.readouterr()
+    assert "version 1: error (exit code 1)" in told.out and "no such thing" in told.out and "version 2" in told.out
+    assert "failed with the same code and settings" in told.err
+
+
+def test_the_bundle_in_a_folder(tmp_path, capsys):
+    assert main(["kaggle", "bundle", "nih", "--out", str(tmp_path / "out")]) == 0
+    names = {str(path.relative_to(tmp_path / "out")).split("/")[0] for path in (tmp_path / "out").rglob("*")}
+    assert names == {"kernel", "wheel"}
+    assert (tmp_path / "out/wheel/dataset-metadata.json").exists()
+
+
+def test_a_competition_that_is_not_on_kaggle_is_scored_here(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    called = []
+    monkeypatch.setattr("kit.pipeline.run", lambda *given: called.append(given))
+    assert main(["submit", "toy"]) == 3
+    assert "toy is not on Kaggle" in capsys.readouterr().out and called[0][0] == "toy"
+
+
+def test_status_before_a_push(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["kaggle", "status", "pcam"]) == 2
+    assert "nothing of pcam was pushed from this folder" in capsys.readouterr().err
