@@ -1,6 +1,6 @@
 """What the kit says while it works: `logging`, shown as plain lines on standard output.
 
-A module says something with `log = logging.getLogger(__name__)` and `log.info(...)`. Nothing is shown until `show()` was
+A module says something with `log = logging.getLogger(__name__)` and `log.info(...)`. Nothing is shown until `show()` is
 called, as the command line and `kit.run` do; a program of your own may configure the logger "kit" as it likes.
 """
 
