@@ -6,7 +6,8 @@ fold (BUSI has 780 images of 600 women). Expect less on patients that the model 
 
 from pathlib import Path
 
-from kit.competitions import Competition, folders
+from kit.competition import Competition, Target
+from kit.competitions import folders
 from kit.config import Source
 from kit.data.table.examples import Examples
 from kit.data.table.raw import folder_with, found_in, require_folder
@@ -27,8 +28,6 @@ COMPETITION = Competition(
     name="breast",
     title="Breast images: normal, benign, cancer",
     slug=None,
-    metric="roc_auc",
-    task="multiclass",
-    labels=LABELS,
+    targets={"classes": Target("multiclass", LABELS, "roc_auc")},
     read=read,
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.competitions import Competition
+from kit.competition import Competition, Target
 from kit.competitions.folders import SPLITS
 from kit.config import Source
 from kit.data.table.examples import Examples, one_hot
@@ -84,7 +84,7 @@ COMPETITION = Competition(
     name="csv",
     title="Your own images with a table of labels",
     slug=None,
-    metric="roc_auc",
+    targets={"classes": Target(None, None, "roc_auc")},
     read=read,
     settings=("target", "table", "columns"),
 )

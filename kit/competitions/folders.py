@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit.competitions import Competition
+from kit.competition import Competition, Target
 from kit.config import Source
 from kit.data.table.examples import Examples, one_hot
 from kit.data.table.raw import folder_with, found_in, list_images, require_folder, subfolders
@@ -114,7 +114,7 @@ COMPETITION = Competition(
     name="folders",
     title="Your own images in folders by class",
     slug=None,
-    metric="roc_auc",
+    targets={"classes": Target(None, None, "roc_auc")},
     read=read,
     settings=("target", "columns"),
 )

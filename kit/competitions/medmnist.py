@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.competitions import Competition
+from kit.competition import Competition, Target
 from kit.config import Source
 from kit.data.pixels.arrays import Header, headers, read_small
 from kit.data.table.examples import Examples
@@ -142,7 +142,7 @@ COMPETITION = Competition(
     name="medmnist",
     title="MedMNIST, the 2-D sets",
     slug=None,
-    metric="roc_auc",
+    targets={"classes": Target(None, None, "roc_auc")},
     read=read,
     settings=("table",),
 )

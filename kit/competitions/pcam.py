@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.competitions import Competition
+from kit.competition import Competition, Target
 from kit.config import Source
 from kit.data.table.examples import Examples
 from kit.data.table.raw import match, read_table, refuse_rows, require_images, require_layout, stems
@@ -41,11 +41,7 @@ COMPETITION = Competition(
     name="pcam",
     title="Histopathologic Cancer Detection",
     slug="histopathologic-cancer-detection",
-    task="binary",
-    labels=("tumour",),
-    metric="roc_auc",
-    id_column="id",
-    columns={"label": "tumour"},
+    targets={"tumour": Target("binary", ("tumour",), "roc_auc", columns={"label": "tumour"})},
     sample="sample_submission.csv",
     read=read,
 )

@@ -7,7 +7,8 @@ training images; the official `test` is the test split. It shares patient number
 import re
 from pathlib import Path
 
-from kit.competitions import Competition, folders
+from kit.competition import Competition, Target
+from kit.competitions import folders
 from kit.config import Source
 from kit.data.table.examples import Examples
 from kit.data.table.raw import folder_with, found_in, require_folder
@@ -39,8 +40,6 @@ COMPETITION = Competition(
     name="pneumonia",
     title="Chest X-Ray Images (Pneumonia)",
     slug="paultimothymooney/chest-xray-pneumonia",
-    metric="roc_auc",
-    task="binary",
-    labels=("pneumonia",),
+    targets={"pneumonia": Target("binary", ("pneumonia",), "roc_auc")},
     read=read,
 )

@@ -2,7 +2,7 @@
 
 The leaderboard scores boxes (`target` boxes); pneumonia or not (`two_class`) and the three classes of the detailed
 table (`three_class`) are scored here, by ROC AUC. One image a patient. The headers give metadata columns; every age in
-the competition's files is written without its unit ("62"), which no DICOM age is: such ages are missing, and counted.
+the competition's files is written without its unit ("62"): such ages are read as years, and counted.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.competitions import Competition, Target
+from kit.competition import Competition, Target
 from kit.config import Source
 from kit.data.pixels import dicom
 from kit.data.table.examples import Examples, one_hot
@@ -28,6 +28,7 @@ _NAMES = {  # as the table writes them -> labels
     "Lung Opacity": "lung_opacity",
 }
 _OLDEST = 120  # years
+BOXES = "PredictionString"  # the submission's column
 
 
 def read(root: Path, source: Source) -> Examples:
@@ -104,16 +105,21 @@ def labels(root: Path) -> pd.DataFrame:
 
 
 def headers(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The allowed header columns of DICOM files, in their order; and how many ages were no ages, or above 120 years."""
+    """The allowed header columns of DICOM files, in their order; and how many ages are odd, by what is odd about them."""
     chunks = [paths[start : start + 500] for start in range(0, len(paths), 500)]
     calls = [(n, chunk) for n, chunk in enumerate(chunks)]
     read = dict(in_processes(_headers, calls, count_workers(len(paths) // 10)))
     rows = [row for n in sorted(read) for row in read[n]]
-    given = np.array([row["age"] is not None for row in rows])
-    age = np.array([row["age"] for row in rows], float)
-    counts = {"ages that are no DICOM age": given & np.isnan(age), f"ages above {_OLDEST}": age > _OLDEST}
-    table = pd.DataFrame(rows).assign(age=np.where(age <= _OLDEST, age, np.nan))
-    return table, {f"{what}, taken as missing": int(bad.sum()) for what, bad in counts.items() if bad.any()}
+    written = np.array([row["age"] is not None for row in rows])
+    table = pd.DataFrame(rows)
+    age, bare = table["age"].to_numpy(float), table.pop("age_unit").eq("").to_numpy()
+    remarks = {
+        "ages without a unit, read as years": bare & (age <= _OLDEST),
+        "ages that are no DICOM age, taken as missing": written & np.isnan(age),
+        f"ages above {_OLDEST}, taken as missing": age > _OLDEST,
+    }
+    table["age"] = np.where(age <= _OLDEST, age, np.nan)
+    return table, {remark: int(odd.sum()) for remark, odd in remarks.items() if odd.any()}
 
 
 def _headers(number: int, paths: list[Path]) -> tuple[int, list[dict[str, object]]]:
@@ -124,7 +130,7 @@ def _header(path: Path) -> dict[str, object]:
     try:
         return dicom.header(path)
     except UnreadableImage:  # told when records are built
-        return dict.fromkeys([*dicom.HEADER.values(), "compression"])
+        return dict.fromkeys([*dicom.HEADER.values(), "age_unit", "compression"])
 
 
 def _require_boxes_inside(path: Path, table: pd.DataFrame) -> None:
@@ -139,15 +145,14 @@ def _require_boxes_inside(path: Path, table: pd.DataFrame) -> None:
 
 
 TARGETS = {
-    "two_class": Target("binary", ("pneumonia",)),
-    "three_class": Target("multiclass", tuple(_NAMES.values())),
-    "boxes": Target("detection", ("pneumonia",)),
+    "two_class": Target("binary", ("pneumonia",), "roc_auc"),
+    "three_class": Target("multiclass", tuple(_NAMES.values()), "roc_auc"),
+    "boxes": Target("detection", ("pneumonia",), "rsna_mean_average_precision", columns={BOXES: "pneumonia"}),
 }
 COMPETITION = Competition(
     name="rsna",
     title="RSNA Pneumonia Detection Challenge",
     slug="rsna-pneumonia-detection-challenge",
-    metric="roc_auc",
     targets=TARGETS,
     id_column="patientId",
     sample=_SAMPLE,

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from kit.errors import ConfigError, nearest
 from kit.evaluate.calibration import logit, normalised, sigmoid
-from kit.evaluate.metrics import METRICS
+from kit.evaluate.metrics import Metric
 
 _EPS = 1e-7
 _BAGS, _STEPS = 5, 20  # of greedy selection
@@ -23,22 +23,26 @@ _BAGS, _STEPS = 5, 20  # of greedy selection
 
 @dataclass(frozen=True)
 class Rows:
-    """What a blend is fitted on: members [M, N, L], labels `y` [N, L], and which metric counts, which way.
+    """What a blend is fitted on: members [M, N, L], labels `y` [N, L], and the metric that counts.
 
-    `metadata` has a row for each of the N, and may have no columns.
+    Of `exclusive` labels (classes) a row sums to 1. `metadata` has a row for each of the N, and may have no columns.
     """
 
     members: np.ndarray
     y: np.ndarray
-    metric: str
-    sign: int  # 1: larger is better, -1: smaller is
-    task: str
+    metric: Metric
+    exclusive: bool
     metadata: pd.DataFrame
 
     def where(self, chosen: np.ndarray) -> "Rows":
         """The rows that `chosen` (bool [N]) says."""
         metadata = self.metadata[chosen].reset_index(drop=True)
-        return Rows(self.members[:, chosen], self.y[chosen], self.metric, self.sign, self.task, metadata)
+        return Rows(self.members[:, chosen], self.y[chosen], self.metric, self.exclusive, metadata)
+
+    def goodness(self) -> Callable[[np.ndarray], float]:
+        """The metric of one prediction [N, L] after another, turned so that larger is better."""
+        value = value_of(self.metric, self.y)
+        return lambda p: self.metric.gain(value(p), 0.0)
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,13 @@ def fit(name: str, rows: Rows) -> Blend:
     Raises ConfigError for a name that there is not, and for weights that are not one for each member.
     """
     if name.startswith("weighted:"):
-        return _linear(given_weights(name, len(rows.members)))
+        return _linear(parse_weights(name, len(rows.members)))
     if name not in BLENDS:
         raise ConfigError(f"there is no blend {name!r}{nearest(name, BLENDS)}")
     return BLENDS[name](rows)
 
 
-def given_weights(name: str, members: int) -> np.ndarray:
+def parse_weights(name: str, members: int) -> np.ndarray:
     """The weights of `weighted:2,1`, scaled to sum to 1."""
     try:
         weights = np.array([float(number) for number in name.partition(":")[2].split(",")])
@@ -72,20 +76,20 @@ def given_weights(name: str, members: int) -> np.ndarray:
     return weights / weights.sum()
 
 
-def value_of(metric: str, y: np.ndarray) -> Callable[[np.ndarray], float]:
+def value_of(metric: Metric, y: np.ndarray) -> Callable[[np.ndarray], float]:
     """The metric of one prediction [rows, labels] after another against the same labels.
 
     Of ROC AUC the scores count as float32, and are sorted together with their label as one integer: several times as
     fast as scikit-learn's, and equal to it.
     """
-    if metric != "roc_auc":
-        return lambda p: METRICS[metric](y, p)
+    if metric.name != "roc_auc":
+        return lambda p: metric(y, p)
     known = [~np.isnan(truth) for truth in y.T]
     labels = [(truth[rows] > 0.5).astype(np.uint64) for truth, rows in zip(y.T, known, strict=True)]
-    wanted = [n for n, truth in enumerate(labels) if 0 < truth.sum() < len(truth)]
+    defined = [n for n, truth in enumerate(labels) if 0 < truth.sum() < len(truth)]
 
     def value(p: np.ndarray) -> float:
-        return float(np.mean([_roc_auc(labels[n], p[known[n], n]) for n in wanted])) if wanted else float("nan")
+        return float(np.mean([_roc_auc(labels[n], p[known[n], n]) for n in defined])) if defined else float("nan")
 
     return value
 
@@ -109,12 +113,12 @@ def greedy_weights(rows: Rows, bags: int = _BAGS, steps: int = _STEPS, seed: int
     best mean is taken. So in several bags, each of a random half of the members; the weights are the mean of the bags'.
     """
     rng, members = np.random.default_rng(seed), rows.members
-    value, count = value_of(rows.metric, rows.y), len(rows.members)
-    alone = np.array([rows.sign * value(member) for member in members])
+    goodness, count = rows.goodness(), len(rows.members)
+    alone = np.array([goodness(member) for member in members])
     weights = np.zeros(count)
     for _ in range(bags):
         half = np.arange(count) if bags == 1 else rng.permutation(count)[: max(2, -(-count // 2))]
-        weights += _selected(members, half, alone, lambda p: rows.sign * value(p), steps)
+        weights += _selected(members, half, alone, goodness, steps)
     return weights / weights.sum()
 
 
@@ -125,11 +129,11 @@ def _selected(
     taken = [int(bag[np.argmax(alone[bag])])]
     total, best, at = members[taken[0]].astype(np.float64), float(alone[taken[0]]), 1
     while len(taken) < steps:
-        tried = [value((total + members[m]) / (len(taken) + 1)) for m in bag]
-        taken.append(int(bag[int(np.argmax(tried))]))
+        values = [value((total + members[m]) / (len(taken) + 1)) for m in bag]
+        taken.append(int(bag[int(np.argmax(values))]))
         total += members[taken[-1]]
-        if max(tried) > best:
-            best, at = max(tried), len(taken)
+        if max(values) > best:
+            best, at = max(values), len(taken)
         elif len(taken) - at >= 5:  # a longer path seldom finds more
             break
     return np.bincount(taken[:at], minlength=len(members)) / at
@@ -145,7 +149,7 @@ def convex_weights(rows: Rows) -> np.ndarray:
         slope = np.where(y > 0.5, -1 / p, 1 / (1 - p))
         return float(-np.where(y > 0.5, np.log(p), np.log1p(-p)).mean()), x @ slope / len(y)
 
-    found = minimize(
+    solution = minimize(
         loss,
         np.full(count, 1 / count),
         jac=True,
@@ -153,16 +157,16 @@ def convex_weights(rows: Rows) -> np.ndarray:
         bounds=[(0, 1)] * count,
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(count)},
     )
-    weights = np.maximum(found.x, 0)
+    weights = np.maximum(solution.x, 0)
     return weights / weights.sum()
 
 
 def nnls_weights(rows: Rows) -> np.ndarray:
     """Least squares without negative weights, scaled to sum 1; from the M x M normal equations."""
     x, y = _known(rows)
-    gram, wanted = x @ x.T, x @ y
+    gram, correlation = x @ x.T, x @ y
     factor = np.linalg.cholesky(gram + 1e-10 * np.trace(gram) * np.eye(len(x)))
-    weights, _ = nnls(factor.T, np.linalg.solve(factor, wanted))
+    weights, _ = nnls(factor.T, np.linalg.solve(factor, correlation))
     return weights / weights.sum() if weights.sum() > 0 else np.full(len(x), 1 / len(x))
 
 
@@ -186,20 +190,20 @@ def _mean(rows: Rows) -> Blend:
 
 
 def _best_single(rows: Rows) -> Blend:
-    value = value_of(rows.metric, rows.y)
-    return _linear(np.eye(len(rows.members))[np.argmax([rows.sign * value(member) for member in rows.members])])
+    goodness = rows.goodness()
+    return _linear(np.eye(len(rows.members))[np.argmax([goodness(member) for member in rows.members])])
 
 
 def _geometric(rows: Rows) -> Blend:
     def apply(members: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
-        return normalised(np.exp(np.log(np.maximum(members.astype(np.float64), _EPS)).mean(axis=0)), rows.task)
+        return normalised(np.exp(np.log(np.maximum(members.astype(np.float64), _EPS)).mean(axis=0)), rows.exclusive)
 
     return Blend(apply)
 
 
 def _logit(rows: Rows) -> Blend:
     def apply(members: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
-        return normalised(sigmoid(logit(members).mean(axis=0)), rows.task)
+        return normalised(sigmoid(logit(members).mean(axis=0)), rows.exclusive)
 
     return Blend(apply)
 
@@ -216,7 +220,7 @@ def _rank(rows: Rows) -> Blend:
         for m, n in np.ndindex(members.shape[0], members.shape[2]):
             below, upto = (np.searchsorted(reference[m, :, n], members[m, :, n], side) for side in ("left", "right"))
             placed[m, :, n] = (below + upto) / 2 / reference.shape[1]
-        return normalised(placed.mean(axis=0), rows.task)
+        return normalised(placed.mean(axis=0), rows.exclusive)
 
     return Blend(apply)
 
@@ -224,17 +228,17 @@ def _rank(rows: Rows) -> Blend:
 def _stacked(rows: Rows, model: Callable[[], LogisticRegression | HistGradientBoostingClassifier]) -> Blend:
     """A model of the members' logits and the metadata for each label, or one for all classes."""
 
-    told = [column for column in rows.metadata if rows.metadata[column].nunique() > 1]  # the others say nothing
+    varying = [column for column in rows.metadata if rows.metadata[column].nunique() > 1]
 
     def features(members: np.ndarray, metadata: pd.DataFrame, label: int | None) -> np.ndarray:
         chosen = members if label is None else members[:, :, [label]]
         flat = logit(chosen).transpose(1, 0, 2).reshape(members.shape[1], -1)
-        return np.column_stack([flat, metadata[told].to_numpy(np.float64)])
+        return np.column_stack([flat, metadata[varying].to_numpy(np.float64)])
 
-    if rows.task == "multiclass":
+    if rows.exclusive:
         known = ~np.isnan(rows.y).any(axis=1)
-        given = features(rows.members[:, known], rows.metadata[known], None)
-        fitted = model().fit(given, rows.y[known].argmax(axis=1))
+        x = features(rows.members[:, known], rows.metadata[known], None)
+        fitted = model().fit(x, rows.y[known].argmax(axis=1))
 
         def classes(members: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
             p = np.zeros(members.shape[1:])
@@ -246,8 +250,8 @@ def _stacked(rows: Rows, model: Callable[[], LogisticRegression | HistGradientBo
     for n, truth in enumerate(rows.y.T):
         known = ~np.isnan(truth)
         both = len(np.unique(truth[known] > 0.5)) == 2
-        given = features(rows.members[:, known], rows.metadata[known], n)
-        each.append(model().fit(given, truth[known] > 0.5) if both else None)
+        x = features(rows.members[:, known], rows.metadata[known], n)
+        each.append(model().fit(x, truth[known] > 0.5) if both else None)
 
     def labels(members: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
         columns = [

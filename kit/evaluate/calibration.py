@@ -1,6 +1,6 @@
 """Probabilities that mean what they say: calibrators, how far off they are, and a test set with another prevalence.
 
-Probabilities are float [rows, labels]; of classes (multiclass) a row sums to 1. Unknown labels are NaN.
+Probabilities are float [rows, labels]; of classes that exclude each other a row sums to 1. Unknown labels are NaN.
 """
 
 from collections.abc import Callable
@@ -12,36 +12,42 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from kit.evaluate.metrics import log_loss
+from kit.schemas import Beta, Calibration, Curve, Isotonic, Platt, Unchanged
 
-Calibrator = Callable[[np.ndarray], np.ndarray]  # probabilities [rows, labels] -> the same shape
 _EPS = 1e-7
 
 
-def fit(kind: str, y: np.ndarray, p: np.ndarray, task: str) -> Calibrator:
+def fit(kind: str, y: np.ndarray, p: np.ndarray, exclusive: bool) -> Calibration:
     """A calibrator (`KINDS`) fitted on labels and probabilities, both [rows, labels].
 
     `temperature` (Guo et al. 2017) has one number for all labels; the others fit each label, or class against the rest,
-    and classes are scaled to sum to 1 again. A label is left as it is when one class of it occurs, or its scores say
-    nothing or the contrary of it (a curve that falls, or has one step).
+    and `exclusive` classes are scaled to sum to 1 again. A label keeps its probabilities when only one class of it
+    occurs, or when they carry no information or point the wrong way (the curve falls, or has a single step).
     """
     if kind == "none":
-        return lambda given: given
+        return Calibration(kind="none", exclusive=exclusive)
     if kind == "temperature":
-        return _temperature(y, p, task)
-    each = [_KINDS[kind](y[:, n], p[:, n]) for n in range(y.shape[1])]
-
-    def calibrate(given: np.ndarray) -> np.ndarray:
-        return normalised(np.column_stack([one(given[:, n]) for n, one in enumerate(each)]), task)
-
-    return calibrate
+        return Calibration(kind="temperature", exclusive=exclusive, temperature=_temperature(y, p, exclusive))
+    curves = tuple(_curve(kind, truth, score) for truth, score in zip(y.T, p.T, strict=True))
+    return Calibration.model_validate({"kind": kind, "exclusive": exclusive, "curves": curves})
 
 
-def cross_fitted(kind: str, y: np.ndarray, p: np.ndarray, fold: np.ndarray, task: str) -> np.ndarray:
+def apply(calibration: Calibration, p: np.ndarray) -> np.ndarray:
+    """The probabilities [rows, labels] after calibration, float64."""
+    if calibration.kind == "none":
+        return p
+    if calibration.temperature is not None:
+        return _tempered(p, calibration.temperature, calibration.exclusive)
+    columns = [_mapped(curve, p[:, n].astype(np.float64)) for n, curve in enumerate(calibration.curves)]
+    return normalised(np.column_stack(columns), calibration.exclusive)
+
+
+def cross_fitted(kind: str, y: np.ndarray, p: np.ndarray, fold: np.ndarray, exclusive: bool) -> np.ndarray:
     """The probabilities when each fold is calibrated by what the other folds fit: an honest estimate needs it."""
     calibrated = np.empty(p.shape, np.float64)
     for k in np.unique(fold):
         inside = fold == k
-        calibrated[inside] = fit(kind, y[~inside], p[~inside], task)(p[inside])
+        calibrated[inside] = apply(fit(kind, y[~inside], p[~inside], exclusive), p[inside])
     return calibrated
 
 
@@ -71,23 +77,23 @@ def calibration_error(y: np.ndarray, p: np.ndarray, bins: int = 15) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def shift_prior(p: np.ndarray, trained: np.ndarray, wanted: np.ndarray, task: str) -> np.ndarray:
-    """Probabilities [rows, labels] for a population in which the labels' shares are `wanted` instead of `trained` [L].
+def shift_prior(p: np.ndarray, trained: np.ndarray, test: np.ndarray, exclusive: bool) -> np.ndarray:
+    """Probabilities [rows, labels] for a population in which the labels' shares are `test` instead of `trained` [L].
 
     Bayes' rule for a changed prior (Saerens et al. 2002, eq. 2.4). A label that always or never occurs is not shifted.
     """
-    p, known = p.astype(np.float64), (trained > 0) & (trained < 1)  # of the others there is nothing to shift
-    trained, wanted = np.where(known, trained, 0.5), np.where(known, wanted, 0.5)
-    yes = p * (wanted / trained)
-    if task == "multiclass":
-        return normalised(yes, task)
-    no = (1 - p) * ((1 - wanted) / (1 - trained))
+    p, varies = p.astype(np.float64), (trained > 0) & (trained < 1)
+    trained, test = np.where(varies, trained, 0.5), np.where(varies, test, 0.5)
+    yes = p * (test / trained)
+    if exclusive:
+        return normalised(yes, exclusive)
+    no = (1 - p) * ((1 - test) / (1 - trained))
     return np.clip(yes / (yes + no), 0.0, 1.0)
 
 
-def normalised(p: np.ndarray, task: str) -> np.ndarray:
-    """Of classes, rows that sum to 1; where all are 0, all alike."""
-    if task != "multiclass":
+def normalised(p: np.ndarray, exclusive: bool) -> np.ndarray:
+    """Of exclusive classes, rows scaled to sum to 1 (all equal where all are 0); other labels as they are."""
+    if not exclusive:
         return p
     total = p.sum(axis=1, keepdims=True)
     return np.where(total > 0, p / np.maximum(total, 1e-300), 1 / p.shape[1])
@@ -104,76 +110,82 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -x))
 
 
-def _temperature(y: np.ndarray, p: np.ndarray, task: str) -> Calibrator:
-    def warmed(given: np.ndarray, log_t: float) -> np.ndarray:
-        if task != "multiclass":
-            return sigmoid(logit(given) / np.exp(log_t))
-        scores = np.log(np.clip(given.astype(np.float64), _EPS, 1)) / np.exp(log_t)
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return scores / scores.sum(axis=1, keepdims=True)
+def _temperature(y: np.ndarray, p: np.ndarray, exclusive: bool) -> float:
+    known = ~np.isnan(y).any(axis=1)
 
     def loss(log_t: float) -> float:
-        scores = warmed(p, log_t)
-        if task != "multiclass":
+        scores = _tempered(p, float(np.exp(log_t)), exclusive)
+        if not exclusive:
             return log_loss(y, scores)
-        known = ~np.isnan(y).any(axis=1)
         return float(-np.log(np.maximum(scores[known][y[known] > 0.5], _EPS)).mean())
 
-    best = minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-4}).x
-    return lambda given: warmed(given, best)
+    return float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-4}).x))
 
 
-def _of_label(fitted: Callable[[np.ndarray, np.ndarray], Calibrator]) -> Callable[[np.ndarray, np.ndarray], Calibrator]:
-    def of_known(y: np.ndarray, p: np.ndarray) -> Calibrator:
-        known = ~np.isnan(y)
-        if len(np.unique(y[known] > 0.5)) < 2:
-            return _as_it_is
-        return fitted(y[known] > 0.5, p[known].astype(np.float64))
-
-    return of_known
+def _tempered(p: np.ndarray, temperature: float, exclusive: bool) -> np.ndarray:
+    if not exclusive:
+        return sigmoid(logit(p) / temperature)
+    scores = np.log(np.clip(p.astype(np.float64), _EPS, 1)) / temperature
+    scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return scores / scores.sum(axis=1, keepdims=True)
 
 
-def _platt(y: np.ndarray, p: np.ndarray) -> Calibrator:
+def _curve(kind: str, y: np.ndarray, p: np.ndarray) -> Curve:
+    """The curve of one label, fitted on its known rows."""
+    known = ~np.isnan(y)
+    if len(np.unique(y[known] > 0.5)) < 2:
+        return Unchanged()
+    return _FITS[kind](y[known] > 0.5, p[known].astype(np.float64))
+
+
+def _mapped(curve: Curve, p: np.ndarray) -> np.ndarray:
+    """The probabilities [rows] of one label through its curve."""
+    if isinstance(curve, Platt):
+        return sigmoid(curve.slope * logit(p) + curve.intercept)
+    if isinstance(curve, Isotonic):
+        return np.interp(p, curve.p, curve.q)
+    if isinstance(curve, Beta):
+        return sigmoid(_beta_features(p) @ [curve.a, curve.b] + curve.intercept)
+    return p
+
+
+def _platt(y: np.ndarray, p: np.ndarray) -> Curve:
     """A logistic curve of the logit (Platt 1999, without his changed targets)."""
     model = LogisticRegression(C=np.inf).fit(logit(p)[:, None], y)
-    if model.coef_[0, 0] <= 0:
-        return _as_it_is
-    return lambda given: model.predict_proba(logit(given)[:, None])[:, 1]
+    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+    return Platt(slope=slope, intercept=intercept) if slope > 0 else Unchanged()
 
 
-def _isotonic(y: np.ndarray, p: np.ndarray) -> Calibrator:
+def _isotonic(y: np.ndarray, p: np.ndarray) -> Curve:
     model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, y)
     if len(np.unique(model.y_thresholds_)) < 3:
-        return _as_it_is
-    return lambda given: model.predict(given.astype(np.float64))
+        return Unchanged()
+    return Isotonic(p=tuple(model.X_thresholds_.tolist()), q=tuple(model.y_thresholds_.tolist()))
 
 
-def _beta(y: np.ndarray, p: np.ndarray) -> Calibrator:
+def _beta(y: np.ndarray, p: np.ndarray) -> Curve:
     """Beta calibration (Kull et al. 2017): logistic in ln p and -ln(1 - p), neither of which may fall.
 
     A coefficient that comes out negative is dropped, as in the paper's section 4.
     """
-
-    def features(given: np.ndarray) -> np.ndarray:
-        clipped = np.clip(given.astype(np.float64), _EPS, 1 - _EPS)
-        return np.column_stack([np.log(clipped), -np.log1p(-clipped)])
-
-    kept = np.array([True, True])
-    model = LogisticRegression(C=np.inf).fit(features(p), y)
-    if (model.coef_[0] < 0).any():
-        kept = model.coef_[0] >= 0
-        if not kept.any():
-            return _as_it_is
-        model = LogisticRegression(C=np.inf).fit(features(p)[:, kept], y)
+    features = _beta_features(p)
+    model = LogisticRegression(C=np.inf).fit(features, y)
+    coefficients = np.zeros(2)
+    kept = model.coef_[0] >= 0
+    if not kept.any():
+        return Unchanged()
+    if not kept.all():
+        model = LogisticRegression(C=np.inf).fit(features[:, kept], y)
         if model.coef_[0, 0] <= 0:
-            return _as_it_is
-    return lambda given: model.predict_proba(features(given)[:, kept])[:, 1]
+            return Unchanged()
+    coefficients[kept] = model.coef_[0]
+    return Beta(a=float(coefficients[0]), b=float(coefficients[1]), intercept=float(model.intercept_[0]))
 
 
-def _as_it_is(p: np.ndarray) -> np.ndarray:
-    """Where scores say nothing, or the contrary: a curve that falls would turn the ranking round."""
-    return p.astype(np.float64)
+def _beta_features(p: np.ndarray) -> np.ndarray:
+    clipped = np.clip(p, _EPS, 1 - _EPS)
+    return np.column_stack([np.log(clipped), -np.log1p(-clipped)])
 
 
-_KINDS = {"platt": _of_label(_platt), "isotonic": _of_label(_isotonic), "beta": _of_label(_beta)}
-KINDS = ("none", "temperature", *_KINDS)
+_FITS: dict[str, Callable[[np.ndarray, np.ndarray], Curve]] = {"platt": _platt, "isotonic": _isotonic, "beta": _beta}
+KINDS = ("none", "temperature", *_FITS)

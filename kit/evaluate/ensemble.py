@@ -6,34 +6,32 @@ made at a level that counts how many were tried (Bonferroni), but the value of a
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from kit.errors import DataError, some
-from kit.evaluate import blend, metrics
+from kit.evaluate import blend
 from kit.evaluate.blend import Blend, Rows
 from kit.evaluate.resample import interval, numbered, resample, share_above, statistic
+from kit.tables import predicted_labels, probabilities, probability_columns, truth_columns
 
 
 def aligned(runs: Mapping[str, pd.DataFrame], what: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """The first table without its `p_*`, and all tables' probabilities in its order: float64 [members, rows, labels].
+    """The first table without its probabilities, and all tables' in its order: float64 [members, rows, labels].
 
     Raises DataError, naming the run, where one has other ids, labels, or folds than the first: a blend of such runs
-    would be fitted on rows that some member's model has seen.
+    would be fitted on rows that some member's model has seen. `what` images they are, for the message.
     """
     names = list(runs)
     first = runs[names[0]].sort_values("id", ignore_index=True)
-    columns = [column for column in first.columns if column.startswith("p_")]
-    truth = [column for column in first.columns if column.startswith("y_")]
+    labels = predicted_labels(first)
     members = []
     for name in names:
         table = runs[name].sort_values("id", ignore_index=True)
-        if {*table.filter(regex="^p_").columns} != {*columns}:
-            found = some(column[2:] for column in table.filter(regex="^p_").columns)
-            raise DataError(f"{name} predicts other labels than {names[0]}: {found}")
+        if {*predicted_labels(table)} != {*labels}:
+            raise DataError(f"{name} predicts other labels than {names[0]}: {some(predicted_labels(table))}")
         if len(table) != len(first) or (table["id"] != first["id"]).any():
             alone = set(table["id"]) ^ set(first["id"])
             raise DataError(
@@ -46,13 +44,18 @@ def aligned(runs: Mapping[str, pd.DataFrame], what: str) -> tuple[pd.DataFrame, 
                 f"{name} and {names[0]} have different folds: {len(bad)} images, such as {bad.iloc[0]}, are held out "
                 "by another one. Train them with the same folds and fold_seed"
             )
-        if truth and not table[truth].equals(first[truth]):
-            differ = ~((table[truth] == first[truth]) | (table[truth].isna() & first[truth].isna())).all(axis=1)
-            raise DataError(
-                f"{name} and {names[0]} have different labels, such as those of {first['id'][differ].iloc[0]}"
-            )
-        members.append(table[columns].to_numpy(np.float64))
-    return first.drop(columns=columns), np.stack(members)
+        members.append(probabilities(table, labels).astype(np.float64))
+    return first.drop(columns=probability_columns(labels)), np.stack(members)
+
+
+def require_same_truth(examples: Mapping[str, pd.DataFrame], ids: pd.Series, labels: list[str]) -> None:
+    """Raise DataError, naming run and image, where a run's example table has another truth than the first's."""
+    names = list(examples)
+    tables = [examples[name].set_index("id").loc[ids, truth_columns(labels)] for name in names]
+    for name, table in zip(names[1:], tables[1:], strict=True):
+        if not table.equals(tables[0]):
+            differs = ~((table == tables[0]) | (table.isna() & tables[0].isna())).all(axis=1)
+            raise DataError(f"{name} and {names[0]} have different labels, such as those of {table.index[differs][0]}")
 
 
 def nested(name: str, rows: Rows, fold: np.ndarray) -> np.ndarray:
@@ -65,7 +68,7 @@ def nested(name: str, rows: Rows, fold: np.ndarray) -> np.ndarray:
     return p
 
 
-def compare(
+def compare_blends(
     names: list[str], rows: Rows, fold: np.ndarray, groups: np.ndarray, resamples: int, confidence: float
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """A row for each blend, and each one's nested predictions [N, L].
@@ -85,9 +88,8 @@ def compare(
     values = resample(statistics, count, resamples)[:, :, 0]
     table = []
     for n, name in enumerate(names):
-        gains = rows.sign * (values[:, n] - values[:, 0])
-        value = metrics.METRICS[rows.metric](rows.y, predictions[name])
-        plain = metrics.METRICS[rows.metric](rows.y, predictions["mean"])
+        gains = rows.metric.gain(values[:, n], values[:, 0])
+        value, plain = (rows.metric(rows.y, predictions[blend_name]) for blend_name in (name, "mean"))
         fitted = blend.fit(name, rows).apply(rows.members, rows.metadata)
         low, high = interval(values[:, n], confidence)
         gain_low, gain_high = interval(gains, confidence)
@@ -98,8 +100,8 @@ def compare(
                 "nested": value,
                 "low": low,
                 "high": high,
-                "optimistic": metrics.METRICS[rows.metric](rows.y, fitted),
-                "gain": rows.sign * (value - plain),
+                "optimistic": rows.metric(rows.y, fitted),
+                "gain": rows.metric.gain(value, plain),
                 "gain_low": gain_low,
                 "gain_high": gain_high,
                 "better": share_above(gains),
@@ -109,7 +111,7 @@ def compare(
     return pd.DataFrame(table).set_index("blend"), predictions
 
 
-def choose(table: pd.DataFrame) -> str:
+def choose_blend(table: pd.DataFrame) -> str:
     """The blend with the largest gain among those that are surely better, else the plain mean."""
     surely = table[table["sure"] & (table.index != "mean")]
     return str(surely["gain"].idxmax()) if len(surely) else "mean"
@@ -123,6 +125,6 @@ def correlations(members: np.ndarray, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(np.nanmean(each, axis=0), names, names)
 
 
-def described(fitted: Blend, names: list[str]) -> dict[str, Any] | None:
+def weights_of(fitted: Blend, names: list[str]) -> dict[str, float] | None:
     """Each member's weight, where members have one."""
     return None if fitted.weights is None else dict(zip(names, map(float, fitted.weights), strict=True))

@@ -5,12 +5,35 @@ they take arrays; what follows from counts is computed from counts, since scikit
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
 
-Metric = Callable[[np.ndarray, np.ndarray], float]
+from kit.errors import ConfigError, nearest
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What predictions are scored by; calling it with truth and prediction gives the value.
+
+    `needs` is what it takes of a prediction: `probabilities` [rows, labels], or `boxes`.
+    """
+
+    name: str
+    function: Callable[[np.ndarray, np.ndarray], float]
+    larger_is_better: bool = True
+    needs: Literal["probabilities", "boxes"] = "probabilities"
+
+    def __call__(self, y: np.ndarray, p: np.ndarray) -> float:
+        """The value; NaN where it is not defined."""
+        return self.function(y, p)
+
+    def gain(self, value: Any, reference: Any) -> Any:
+        """How much better `value` is than `reference` (numbers or arrays): positive when better."""
+        return value - reference if self.larger_is_better else reference - value
 
 
 def roc_auc(y: np.ndarray, p: np.ndarray) -> float:
@@ -40,12 +63,22 @@ def brier(y: np.ndarray, p: np.ndarray) -> float:
 
 # What a competition may be scored by.
 METRICS: dict[str, Metric] = {
-    "roc_auc": roc_auc,
-    "average_precision": average_precision,
-    "log_loss": log_loss,
-    "multiclass_log_loss": multiclass_log_loss,
-    "brier": brier,
+    metric.name: metric
+    for metric in (
+        Metric("roc_auc", roc_auc),
+        Metric("average_precision", average_precision),
+        Metric("log_loss", log_loss, larger_is_better=False),
+        Metric("multiclass_log_loss", multiclass_log_loss, larger_is_better=False),
+        Metric("brier", brier, larger_is_better=False),
+    )
 }
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of that name; raises ConfigError, with the nearest names, where kit has none."""
+    if name not in METRICS:
+        raise ConfigError(f"kit has no metric {name!r}{nearest(name, METRICS)}")
+    return METRICS[name]
 
 
 def log_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -64,12 +97,12 @@ def squared_errors(y: np.ndarray, p: np.ndarray) -> np.ndarray:
     return np.square(p.astype(np.float64) - y)
 
 
-def accuracy(y: np.ndarray, p: np.ndarray, task: str) -> float:
-    """The share of rows whose likeliest class is theirs (multiclass), else of known labels on their side of .5.
+def accuracy(y: np.ndarray, p: np.ndarray, exclusive: bool) -> float:
+    """The share of rows whose likeliest class is theirs (exclusive labels), else of known labels on their side of .5.
 
     As MedMNIST's benchmark defines ACC (Yang et al. 2023): its multi-label ACC is the mean over all labels too.
     """
-    if task == "multiclass":
+    if exclusive:
         known = ~np.isnan(y).any(axis=1)
         return float(np.mean(y[known].argmax(axis=1) == p[known].argmax(axis=1)))
     known = ~np.isnan(y)
@@ -99,14 +132,14 @@ def decisions(tp: float, fp: float, fn: float, tn: float) -> dict[str, float]:
     }
 
 
-def report(y: np.ndarray, p: np.ndarray, task: str, labels: list[str]) -> dict[str, dict[str, dict[str, float]]]:
+def report(y: np.ndarray, p: np.ndarray, exclusive: bool, labels: list[str]) -> dict[str, dict[str, dict[str, float]]]:
     """Every metric: `labels` (each label, or class against the rest), and `average` (macro, weighted, micro).
 
     Decisions are made at .5, or for the likeliest class. `macro` is the mean over the labels where a metric is defined,
-    `weighted` weighs them by their positives, `micro` takes all rows of all labels as one. Of classes (multiclass)
-    there is `classes` too: what takes all of them together.
+    `weighted` weighs them by their positives, `micro` takes all rows of all labels as one. Of exclusive labels
+    (classes) there is `classes` too: what takes all of them together.
     """
-    chosen = _one_hot(p) if task == "multiclass" else p > 0.5
+    chosen = _one_hot(p) if exclusive else p > 0.5
     each = {label: _of_label(y[:, n], p[:, n], chosen[:, n]) for n, label in enumerate(labels)}
     values = pd.DataFrame(each).T
     average = {
@@ -114,7 +147,7 @@ def report(y: np.ndarray, p: np.ndarray, task: str, labels: list[str]) -> dict[s
         "weighted": _averaged(values, values["positives"]),
         "micro": _of_label(y.ravel(), p.ravel(), chosen.ravel()),
     }
-    together = {"classes": {"all": _of_classes(y, p)}} if task == "multiclass" else {}
+    together = {"classes": {"all": _of_classes(y, p)}} if exclusive else {}
     return {"labels": each, "average": average, **together}
 
 

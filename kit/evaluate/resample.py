@@ -15,11 +15,12 @@ from kit.evaluate import metrics
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
-def statistic(metric: str, y: np.ndarray, p: np.ndarray, group_of: np.ndarray) -> Statistic:
-    """The metric (a name of `METRICS`) of rows whose group is numbered by `group_of` (int [rows]), for any resample."""
-    if metric in _LOSSES:
-        return _mean_statistic(_LOSSES[metric](y, p), group_of, y.shape[1] if metric == "multiclass_log_loss" else 1)
-    curve = _CURVES[metric]
+def statistic(metric: metrics.Metric, y: np.ndarray, p: np.ndarray, group_of: np.ndarray) -> Statistic:
+    """The metric of rows whose group is numbered by `group_of` (int [rows]), for any resample."""
+    if metric.name in _LOSSES:
+        summed = y.shape[1] if metric.name == "multiclass_log_loss" else 1
+        return _mean_statistic(_LOSSES[metric.name](y, p), group_of, summed)
+    curve = _CURVES[metric.name]
     labels = []
     for truth, score in zip(y.T, p.T, strict=True):
         known = ~np.isnan(truth)

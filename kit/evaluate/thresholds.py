@@ -6,7 +6,7 @@ A rule is a name with maybe a number: `f1`, `fbeta:2`, `youden`, `mcc`, `balance
 called positive as are; `prevalence:0.1`: a tenth).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ from kit.evaluate.metrics import decisions
 
 # True and false positives at each cut (float64 [cuts]), positives and negatives -> what to make large.
 Objective = Callable[[np.ndarray, np.ndarray, float, float], np.ndarray]
+# For each fold: which rows it holds (bool [rows]), and all rows' scores as the other folds would have them.
+HeldOut = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -48,21 +50,20 @@ def best_threshold(cuts: Cuts, rule: str) -> float:
     return float(cuts.thresholds[best])
 
 
-def cross_validated(y: np.ndarray, p: np.ndarray, fold: np.ndarray, rule: str) -> dict[str, float] | None:
+def cross_validated(y: np.ndarray, held_out: HeldOut, rule: str) -> dict[str, float] | None:
     """`decisions` on all rows when each fold is cut where the other folds choose: an honest estimate.
 
-    None when there is one fold only, as nothing else could choose. The scores are sorted once for all folds.
+    `y` float [rows], NaN where the label is unknown. None when there is one fold only, as nothing else could choose.
     """
-    folds = np.unique(fold)
-    if len(folds) < 2:
+    known = ~np.isnan(y)
+    if len(held_out) < 2:
         return None
-    order = np.argsort(-p, kind="stable")
-    y, p, fold = y[order], p[order], fold[order]
-    called = np.zeros(len(y), bool)
-    for k in folds:
-        inside = fold == k
-        called[inside] = p[inside] >= best_threshold(_cuts_of_sorted(y[~inside], p[~inside]), rule)
-    return decided(y, called)
+    positive = np.zeros(len(y), bool)
+    for inside, p in held_out:
+        others = known & ~inside
+        if others.any():
+            positive[inside] = p[inside] >= best_threshold(all_cuts(y[others] > 0.5, p[others]), rule)
+    return decided(y[known] > 0.5, positive[known])
 
 
 def decided(y: np.ndarray, called: np.ndarray) -> dict[str, float]:
@@ -121,13 +122,14 @@ def class_weights(y: np.ndarray, p: np.ndarray, sweeps: int = 10) -> np.ndarray:
     return weights / weights.mean()
 
 
-def cross_validated_classes(y: np.ndarray, p: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Each row's class (int [rows]) when every fold is weighed by `class_weights` of the others."""
-    called = np.empty(len(y), int)
-    for k in np.unique(fold):
-        inside = fold == k
-        called[inside] = (p[inside] * class_weights(y[~inside], p[~inside])).argmax(axis=1)
-    return called
+def cross_validated_classes(y: np.ndarray, held_out: HeldOut) -> np.ndarray:
+    """Each row's class (int [rows]) when every fold is weighed by `class_weights` of the others' complete rows."""
+    known = ~np.isnan(y).any(axis=1)
+    classes = np.empty(len(y), int)
+    for inside, p in held_out:
+        others = known & ~inside
+        classes[inside] = (p[inside] * class_weights(y[others], p[others])).argmax(axis=1)
+    return classes
 
 
 def _cuts_of_sorted(y: np.ndarray, p: np.ndarray) -> Cuts:

@@ -92,8 +92,8 @@ def describe(data: bytes) -> tuple[str, str]:
 def header(path: Path) -> dict[str, Any]:
     """The allowed columns of a file's header, as strings or None; `width`, `height` int; `pixel_spacing` mm, by rows.
 
-    `age` is in years, NaN where what is written is no age. Also `compression`, the name of the transfer syntax. Raises
-    UnreadableImage for what is no DICOM.
+    `age` is in years, NaN where what is written is no age; `age_unit` is D, W, M, Y, or empty for a bare number, which
+    is read as years. Also `compression`, the name of the transfer syntax. Raises UnreadableImage for what is no DICOM.
     """
     with _quiet(), _reasons(), path.open("rb") as file:
         if not is_dicom(file.read(132)):
@@ -110,19 +110,24 @@ def header(path: Path) -> dict[str, Any]:
         for size in ("width", "height"):
             values[size] = int(values[size]) if values[size] else None
         values["pixel_spacing"] = float(values["pixel_spacing"][0]) if values["pixel_spacing"] else None
+        values["age_unit"] = None
         if values["age"] is not None:
-            years = age_years(str(values["age"]))
-            values["age"] = float("nan") if years is None else years
+            values["age"], values["age_unit"] = age_years(str(values["age"]))
         for code in ("sex", "view_position", "photometric_interpretation"):  # nothing but what a code can be
             values[code] = str(values[code]) if _CODE.fullmatch(str(values[code] or "")) else None
         values["sex"] = values["sex"] if values["sex"] in ("M", "F", "O") else None
         return {**values, "compression": _name(_syntax(dataset))}
 
 
-def age_years(text: str | None) -> float | None:
-    """Years of a DICOM age string such as `058Y`, `011M`, `003W`, `020D` (PS3.5, 6.2); None for any other string."""
-    found = re.fullmatch(r"(\d{3})([DWMY])", text or "")
-    return int(found[1]) / _AGE_UNITS[found[2]] if found else None
+def age_years(text: str) -> tuple[float, str | None]:
+    """Years and unit of a DICOM age such as `058Y`, `011M`, `003W`, `020D` (PS3.5, 6.2).
+
+    A bare number counts as years, with an empty unit; any other text is NaN without a unit.
+    """
+    age = re.fullmatch(r"(\d{3})([DWMY])|(\d{1,3})", text)
+    if age is None:
+        return float("nan"), None
+    return int(age[1] or age[3]) / _AGE_UNITS[age[2] or "Y"], age[2] or ""
 
 
 def undecodable(paths: Iterable[Path]) -> list[Undecodable]:

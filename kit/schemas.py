@@ -1,0 +1,249 @@
+"""What the JSON files of a run hold, as types: `scores.json`, `decision.json`, `folds.json`, `ensemble.json`.
+
+A number that is not defined, such as the ROC AUC of a label with one class only, is None (null).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Number = float | None
+Metrics = dict[str, dict[str, dict[str, Number]]]  # labels | average | classes -> of which -> metric -> value
+
+
+class Schema(BaseModel):
+    """A frozen model without unknown keys; keys that were not set are left out of its JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def as_json(self) -> dict[str, Any]:
+        """The model as JSON can hold it."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class Interval(Schema):
+    """A percentile interval over resampled groups."""
+
+    low: Number
+    high: Number
+    resamples: int
+    confidence: float
+
+
+class Limits(Schema):
+    """The ends of an interval."""
+
+    low: Number
+    high: Number
+
+
+class LabelScore(Limits):
+    """The metric of one label, with its interval."""
+
+    value: Number
+
+
+class Subgroup(Schema):
+    """The metric in one part of the rows; `small`: fewer than 30 rows of the rarer class of the commonest label."""
+
+    column: str
+    part: str
+    rows: int
+    value: Number
+    small: bool
+
+
+class Deviation(Schema):
+    """How far probabilities are from what they say: adaptive calibration error, log loss in nats, Brier score."""
+
+    error: Number
+    log_loss: Number
+    brier: Number
+
+
+class CalibrationReport(Schema):
+    """Deviations by calibrator, each fold calibrated by the others; reliability diagrams by label."""
+
+    cross_fitted: dict[str, Deviation]
+    reliability: dict[str, dict[str, list[float]]]
+
+
+class SetScores(Schema):
+    """The values of one set of rows; `means` are further means of the metric over some of the labels, by a name."""
+
+    metric: str
+    rows: int
+    groups: int
+    value: Number
+    interval: Interval
+    delong: Limits | None = None
+    labels: dict[str, LabelScore]
+    means: dict[str, Number] = {}
+    accuracy: Number
+    metrics: Metrics
+    subgroups: list[Subgroup]
+
+
+class TestScores(SetScores):
+    """The values of a labelled test set; of patients who are in training too, also the value without them."""
+
+    __test__ = False  # for pytest, which would collect it
+
+    groups_also_in_training: int
+    value_without_them: Number = None
+
+
+class Scores(SetScores):
+    """`scores.json`: the out-of-fold values, and those of the test set where it has labels."""
+
+    folds: dict[int, Number]
+    fold_mean: Number
+    fold_sd: Number
+    fold_metrics: dict[int, dict[str, dict[str, Number]]]
+    calibration: CalibrationReport
+    warnings: list[str]
+    note: str
+    test: TestScores | None = None
+
+
+class Comparison(Limits):
+    """A run against the first one: the difference of values with its interval, and how often it is the better one."""
+
+    run: str
+    value: Number
+    difference: Number
+    better: Number
+
+
+class Unchanged(Schema):
+    """The curve of a label whose probabilities are left as they are."""
+
+    kind: Literal["unchanged"] = "unchanged"
+
+
+class Platt(Schema):
+    """sigmoid(slope · logit(p) + intercept)."""
+
+    kind: Literal["platt"] = "platt"
+    slope: float
+    intercept: float
+
+
+class Isotonic(Schema):
+    """Linear between the points (p, q), constant beyond them."""
+
+    kind: Literal["isotonic"] = "isotonic"
+    p: tuple[float, ...]
+    q: tuple[float, ...]
+
+
+class Beta(Schema):
+    """sigmoid(a · ln p - b · ln(1 - p) + intercept)."""
+
+    kind: Literal["beta"] = "beta"
+    a: float
+    b: float
+    intercept: float
+
+
+Curve = Annotated[Unchanged | Platt | Isotonic | Beta, Field(discriminator="kind")]
+
+
+class Calibration(Schema):
+    """A fitted calibrator: a `temperature` for all labels, or a curve for each; of `none`, neither.
+
+    Labels that exclude each other (`exclusive`) are scaled to sum to 1 again.
+    """
+
+    kind: Literal["none", "temperature", "platt", "isotonic", "beta"] = "none"
+    exclusive: bool = False
+    temperature: float | None = None
+    curves: tuple[Curve, ...] = ()
+
+
+class Prior(Schema):
+    """The labels' shares in the training set and in the population that predictions are made for."""
+
+    trained: tuple[float, ...]
+    test: tuple[float, ...]
+
+
+class Threshold(Schema):
+    """Where a label is cut, by a rule, and what the cut is worth: where it was chosen, and on folds that did not."""
+
+    rule: str
+    threshold: Number
+    on_the_rows_that_chose_it: dict[str, Number]
+    cross_validated: dict[str, Number] | None
+
+
+class ClassFactors(Schema):
+    """Factors of classes' probabilities that make the likeliest class right most evenly, and what they are worth.
+
+    They are `applied` where the cross-validated value is above that of the plain likeliest class.
+    """
+
+    factors: dict[str, float] | None = None
+    balanced_accuracy_of_argmax: Number
+    balanced_accuracy_on_the_rows_that_chose_them: Number = None
+    balanced_accuracy_cross_validated: Number = None
+    applied: bool = False
+
+
+class Decision(Schema):
+    """`decision.json`: what turns the mean of the folds' raw outputs into what is sent or shown.
+
+    First `calibration`, then the change of `prior`; the thresholds cut what comes out. `labels` are in the order of the
+    network's outputs, `views` names the test-time augmentation (kit.predict.views).
+    """
+
+    task: str
+    labels: tuple[str, ...]
+    views: str
+    calibration: Calibration
+    prior: Prior | None = None
+    thresholds: dict[str, Threshold]
+    classes: ClassFactors | None = None
+
+
+class Folds(Schema):
+    """`folds.json`: the cells of each fold, and what they were dealt from.
+
+    `training`, `test` and `image` are fingerprints (kit.data.records.manifest).
+    """
+
+    format_version: int
+    training: str
+    test: str
+    image: str
+    task: str
+    labels: tuple[str, ...]
+    cells: int
+    folds: list[list[int]]
+
+
+class BlendScore(Schema):
+    """What a blend is worth: nested, on the rows it was fitted on, and against the plain mean."""
+
+    nested: Number
+    low: Number
+    high: Number
+    optimistic: Number
+    gain: Number
+    gain_low: Number
+    gain_high: Number
+    better: Number
+    sure: bool
+
+
+class EnsembleReport(Schema):
+    """`ensemble.json`: the blends that were tried, and the one that was taken."""
+
+    metric: str
+    runs: list[str]
+    blends: dict[str, BlendScore]
+    correlation: dict[str, dict[str, Number]]
+    chosen: str
+    reason: str
+    weights: dict[str, float] | None
+    metadata: list[str]
