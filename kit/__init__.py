@@ -9,9 +9,14 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_config", "open_records", "pipeline", "run"]
+__all__ = ["Predictor", "__version__", "load_config", "open_records", "pipeline", "run"]
 
-_HOMES = {"run": "kit.pipeline", "load_config": "kit.config", "open_records": "kit.data.records.manifest"}
+_HOMES = {
+    "Predictor": "kit.predict.predictor",
+    "load_config": "kit.config",
+    "open_records": "kit.data.records.manifest",
+    "run": "kit.pipeline",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 class Target:
     """One of the things that can be learnt from a competition's data.
 
-    `task` names one of `kit.tasks.TASKS`; it and `labels` are None where the data says them. `metric` names one of
+    `task` names one of `kit.tasks.TASKS`; it and `labels` are empty where the data says them. `metric` names one of
     `kit.evaluate.metrics.METRICS`, the leaderboard's where there is one. `columns` is the submission's format (column
     -> label); None: nobody takes submissions of this target, and one that is written has a column for every label.
     `means` are further means of the metric over some of the labels, by a name.
     """
 
-    task: str | None
-    labels: tuple[str, ...] | None
+    task: str
+    labels: tuple[str, ...]
     metric: str
     columns: Mapping[str, str] | None = None
     means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -1,5 +1,4 @@
-"""What a task is. The rest of what differs between tasks stands in one file or table per room, keyed by the task's name:
-records/targets, models/heads, train/losses, predict/merging, evaluate/metrics, submit/formats."""
+"""What a task is. Whatever else differs between tasks is in one file or table per room, keyed by the task's name."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,8 +10,8 @@ from kit.errors import ConfigError, nearest
 class Task:
     """A kind of question about an image, and what an answer looks like.
 
-    `activation` is that of the network's outputs, one per label. Of `exclusive` labels (classes) exactly one is true and
-    their probabilities sum to 1. A `prediction` is a row of `probabilities`, or lists of `boxes` with scores.
+    `activation` is that of the network's outputs, one per label. Of `exclusive` labels (classes) exactly one is true
+    and their probabilities sum to 1. A `prediction` is a row of `probabilities`, or lists of `boxes` with scores.
     """
 
     name: str

@@ -14,9 +14,10 @@ import pandas as pd
 from kit.competition import Competition, Target
 from kit.competitions.folders import SPLITS
 from kit.config import Source
-from kit.data.table.examples import Examples, one_hot
+from kit.data.table.examples import Examples
 from kit.data.table.raw import found_in, list_images, match, read_table, refuse_rows, require_folder, stems
 from kit.errors import ConfigError, DataError, nearest, some
+from kit.tables import labels_of, one_hot
 
 _MOST_CLASSES = 100  # more distinct values than that are no classes
 
@@ -44,8 +45,7 @@ def read(root: Path, source: Source) -> Examples:
     if images.empty:
         raise DataError(f"{root} holds no image; found {found_in(root)}")
     table, missing, surplus = match(rows, images.assign(id=_ids(rows["id"], images)))
-    labels = tuple(column[2:] for column in y.columns)
-    return Examples(table, labels, task, missing, surplus)
+    return Examples(table, tuple(labels_of(y)), task, missing, surplus)
 
 
 def _labels(path: Path, raw: pd.DataFrame, names: tuple[str, ...], positive: str | None) -> tuple[pd.DataFrame, str]:
@@ -84,7 +84,7 @@ COMPETITION = Competition(
     name="csv",
     title="Your own images with a table of labels",
     slug=None,
-    targets={"classes": Target(None, None, "roc_auc")},
+    targets={"classes": Target("", (), "roc_auc")},
     read=read,
     settings=("target", "table", "columns"),
 )

@@ -13,9 +13,10 @@ import pandas as pd
 
 from kit.competition import Competition, Target
 from kit.config import Source
-from kit.data.table.examples import Examples, one_hot
+from kit.data.table.examples import Examples
 from kit.data.table.raw import folder_with, found_in, list_images, require_folder, subfolders
 from kit.errors import ConfigError, DataError, nearest, some
+from kit.tables import one_hot
 
 SPLITS = {"train": "train", "training": "train", "val": "train", "valid": "train", "validation": "train"}
 SPLITS |= {"test": "test", "testing": "test"}
@@ -114,7 +115,7 @@ COMPETITION = Competition(
     name="folders",
     title="Your own images in folders by class",
     slug=None,
-    targets={"classes": Target(None, None, "roc_auc")},
+    targets={"classes": Target("", (), "roc_auc")},
     read=read,
     settings=("target", "columns"),
 )

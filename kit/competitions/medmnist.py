@@ -17,6 +17,7 @@ from kit.data.pixels.arrays import Header, headers, read_small
 from kit.data.table.examples import Examples
 from kit.data.table.raw import found_in, require_folder
 from kit.errors import DataError, some
+from kit.tables import truth_columns
 
 _PARTS = {"train": "train", "val": "train", "test": "test"}
 _ORGANS = (
@@ -82,8 +83,8 @@ def read(root: Path, source: Source) -> Examples:
             )
         )
     table = pd.concat(tables, ignore_index=True)
-    known = pd.DataFrame(y, columns=[f"y_{name}" for name in names])
-    return Examples(pd.concat([table.assign(group=table["id"]), known], axis=1), names, task)
+    y_table = pd.DataFrame(y, columns=truth_columns(names))
+    return Examples(pd.concat([table.assign(group=table["id"]), y_table], axis=1), names, task)
 
 
 def _file(root: Path, table: str | None) -> Path:
@@ -142,7 +143,7 @@ COMPETITION = Competition(
     name="medmnist",
     title="MedMNIST, the 2-D sets",
     slug=None,
-    targets={"classes": Target(None, None, "roc_auc")},
+    targets={"classes": Target("", (), "roc_auc")},
     read=read,
     settings=("table",),
 )

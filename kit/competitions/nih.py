@@ -60,7 +60,7 @@ def read(root: Path, source: Source) -> Examples:
     if images.empty:
         raise DataError(f"{root} holds no image: expected {_LAYOUT}; found {found_in(root)}")
     table, missing, surplus = match(rows, images.assign(id=images["path"].str.split("/").str[-1]))
-    labels = TARGETS[source.target or "findings"].labels or ()
+    labels = TARGETS[source.target or "findings"].labels
     table = table.drop(columns=[f"y_{label}" for label in (*FINDINGS, NONE) if label not in labels])
     return Examples(table, labels, "multilabel", missing, surplus, remarks)
 

@@ -13,10 +13,11 @@ import pandas as pd
 from kit.competition import Competition, Target
 from kit.config import Source
 from kit.data.pixels import dicom
-from kit.data.table.examples import Examples, one_hot
+from kit.data.table.examples import Examples
 from kit.data.table.raw import match, read_table, refuse_rows, require_images, require_layout, stems
 from kit.errors import DataError, UnreadableImage, some
 from kit.parallel import count_workers, in_processes
+from kit.tables import one_hot
 
 _IMAGES = {"train": "stage_2_train_images", "test": "stage_2_test_images"}
 _BOXES, _CLASSES = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
@@ -105,7 +106,7 @@ def labels(root: Path) -> pd.DataFrame:
 
 
 def headers(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The allowed header columns of DICOM files, in their order; and how many ages are odd, by what is odd about them."""
+    """The allowed header columns of DICOM files, in their order; and counts of odd ages, by what is odd about them."""
     chunks = [paths[start : start + 500] for start in range(0, len(paths), 500)]
     calls = [(n, chunk) for n, chunk in enumerate(chunks)]
     read = dict(in_processes(_headers, calls, count_workers(len(paths) // 10)))

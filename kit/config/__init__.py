@@ -373,13 +373,8 @@ def load_config(name: str, overrides: Iterable[str] = ()) -> Config:
     return config
 
 
-def read_config(run: Path) -> Config:
-    """The resolved config that a run directory was made with; raises ConfigError when it is no run directory."""
-    path = run / "config.yaml"
-    if not path.is_file():
-        raise ConfigError(
-            f"{run} is not a run directory: it has no config.yaml (make one with `kit train` or `kit run`)"
-        )
+def read_config(path: Path) -> Config:
+    """The resolved config in a file that `dump_config` wrote, such as a run's."""
     return _validated(_mapping(_read(path), str(path)), source=str(path))
 
 

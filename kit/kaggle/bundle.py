@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import kit
 from kit import files
-from kit.competitions import Competition
+from kit.competition import Competition
 from kit.errors import ConfigError, DataError, KitError
 
 Accelerator = Literal["gpu", "tpu", "cpu"]

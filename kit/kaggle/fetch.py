@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kit import files
-from kit.competitions import Competition
+from kit.competition import Competition
 from kit.errors import ConfigError, KitError
 from kit.kaggle.client import Kaggle, KaggleError, inside
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kit import files
-from kit.competitions import Competition
+from kit.competition import Competition
 from kit.errors import ConfigError, KitError, SubmissionError
 from kit.kaggle import bundle
 from kit.kaggle.bundle import Accelerator

@@ -1,27 +1,15 @@
-"""The prediction files of a run: per fold and merged, out-of-fold and test."""
+"""Predictions of several folds -> one table."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 import pandas as pd
 
-from kit import files
-from kit.data.table.examples import label_columns
 from kit.errors import DataError
-
-
-def merge(run: Path, folds: Sequence[int]) -> list[Path]:
-    """Merge the prediction files of these folds into `oof.parquet` and `test.parquet`; returns their paths."""
-    written = []
-    for name, merged in (("oof.parquet", merge_oof), ("test.parquet", merge_test)):
-        tables = {k: pd.read_parquet(run / f"fold{k}" / name) for k in folds}
-        files.write_parquet(run / name, merged(tables))
-        written.append(run / name)
-    return written
+from kit.tables import predicted_labels, probability_columns
 
 
 def merge_oof(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-    """Out-of-fold predictions of all folds: columns id, fold, `y_*`, `p_*`; raises DataError for an id with two."""
+    """Out-of-fold predictions of all folds: columns id, fold, `p_*`; raises DataError for an id in two of them."""
     merged = _merged(tables)
     twice = merged["id"][merged["id"].duplicated()]
     if len(twice):
@@ -31,8 +19,7 @@ def merge_oof(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
 
 def merge_test(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     """Test predictions of all folds below each other: columns id, fold, `p_*`."""
-    merged = _merged(tables)
-    return merged.drop(columns=label_columns(merged)).sort_values(["fold", "id"], ignore_index=True)
+    return _merged(tables).sort_values(["fold", "id"], ignore_index=True)
 
 
 def mean_over_folds(test: pd.DataFrame) -> pd.DataFrame:
@@ -41,6 +28,5 @@ def mean_over_folds(test: pd.DataFrame) -> pd.DataFrame:
 
 
 def _merged(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-    numbered = [table.assign(fold=fold) for fold, table in tables.items()]
-    merged = pd.concat(numbered, ignore_index=True)
-    return merged[["id", "fold", *(column for column in merged.columns if column[:2] in ("y_", "p_"))]]
+    merged = pd.concat([table.assign(fold=fold) for fold, table in tables.items()], ignore_index=True)
+    return merged[["id", "fold", *probability_columns(predicted_labels(merged))]]

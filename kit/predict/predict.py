@@ -8,21 +8,24 @@ import pandas as pd
 
 from kit.data.records.batches import Batch
 from kit.predict.views import VIEWS
+from kit.tables import probability_columns
 
 if TYPE_CHECKING:
     import keras
 
 
-def predict(model: "keras.Model", batches: Iterable[Batch], labels: Sequence[str], tta: str = "none") -> pd.DataFrame:
-    """Columns `id`, `y_<label>` (NaN where unknown) and `p_<label>` (the mean over the views), both float32."""
-    views = VIEWS[tta]
+def predict(model: "keras.Model", batches: Iterable[Batch], labels: Sequence[str], views: str = "none") -> pd.DataFrame:
+    """Columns `id` and `p_<label>` float32, the mean over the views of each image."""
     ids: list[str] = []
-    known, probabilities = [np.empty((0, len(labels)), np.float32)], [np.empty((0, len(labels)), np.float32)]
+    probabilities = [np.empty((0, len(labels)), np.float32)]
     for batch in batches:
-        scores = np.stack([model.predict_on_batch(view(batch.images)) for view in views]).mean(0, np.float32)
         ids += batch.ids
-        known.append(batch.labels)
-        probabilities.append(scores[batch.mask])
-    y, p = np.concatenate(known), np.concatenate(probabilities)
-    columns = {f"y_{label}": y[:, n] for n, label in enumerate(labels)}
-    return pd.DataFrame({"id": ids, **columns, **{f"p_{label}": p[:, n] for n, label in enumerate(labels)}})
+        probabilities.append(predict_views(model, batch.images, views)[batch.mask])
+    table = pd.DataFrame(np.concatenate(probabilities), columns=probability_columns(labels))
+    table.insert(0, "id", pd.Series(ids, dtype=object))
+    return table
+
+
+def predict_views(model: "keras.Model", images: np.ndarray, views: str) -> np.ndarray:
+    """The mean probability, float32 [B, labels], over the views of images uint8 [B, H, W, C]."""
+    return np.stack([model.predict_on_batch(view(images)) for view in VIEWS[views]]).mean(0, np.float32)

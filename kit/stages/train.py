@@ -1,20 +1,18 @@
-"""One fold, where the rooms meet: records give batches, the registry a fresh model; it is fitted and scored.
+"""Records -> a trained model per fold. Keras is imported inside the functions: what is done is seen without it."""
 
-Keras is imported inside the functions: a fold that is done is seen to be done without it.
-"""
-
+import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from kit import files
-from kit.config import Config, ImageSettings
+from kit.competitions import find_competition
+from kit.config import Config
 from kit.data.records.batches import (
     Host,
     batch_ids,
@@ -25,158 +23,105 @@ from kit.data.records.batches import (
     steps_per_epoch,
     train_batches,
 )
-from kit.data.records.manifest import Records
-from kit.data.records.shards import image_shape
-from kit.data.table.cells import assert_no_leak
-from kit.data.table.examples import label_columns
-from kit.data.table.pseudo import sure_labels, with_pseudo_labels
-from kit.errors import ConfigError, DataError, LeakError, TrainingError
-from kit.evaluate import metrics
-from kit.predict.predict import predict as predictions
+from kit.data.records.manifest import VERSION, Records
+from kit.data.records.pseudo import sure_labels, with_pseudo_labels
+from kit.data.table.cells import split_folds
+from kit.data.table.leaks import assert_no_leak, assert_unseen
+from kit.errors import ConfigError, DataError, TrainingError
+from kit.evaluate.metrics import Metric, find_metric, log_loss
+from kit.predict.predict import predict
+from kit.run import FORMAT_VERSION, Run
 from kit.runtime import devices
+from kit.runtime.devices import Device
+from kit.schemas import Folds
+from kit.stages.fold import Fold, folds_of, pseudo_digest, pseudo_predictions
+from kit.stages.model import build_model
+from kit.tables import probabilities, truth, with_truth
+from kit.tasks import find_task
 
 if TYPE_CHECKING:
     import keras
 
-Direction = Literal["max", "min"]  # which end of the metric is better
-_ACTIVATION = {"binary": "sigmoid", "multilabel": "sigmoid", "multiclass": "softmax"}
-_FILES = ("model.json", "model.weights.h5", "history.csv")  # what a trained fold consists of
+log = logging.getLogger(__name__)
+assert FORMAT_VERSION == VERSION  # what was trained on records of one format is not mixed with another's
 
 
-@dataclass(frozen=True)
-class Fold:
-    """Fold `k` of a run: `cells` are the cells of every fold, `folder` is where this one's files lie.
+def start_run(config: Config, records: Records, run: Run) -> list[Fold]:
+    """Lay down what a run is made of (settings, examples, folds), and return its folds.
 
-    `added` are cells that it trains on besides: of pseudo-labels.
+    Raises DataError for records of another competition, and for a directory that holds another run.
     """
-
-    config: Config
-    records: Records
-    cells: list[list[int]]
-    k: int
-    folder: Path
-    added: tuple[int, ...] = ()
-
-    @property
-    def valid(self) -> list[int]:
-        """The cells that this fold's model never sees."""
-        return self.cells[self.k]
-
-    @property
-    def train(self) -> list[int]:
-        """The cells it is fitted on."""
-        return [*sorted(cell for k, held in enumerate(self.cells) if k != self.k for cell in held), *self.added]
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """All that the model depends on; a change of anything else does not train it again."""
-        chosen = self.config.model_dump(include={"seed", "model", "augment", "train"})
-        precision = self.config.runtime.precision
-        if self.config.pseudo.run:
-            chosen |= {"pseudo": [self.config.pseudo.model_dump(exclude={"run"}), _pseudo_digest(self)]}
-        return {
-            "records": self.records.fingerprint,
-            "folds": self.cells,
-            "fold": self.k,
-            "precision": precision,
-            "input": self.config.input.model_dump(exclude={"cache"}),  # which only says where examples are kept
-            **chosen,
-        }
-
-    def is_trained(self) -> bool:
-        """Whether the folder holds the model for just these inputs."""
-        return files.is_done(self.folder / "done.json", self.inputs)
+    if records.competition != config.competition:
+        raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
+    refuse_other_run(config, run)
+    config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
+    folds = Folds(
+        format_version=FORMAT_VERSION,
+        **records.fingerprints.model_dump(),
+        task=records.task,
+        labels=records.labels,
+        cells=records.cells,
+        folds=split_folds(records.cells, config.folds, config.split_seed),
+    )
+    run.prepare(config, records.table, folds)
+    return folds_of(run, config, records)
 
 
-def build_model(
-    config: Config,
-    image: ImageSettings,
-    labels: Sequence[str],
-    task: str,
-    weights: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
-) -> tuple["keras.Model", dict[str, Any]]:
-    """A fresh model for such images and labels, and what the registry builds it from (to be saved with it).
-
-    `weights` count instead of the config's; `say` hears what was loaded. Raises ConfigError for a model that does not
-    exist or cannot be built.
-    """
-    if task not in _ACTIVATION:
-        raise ConfigError(f"the kit has no model for {task} yet: choose another target")
-    devices.set_up(config.runtime)
-    from kit.models import registry
-
-    spec = {
-        **config.model.arguments,
-        "name": config.model.name,
-        "shape": image_shape(image),
-        "outputs": len(labels),
-        "activation": _ACTIVATION[task],
-        "weights": weights or config.model.weights,
-    }
-    return registry.build(**spec, say=say), spec
+def refuse_other_run(config: Config, run: Run) -> None:
+    """Raise DataError when the directory holds a run of another competition, or of another version of kit."""
+    if not run.exists():
+        return
+    if run.config.competition != config.competition:
+        raise DataError(
+            f"{run} is a run of {run.config.competition!r}, not of {config.competition!r}: give another --run"
+        )
+    _ = run.folds  # of another version, it raises
 
 
 def train(
+    config: Config, records: Records, run: Run, only: Sequence[int] | None = None, deadline: float | None = None
+) -> bool:
+    """Fit each fold, always a fresh model, into its folder; False when the deadline came before the last was done."""
+    folds = start_run(config, records, run)
+    metric = find_metric(find_competition(config.competition, config).target.metric)
+    chosen = list(range(len(folds)) if only is None else only)
+    if unknown := set(chosen) - set(range(len(folds))):
+        raise ConfigError(f"there is no fold {min(unknown)}: folds are 0 to {len(folds) - 1}")
+    return all(train_fold(folds[k], metric, deadline, len(chosen) - n) for n, k in enumerate(chosen, 1))
+
+
+def train_fold(
     fold: Fold,
-    metric: str,
-    direction: Direction,
+    metric: Metric,
     deadline: float | None,
-    write: Callable[[str], None],
     folds_after: int = 0,
     callbacks: Sequence["keras.callbacks.Callback"] = (),
 ) -> bool:
     """Fit the fold's model and leave it in its folder with its history, unless that is done.
 
-    Returns False when the deadline (seconds of `time.monotonic()`) came first; what is trained is kept in `state/`.
+    Returns False when the deadline (seconds of `time.monotonic()`) came first; what is trained is kept as its state.
     `folds_after` are still to come; `callbacks` see every epoch.
     """
-    state = fold.folder / "state"
     if not fold.is_trained():
-        if _drop_state_of_other(fold.inputs, state) or (fold.folder / "done.json").exists():
-            write(f"fold {fold.k + 1}/{len(fold.cells)}  was trained with other settings, and is trained anew")
-        shown = _with_pseudo_labels(fold, state, write)
-        if not _fit(shown, metric, direction, state, deadline, write, folds_after, callbacks):
+        if _drop_state_of_other(fold) or fold.files.done.exists():
+            log.info(f"{fold.title}  was trained with other settings, and is trained anew")
+        if not _fit(_with_pseudo_labels(fold), metric, deadline, folds_after, callbacks):
             return False
         if fold.config.pseudo.run:
-            files.write_json(fold.folder / "pseudo.json", _pseudo_digest(fold))
-        files.mark_done(fold.folder / "done.json", fold.inputs, [fold.folder / name for name in _FILES])
-    shutil.rmtree(state, ignore_errors=True)
+            files.write_json(fold.files.pseudo, pseudo_digest(fold))
+        files.mark_done(fold.files.done, fold.inputs, [*fold.files.model, fold.files.history])
+    shutil.rmtree(fold.files.state.folder, ignore_errors=True)
     return True
-
-
-def predict(fold: Fold, view: str) -> dict[str, Any]:
-    """Write the fold's out-of-fold and test predictions, unless that is done; returns the stamp of what is there.
-
-    Raises DataError when the fold has no model trained with these settings on these records.
-    """
-    config, records, folder = fold.config, fold.records, fold.folder
-    if not fold.is_trained():
-        raise DataError(f"{folder} is not trained yet (with these settings, on these records): run `kit train` first")
-    stamp, inputs = folder / "predicted.json", {"model": files.read_json(folder / "done.json"), "tta": view}
-    if not files.is_done(stamp, inputs):
-        devices.set_up(config.runtime)
-        from kit.models import saved
-
-        model, parts = saved.load_model(folder), {"oof": fold.valid, "test": None}
-        for part, cells in parts.items():
-            table = predictions(model, eval_batches(records, cells, config.predict.batch_size), records.labels, view)
-            files.write_parquet(folder / f"{part}.parquet", table)
-        files.mark_done(stamp, inputs, [folder / f"{part}.parquet" for part in parts])
-    return files.read_json(stamp)
 
 
 def _fit(
     fold: Fold,
-    metric: str,
-    direction: Direction,
-    state: Path,
+    metric: Metric,
     deadline: float | None,
-    write: Callable[[str], None],
     folds_after: int,
     callbacks: Sequence["keras.callbacks.Callback"],
 ) -> bool:
-    config, records, title = fold.config, fold.records, f"fold {fold.k + 1}/{len(fold.cells)}"
+    config, records = fold.config, fold.records
     device = devices.set_up(config.runtime)
     import keras
 
@@ -184,19 +129,18 @@ def _fit(
     from kit.train.fit import Reporting, fit
     from kit.train.trackers import open_trackers
 
-    rows = records.rows(fold.train)
-    assert_no_leak(rows, records.rows(fold.valid))
+    valid = records.rows(fold.valid)
+    assert_no_leak(records.rows(fold.train), valid)
     _refuse_leaking_weights(fold)
     _check_shares(config, device)
-    _check_hosts(state, device)
-    files.write_json(fold.folder.parent / "environment.json", devices.environment(device))
+    _check_hosts(fold, device)
+    run = Run(fold.files.folder.parent)
+    files.write_json(run.environment_path, devices.environment(device))
     keras.utils.clear_session()
-    seed = int(np.random.SeedSequence([config.seed, fold.k]).generate_state(1)[0] % 2**31)
+    seed = fold_seed(config.seed, fold.k)
     devices.set_seed(seed)
     with device.scope():
-        model, spec = build_model(
-            config, records.image, records.labels, records.task, say=lambda line: write(f"{title}  {line}")
-        )
+        model, spec = build_model(config, records.image, records.labels, records.task)
     devices.synchronize_batch_norm(model, device)
     scored = _to_score(model, config, records, device)
     eval_size = -(-config.predict.batch_size // device.count) * device.count
@@ -205,55 +149,62 @@ def _fit(
         with devices.alone(device):
             if scored is not model:
                 scored.set_weights(model.get_weights())
-            table = predictions(scored, eval_batches(records, fold.valid, eval_size), records.labels)
-        y, p = table.filter(regex="^y_").to_numpy(), table.filter(regex="^p_").to_numpy()
-        return {"val_loss": metrics.log_loss(y, p), f"val_{metric}": metrics.METRICS[metric](y, p)}
+            table = predict(scored, eval_batches(records, fold.valid, eval_size), records.labels)
+        table = with_truth(table, valid, records.labels)
+        y, p = truth(table, records.labels), probabilities(table, records.labels)
+        return {"val_loss": log_loss(y, p), f"val_{metric.name}": metric(y, p)}
 
     if config.input.cache != "none":
         size = cache_bytes(records, fold.train, config.input.cache)
-        write(f"{title}  keeps its {config.input.cache} images in memory: {size / 2**30:.2f} GiB")
+        log.info(f"{fold.title}  keeps its {config.input.cache} images in memory: {size / 2**30:.2f} GiB")
     trackers = open_trackers(
-        config.runtime.trackers, f"kit-{config.competition}", f"{fold.folder.parent.name} {title}", fold.folder
+        config.runtime.trackers, f"kit-{config.competition}", f"{run.name} {fold.title}", fold.files.folder
     )
     started = time.monotonic()
     with naming_damage(records):
         fitted = fit(
             model,
-            feed(fold, seed, _shuffle_buffer(fold, state, device), device),
+            feed(fold, seed, _shuffle_buffer(fold, device), device),
             validate,
-            monitor=f"val_{metric}",
-            mode=direction,
+            monitor=f"val_{metric.name}",
+            larger_is_better=metric.larger_is_better,
             task=records.task,
             train=config.train,
             augment=config.augment,
             seed=seed,
-            state=state,
+            state=fold.files.state.folder,
             jit_compile=device.jit_compile,
             steps_per_execution=device.steps_per_execution,
             scope=device.scope,
             most_parts=_most_parts(config, device),
             deadline=deadline,
             agree=lambda stop: any(devices.on_all_hosts(device, int(stop))),
-            reporting=Reporting(title, folds_after, write, trackers),
+            reporting=Reporting(fold.title, folds_after, trackers),
             callbacks=callbacks,
         )
     if not fitted.finished:
         return False
     history = pd.DataFrame(fitted.history)
-    with files.replacing(fold.folder / "history.csv") as part:
+    with files.replacing(fold.files.history) as part:
         history.rename_axis("epoch").to_csv(part)
-    saved.save_model(model, spec, fold.folder)
-    values = history[f"val_{metric}"].to_numpy()
+    saved.save_model(model, spec, fold.files.folder)
+    values = history[f"val_{metric.name}"].to_numpy()
     took = f"({len(history)} epochs; {time.monotonic() - started:.0f} s in this session)"
     if np.isnan(values).all():
-        write(f"{title}  {metric} is not defined on this fold (a class does not occur in it): epoch 1 is kept  {took}")
+        reason = f"{metric.name} is not defined on this fold (a class does not occur in it)"
+        log.info(f"{fold.title}  {reason}: epoch 1 is kept  {took}")
         return True
-    best = int(np.nanargmax(values) if direction == "max" else np.nanargmin(values))
-    write(f"{title}  best epoch {best + 1}: val_{metric} {values[best]:.4f}  {took}")
+    best = int(np.nanargmax(values) if metric.larger_is_better else np.nanargmin(values))
+    log.info(f"{fold.title}  best epoch {best + 1}: val_{metric.name} {values[best]:.4f}  {took}")
     return True
 
 
-def feed(fold: Fold, seed: int, buffer: int, device: devices.Device) -> Any:
+def fold_seed(seed: int, k: int) -> int:
+    """The seed of a fold's model, data order and augmentation."""
+    return int(np.random.SeedSequence([seed, k]).generate_state(1)[0] % 2**31)
+
+
+def feed(fold: Fold, seed: int, buffer: int, device: Device) -> Any:
     """The fold's training batches as `kit.train.fit` takes them; of several hosts, this one's share."""
     from kit.train.fit import Feed
 
@@ -261,17 +212,16 @@ def feed(fold: Fold, seed: int, buffer: int, device: devices.Device) -> Any:
     size, host = fold.config.train.batch_size, Host(device.host, device.hosts)
 
     def batches(epoch: int, parts: int) -> Any:
-        given = train_batches(records, cells, size, seed, epoch, buffer=buffer, options=options, host=host, parts=parts)
-        return given.map(lambda image, label: ({"image": image, "label": label},))
+        return train_batches(records, cells, size, seed, epoch, buffer=buffer, options=options, host=host, parts=parts)
 
     def ids(epoch: int, step: int, parts: int) -> list[str]:
         return batch_ids(records, cells, size, seed, epoch, step, buffer=buffer, options=options, parts=parts)
 
-    labels = records.rows(cells)[label_columns(records.table)].to_numpy(np.float32)
+    labels = truth(records.rows(cells), records.labels).astype(np.float32)
     return Feed(batches, steps_per_epoch(records, cells, size), labels, ids)
 
 
-def _to_score(model: "keras.Model", config: Config, records: Records, device: devices.Device) -> "keras.Model":
+def _to_score(model: "keras.Model", config: Config, records: Records, device: Device) -> "keras.Model":
     """The model that validation runs: itself, or a copy on one device where the model's own are not this host's alone.
 
     (A mirrored model would score every row once per copy.)
@@ -282,28 +232,28 @@ def _to_score(model: "keras.Model", config: Config, records: Records, device: de
         return build_model(config, records.image, records.labels, records.task, "none")[0]
 
 
-def _most_parts(config: Config, device: devices.Device) -> int:
-    """Into how many parts a batch may be cut that does not fit in memory: 2, where that can be."""
+def _most_parts(config: Config, device: Device) -> int:
+    """Into how many parts a batch that does not fit in memory may be cut: 2, where the devices can share the halves."""
     even = config.train.batch_size % (2 * config.train.accumulate * device.count) == 0
     return 2 if even and not device.mirrored else 1
 
 
-def _check_shares(config: Config, device: devices.Device) -> None:
-    """Raise ConfigError when the devices cannot share a batch evenly, or not as the config wants it."""
+def _check_shares(config: Config, device: Device) -> None:
+    """Raise ConfigError when the devices cannot share a batch evenly, or not in the way the config asks for."""
     size, parts = config.train.batch_size, config.train.accumulate
     if size % (device.count * parts):
-        wanted = device.count * parts
+        unit = device.count * parts
         raise ConfigError(
             f"train.batch_size = {size} does not split evenly over {device.count} devices, {parts} parts each: make it "
-            f"a multiple of {wanted}, such as {max(1, size // wanted) * wanted}"
+            f"a multiple of {unit}, such as {max(1, size // unit) * unit}"
         )
     if device.mirrored and parts > 1:
         raise ConfigError("train.accumulate does not work on several devices under TensorFlow: set runtime.backend=jax")
     clipping = {"clipnorm", "clipvalue", "global_clipnorm"} & set(config.train.optimizer_arguments)
     if device.mirrored and (config.train.clip_norm or clipping):
         raise ConfigError(
-            "clipping of gradients (train.clip_norm) would be done on each device's part by itself under TensorFlow: "
-            "set runtime.backend=jax, or runtime.devices=1"
+            "under TensorFlow, gradients would be clipped (train.clip_norm) on each device by itself: set "
+            "runtime.backend=jax, or runtime.devices=1"
         )
 
 
@@ -315,86 +265,58 @@ def _refuse_leaking_weights(fold: Fold) -> None:
     from kit.models.weights import trained_fold
 
     folder = trained_fold(source)
-    examples, folds = folder.parent / "examples.parquet", folder.parent / "folds.json"
-    if not (examples.is_file() and folds.is_file()):
-        return  # not a run, but a model alone
-    known, k = pd.read_parquet(examples), int(folder.name.removeprefix("fold") or 0)
-    held = files.read_json(folds)["folds"][k]
-    seen = known[(known["split"] == "train") & ~known["cell"].isin(held)]
-    rows = fold.records.rows(fold.valid)
-    shared = set(rows["id"]) & set(seen["id"]) or set(rows["group"]) & set(seen["group"])
-    if shared:
-        raise LeakError(
-            f"model.weights = {source} was fitted on {len(shared)} of the images or patients that fold {fold.k} is "
-            f"validated on, such as {min(shared)}: its score would mean nothing"
-        )
+    run = Run(folder.parent)
+    if not (run.examples_path.is_file() and run.folds_path.is_file()):
+        return  # a model alone, not a run
+    held_out = run.folds.folds[int(folder.name.removeprefix("fold") or 0)]
+    what = f"fold {fold.k}: model.weights = {source}"
+    assert_unseen(run.examples(), held_out, fold.records.rows(fold.valid), what)
 
 
-def _pseudo_digest(fold: Fold) -> str:
-    """SHA-256 of the predictions that pseudo-labels come from, or came from: a trained fold needs them no more."""
-    path, kept = Path(fold.config.pseudo.run or "") / f"fold{fold.k}" / "test.parquet", fold.folder / "pseudo.json"
-    if not path.is_file() and kept.exists():
-        return str(files.read_json(kept))
-    return files.sha256_of(_pseudo_source(fold))
-
-
-def _pseudo_source(fold: Fold) -> Path:
-    """The predictions that pseudo-labels come from; raises ConfigError when that run has none for these very folds."""
-    run = Path(fold.config.pseudo.run or "")
-    path, folds = run / f"fold{fold.k}" / "test.parquet", run / "folds.json"
-    if not path.is_file():
-        raise ConfigError(f"pseudo.run = {run}: there is no {path}; `kit run` or `kit predict` makes it")
-    split = files.read_json(folds)
-    if (split["records"], split["folds"]) != (fold.records.fingerprint, fold.cells):
-        raise ConfigError(
-            f"pseudo.run = {run} has other folds or records, so its models have seen what this run validates on: give "
-            "a run of the same records, folds and fold_seed"
-        )
-    return path
-
-
-def _with_pseudo_labels(fold: Fold, state: Path, write: Callable[[str], None]) -> Fold:
+def _with_pseudo_labels(fold: Fold) -> Fold:
     """The fold with a further training cell, where the config asks for pseudo-labels."""
     settings = fold.config.pseudo
     if not settings.run:
         return fold
     records = fold.records
-    labels = sure_labels(pd.read_parquet(_pseudo_source(fold)), records.task, settings.above, settings.below)
+    exclusive = find_task(records.task).exclusive
+    labels = sure_labels(pseudo_predictions(fold), exclusive, settings.above, settings.below)
     test = records.rows(None)
-    held = set(records.rows(fold.valid)["group"])  # a patient of both sets must not come in by this door
-    labels = labels[labels["id"].isin(test["id"][~test["group"].isin(held)])].reset_index(drop=True)
-    write(f"fold {fold.k + 1}/{len(fold.cells)}  {len(labels)} of {len(test)} test images join with pseudo-labels")
+    held_out = set(records.rows(fold.valid)["group"])  # a patient of both sets must not come in by this door
+    labels = labels[labels["id"].isin(test["id"][~test["group"].isin(held_out)])].reset_index(drop=True)
+    log.info(f"{fold.title}  {len(labels)} of {len(test)} test images join with pseudo-labels")
     if labels.empty:
         return fold
-    return replace(fold, records=with_pseudo_labels(records, labels, state / "pseudo.tfrecord"), added=(records.cells,))
+    records = with_pseudo_labels(records, labels, fold.files.state.pseudo_records)
+    return replace(fold, records=records, added=(fold.records.cells,))
 
 
-def _shuffle_buffer(fold: Fold, state: Path, device: devices.Device) -> int:
+def _shuffle_buffer(fold: Fold, device: Device) -> int:
     """How many examples are shuffled at a time: as memory, of the host with the least, allowed when training began."""
-    path = state / "shuffle.json"
+    path = fold.files.state.shuffle
     buffer = int(files.read_json(path)) if path.exists() else shuffle_buffer(fold.records, fold.train)
     buffer = min(devices.on_all_hosts(device, buffer))
     files.write_json(path, buffer)
     return buffer
 
 
-def _check_hosts(state: Path, device: devices.Device) -> None:
-    """Raise TrainingError when hosts that were killed would go on from different epochs."""
-    path = state / "state.json"
-    epochs = devices.on_all_hosts(device, len(files.read_json(path)["history"]) if path.exists() else 0)
+def _check_hosts(fold: Fold, device: Device) -> None:
+    """Raise TrainingError when hosts that were killed would resume from different epochs."""
+    state = fold.files.state
+    epochs = devices.on_all_hosts(device, state.epochs())
     if len(set(epochs)) > 1:
         raise TrainingError(
-            f"the hosts stand at different epochs ({', '.join(map(str, epochs))}), as they were killed in between: "
-            f"copy {state} from one of them to all the others, or delete it on all"
+            f"the hosts were killed at different epochs ({', '.join(map(str, epochs))}): copy {state.folder} from one "
+            "of them to all the others, or delete it on all"
         )
 
 
-def _drop_state_of_other(inputs: dict[str, Any], state: Path) -> bool:
-    """Make `state` a folder for training on `inputs`; whether there was one of other inputs, which is dropped."""
-    path, wanted = state / "inputs.json", files.fingerprint(inputs)
-    if path.exists() and files.read_json(path) == wanted:
+def _drop_state_of_other(fold: Fold) -> bool:
+    """Make the state's folder one for training on the fold's inputs; whether one of other inputs was dropped."""
+    state, expected = fold.files.state, files.fingerprint(fold.inputs)
+    if state.inputs.exists() and files.read_json(state.inputs) == expected:
         return False
-    before = path.exists()
-    shutil.rmtree(state, ignore_errors=True)
-    files.write_json(path, wanted)
+    before = state.inputs.exists()
+    shutil.rmtree(state.folder, ignore_errors=True)
+    files.write_json(state.inputs, expected)
     return before

@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 
 from kit import files
 from kit.errors import DataError
+from kit.run import Run
 
 COLUMNS = (
     "sent",  # UTC, to the second
@@ -25,21 +26,18 @@ COLUMNS = (
 _SCORES = ("oof", "public", "private")
 
 
-def entry(run: Path, submission: Path, description: str = "") -> dict[str, Any]:
+def entry(run: Run, submission: Path, description: str = "") -> dict[str, Any]:
     """The ledger's line for a submission of a run or an ensemble that is scored (`scores.json`)."""
-    scores = files.read_json(run / "scores.json")
-    ensemble = run / "ensemble.json"
-    runs = files.read_json(ensemble)["runs"] if ensemble.exists() else [str(run)]
-    from kit.config import read_config
-
+    scores = run.scores
+    runs = run.ensemble.runs if run.is_ensemble else [str(run)]
     return {
         "sent": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "competition": read_config(run).competition,
+        "competition": run.config.competition,
         "sha256": files.sha256_of(submission),
         "runs": " ".join(runs),
-        "config": files.sha256_of(run / "config.yaml")[:12],
-        "metric": scores["metric"],
-        "oof": scores["value"],
+        "config": files.sha256_of(run.config_path)[:12],
+        "metric": scores.metric,
+        "oof": scores.value,
         "public": None,
         "private": None,
         "description": description,

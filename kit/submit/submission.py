@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.competitions import Competition
+from kit.competition import Competition
 from kit.errors import SubmissionError, some
+from kit.tables import predicted_labels, probabilities, probability_columns
 
 BOXES = "PredictionString"  # the column of Kaggle's detection competitions: confidence x y width height, repeated
 
@@ -18,8 +19,13 @@ def make_submission(competition: Competition, predictions: pd.DataFrame, sample:
     Without a sample, the rows are the predictions', and each label is a column. Raises SubmissionError for a sample of
     other columns, or with an id twice.
     """
-    labels = [column[2:] for column in predictions.columns if column.startswith("p_")]
-    columns = {f"p_{label}": column for column, label in (competition.columns or {x: x for x in labels}).items()}
+    labels = predicted_labels(predictions)
+    column_of = {label: column for column, label in (competition.target.columns or {x: x for x in labels}).items()}
+    columns = {
+        probability: column_of[label]
+        for label, probability in zip(labels, probability_columns(labels), strict=True)
+        if label in column_of
+    }
     table = predictions.rename(columns={"id": competition.id_column, **columns})
     if sample is None:
         return table
@@ -79,7 +85,9 @@ def check_submission(
         if len(values) > 2 and len(distinct) == 1:
             raise SubmissionError(f"column {column!r} holds nothing but {distinct[0]:g}: no image differs from another")
         if len(values) > 2 and len(distinct) == 2:
-            why = "ROC AUC, which ranks probabilities" if competition.metric == "roc_auc" else "its probabilities"
+            why = (
+                "ROC AUC, which ranks probabilities" if competition.target.metric == "roc_auc" else "its probabilities"
+            )
             raise SubmissionError(
                 f"column {column!r} holds only the values {sorted(set(values))}: {competition.name} is scored by "
                 f"{why}. Submit the probabilities, not the thresholded labels"
@@ -124,10 +132,11 @@ def _check_places(competition: Competition, submission: pd.DataFrame, columns: l
 
     Means are compared as logits: over a pair that was exchanged, both must come closer by a factor of e in the odds.
     """
-    label_of = competition.columns or {column: column for column in columns}
-    known = [column for column in columns if f"p_{label_of.get(column)}" in oof.columns]
+    label_of = competition.target.columns or {column: column for column in columns}
+    predicted = predicted_labels(oof)
+    known = [column for column in columns if label_of.get(column) in predicted]
     sent = np.array([submission[column].astype(float).mean() for column in known])
-    trained = np.array([oof[f"p_{label_of[column]}"].mean() for column in known])
+    trained = probabilities(oof, [label_of[column] for column in known]).mean(axis=0)
     off = np.abs(_logit(sent)[:, None] - _logit(trained)[None])  # of column i's mean from label j's
     for i, j in zip(*np.triu_indices(len(known), 1), strict=True):
         if off[i, j] + 1 < off[i, i] and off[j, i] + 1 < off[j, j]:

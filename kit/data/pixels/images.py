@@ -45,10 +45,17 @@ def load(data: bytes, settings: ImageSettings) -> np.ndarray | bytes:
     return _decode(content, settings.size, grey=settings.color == "gray")
 
 
-def decode(data: bytes, settings: DicomSettings = DicomSettings()) -> np.ndarray:  # noqa: B008 (it is frozen)
-    """All pixels of an image file's bytes: (height, width, 3) RGB or (height, width, 1) grey, uint8."""
+def decode(
+    data: bytes,
+    settings: DicomSettings = DicomSettings(),  # noqa: B008 (it is frozen)
+    grey: bool = False,
+) -> np.ndarray:
+    """All pixels of an image file's bytes: (height, width, 3) RGB or (height, width, 1) grey, uint8.
+
+    With `grey`, a colour JPEG gives its luma plane.
+    """
     content = _opened(data, settings)
-    return content if isinstance(content, np.ndarray) else _decode(content)
+    return content if isinstance(content, np.ndarray) else _decode(content, grey=grey)
 
 
 def inspect(data: bytes, settings: DicomSettings) -> tuple[str, str, np.ndarray]:
@@ -142,6 +149,11 @@ def encode(image: np.ndarray, encoding: str) -> bytes:
     buffer = io.BytesIO()
     _to_pillow(image).save(buffer, "JPEG", quality=int(quality or _JPEG_QUALITY))
     return buffer.getvalue()
+
+
+def is_lossy(encoding: str) -> bool:
+    """Whether pixels come back changed from `encode`."""
+    return encoding.startswith("jpeg") or encoding.startswith("auto:")
 
 
 def without_copies(image: np.ndarray) -> np.ndarray:

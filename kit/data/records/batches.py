@@ -12,10 +12,10 @@ import pandas as pd
 from kit.config import InputSettings
 from kit.data.records.manifest import Records, verify_records
 from kit.data.records.shards import image_shape
-from kit.data.table.examples import label_columns
 from kit.errors import ConfigError
 from kit.runtime.devices import import_tensorflow
 from kit.runtime.session import free_memory
+from kit.tables import truth
 
 _SHUFFLE_SHARE = 0.25  # of the free memory, for encoded images
 _CACHE_SHARE = 0.75  # of the free memory, at most
@@ -26,14 +26,12 @@ _CHUNK = 256  # records that balanced sampling repeats at a time
 class Batch(NamedTuple):
     """An evaluation batch of B rows, of which the last may be padding.
 
-    `images` uint8 [B, H, W, C] · `mask` bool [B], False for padding · `ids` the ids of the rows that are no padding ·
-    `labels` float32 [rows that are no padding, L].
+    `images` uint8 [B, H, W, C] · `mask` bool [B], False for padding · `ids` of the rows that are no padding.
     """
 
     images: np.ndarray
     mask: np.ndarray
     ids: list[str]
-    labels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -200,11 +198,11 @@ def eval_batches(
                 images = np.concatenate([images, np.zeros((batch_size - rows, *images.shape[1:]), np.uint8)])
             batches += 1
             ids = [name.decode() for name in batch["id"]]
-            yield Batch(images, np.arange(batch_size) < rows, ids, batch["label"])
+            yield Batch(images, np.arange(batch_size) < rows, ids)
     most = -(-examples // host.count)  # examples that any host has; rounded up, as the batches of them are
     for _ in range(batches, -(-most // batch_size)):
         empty = np.zeros((batch_size, *image_shape(records.image)), np.uint8)
-        yield Batch(empty, np.zeros(batch_size, bool), [], np.zeros((0, len(records.labels)), np.float32))
+        yield Batch(empty, np.zeros(batch_size, bool), [])
 
 
 @contextmanager
@@ -224,7 +222,7 @@ def balanced_weights(rows: pd.DataFrame) -> np.ndarray:
     The classes of one label are yes and no; of several labels, each label's positives and the examples without any. An
     example in several classes counts for each. Unknown labels (NaN) are not positive.
     """
-    positive = rows[label_columns(rows)].to_numpy() > 0.5
+    positive = truth(rows) > 0.5
     classes = np.column_stack([positive, ~positive.any(axis=1)])
     classes = classes[:, classes.any(axis=0)]
     weights = (classes / classes.sum(axis=0)).sum(axis=1)

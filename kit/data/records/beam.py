@@ -17,9 +17,9 @@ import pandas as pd
 from kit import files
 from kit.config import DataSettings, ImageSettings
 from kit.data.pixels.arrays import lies_in_array
-from kit.data.records.build import Plan, is_whole, job_of, plan_shards, with_cells
-from kit.data.records.manifest import manifest_of, plan_fingerprint
-from kit.data.records.shards import write_shard
+from kit.data.records.build import ShardPlan, is_whole, plan_shards, rows_of_shard, with_cells
+from kit.data.records.manifest import BUILDING, EXAMPLES, MANIFEST, Manifest, fingerprint, make_manifest
+from kit.data.records.shards import Note, write_shard
 from kit.data.table.examples import Examples
 from kit.errors import ConfigError, DataError
 
@@ -35,7 +35,7 @@ def build_with_beam(
     data: DataSettings,
     runner: str,
     options: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Manifest:
     """Write the records of `examples` (paths relative to `root`) into `out`; returns their manifest.
 
     `runner` is a Beam runner's name, `options` are its pipeline options, such as `--project=...`. Raises ConfigError
@@ -45,16 +45,16 @@ def build_with_beam(
     beam, options_of = _import_beam()
     if examples.table["path"].map(lies_in_array).any():
         raise ConfigError("images inside a .npz are built without Beam: leave out --runner")
-    wanted = plan_fingerprint(competition, examples, image, data)
-    if (known := _read_json(out, "manifest.json") or _read_json(out, "building.json")) is not None:
-        if known["fingerprint"] != wanted:
+    expected = fingerprint(competition, examples, image, data)
+    if (present := _read_json(out, MANIFEST) or _read_json(out, BUILDING)) is not None:
+        if present["fingerprint"] != expected:
             raise DataError(f"{out} holds other records (competition, images or settings differ): give another folder")
-        if "shards" in known:
-            return known
+        if "shards" in present:
+            return Manifest.model_validate(present)
     table = with_cells(examples.table)
     plans = plan_shards(table, image, data)
     _write(out, _TABLE, _parquet(table))
-    _write(out, "building.json", files.json_text({"fingerprint": wanted}).encode())
+    _write(out, BUILDING, files.json_text({"fingerprint": expected}).encode())
     try:
         with beam.Pipeline(options=options_of([f"--runner={runner}", *options])) as pipeline:
             planned = pipeline | beam.Create([tuple(plan) for plan in plans]) | beam.Reshuffle()
@@ -63,27 +63,27 @@ def build_with_beam(
         if runner not in str(error):
             raise
         raise ConfigError(f"Apache Beam has no runner {runner!r}: {error}") from error
-    notes = [_read_json(out, _note(plan.file)) for plan in plans]
-    manifest, kept = manifest_of(competition, examples, table, image, data, wanted, [note for note in notes if note])
-    _write(out, "examples.parquet", _parquet(kept))
-    _write(out, "manifest.json", files.json_text(manifest).encode())
-    for name in (_TABLE, "building.json", *(_note(plan.file) for plan in plans)):
+    notes = [note for plan in plans if (note := _read_note(out, plan.file))]
+    manifest, kept = make_manifest(competition, examples, table, image, data, notes)
+    _write(out, EXAMPLES, _parquet(kept))
+    _write(out, MANIFEST, files.json_text(manifest.as_json()).encode())
+    for name in (_TABLE, BUILDING, *(_note(plan.file) for plan in plans)):
         _file_systems().delete([_join(out, name)])
     return manifest
 
 
 def _build_shard(planned: tuple[Any, ...], root: str, out: str, image: str) -> None:
     """What a Beam worker does with one plan: shard, then note, unless an earlier run left them."""
-    plan, settings = Plan(*planned), ImageSettings.model_validate_json(image)
-    note = _read_json(out, _note(plan.file))
+    plan, settings = ShardPlan(*planned), ImageSettings.model_validate_json(image)
+    note = _read_note(out, plan.file)
     if note is not None and is_whole(note, _size(out, plan.file)):
         return
-    job = job_of(plan, _table(_join(out, _TABLE)), 0)
+    job = rows_of_shard(plan, _table(_join(out, _TABLE)), 0)
     part = f"{files.PART}{uuid.uuid4().hex}-{plan.file}"
     with _file_systems().create(_join(out, part)) as file:
         note = write_shard(file, job, lambda path: _read(root, path), settings)
     _replace(out, part, plan.file)
-    _write(out, _note(plan.file), files.json_text(note).encode())
+    _write(out, _note(plan.file), files.json_text(note.as_json()).encode())
 
 
 def _import_beam() -> tuple[Any, Any]:
@@ -107,6 +107,11 @@ def _join(folder: str, name: str) -> str:
 
 def _note(shard: str) -> str:
     return shard.removesuffix(".tfrecord") + ".json"
+
+
+def _read_note(folder: str, shard: str) -> Note | None:
+    content = _read_json(folder, _note(shard))
+    return None if content is None else Note.model_validate(content)
 
 
 @cache

@@ -4,31 +4,46 @@ Beside each finished shard stands a note of what is in it until the manifest tak
 """
 
 import errno
+import logging
 import os
-import sys
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from kit import files
 from kit.config import DataSettings, ImageSettings
 from kit.data.pixels.arrays import unpacked
 from kit.data.pixels.dicom import undecodable
-from kit.data.records.manifest import Records, manifest_of, open_records, plan_fingerprint, rows_of
-from kit.data.records.shards import Job, build_shard, image_shape, note_path
+from kit.data.records.manifest import (
+    BUILDING,
+    EXAMPLES,
+    MANIFEST,
+    Fingerprints,
+    Records,
+    fingerprint,
+    fingerprints,
+    make_manifest,
+    open_records,
+    read_manifest,
+    rows_of,
+)
+from kit.data.records.shards import Note, ShardRows, build_shard, image_shape, note_path
 from kit.data.table.cells import assign_cells
 from kit.data.table.examples import Examples
 from kit.errors import DataError
 from kit.parallel import count_workers, in_processes, progress_bar
+from kit.runtime.session import mounted
+
+log = logging.getLogger(__name__)
 
 
-class Plan(NamedTuple):
+class ShardPlan(NamedTuple):
     """A shard to be: the rows `start` to `stop` of the table with cells."""
 
     file: str
@@ -52,14 +67,14 @@ def build_records(
     are left out and named in the manifest. Raises DataError when they are more than `data.max_rejected`, when `out`
     holds something else or is being written by another process, when a worker dies, and when the disk is full.
     """
-    wanted = plan_fingerprint(competition, examples, image, data)
-    if not (out / "manifest.json").exists():
+    expected = fingerprint(competition, examples, image, data)
+    if not (out / MANIFEST).exists():
         _refuse_foreign(out)
         try:
             out.mkdir(parents=True, exist_ok=True)
             with files.locked(out):
-                if not (out / "manifest.json").exists():  # nobody finished it while we came here
-                    _build(competition, examples, root, out, image, data, workers, wanted)
+                if not (out / MANIFEST).exists():  # another process may have finished it meanwhile
+                    _build(competition, examples, root, out, image, data, workers, expected)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -68,12 +83,12 @@ def build_records(
                 "(finished shards are kept), or choose another folder"
             ) from error
     records = open_records(out)
-    if records.fingerprint != wanted:
+    if records.fingerprint != expected:
         raise DataError(f"{out} holds other records (competition, images or settings differ): give another folder")
-    if (out / "building.json").exists():  # the manifest is there, so what it took over can go
+    if (out / BUILDING).exists():  # the manifest is there, so what it took over can go
         for path in [*(note_path(out / shard.file) for shard in records.shards), *out.glob(f"{files.PART}*")]:
             path.unlink(missing_ok=True)
-        (out / "building.json").unlink(missing_ok=True)
+        (out / BUILDING).unlink(missing_ok=True)
     return records
 
 
@@ -85,34 +100,65 @@ def _build(
     image: ImageSettings,
     data: DataSettings,
     workers: int | None,
-    wanted: str,
+    expected: str,
 ) -> None:
     """Bring `out`, where nobody else writes, to its manifest."""
-    _forget_other_build(out, wanted)
+    _forget_other_build(out, expected)
     table = with_cells(examples.table)
     plans = plan_shards(table, image, data)
-    _tell_undecodable(table, root, data)
+    _adopt_shards(plans, fingerprints(competition, examples, image, data), out)
+    _report_undecodable(table, root, data)
     _write_shards(plans, table, root, out, image, workers)
-    notes = [files.read_json(note_path(out / plan.file)) for plan in plans]
-    manifest, kept = manifest_of(competition, examples, table, image, data, wanted, notes)
-    files.write_parquet(out / "examples.parquet", kept)
-    files.write_json(out / "manifest.json", manifest)
+    notes = [read_note(out / plan.file) for plan in plans]
+    manifest, kept = make_manifest(competition, examples, table, image, data, notes)
+    files.write_parquet(out / EXAMPLES, kept)
+    files.write_json(out / MANIFEST, manifest.as_json())
 
 
-def _tell_undecodable(table: pd.DataFrame, root: Path, data: DataSettings) -> None:
+def _adopt_shards(plans: list[ShardPlan], parts: Fingerprints, out: Path) -> None:
+    """Take over shards of other records: those beside `out`, or mounted, of the same training or test examples.
+
+    So another test set decodes no training image again. Linked where the file system can, else copied. A shard from
+    which an image was rejected is built anew.
+    """
+    plan_of = {plan.file: plan for plan in plans}
+    for path in [*sorted(out.parent.glob(f"*/{MANIFEST}")), *mounted(MANIFEST)]:
+        manifest = read_manifest(path)
+        if manifest is None or manifest.fingerprints.image != parts.image:
+            continue
+        same_training = manifest.fingerprints.training == parts.training
+        same_test = manifest.fingerprints.test == parts.test
+        for shard in manifest.shards:
+            plan, source, target = plan_of.get(shard.file), path.parent / shard.file, out / shard.file
+            if not (same_test if shard.cell is None else same_training) or plan is None or target.exists():
+                continue
+            if shard.examples == plan.stop - plan.start and source.exists() and source.stat().st_size == shard.bytes:
+                with files.replacing(target) as part:
+                    _link_or_copy(source, part)
+                files.write_json(note_path(target), Note(shard=shard, rejected=()).as_json())
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+def _report_undecodable(table: pd.DataFrame, root: Path, data: DataSettings) -> None:
     """Say which DICOM transfer syntaxes cannot be decoded here, before hours are spent; DataError when too many files.
 
     Only names that may be DICOM's are looked into.
     """
     paths = table["path"][table["path"].str.contains(r"(?i)(?:\.dcm|\.dicom|\.ima|(?:^|/)[^./]+)$", regex=True)]
-    found = undecodable(root / path for path in paths)
-    if not found:
+    syntaxes = undecodable(root / path for path in paths)
+    if not syntaxes:
         return
-    lines = [f"{files} of {len(paths)} files are {syntax}" for syntax, files in found]
+    lines = [f"{count} of {len(paths)} files are {syntax}" for syntax, count in syntaxes]
     message = f"no installed package decodes some DICOMs: {'; '.join(lines)}. pip install 'kit[dicom]'"
-    if sum(files for _, files in found) > data.max_rejected * len(table):
+    if sum(count for _, count in syntaxes) > data.max_rejected * len(table):
         raise DataError(f"{message}, or leave them out with --set data.max_rejected=...")
-    tqdm.write(f"kit: {message}", file=sys.stderr)
+    log.warning(message)
 
 
 def with_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -123,7 +169,7 @@ def with_cells(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def plan_shards(table: pd.DataFrame, image: ImageSettings, data: DataSettings) -> list[Plan]:
+def plan_shards(table: pd.DataFrame, image: ImageSettings, data: DataSettings) -> list[ShardPlan]:
     """Every shard: a cell, or the test set, in pieces of at most `data.shard_mib` of pixels (one image at least)."""
     at_most = max(1, int(data.shard_mib * 2**20 / np.prod(image_shape(image))))
     plans, start = [], 0
@@ -131,26 +177,31 @@ def plan_shards(table: pd.DataFrame, image: ImageSettings, data: DataSettings) -
         count = int((table["cell"] == cell).sum())
         for n, first in enumerate(range(start, start + count, at_most)):
             name = f"test-{n:05d}.tfrecord" if cell == -1 else f"train-cell{cell:02d}-{n:05d}.tfrecord"
-            plans.append(Plan(name, None if cell == -1 else cell, first, min(first + at_most, start + count)))
+            plans.append(ShardPlan(name, None if cell == -1 else cell, first, min(first + at_most, start + count)))
         start += count
     return plans
 
 
-def job_of(plan: Plan, table: pd.DataFrame, number: int) -> Job:
-    """What a worker is told: the plan with its rows."""
-    return Job(plan.file, plan.cell, rows_of(table.iloc[plan.start : plan.stop]), number)
+def rows_of_shard(plan: ShardPlan, table: pd.DataFrame, number: int) -> ShardRows:
+    """The plan with its rows, as a worker takes it."""
+    return ShardRows(plan.file, plan.cell, rows_of(table.iloc[plan.start : plan.stop]), number)
 
 
-def is_whole(note: dict[str, Any], size: int | None) -> bool:
+def is_whole(note: Note, size: int | None) -> bool:
     """Whether a shard of `size` bytes that an earlier build left with this note needs no work.
 
     One from which an image was rejected is written anew: somebody may have repaired the image, of whatever size.
     """
-    return size == note["shard"]["bytes"] and not note["rejected"]
+    return size == note.shard.bytes and not note.rejected
+
+
+def read_note(shard: Path) -> Note:
+    """The note of a finished shard."""
+    return Note.model_validate(files.read_json(note_path(shard)))
 
 
 def _write_shards(
-    plans: list[Plan], table: pd.DataFrame, root: Path, out: Path, image: ImageSettings, workers: int | None
+    plans: list[ShardPlan], table: pd.DataFrame, root: Path, out: Path, image: ImageSettings, workers: int | None
 ) -> None:
     """Write what is not there yet, the largest first so that no worker is left with a long end."""
     todo = sorted((plan for plan in plans if not _finished(out / plan.file)), key=lambda p: p.start - p.stop)
@@ -162,7 +213,8 @@ def _write_shards(
     paths = (path for plan in todo for path in table["path"].iloc[plan.start : plan.stop])
     with unpacked(root, paths, out) as arrays, _shown(progress, len(table), len(table) - images):
         calls = (
-            (job_of(plan, table, n), root, arrays, out, image, progress, os.getpid()) for n, plan in enumerate(todo)
+            (rows_of_shard(plan, table, n), root, arrays, out, image, progress, os.getpid())
+            for n, plan in enumerate(todo)
         )
         for _ in in_processes(build_shard, calls, count_workers(images, workers)):
             pass
@@ -190,22 +242,22 @@ def _shown(progress: Path, total: int, before: int) -> Iterator[None]:
 
 def _finished(shard: Path) -> bool:
     note = note_path(shard)
-    return shard.exists() and note.exists() and is_whole(files.read_json(note), shard.stat().st_size)
+    return shard.exists() and note.exists() and is_whole(read_note(shard), shard.stat().st_size)
 
 
 def _refuse_foreign(out: Path) -> None:
     """Raise DataError for a folder of something else; a build killed at its first file left only that file's part."""
     foreign = out.exists() and any(not path.name.startswith(files.PART) for path in out.iterdir())
-    if foreign and not (out / "building.json").exists():
+    if foreign and not (out / BUILDING).exists():
         raise DataError(f"{out} is not empty and holds no records: give another folder")
 
 
-def _forget_other_build(out: Path, wanted: str) -> None:
+def _forget_other_build(out: Path, expected: str) -> None:
     """Remove what killed builds left half-written, or built of something else; mark the folder as being built."""
-    building = out / "building.json"
+    building = out / BUILDING
     left = [*out.glob(f"{files.PART}*")]
-    if building.exists() and files.read_json(building) != {"fingerprint": wanted}:
+    if building.exists() and files.read_json(building) != {"fingerprint": expected}:
         left += [*out.glob("*.tfrecord"), *out.glob("*.json")]
     for path in left:
         path.unlink(missing_ok=True)  # a worker that outlived its build by a moment may tidy up itself
-    files.write_json(building, {"fingerprint": wanted})
+    files.write_json(building, {"fingerprint": expected})

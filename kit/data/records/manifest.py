@@ -7,6 +7,7 @@ The manifest is written last, so a directory with a manifest is complete.
 import hashlib
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,24 +17,45 @@ import pandas as pd
 
 from kit import files
 from kit.config import DataSettings, ImageSettings
-from kit.data.records.shards import Row, image_shape, verify_shard
-from kit.data.table.examples import Examples, label_columns
+from kit.data.records.shards import Note, Rejected, Row, Shard, image_shape, verify_shard
+from kit.data.table.examples import Examples
 from kit.errors import DataError
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.runtime.session import KAGGLE_INPUT, mounted
+from kit.schemas import Schema
+from kit.tables import truth, truth_columns
+from kit.tasks import find_task
 
-VERSION = 2  # of the format and of what `prepare` does to pixels; a change makes old records stale
+MANIFEST, EXAMPLES, BUILDING = "manifest.json", "examples.parquet", "building.json"
+
+VERSION = 3  # of the format and of what `prepare` does to pixels; a change makes old records stale
+_IDENTITY = ("id", "path", "bytes", "group", "crc32")  # columns that decide what is trained on, beside the truth
 
 
-@dataclass(frozen=True)
-class Shard:
-    """One shard file: its cell (None: test), how many examples and bytes, and the SHA-256 of the file."""
+class Fingerprints(Schema):
+    """SHA-256 of what records are made from: the training examples, the test examples, and the image settings.
 
-    file: str
-    cell: int | None
-    examples: int
-    bytes: int
-    sha256: str
+    A trained fold depends on the first and the last alone. Metadata are in none of them.
+    """
+
+    training: str
+    test: str
+    image: str
+
+
+class Manifest(Schema):
+    """`manifest.json`; `fingerprint` is that of everything that decides the content of the directory."""
+
+    format_version: int
+    competition: str
+    task: str
+    labels: tuple[str, ...]
+    fingerprint: str
+    fingerprints: Fingerprints
+    image: ImageSettings
+    cells: int
+    shards: tuple[Shard, ...]
+    rejected: tuple[Rejected, ...]
 
 
 @dataclass(frozen=True)
@@ -45,16 +67,22 @@ class Records:
     task: str
     labels: tuple[str, ...]
     fingerprint: str
+    fingerprints: Fingerprints
     image: ImageSettings
     cells: int
     shards: tuple[Shard, ...]
-    rejected: tuple[dict[str, str], ...]
+    rejected: tuple[Rejected, ...]
     table: pd.DataFrame = field(repr=False)
+
+    @property
+    def manifest_path(self) -> Path:
+        """Where its manifest is."""
+        return self.directory / MANIFEST
 
     def shard_paths(self, cells: list[int] | None) -> list[Path]:
         """The shards of some training cells, or of the test set (None), in order."""
-        wanted: set[int | None] = {None} if cells is None else set(cells)
-        return [self.directory / shard.file for shard in self.shards if shard.cell in wanted]
+        chosen: set[int | None] = {None} if cells is None else set(cells)
+        return [self.directory / shard.file for shard in self.shards if shard.cell in chosen]
 
     def rows(self, cells: list[int] | None) -> pd.DataFrame:
         """The example rows of some training cells, or of the test set (None), in the order of the shards."""
@@ -63,92 +91,99 @@ class Records:
 
 def rows_of(table: pd.DataFrame) -> list[Row]:
     """What shards take of the rows of an example table, in order."""
-    labels = table[label_columns(table)].to_numpy(np.float32).tolist()
-    return list(map(Row, table["id"], table["path"], table["group"], labels))
+    return list(map(Row, table["id"], table["path"], table["group"], truth(table).astype(np.float32).tolist()))
 
 
-def plan_fingerprint(competition: str, examples: Examples, image: ImageSettings, data: DataSettings) -> str:
+def fingerprint(competition: str, examples: Examples, image: ImageSettings, data: DataSettings) -> str:
     """SHA-256 over everything that decides the content of the records (files by name and size, not by content)."""
-    text = _HashedText()
-    examples.table.to_csv(text, index=False)  # as text: the same under every version of pandas
     settings = [image.model_dump(), data.shard_mib]
-    return files.fingerprint([VERSION, competition, examples.task, examples.labels, settings, text.digest.hexdigest()])
+    return files.fingerprint([VERSION, competition, examples.task, examples.labels, settings, _digest(examples.table)])
+
+
+def fingerprints(competition: str, examples: Examples, image: ImageSettings, data: DataSettings) -> Fingerprints:
+    """The fingerprints of the parts; a part's does not change with what stands in the others."""
+    columns = [column for column in _IDENTITY if column in examples.table.columns]
+    columns += ["boxes"] if find_task(examples.task).prediction == "boxes" else []
+    y = truth_columns(examples.labels)
+    table = examples.table[[*columns, *y]].astype(dict.fromkeys(y, np.float32))
+    common = [VERSION, competition, examples.task, examples.labels, data.shard_mib]
+    parts = {split: _digest(table[examples.table["split"] == split]) for split in ("train", "test")}
+    return Fingerprints(
+        training=files.fingerprint([*common, parts["train"]]),
+        test=files.fingerprint([*common, parts["test"]]),
+        image=files.fingerprint([VERSION, image.model_dump()]),
+    )
 
 
 def mounted_records(fingerprint: str, root: Path = KAGGLE_INPUT) -> Path | None:
-    """The records directory with that `plan_fingerprint` among Kaggle's mounts; None where there is none."""
-    for path in mounted("manifest.json", root):
-        try:
-            if files.read_json(path).get("fingerprint") == fingerprint:
-                return path.parent
-        except (DataError, AttributeError, OSError):  # somebody else's manifest.json
-            continue
-    return None
+    """The records directory with that `fingerprint` among Kaggle's mounts; None where there is none."""
+    manifests = ((path, read_manifest(path)) for path in mounted(MANIFEST, root))
+    return next((path.parent for path, manifest in manifests if manifest and manifest.fingerprint == fingerprint), None)
 
 
-def manifest_of(
+def read_manifest(path: Path) -> Manifest | None:
+    """The manifest in a file, or None where that is something else, such as somebody else's `manifest.json`."""
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def make_manifest(
     competition: str,
     examples: Examples,
     table: pd.DataFrame,
     image: ImageSettings,
     data: DataSettings,
-    fingerprint: str,
-    notes: list[dict[str, Any]],
-) -> tuple[dict[str, Any], pd.DataFrame]:
+    notes: Sequence[Note],
+) -> tuple[Manifest, pd.DataFrame]:
     """The manifest over the notes of all shards, and the table (with cells) without the rejected rows.
 
     Raises DataError when more than `data.max_rejected` of the images could not be read.
     """
-    rejected = [entry for note in notes for entry in note["rejected"]]
+    rejected = tuple(entry for note in notes for entry in note.rejected)
     if len(rejected) > data.max_rejected * len(table):
-        reason = Counter(entry["reason"] for entry in rejected).most_common(1)[0][0]
+        reason = Counter(entry.reason for entry in rejected).most_common(1)[0][0]
         raise DataError(
-            f"{len(rejected)} of {len(table)} images cannot be read, such as {rejected[0]['path']} "
-            f"({rejected[0]['reason']}; most often: {reason}). Repair them, or allow a share "
+            f"{len(rejected)} of {len(table)} images cannot be read, such as {rejected[0].path} "
+            f"({rejected[0].reason}; most often: {reason}). Repair them, or allow a share "
             "of them with --set data.max_rejected=..."
         )
-    manifest = {
-        "format_version": VERSION,
-        "competition": competition,
-        "task": examples.task,
-        "labels": list(examples.labels),
-        "fingerprint": fingerprint,
-        "image": image.model_dump(),
-        "cells": int(table["cell"].max()) + 1,
-        "shards": [note["shard"] for note in notes],
-        "rejected": rejected,
-    }
-    bad = {entry["id"] for entry in rejected}
+    manifest = Manifest(
+        format_version=VERSION,
+        competition=competition,
+        task=examples.task,
+        labels=examples.labels,
+        fingerprint=fingerprint(competition, examples, image, data),
+        fingerprints=fingerprints(competition, examples, image, data),
+        image=image,
+        cells=int(table["cell"].max()) + 1,
+        shards=tuple(note.shard for note in notes),
+        rejected=rejected,
+    )
+    bad = {entry.id for entry in rejected}
     return manifest, table[~table["id"].isin(bad)].reset_index(drop=True)
 
 
 def open_records(directory: Path) -> Records:
     """The records in a directory; raises DataError when there are none, or a shard is absent or of another size."""
-    path = directory / "manifest.json"
+    path = directory / MANIFEST
     if not path.exists():
-        hint = "its build was cut off, run it again" if (directory / "building.json").exists() else "build them first"
+        hint = "its build was cut off, run it again" if (directory / BUILDING).exists() else "build them first"
         raise DataError(f"{directory} holds no records ({hint}: `kit records build COMP --data DIR --out {directory}`)")
-    manifest = files.read_json(path)
-    if (version := manifest["format_version"]) != VERSION:
+    version = files.read_json(path).get("format_version", 0)
+    if version != VERSION:
         remedy = "install a newer kit" if version > VERSION else "build the records again in another folder"
         raise DataError(f"{path} has format {version}, this kit reads {VERSION}: {remedy}")
-    shards = tuple(Shard(**shard) for shard in manifest["shards"])
-    for shard in shards:
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise DataError(f"{path} is damaged: delete {directory} and build again")
+    for shard in manifest.shards:
         file = directory / shard.file
         if not file.exists() or file.stat().st_size != shard.bytes:
             raise DataError(f"{file} is absent or not {shard.bytes} bytes long: delete {directory} and build again")
-    return Records(
-        directory=directory,
-        competition=manifest["competition"],
-        task=manifest["task"],
-        labels=tuple(manifest["labels"]),
-        fingerprint=manifest["fingerprint"],
-        image=ImageSettings(**manifest["image"]),
-        cells=manifest["cells"],
-        shards=shards,
-        rejected=tuple(manifest["rejected"]),
-        table=pd.read_parquet(directory / "examples.parquet"),
-    )
+    content = {name: getattr(manifest, name) for name in Manifest.model_fields if name != "format_version"}
+    return Records(directory=directory, table=pd.read_parquet(directory / EXAMPLES), **content)
 
 
 def verify_records(records: Records, workers: int | None = None) -> int:
@@ -171,16 +206,17 @@ def verify_records(records: Records, workers: int | None = None) -> int:
 
 def describe(records: Records) -> pd.DataFrame:
     """Examples, groups, MiB and each label's positives: a row for `train`, `test` and every cell ("cell 7")."""
-    table, labels = records.table, label_columns(records.table)
+    table, labels = records.table, records.labels
     sizes = pd.Series({shard.file: shard.bytes for shard in records.shards}, dtype="int64")
     cells = pd.Series({shard.file: -1 if shard.cell is None else shard.cell for shard in records.shards})
     mib = sizes.groupby(cells).sum() / 2**20
 
     def counted(rows: pd.DataFrame, mib: float) -> dict[str, Any]:
-        known = {f"{name[2:]} unknown": int(rows[name].isna().sum()) for name in labels if rows[name].isna().any()}
-        positive = {name[2:]: int((rows[name] > 0.5).sum()) for name in labels}
-        groups = rows["group"].nunique()
-        return {"examples": len(rows), "groups": groups, "MiB": round(mib, 1), **positive, **known}
+        y = truth(rows, labels)
+        positive = dict(zip(labels, (y > 0.5).sum(axis=0).tolist(), strict=True))
+        unknown = {f"{label} unknown": int(np.isnan(y[:, n]).sum()) for n, label in enumerate(labels)}
+        counts = {name: count for name, count in unknown.items() if count}
+        return {"examples": len(rows), "groups": rows["group"].nunique(), "MiB": round(mib, 1), **positive, **counts}
 
     parts = {
         "train": counted(table[table["cell"] >= 0], float(mib.drop(-1, errors="ignore").sum())),
@@ -188,6 +224,13 @@ def describe(records: Records) -> pd.DataFrame:
         **{f"cell {c}": counted(rows, float(mib[c])) for c, rows in table[table["cell"] >= 0].groupby("cell")},
     }
     return pd.DataFrame.from_dict(parts, orient="index").fillna(0)
+
+
+def _digest(table: pd.DataFrame) -> str:
+    """SHA-256 of a table's text, the same under every version of pandas."""
+    text = _HashedText()
+    table.to_csv(text, index=False)
+    return text.digest.hexdigest()
 
 
 class _HashedText(io.StringIO):

@@ -10,7 +10,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from kit.data.pixels.images import encode, load
 from kit.data.pixels.steps import apply_steps
 from kit.data.records import tfrecord
 from kit.errors import DataError, UnreadableImage
+from kit.schemas import Schema
 
 _REMEDY = "delete the folder and build the records again"
 
@@ -35,7 +36,32 @@ class Row(NamedTuple):
     labels: list[float]
 
 
-class Job(NamedTuple):
+class Shard(Schema):
+    """One shard file: its cell (None: test), how many examples and bytes, and the SHA-256 of the file."""
+
+    file: str
+    cell: int | None
+    examples: int
+    bytes: int
+    sha256: str
+
+
+class Rejected(Schema):
+    """An image that could not be read, and why."""
+
+    id: str
+    path: str
+    reason: str
+
+
+class Note(Schema):
+    """What a finished shard holds and lacks, until the manifest takes it over."""
+
+    shard: Shard
+    rejected: tuple[Rejected, ...]
+
+
+class ShardRows(NamedTuple):
     """A shard to be written: `cell` is None for the test set, `number` its place in the array of progress."""
 
     file: str
@@ -51,17 +77,17 @@ def image_shape(image: ImageSettings) -> tuple[int, int, int]:
 
 def write_shard(
     file: BinaryIO,
-    job: Job,
+    job: ShardRows,
     read: Callable[[str], bytes],
     image: ImageSettings,
     tick: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    """Write the rows' examples to `file`; returns the shard's note: {"shard": ..., "rejected": [...]}.
+) -> Note:
+    """Write the rows' examples to `file`; returns the shard's note.
 
     `read` gives the bytes of a path; `tick` is called once an image. Memory holds one image at a time (with
     super-resolution: one batch). Images that cannot be read are left out, with the reason in the note.
     """
-    rejected: list[dict[str, str]] = []
+    rejected: list[Rejected] = []
     pending: deque[Row] = deque()  # rows whose images are between decoding and encoding
 
     def loaded() -> Iterator[np.ndarray | bytes]:
@@ -70,7 +96,7 @@ def write_shard(
             try:
                 content = load(read(row.path), image)
             except (UnreadableImage, FileNotFoundError) as error:
-                rejected.append({"id": row.id, "path": row.path, "reason": str(error)})
+                rejected.append(Rejected(id=row.id, path=row.path, reason=str(error)))
                 continue
             pending.append(row)
             yield content
@@ -92,18 +118,18 @@ def write_shard(
         file.write(record)
         digest.update(record)
         size += len(record)
-    shard = {
-        "file": job.file,
-        "cell": job.cell,
-        "examples": len(job.rows) - len(rejected),
-        "bytes": size,
-        "sha256": digest.hexdigest(),
-    }
-    return {"shard": shard, "rejected": rejected}
+    shard = Shard(
+        file=job.file,
+        cell=job.cell,
+        examples=len(job.rows) - len(rejected),
+        bytes=size,
+        sha256=digest.hexdigest(),
+    )
+    return Note(shard=shard, rejected=tuple(rejected))
 
 
 def build_shard(
-    job: Job, root: Path, arrays: dict[str, Path], out: Path, image: ImageSettings, progress: Path, parent: int
+    job: ShardRows, root: Path, arrays: dict[str, Path], out: Path, image: ImageSettings, progress: Path, parent: int
 ) -> None:
     """Write one shard and then its note into `out`; a worker's whole task. `parent` is the process that waits for it.
 
@@ -122,7 +148,7 @@ def build_shard(
 
     with files.replacing(out / job.file) as part, part.open("wb") as file:
         note = write_shard(file, job, reader(root, arrays), image, tick)
-    files.write_json(note_path(out / job.file), note)
+    files.write_json(note_path(out / job.file), note.as_json())
 
 
 def note_path(shard: Path) -> Path:

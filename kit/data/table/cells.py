@@ -11,8 +11,8 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from kit.data.table.examples import label_columns
-from kit.errors import ConfigError, LeakError
+from kit.errors import ConfigError
+from kit.tables import truth
 
 CELLS = 60  # divisible by 2, 3, 4, 5, 6, 10, 12, 15, 20, 30
 _FEWER = (30, 12, 10, 6, 4, 2)
@@ -60,18 +60,10 @@ def split_folds(cells: int, folds: int, seed: int) -> list[list[int]]:
     return [sorted(int(cell) for cell in dealt[:, fold]) for fold in range(folds)]
 
 
-def assert_no_leak(train: pd.DataFrame, valid: pd.DataFrame) -> None:
-    """Raise LeakError when a group or an id of `train` stands in `valid` too."""
-    for column in ("group", "id"):
-        shared = set(train[column]) & set(valid[column])
-        if shared:
-            raise LeakError(f"{len(shared)} {column}s stand in both training and validation, such as {min(shared)!r}")
-
-
 def _counts_by_group(table: pd.DataFrame, codes: np.ndarray) -> np.ndarray:
     """Rows, and of every label positives and unknowns, of each group (float64 [G, columns that occur])."""
     columns: list[np.ndarray] = [np.ones(len(table))]
-    for name in label_columns(table):
-        columns += [table[name].to_numpy() > 0.5, table[name].isna().to_numpy()]
+    for y in truth(table).T:
+        columns += [y > 0.5, np.isnan(y)]
     counts = np.stack([np.bincount(codes, column) for column in columns], axis=1)
     return counts[:, counts.any(axis=0)]

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kit.config import DicomSettings
@@ -17,17 +18,18 @@ from kit.data.pixels.look import Look, look
 from kit.data.table.examples import Examples
 from kit.errors import some
 from kit.parallel import count_workers, in_processes, progress_bar
+from kit.tables import truth, truth_columns
 
 _AT_ONCE = 50  # images that a worker is given
 _ORDER = "train val test"  # others come first
 
 
-def check(examples: Examples, root: Path, settings: DicomSettings, workers: int | None = None) -> dict[str, Any]:
+def check_images(examples: Examples, root: Path, settings: DicomSettings, workers: int | None = None) -> dict[str, Any]:
     """Counts, sizes, formats, files missing, surplus and unreadable, duplicates, groups on two sides; for JSON.
 
     Sides are the official ones: the folders or lists that the data came in (a column `part`), else train and test.
     """
-    kept = ["id", "path", "group", "split", "part", *(f"y_{label}" for label in examples.labels)]
+    kept = ["id", "path", "group", "split", "part", *truth_columns(examples.labels)]
     table = examples.table[[column for column in kept if column in examples.table.columns]].reset_index(drop=True)
     seen = pd.DataFrame(look_at([*table["path"]], root, settings, workers), columns=Look._fields)
     table = table.merge(seen, on="path", how="left", validate="one_to_one")
@@ -110,11 +112,11 @@ def as_text(found: dict[str, Any]) -> str:
 
 
 def _counts(rows: pd.DataFrame, examples: Examples) -> dict[str, Any]:
-    y = rows[[f"y_{label}" for label in examples.labels]]
-    labels = {label: int((y[f"y_{label}"] > 0.5).sum()) for label in examples.labels}
+    y = truth(rows, examples.labels)
+    labels = dict(zip(examples.labels, (y > 0.5).sum(axis=0).tolist(), strict=True))
     if len(examples.labels) == 1:
-        labels[f"not {examples.labels[0]}"] = int((y.iloc[:, 0] < 0.5).sum())
-    known = y.notna().any(axis=1)
+        labels[f"not {examples.labels[0]}"] = int((y < 0.5).sum())
+    known = ~np.isnan(y).all(axis=1)
     return {
         "images": len(rows),
         "groups": int(rows["group"].nunique()),
@@ -128,7 +130,7 @@ def _duplicates(table: pd.DataFrame, side: pd.Series, examples: Examples) -> dic
     twice = table[table["pixels"].duplicated(keep=False)]
     kinds: dict[str, Any] = {"images": len(twice)}
     kinds |= {kind: [] for kind in ("within_class", "across_classes", "across_groups", "across_splits")}
-    labels = [f"y_{label}" for label in examples.labels]
+    labels = truth_columns(examples.labels)
     for _, rows in twice.groupby("pixels", sort=False):
         ids = sorted(rows["id"])
         known = rows[labels].dropna(how="all")

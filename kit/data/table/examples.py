@@ -6,7 +6,6 @@ Columns: `id` str, unique; `path` str, relative to the data root; `bytes` int64,
 metadata, never used silently.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ import pandas as pd
 
 from kit import files
 from kit.errors import DataError, some
+from kit.tables import labels_of, truth_columns
+from kit.tasks import TASKS, find_task
 
-TASKS = ("binary", "multiclass", "multilabel", "detection")
 _COLUMNS = ["id", "path", "bytes", "split", "group"]
 
 
@@ -37,19 +37,14 @@ class Examples:
     remarks: dict[str, int] = field(default_factory=dict)
 
 
-def label_columns(table: pd.DataFrame) -> list[str]:
-    """The columns `y_<label>` of an example or prediction table, in order."""
-    return [column for column in table.columns if column.startswith("y_")]
-
-
 def validate(examples: Examples, max_missing: float) -> Examples:
     """The examples with rows sorted by (split, id) and columns in order, once they are seen to keep the contract.
 
     Raises DataError for duplicate ids, no image at all, unlabelled training rows, rows of several classes where there
     can be one, and more than `max_missing` (a share of those that there should be) missing or surplus images.
     """
-    table, wanted = examples.table, [f"y_{label}" for label in examples.labels]
-    absent = set(_COLUMNS + wanted) - set(table.columns)
+    table, y = examples.table, truth_columns(examples.labels)
+    absent = {*_COLUMNS, *y} - set(table.columns)
     if absent:
         raise DataError(f"the example table lacks the columns {some(absent)}")
     twice = table["id"][table["id"].duplicated()]
@@ -68,24 +63,16 @@ def validate(examples: Examples, max_missing: float) -> Examples:
     train = table[table["split"] == "train"]
     if train.empty:
         raise DataError("the raw folder has no training image")
-    if train[wanted].isna().all(axis=1).any():
-        unlabelled = train["id"][train[wanted].isna().all(axis=1)]
+    if train[y].isna().all(axis=1).any():
+        unlabelled = train["id"][train[y].isna().all(axis=1)]
         raise DataError(f"{len(unlabelled)} training images have no label: {some(unlabelled)}")
-    if examples.task == "multiclass":
-        several = table["id"][table[wanted].notna().all(axis=1) & (table[wanted].sum(axis=1) != 1)]
+    if find_task(examples.task).exclusive:
+        several = table["id"][table[y].notna().all(axis=1) & (table[y].sum(axis=1) != 1)]
         if len(several):
             raise DataError(f"{len(several)} images have no class or several: {some(several)}")
-    others = [column for column in table.columns if column not in _COLUMNS + wanted]
-    table = table.sort_values(["split", "id"], ignore_index=True)[_COLUMNS + wanted + others]
+    others = [column for column in table.columns if column not in (*_COLUMNS, *y)]
+    table = table.sort_values(["split", "id"], ignore_index=True)[[*_COLUMNS, *y, *others]]
     return replace(examples, table=table)
-
-
-def one_hot(names: pd.Series, labels: Sequence[str]) -> pd.DataFrame:
-    """Columns `y_<label>` float32 of 0 and 1 from a column of class names; a row whose name is missing is NaN."""
-    known = names.notna().to_numpy()
-    return pd.DataFrame(
-        {f"y_{label}": np.where(known, names == label, np.nan).astype(np.float32) for label in labels}, names.index
-    )
 
 
 def write_examples(path: Path, examples: Examples) -> None:
@@ -106,8 +93,7 @@ def read_examples(path: Path) -> Examples:
     task, table.attrs = table.attrs["task"], {}
     for column in table.columns[table.map(lambda value: isinstance(value, np.ndarray)).any()]:
         table[column] = [_as_list(value) for value in table[column]]  # boxes: the same table as before it was written
-    labels = tuple(column[2:] for column in label_columns(table))
-    return validate(Examples(table, labels, task), max_missing=0)
+    return validate(Examples(table, tuple(labels_of(table)), task), max_missing=0)
 
 
 def _as_list(value: Any) -> Any:

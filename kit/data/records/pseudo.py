@@ -10,23 +10,25 @@ import pandas as pd
 
 from kit import files
 from kit.data.records import tfrecord
-from kit.data.records.manifest import Records, Shard
+from kit.data.records.manifest import Records
+from kit.data.records.shards import Shard
+from kit.tables import predicted_labels, probabilities, truth_columns
 
 
-def sure_labels(predictions: pd.DataFrame, task: str, above: float, below: float) -> pd.DataFrame:
+def sure_labels(predictions: pd.DataFrame, exclusive: bool, above: float, below: float) -> pd.DataFrame:
     """Columns id and `y_*` (1., 0., or NaN: not sure) of the rows of `predictions` (id, `p_*`) with one sure label.
 
-    A label is 1 from `above` on and 0 up to `below`; of classes the likeliest counts, from `above` on.
+    A label is 1 from `above` on and 0 up to `below`; of exclusive classes the likeliest counts, from `above` on.
     """
-    columns = [column for column in predictions.columns if column.startswith("p_")]
-    p = predictions[columns].to_numpy(np.float64)
+    labels = predicted_labels(predictions)
+    p = probabilities(predictions, labels).astype(np.float64)
     y = np.where(p >= above, 1.0, np.where(p <= below, 0.0, np.nan))
-    if task == "multiclass":
+    if exclusive:
         likeliest = np.arange(p.shape[1]) == p.argmax(axis=1)[:, None]
         y = np.where(p.max(axis=1, keepdims=True) >= above, likeliest.astype(float), np.nan)
-    made = pd.DataFrame(y.astype(np.float32), columns=[f"y_{column[2:]}" for column in columns])
-    made.insert(0, "id", predictions["id"].to_numpy())
-    return made.dropna(subset=list(made.columns[1:]), how="all").reset_index(drop=True)
+    table = pd.DataFrame(y.astype(np.float32), columns=truth_columns(labels))
+    table.insert(0, "id", predictions["id"].to_numpy())
+    return table.dropna(subset=truth_columns(labels), how="all").reset_index(drop=True)
 
 
 def with_pseudo_labels(records: Records, labels: pd.DataFrame, shard: Path) -> Records:
@@ -35,7 +37,7 @@ def with_pseudo_labels(records: Records, labels: pd.DataFrame, shard: Path) -> R
     They are written to `shard`, the same bytes for the same arguments.
     """
     label_of = labels.set_index("id")
-    names = [f"y_{label}" for label in records.labels]
+    names = truth_columns(records.labels)
 
     def examples() -> Iterator[bytes]:
         for path in records.shard_paths(None):
@@ -54,6 +56,6 @@ def with_pseudo_labels(records: Records, labels: pd.DataFrame, shard: Path) -> R
     rows = records.rows(None)
     rows = rows[rows["id"].isin(label_of.index)].assign(cell=records.cells)
     rows[names] = label_of.loc[rows["id"], names].to_numpy()
-    added = Shard(str(shard.resolve()), records.cells, count, size, digest.hexdigest())
+    added = Shard(file=str(shard.resolve()), cell=records.cells, examples=count, bytes=size, sha256=digest.hexdigest())
     table = pd.concat([records.table, rows], ignore_index=True)
     return replace(records, shards=(*records.shards, added), table=table)

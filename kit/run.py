@@ -1,0 +1,312 @@
+"""A run directory: the only file that knows the names of the files in it, and what they hold.
+
+    runs/<competition>/<name>/
+      config.yaml  environment.json  examples.parquet  folds.json  fold0/ fold1/ ...
+      oof.parquet  test.parquet  scores.json  decision.json  submission.csv  report.html  explanations/
+
+An ensemble's folder has the same files, and `ensemble.json` in the place of folds. Stamps (`predicted.json` and so on)
+say what a stage was run on (kit.files).
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+
+from kit import files
+from kit.config import Config, dump_config, read_config
+from kit.errors import ConfigError, DataError
+from kit.schemas import Decision, EnsembleReport, Folds, Schema, Scores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT_VERSION = 3  # of run directories; the same as that of records
+MODEL, WEIGHTS = "model.json", "model.weights.h5"  # a model on disk: its builder's arguments, its weights
+
+_Schema = TypeVar("_Schema", bound=Schema)
+
+
+@dataclass(frozen=True)
+class StateFiles:
+    """The folder of a fold that is being trained; removed when it is done."""
+
+    folder: Path
+
+    @property
+    def state(self) -> Path:
+        """History, and which files of weights belong to it (kit.train.callbacks)."""
+        return self.folder / "state.json"
+
+    @property
+    def inputs(self) -> Path:
+        """The fingerprint of what is trained on."""
+        return self.folder / "inputs.json"
+
+    @property
+    def shuffle(self) -> Path:
+        """How many examples are shuffled at a time."""
+        return self.folder / "shuffle.json"
+
+    @property
+    def pseudo_records(self) -> Path:
+        """Test images with pseudo-labels, as a shard."""
+        return self.folder / "pseudo.tfrecord"
+
+    def epochs(self) -> int:
+        """How many whole epochs are saved."""
+        return len(files.read_json(self.state)["history"]) if self.state.exists() else 0
+
+
+@dataclass(frozen=True)
+class FoldFiles:
+    """The folder of one fold."""
+
+    folder: Path
+
+    @property
+    def history(self) -> Path:
+        """A row per epoch."""
+        return self.folder / "history.csv"
+
+    @property
+    def model(self) -> tuple[Path, Path]:
+        """The trained model's two files (kit.models.saved)."""
+        return self.folder / MODEL, self.folder / WEIGHTS
+
+    @property
+    def done(self) -> Path:
+        """The stamp of training."""
+        return self.folder / "done.json"
+
+    @property
+    def oof(self) -> Path:
+        """Predictions of the training images that this fold's model has not seen."""
+        return self.folder / "oof.parquet"
+
+    @property
+    def test(self) -> Path:
+        """Predictions of the test images."""
+        return self.folder / "test.parquet"
+
+    @property
+    def oof_done(self) -> Path:
+        """The stamp of `oof`."""
+        return self.folder / "predicted_oof.json"
+
+    @property
+    def test_done(self) -> Path:
+        """The stamp of `test`."""
+        return self.folder / "predicted_test.json"
+
+    @property
+    def pseudo(self) -> Path:
+        """The SHA-256 of the predictions that pseudo-labels came from."""
+        return self.folder / "pseudo.json"
+
+    @property
+    def state(self) -> StateFiles:
+        """The state of training."""
+        return StateFiles(self.folder / "state")
+
+
+class Run:
+    """A run directory; reading raises DataError or ConfigError, saying which stage writes what is missing."""
+
+    def __init__(self, directory: Path | str) -> None:
+        self.directory = Path(directory)
+
+    def __str__(self) -> str:
+        return str(self.directory)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.directory.name
+
+    def fold(self, k: int) -> FoldFiles:
+        """The files of fold `k`."""
+        return FoldFiles(self.directory / f"fold{k}")
+
+    @property
+    def environment_path(self) -> Path:
+        """Versions and machine."""
+        return self.directory / "environment.json"
+
+    @property
+    def config_path(self) -> Path:
+        """The resolved settings; a folder without it is no run."""
+        return self.directory / "config.yaml"
+
+    @property
+    def examples_path(self) -> Path:
+        """The example table, with cells."""
+        return self.directory / "examples.parquet"
+
+    @property
+    def folds_path(self) -> Path:
+        """`Folds`."""
+        return self.directory / "folds.json"
+
+    @property
+    def oof_path(self) -> Path:
+        """Out-of-fold predictions: id, fold, `p_*`."""
+        return self.directory / "oof.parquet"
+
+    @property
+    def test_path(self) -> Path:
+        """Test predictions of every fold: id, fold, `p_*`."""
+        return self.directory / "test.parquet"
+
+    @property
+    def predicted_done(self) -> Path:
+        """The stamp of `oof_path` and `test_path`."""
+        return self.directory / "predicted.json"
+
+    @property
+    def scores_path(self) -> Path:
+        """`Scores`."""
+        return self.directory / "scores.json"
+
+    @property
+    def decision_path(self) -> Path:
+        """`Decision`."""
+        return self.directory / "decision.json"
+
+    @property
+    def scored_done(self) -> Path:
+        """The stamp of `scores_path` and `decision_path`."""
+        return self.directory / "scored.json"
+
+    @property
+    def submission_path(self) -> Path:
+        """What is sent."""
+        return self.directory / "submission.csv"
+
+    @property
+    def ensemble_path(self) -> Path:
+        """`EnsembleReport`, of an ensemble."""
+        return self.directory / "ensemble.json"
+
+    @property
+    def ensemble_done(self) -> Path:
+        """The stamp of an ensemble."""
+        return self.directory / "ensembled.json"
+
+    def exists(self) -> bool:
+        """Whether the directory holds a run, or an ensemble."""
+        return self.config_path.is_file()
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it is a blend of runs, without models of its own."""
+        return self.ensemble_path.exists()
+
+    @cached_property
+    def config(self) -> Config:
+        """The settings that the run was made with, what was built into its records included."""
+        if not self.exists():
+            raise ConfigError(f"{self} is not a run directory: it has no {self.config_path.name}; `kit run` makes one")
+        return read_config(self.config_path)
+
+    @property
+    def folds(self) -> Folds:
+        """The cells of each fold; DataError for a run of another version of kit."""
+        content = files.read_json(self.folds_path)
+        version = content.get("format_version") if isinstance(content, dict) else None
+        if version != FORMAT_VERSION:
+            raise DataError(f"{self} was made by another version of kit: train it again in another --run")
+        return _valid(Folds, content, self.folds_path)
+
+    @property
+    def scores(self) -> Scores:
+        """What `kit score` wrote."""
+        return _valid(Scores, files.read_json(self.scores_path), self.scores_path)
+
+    @property
+    def decision(self) -> Decision:
+        """What `kit score` decided on."""
+        if not self.decision_path.exists():
+            raise DataError(f"{self} has no {self.decision_path.name} yet: run `kit score {self}` first")
+        return _valid(Decision, files.read_json(self.decision_path), self.decision_path)
+
+    @property
+    def ensemble(self) -> EnsembleReport:
+        """How the ensemble was blended."""
+        return _valid(EnsembleReport, files.read_json(self.ensemble_path), self.ensemble_path)
+
+    def examples(self) -> "pd.DataFrame":
+        """The example table, with a column `cell` (-1: test)."""
+        return self._table(self.examples_path)
+
+    def oof(self) -> "pd.DataFrame":
+        """Out-of-fold predictions, sorted by id."""
+        return self._table(self.oof_path)
+
+    def test(self) -> "pd.DataFrame":
+        """Test predictions of every fold."""
+        return self._table(self.test_path)
+
+    def prepare(self, config: Config, examples: "pd.DataFrame", folds: Folds) -> None:
+        """Lay down what a run is made of; folders of folds that there are no more are removed."""
+        self.write_config(config)
+        self.write_examples(examples)
+        self.write_folds(folds)
+        for path in self.directory.glob("fold[0-9]*"):
+            if path.is_dir() and int(path.name.removeprefix("fold")) >= len(folds.folds):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def write_config(self, config: Config) -> None:
+        """Write the settings."""
+        files.write_text(self.config_path, dump_config(config))
+
+    def write_examples(self, examples: "pd.DataFrame") -> None:
+        """Write the example table, unless it is there already (a stage that reads it goes by its bytes)."""
+        files.write_parquet(self.examples_path, examples)
+
+    def write_folds(self, folds: Folds) -> None:
+        """Write the folds."""
+        files.write_json(self.folds_path, folds.as_json())
+
+    def write_scores(self, scores: Scores, decision: Decision, inputs: dict[str, Any]) -> None:
+        """Write scores and decision, made from `inputs`."""
+        files.write_json(self.scores_path, scores.as_json())
+        files.write_json(self.decision_path, decision.as_json())
+        files.mark_done(self.scored_done, inputs, [self.scores_path, self.decision_path])
+
+    def write_ensemble(self, report: EnsembleReport, inputs: dict[str, Any]) -> None:
+        """Write how an ensemble was blended, whose tables are there."""
+        files.write_json(self.ensemble_path, report.as_json())
+        files.mark_done(self.ensemble_done, inputs, [self.oof_path, self.test_path])
+
+    def trained_folds(self) -> list[int]:
+        """The folds whose model is there, of whatever settings."""
+        numbers = [int(path.parent.name.removeprefix("fold")) for path in self.directory.glob("fold[0-9]*/done.json")]
+        return sorted(numbers)
+
+    def _table(self, path: Path) -> "pd.DataFrame":
+        import pandas as pd  # here: `import kit` loads no pandas
+
+        if not path.exists():
+            raise DataError(f"{self} has no {path.name} yet: run `kit predict` first")
+        return pd.read_parquet(path)
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """Names that tell runs apart: their folders', or whole paths where two are alike; ConfigError for one given twice."""
+    if len({str(run) for run in runs}) < len(runs):
+        raise ConfigError("the same run is given twice")
+    names = [run.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run) for run in runs]
+
+
+def _valid(schema: type[_Schema], content: Any, path: Path) -> _Schema:
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise DataError(f"{path} is not as kit writes it ({where}): delete it and run the stage again") from error

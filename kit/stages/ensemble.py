@@ -1,0 +1,104 @@
+"""Runs -> a blend of them, in a folder with the files of a run, so that scoring and submitting it are the same stages."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kit import files
+from kit.errors import ConfigError, DataError
+from kit.evaluate import blend
+from kit.evaluate import ensemble as blending
+from kit.evaluate.metrics import find_metric
+from kit.run import Run, names_of
+from kit.schemas import BlendScore, EnsembleReport
+from kit.stages.score import mean_test, target_of
+from kit.tables import TRUTH, predicted_labels, truth, with_probabilities, with_truth
+from kit.tasks import find_task
+
+_NO_METADATA = ("id", "path", "split", "group", "cell")
+
+
+def ensemble(runs: Sequence[Run], out: Run, how: str = "auto", metadata: Sequence[str] = ()) -> EnsembleReport:
+    """Blend runs into `out`; returns what it also writes as `ensemble.json`.
+
+    `auto` takes the blend that is worth most on folds that did not fit it, and the plain mean when none is better by
+    more than its interval. `metadata` are columns of the examples that the `boost` blend may use. The out-of-fold
+    predictions are nested; where a blend was chosen for its value on these rows, that is slightly optimistic still.
+    """
+    if len(runs) < 2:
+        raise ConfigError("an ensemble takes two runs at least")
+    names, first = names_of(runs), runs[0]
+    for run in runs:
+        run.oof(), run.test()  # raises for one that has none yet
+        if run.config.competition != first.config.competition:
+            raise DataError(f"{run} is a run of {run.config.competition!r}, {first} of {first.config.competition!r}")
+    if out.trained_folds():
+        raise DataError(f"{out} is a run, which an ensemble would overwrite: give another --out")
+    settings = first.config.evaluate
+    inputs: dict[str, Any] = {
+        "runs": [[str(run), *map(files.sha256_of, (run.oof_path, run.test_path, run.examples_path))] for run in runs],
+        "blend": how,
+        "metadata": list(metadata),
+        "evaluate": settings.model_dump(),
+    }
+    if files.is_done(out.ensemble_done, inputs):
+        return out.ensemble
+    examples = first.examples()
+    oof, members = blending.aligned({name: run.oof() for name, run in zip(names, runs, strict=True)}, "training")
+    test, test_members = blending.aligned({name: mean_test(run) for name, run in zip(names, runs, strict=True)}, "test")
+    labels = predicted_labels(first.oof())
+    tables = {name: run.examples() for name, run in zip(names, runs, strict=True)}
+    blending.require_same_truth(tables, oof["id"], labels)
+    metric, exclusive = find_metric(target_of(first).metric), find_task(first.folds.task).exclusive
+    y = truth(with_truth(oof, examples, labels), labels).astype(np.float64)
+    rows = blend.Rows(members, y, metric, exclusive, _metadata(examples, oof["id"], metadata))
+    fold, groups = oof["fold"].to_numpy(), oof["id"].map(examples.set_index("id")["group"]).to_numpy()
+    candidates = list(blend.BLENDS) if how == "auto" else [how]
+    table, nested = blending.compare_blends(candidates, rows, fold, groups, settings.resamples, settings.confidence)
+    chosen = blending.choose_blend(table) if how == "auto" else how
+    fitted = blend.fit(chosen, rows)
+    p = fitted.apply(test_members, _metadata(examples, test["id"], metadata)) if len(test) else test_members[0]
+    out.write_config(first.config)
+    out.write_examples(examples)
+    out.write_folds(first.folds)
+    files.write_parquet(out.oof_path, with_probabilities(oof[["id", "fold"]], nested[chosen], labels))
+    files.write_parquet(out.test_path, with_probabilities(test.assign(fold=0)[["id", "fold"]], p, labels))
+    correlation = blending.correlations(members, names)
+    report = EnsembleReport(
+        metric=metric.name,
+        runs=[str(run) for run in runs],
+        blends={
+            name: BlendScore.model_validate(row) for name, row in table.replace({np.nan: None}).to_dict("index").items()
+        },
+        correlation=correlation.astype(object).where(correlation.notna(), None).to_dict(),
+        chosen=chosen,
+        reason=_reason(chosen, how),
+        weights=blending.weights_of(fitted, names),
+        metadata=list(metadata),
+    )
+    out.write_ensemble(report, inputs)
+    return report
+
+
+def _reason(chosen: str, how: str) -> str:
+    if how != "auto":
+        return "you asked for it"
+    if chosen == "mean":
+        return "none beats it by more than its interval"
+    return "it beats the plain mean by more than its interval"
+
+
+def _metadata(examples: pd.DataFrame, ids: pd.Series, columns: Sequence[str]) -> pd.DataFrame:
+    """Numbers of the examples' columns for these ids; text becomes the number of its place among the sorted texts."""
+    table = pd.DataFrame(index=range(len(ids)))
+    for column in columns:
+        if column not in examples.columns or column.startswith(TRUTH) or column in _NO_METADATA:
+            raise ConfigError(f"the examples have no metadata column {column!r}")
+        values = examples[column]
+        if not pd.api.types.is_numeric_dtype(values):
+            codes = pd.Categorical(values).codes
+            values = pd.Series(np.where(codes < 0, np.nan, codes), index=values.index)
+        table[column] = ids.map(pd.Series(values.to_numpy(float), index=examples["id"])).to_numpy()
+    return table

@@ -1,0 +1,55 @@
+"""Raw folder -> example table, or what is odd about the folder."""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from kit.competition import Competition
+from kit.competitions import find_competition
+from kit.config import Config
+from kit.data.table.check import check_images
+from kit.data.table.examples import Examples, validate
+from kit.errors import DataError, some
+from kit.files import PART
+from kit.runtime.session import find_mount
+
+log = logging.getLogger(__name__)
+
+
+def list_examples(config: Config, data: Path) -> Examples:
+    """The example table of a raw folder, one row per image, checked. Lists files and reads tables, decodes no image."""
+    examples = validate(find_competition(config.competition, config).read(data, config), config.data.max_missing)
+    for names, what in (
+        (examples.missing, "expected images have no file"),
+        (examples.surplus, "images are unlabelled"),
+    ):
+        if names:
+            log.info(f"left out, as data.max_missing allows: {len(names)} {what}: {some(names)}")
+    for remark, count in examples.remarks.items():
+        log.info(f"noticed: {count} {remark}")
+    sizes = examples.table["split"].value_counts(sort=False).to_dict()
+    log.info(f"images: {sizes}; {examples.task}: {some(examples.labels, 15)}")
+    return examples
+
+
+def check_folder(config: Config, data: Path) -> dict[str, Any]:
+    """What is in a raw folder and what is odd about it; decodes every image and writes nothing."""
+    return check_images(find_competition(config.competition, config).read(data, config), data, config.image.dicom)
+
+
+def raw_folder(competition: Competition, data: Path | None, default: Path) -> Path:
+    """`data`, or Kaggle's mount, or `default`: a made-up competition's own folder, written now if need be.
+
+    Raises DataError when there is none of them.
+    """
+    mount = find_mount(competition.slug) if competition.slug else None
+    if data is None and mount is None and competition.make is None:
+        raise DataError(f"where are the raw files of {competition.name}? Give --data DIR")
+    folder = data or mount or default
+    if competition.make and not folder.exists():
+        part = folder.with_name(f"{PART}{folder.name}")
+        shutil.rmtree(part, ignore_errors=True)
+        competition.make(part)
+        part.rename(folder)
+    return folder

@@ -1,0 +1,124 @@
+"""Trained folds -> predictions: out of fold and of the test set, or of new images."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kit import files
+from kit.data.records.batches import eval_batches
+from kit.data.records.manifest import Records
+from kit.data.table.raw import IMAGES, list_images
+from kit.errors import DataError
+from kit.predict.merging import merge_oof, merge_test
+from kit.predict.predict import predict as predict_batches
+from kit.predict.predictor import Predictor
+from kit.run import Run
+from kit.runtime import devices
+from kit.stages.fold import Fold, folds_of
+
+log = logging.getLogger(__name__)
+
+
+def predict(run: Run, records: Records, views: str | None = None) -> None:
+    """Score each training image with the one model that has not seen it, and the test images with all.
+
+    Of a run that was stopped, the folds that are trained are taken. Raises DataError when none is.
+    """
+    config = run.config
+    folds = folds_of(run, config, records)
+    trained = [fold for fold in folds if fold.is_trained()]
+    if not trained:
+        raise DataError(f"{run} has no fold trained yet (with its settings, on these records): run `kit train` first")
+    if len(trained) < len(folds):
+        log.info(f"only {len(trained)} of {len(folds)} folds are trained: predictions are theirs alone")
+    stamps = {str(fold.k): _predict_fold(fold, views or config.predict.tta) for fold in trained}
+    if files.is_done(run.predicted_done, {"folds": stamps}):
+        return
+    files.write_parquet(run.oof_path, merge_oof({fold.k: pd.read_parquet(fold.files.oof) for fold in trained}))
+    files.write_parquet(run.test_path, merge_test({fold.k: pd.read_parquet(fold.files.test) for fold in trained}))
+    files.mark_done(run.predicted_done, {"folds": stamps}, [run.oof_path, run.test_path])
+
+
+def predict_images(
+    run: Run, patterns: Sequence[str | Path], folds: Sequence[int] | None = None
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """New images -> their table (id, `p_*`, `decision`), and why others could not be read, by path.
+
+    Each of `patterns` is a file, a folder (with all that is below it) or a glob. Raises DataError for one that matches
+    nothing, and when no image could be read.
+    """
+    paths = find_images(patterns)
+    table, unreadable = Predictor.open(run, folds).predict_files(paths)
+    if table.empty:
+        path, reason = next(iter(unreadable.items()))
+        raise DataError(f"none of {len(paths)} images could be read; the first is {path}: {reason}")
+    return table, unreadable
+
+
+def find_images(patterns: Sequence[str | Path]) -> list[Path]:
+    """The image files that files, folders and globs name, each once; DataError for one that matches none."""
+    paths: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            matches = [path / name for name in list_images(path)["path"]]
+        elif path.exists():
+            matches = [path]
+        else:
+            matches = _glob(path)
+        if not matches:
+            what = "holds no image" if path.is_dir() else "matches no file"
+            raise DataError(f"{pattern} {what} (endings that are looked for in folders: {', '.join(IMAGES)})")
+        paths.update(dict.fromkeys(matches))
+    return list(paths)
+
+
+def _glob(pattern: Path) -> list[Path]:
+    """The files that a pattern matches, sorted."""
+    parts = pattern.parts
+    first = next((n for n, part in enumerate(parts) if any(mark in part for mark in "*?[")), None)
+    if first is None:
+        return []
+    root = Path(*parts[:first])
+    return sorted(path for path in root.glob(str(Path(*parts[first:]))) if path.is_file())
+
+
+def _predict_fold(fold: Fold, views: str) -> dict[str, Any]:
+    """Write the fold's predictions, unless that is done; returns the stamps of what is there.
+
+    Those of the test set are made again where only that has changed.
+    """
+    model = {"model": files.read_json(fold.files.done), "views": views}
+    parts = {
+        fold.files.oof: (fold.files.oof_done, model, fold.valid),
+        fold.files.test: (fold.files.test_done, {**model, "test": fold.records.fingerprints.test}, None),
+    }
+    open_model = _once(lambda: _load(fold))
+    for path, (stamp, inputs, cells) in parts.items():
+        if not files.is_done(stamp, inputs):
+            batches = eval_batches(fold.records, cells, fold.config.predict.batch_size)
+            files.write_parquet(path, predict_batches(open_model(), batches, fold.records.labels, views))
+            files.mark_done(stamp, inputs, [path])
+    return {stamp.name: files.read_json(stamp) for stamp, _, _ in parts.values()}
+
+
+def _load(fold: Fold) -> Any:
+    devices.set_up(fold.config.runtime)
+    from kit.models import saved
+
+    return saved.load_model(fold.files.folder)
+
+
+def _once(load: Callable[[], Any]) -> Callable[[], Any]:
+    """`load`, called at the first use only."""
+    values: list[Any] = []
+
+    def value() -> Any:
+        if not values:
+            values.append(load())
+        return values[0]
+
+    return value
