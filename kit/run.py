@@ -297,7 +297,10 @@ class Run:
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
-    """Names that tell runs apart: their folders', or whole paths where two are alike; ConfigError for one given twice."""
+    """Names that tell runs apart: their folders', or whole paths where two are alike.
+
+    Raises ConfigError when one is given twice.
+    """
     if len({str(run) for run in runs}) < len(runs):
         raise ConfigError("the same run is given twice")
     names = [run.name for run in runs]

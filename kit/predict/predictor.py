@@ -101,8 +101,8 @@ class Predictor:
             count = len(batch)
             full = np.zeros((size if rows or count == size else count, *shape), np.uint8)
             full[:count] = batch
-            folds = [predict_views(model, full, self.decision.views)[:count] for model in self.models]
-            rows.append(np.mean(folds, axis=0, dtype=np.float32))
+            folds = np.stack([predict_views(model, full, self.decision.views)[:count] for model in self.models])
+            rows.append(np.asarray(folds.mean(0, np.float32)))
         return np.concatenate(rows) if rows else np.empty((0, len(self.decision.labels)), np.float32)
 
     def _table(self, ids: list[str], images: Iterable[np.ndarray]) -> pd.DataFrame:

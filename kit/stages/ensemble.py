@@ -1,4 +1,4 @@
-"""Runs -> a blend of them, in a folder with the files of a run, so that scoring and submitting it are the same stages."""
+"""Runs -> a blend of them, in a folder with the files of a run: it is scored and submitted by the same stages."""
 
 from collections.abc import Sequence
 from typing import Any

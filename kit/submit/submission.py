@@ -7,7 +7,7 @@ import pandas as pd
 
 from kit.competition import Competition
 from kit.errors import SubmissionError, some
-from kit.tables import predicted_labels, probabilities, probability_columns
+from kit.tables import PROBABILITY, predicted_labels, probabilities
 
 BOXES = "PredictionString"  # the column of Kaggle's detection competitions: confidence x y width height, repeated
 
@@ -21,11 +21,7 @@ def make_submission(competition: Competition, predictions: pd.DataFrame, sample:
     """
     labels = predicted_labels(predictions)
     column_of = {label: column for column, label in (competition.target.columns or {x: x for x in labels}).items()}
-    columns = {
-        probability: column_of[label]
-        for label, probability in zip(labels, probability_columns(labels), strict=True)
-        if label in column_of
-    }
+    columns = {f"{PROBABILITY}{label}": column for label, column in column_of.items()}
     table = predictions.rename(columns={"id": competition.id_column, **columns})
     if sample is None:
         return table

@@ -212,10 +212,8 @@ def _write_shards(
     np.zeros(max(1, len(todo)), np.int64).tofile(progress)
     paths = (path for plan in todo for path in table["path"].iloc[plan.start : plan.stop])
     with unpacked(root, paths, out) as arrays, _shown(progress, len(table), len(table) - images):
-        calls = (
-            (rows_of_shard(plan, table, n), root, arrays, out, image, progress, os.getpid())
-            for n, plan in enumerate(todo)
-        )
+        shards = (rows_of_shard(plan, table, n) for n, plan in enumerate(todo))
+        calls = ((shard, root, arrays, out, image, progress, os.getpid()) for shard in shards)
         for _ in in_processes(build_shard, calls, count_workers(images, workers)):
             pass
 
