@@ -24,6 +24,7 @@ from kit.data.table import check as checking
 from kit.data.table.cells import split_folds
 from kit.data.table.examples import Examples, validate
 from kit.errors import ConfigError, DataError, some
+from kit.log import quiet
 from kit.predict import merging as store
 from kit.runtime import session as host
 from kit.stages import train as fold
@@ -130,7 +131,8 @@ def run(
     with _timed("examples, records"):
         table = examples(config, data)
         if not (folder / "oof.parquet").exists():  # hours may lie ahead: can that model be built?
-            fold.build_model(config, config.image, table.labels, table.task)
+            with quiet("kit.models"):  # the folds report their weights
+                fold.build_model(config, config.image, table.labels, table.task)
         wanted = plan_fingerprint(known.name, table, config.image, config.data)
         beside = (host.scratch() or folder.parent) / "records" / wanted[:12]
         where = mounted_records(wanted) or (Path(records) if records else beside)

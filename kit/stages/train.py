@@ -94,17 +94,16 @@ def build_model(
     labels: Sequence[str],
     task: str,
     weights: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
 ) -> tuple["keras.Model", dict[str, Any]]:
-    """A fresh model for such images and labels, and what the registry builds it from (to be saved with it).
+    """A new model for such images and labels, and what the registry builds it from (to be saved with it).
 
-    `weights` count instead of the config's; `say` hears what was loaded. Raises ConfigError for a model that does not
-    exist or cannot be built.
+    `weights` overrides the config's. Raises ConfigError for a model that does not exist or cannot be built.
     """
     if task not in _ACTIVATION:
         raise ConfigError(f"the kit has no model for {task} yet: choose another target")
     devices.set_up(config.runtime)
     from kit.models import registry
+    from kit.models.weights import load_weights
 
     spec = {
         **config.model.arguments,
@@ -112,9 +111,10 @@ def build_model(
         "shape": image_shape(image),
         "outputs": len(labels),
         "activation": _ACTIVATION[task],
-        "weights": weights or config.model.weights,
     }
-    return registry.build(**spec, say=say), spec
+    model = registry.build(**spec)
+    load_weights(model, registry.model_card(config.model.name), weights or config.model.weights)
+    return model, spec
 
 
 def train(
@@ -194,9 +194,7 @@ def _fit(
     seed = int(np.random.SeedSequence([config.seed, fold.k]).generate_state(1)[0] % 2**31)
     devices.set_seed(seed)
     with device.scope():
-        model, spec = build_model(
-            config, records.image, records.labels, records.task, say=lambda line: write(f"{title}  {line}")
-        )
+        model, spec = build_model(config, records.image, records.labels, records.task)
     devices.synchronize_batch_norm(model, device)
     scored = _to_score(model, config, records, device)
     eval_size = -(-config.predict.batch_size // device.count) * device.count
