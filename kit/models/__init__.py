@@ -1,1 +1,5 @@
-"""Models: pure Keras 3 (`keras.ops`), one family per file, found by `@register_model`."""
+"""Models in pure Keras 3 (`keras.ops`): cards ← registry (untrained networks) ← saved models ← pre-trained weights.
+
+Each family of networks is one file: `applications`, `backbones`, `classic`; `keras_hub` and `tensorflow_hub` wrap
+libraries.
+"""

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from kit.models.cards import Published
 from kit.models.registry import register_backbone
-from kit.models.weights import Published
 
 _KERNELS = "_weights_tf_dim_ordering_tf_kernels_notop.h5"
 

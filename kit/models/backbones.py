@@ -8,8 +8,8 @@ import keras
 from keras import layers
 
 from kit.models.applications import preprocess
+from kit.models.cards import Published
 from kit.models.registry import model_card, register, register_backbone
-from kit.models.weights import Published
 
 
 def _squeezenet(shape: tuple[int, int, int]) -> keras.Model:

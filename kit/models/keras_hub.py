@@ -16,8 +16,8 @@ import keras
 from keras import layers
 
 from kit.errors import ConfigError, nearest
-from kit.models.registry import ModelCard, backbone_card
-from kit.models.weights import Provided
+from kit.models.cards import ModelCard, Provided
+from kit.models.registry import backbone_card
 from kit.runtime.session import KAGGLE_INPUT
 
 _LIST = "https://keras.io/keras_hub/presets"  # of all presets, some five hundred

@@ -1,50 +1,26 @@
-"""`@register_model`, `list_models()`, `build(name, ...)`: every model takes uint8 images and returns probabilities.
+"""`@register_model`, `list_models()`, `build(name, ...)`: untrained models from uint8 images to probabilities.
 
 A name is that of a registered model, or of a library's: `hub/PRESET` (KerasHub), `tfhub:HANDLE` (TensorFlow-Hub).
+Pre-trained weights go into a built model by `kit.models.weights.load_weights`.
 """
 
 import importlib
-import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 
-import kit.models
 from kit.errors import ConfigError, nearest
 from kit.models import heads
-from kit.models.weights import Provided, Published, load_weights
-
-BACKBONE = "backbone"  # the name, in every model that has one, of the layer that pre-trained weights go into
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What is known of a model: its builder, the image side it was made for, and the weights it starts from by default.
-
-    `parameters` are the total and trainable counts at `size` with `outputs` outputs, as published by the model's source
-    or counted once. `licence` is that of the published weights, `published` where they are found (or that the network
-    comes with them).
-    """
-
-    name: str
-    builder: Callable[..., keras.Model]
-    size: int
-    weights: str = "none"
-    parameters: tuple[int, int] | None = None
-    outputs: int = 1
-    licence: str = ""
-    source: str = ""
-    published: Published | Provided | None = field(default=None, repr=False)
-
+from kit.models.cards import BACKBONE, ModelCard
 
 _CARDS: dict[str, ModelCard] = {}
-_LIBRARIES = {"hub/": "keras_hub", "tfhub:": "tensorflow_hub"}  # what a name begins with -> the module that has a card
+_FAMILIES = ("applications", "backbones", "classic")  # modules that register models when they are imported
+_LIBRARIES = {"hub/": "keras_hub", "tfhub:": "tensorflow_hub"}  # prefix of a name -> module whose `card(name)` has it
 
 
 def register(card: ModelCard) -> None:
-    """Make the model known under its card's name."""
+    """Make the model available under its card's name."""
     _CARDS[card.name] = card
 
 
@@ -65,10 +41,10 @@ def register_model(*, size: int, parameters: tuple[int, int], source: str, outpu
 def register_backbone(
     name: str, backbone: Callable[[tuple[int, int, int]], keras.Model], preprocess: Callable[[Any], Any], **card: Any
 ) -> None:
-    """Register a backbone under a head (`heads.head`, whose arguments a builder then takes), and its preprocessing.
+    """Register a backbone with its preprocessing, under a head (`heads.head`, whose arguments the builder then takes).
 
-    `backbone(shape)` gives an untrained model from what `preprocess` makes of RGB in 0..255 to a feature map
-    [B, h, w, channels] or tokens [B, n, channels].
+    `backbone(shape)` returns an untrained functional model from preprocessed RGB images to a feature map
+    [B, h, w, channels] or tokens [B, n, channels]; `preprocess` takes RGB in 0..255.
     """
     register(backbone_card(name, backbone, preprocess, **card))
 
@@ -82,7 +58,7 @@ def backbone_card(
 ) -> ModelCard:
     """The card of a backbone under a head (see `register_backbone`), without registering it.
 
-    `arguments` names what the builder hands on to `backbone` (by keyword, when it is given) and not to the head.
+    `arguments` names the builder's keyword arguments that go to `backbone` instead of the head.
     """
 
     def builder(
@@ -119,23 +95,23 @@ def model_card(name: str) -> ModelCard:
 
 
 def as_text(part: str = "") -> str:
-    """A line for each registered model whose name or source holds `part`, for a person; and how to name others.
+    """A table of the registered models whose name or source contains `part`, and how to name a library's models.
 
     Raises ConfigError when there is none.
     """
     cards = [model_card(name) for name in list_models()]
-    found = [card for card in cards if part.lower() in f"{card.name} {card.source}".lower()]
-    if not found:
+    matches = [card for card in cards if part.lower() in f"{card.name} {card.source}".lower()]
+    if not matches:
         raise ConfigError(f"no model has {part!r} in its name or source{nearest(part, _cards())}")
-    width = max(len(card.name) for card in found)
-    lines = [f"{'name':{width}}  {'parameters':>11}  side  {'weights':8}  {'their licence':13}  source"]
-    for card in found:
+    width = max(len(card.name) for card in matches)
+    lines = [f"{'name':{width}}  {'parameters':>11}  side  {'weights':8}  {'licence':13}  source"]
+    for card in matches:
         parameters = f"{card.parameters[0]:,}" if card.parameters else ""
         lines.append(
             f"{card.name:{width}}  {parameters:>11}  {card.size:4}  {card.weights:8}  {card.licence:13}  {card.source}"
         )
     lines += [
-        "parameters: at that side in pixels, with the default head and one output (nih_cnn: 14)",
+        "parameters: at that side (pixels) with the default head and one output (nih_cnn: 14); licence: of the weights",
         "hub/PRESET, hub/FOLDER, hub/CLASS: any image backbone of KerasHub, https://keras.io/keras_hub/presets",
         "tfhub:HANDLE, tfhub:FOLDER: any image model of TensorFlow-Hub",
     ]
@@ -143,33 +119,24 @@ def as_text(part: str = "") -> str:
 
 
 def build(
-    name: str,
-    *,
-    shape: tuple[int, int, int],
-    outputs: int,
-    activation: str = "sigmoid",
-    weights: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
-    **arguments: Any,
+    name: str, *, shape: tuple[int, int, int], outputs: int, activation: str = "sigmoid", **arguments: Any
 ) -> keras.Model:
-    """A fresh model; `weights` None means what its card says, and `say` hears what came of them.
+    """A new, untrained model from uint8 images [B, *shape] to float32 probabilities [B, outputs].
 
-    Raises ConfigError for an unknown model, arguments its builder does not take, weights that cannot be had (random
-    ones are never taken instead) and images too small for its pooling.
+    Raises ConfigError for an unknown model, for arguments its builder does not take, and for images that are too small
+    for its pooling.
     """
     card = model_card(name)
     try:
-        model = card.builder(shape=shape, outputs=outputs, activation=activation, **arguments)
+        return card.builder(shape=shape, outputs=outputs, activation=activation, **arguments)
     except TypeError as error:
         raise ConfigError(f"model {name}: {error}") from error
     except ValueError as error:
         raise ConfigError(f"model {name} cannot be built for images of {shape}: {error}") from error
-    load_weights(model, card.weights if weights is None else weights, name, card.published, say)
-    return model
 
 
 def _cut(backbone: keras.Model, until: str | None) -> keras.Model:
-    """The backbone under its common name, up to and with the layer `until`."""
+    """The backbone under its common name, up to and including the layer `until`."""
     if until is None:
         backbone.name = BACKBONE
         return backbone
@@ -184,7 +151,6 @@ def _identifier(name: str) -> str:
 
 
 def _cards() -> dict[str, ModelCard]:
-    for module in pkgutil.iter_modules(kit.models.__path__):
-        if module.name not in _LIBRARIES.values():
-            importlib.import_module(f"kit.models.{module.name}")
+    for family in _FAMILIES:
+        importlib.import_module(f"kit.models.{family}")
     return _CARDS

@@ -1,4 +1,4 @@
-"""A model on disk: `model.json` (builder and arguments) + `model.weights.h5`, which load across Keras versions.
+"""A model on disk: `model.json` (builder and arguments) and `model.weights.h5`, which load across Keras versions.
 
 (A `.keras` file written by a newer Keras does not load in an older one.) The saved model holds its preprocessing and
 never augmentation.
@@ -21,16 +21,14 @@ def save_model(model: keras.Model, spec: dict[str, Any], folder: Path) -> list[P
     """Write the two files of a model that `registry.build(**spec)` built; returns their paths."""
     with files.replacing(folder / WEIGHTS) as part:
         model.save_weights(part)
-    # Loading takes all weights from the file beside it, so the builder must not go and fetch others first.
-    arguments = {**spec, "weights": "none"}
-    input_says = "uint8 images [batch, height, width, channels]; preprocessing is part of the model"
+    image_format = "uint8 images [batch, height, width, channels]; preprocessing is part of the model"
     versions = {"keras": keras.__version__, "kit": kit.__version__}
-    files.write_json(folder / SPEC, {"build": arguments, "input": input_says, "versions": versions})
+    files.write_json(folder / SPEC, {"build": spec, "input": image_format, "versions": versions})
     return [folder / SPEC, folder / WEIGHTS]
 
 
 def load_model(folder: Path) -> keras.Model:
-    """The model that `save_model` wrote; raises DataError when it is absent or its weights do not fit."""
+    """The model that `save_model` wrote; raises DataError when it is missing or its weights do not fit."""
     spec = files.read_json(folder / SPEC)["build"]
     model = registry.build(**{**spec, "shape": tuple(spec["shape"])})
     try:

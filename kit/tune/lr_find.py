@@ -13,7 +13,6 @@ from kit.data.records.manifest import open_records
 from kit.data.table.cells import split_folds
 from kit.data.table.examples import label_columns
 from kit.errors import DataError
-from kit.pipeline import say
 from kit.runtime import devices
 from kit.stages import train as fold
 
@@ -34,7 +33,7 @@ def lr_find(competition: str, records: Path | str, out: Path | str, settings: It
     seed = int(np.random.SeedSequence([config.seed, 0]).generate_state(1)[0] % 2**31)  # as fold 0's training
     devices.set_seed(seed)
     with device.scope():
-        model, _ = fold.build_model(config, built.image, built.labels, built.task, say=say)
+        model, _ = fold.build_model(config, built.image, built.labels, built.task)
     size, parts = config.train.batch_size, config.train.accumulate
     given = train_batches(built, cells, size, seed, options=config.input, parts=parts)
     batches = (({"image": image, "label": label},) for image, label in given)

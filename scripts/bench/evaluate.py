@@ -124,7 +124,7 @@ def views(given):
     from kit.models import registry
     from kit.predict.predict import predict
 
-    model = registry.build("pcam_cnn", shape=(96, 96, 3), outputs=1, weights="none")
+    model = registry.build("pcam_cnn", shape=(96, 96, 3), outputs=1)
     rng = np.random.default_rng(0)
     batches = [
         Batch(

@@ -87,7 +87,7 @@ def one(given, backend, model_and_side, directory):
     def fresh():
         keras.utils.set_random_seed(1)
         shape = (int(side), int(side), 3)
-        return tiny(keras, shape) if name == "tiny" else registry.build(name, shape=shape, outputs=1, weights="none")
+        return tiny(keras, shape) if name == "tiny" else registry.build(name, shape=shape, outputs=1)
 
     model = fresh()
     mark("model")

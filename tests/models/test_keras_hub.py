@@ -16,6 +16,7 @@ with warnings.catch_warnings():
 
 from kit.models import registry
 from kit.models.keras_hub import _images_to_features, find_preset
+from kit.models.weights import load_weights
 
 RESNET = {
     "input_conv_filters": [64],
@@ -55,6 +56,12 @@ def spec(name, config=None, size=32, channels=3, **more):
     return {"name": f"hub/{name}", "shape": (size, size, channels), "outputs": 1, "units": 8, **own, **more}
 
 
+def pretrained(spec, weights=None):
+    model = registry.build(**spec)
+    load_weights(model, registry.model_card(spec["name"]), weights)
+    return model
+
+
 @pytest.fixture
 def images():
     return np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
@@ -69,14 +76,14 @@ def _seed(keras):
 def test_a_class_with_its_config(name, images, tmp_path):
     if not hasattr(keras_hub.models, name):
         pytest.skip(f"keras-hub {keras_hub.__version__} has no {name}")
-    wanted = spec(name, CLASSES[name])
-    model = registry.build(**wanted)
+    arguments = spec(name, CLASSES[name])
+    model = registry.build(**arguments)
     assert model.get_layer("backbone").output.shape == FEATURES[name]
     p = model.predict_on_batch(images)
     assert p.shape == (4, 1)
     assert ((p > 0) & (p < 1)).all()
     assert len(np.unique(p)) == 4
-    save_model(model, wanted, tmp_path)
+    save_model(model, arguments, tmp_path)
     again = load_model(tmp_path)
     assert all(np.array_equal(a, b) for a, b in zip(again.get_weights(), model.get_weights(), strict=True))
 
@@ -85,14 +92,14 @@ def test_a_class_with_its_config(name, images, tmp_path):
     "name", ["ResNetBackbone", "DINOV2Backbone"]
 )  # convolutions; tokens, saved in a way of its own
 def test_its_weights_learn_and_are_saved(name, images, tmp_path, keras):
-    wanted = spec(name, CLASSES[name], dropout=0.0)
-    model = registry.build(**wanted)
+    arguments = spec(name, CLASSES[name], dropout=0.0)
+    model = registry.build(**arguments)
     before = [np.array(w) for w in model.trainable_variables]
     model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
     model.train_on_batch(images, np.array([[0.0], [1.0], [0.0], [1.0]], np.float32))
     moved = [not np.array_equal(a, np.array(b)) for a, b in zip(before, model.trainable_variables, strict=True)]
     assert np.mean(moved) > 0.8  # a bias before batch normalisation has no gradient
-    save_model(model, wanted, tmp_path)
+    save_model(model, arguments, tmp_path)
     assert np.allclose(load_model(tmp_path).predict_on_batch(images), model.predict_on_batch(images), atol=1e-6)
 
 
@@ -125,39 +132,40 @@ def preset(tmp_path):
     return save
 
 
-def test_a_preset_folder_brings_weights_and_preprocessing(preset, images, tmp_path, keras):
+def test_a_preset_folder_brings_weights_and_preprocessing(preset, images, tmp_path, keras, capsys):
     scale, offset = [0.01, 0.02, 0.03], [-1.0, -2.0, -3.0]
     converter = keras_hub.layers.ResNetImageConverter(image_size=(64, 64), scale=scale, offset=offset)
     backbone, folder = preset("ResNetBackbone", RESNET, converter)
-    said = []
-    wanted = spec(folder)
-    model = registry.build(**wanted, say=said.append)
-    assert said == [f"weights of preset: 100.0% of the {backbone.count_params():,} parameters of its backbone"]
+    arguments = spec(folder)
+    capsys.readouterr()
+    model = pretrained(arguments)
+    expected = f"weights from preset: 100.0% of {backbone.count_params():,} backbone parameters\n"
+    assert capsys.readouterr().out == expected
     ours = keras.Model(model.inputs, model.get_layer("pool").input).predict_on_batch(images)
     theirs = backbone.predict_on_batch(images * np.float32(scale) + np.float32(offset))
     assert np.allclose(ours, theirs, atol=1e-5)
 
-    save_model(model, wanted, tmp_path / "saved")
+    save_model(model, arguments, tmp_path / "saved")
     assert np.array_equal(load_model(tmp_path / "saved").predict_on_batch(images), model.predict_on_batch(images))
     assert not np.allclose(
-        registry.build(**wanted, weights="none").get_layer("backbone").get_weights()[0], backbone.get_weights()[0]
+        registry.build(**arguments).get_layer("backbone").get_weights()[0], backbone.get_weights()[0]
     )
 
 
 def test_a_preset_without_a_converter_sees_0_to_1(preset, images, keras):
     backbone, folder = preset("ResNetBackbone", RESNET)
-    model = registry.build(**spec(folder))
+    model = pretrained(spec(folder))
     ours = keras.Model(model.inputs, model.get_layer("pool").input).predict_on_batch(images)
     assert np.allclose(ours, backbone.predict_on_batch(images / np.float32(255)), atol=1e-5)
 
 
 def test_position_embeddings_are_stretched_where_the_network_can(preset, keras):
     backbone, folder = preset("DINOV2Backbone", {**DINO, "image_shape": (32, 32, 3)})
-    model = registry.build(**spec(folder, size=64))
+    model = pretrained(spec(folder, size=64))
     images = np.zeros((1, 64, 64, 3), np.uint8)
     tokens = keras.Model(model.inputs, model.get_layer("tokens").input).predict_on_batch(images)
     assert tokens.shape == (1, 65, 16)
-    same = registry.build(**spec(folder, size=32))
+    same = pretrained(spec(folder, size=32))
     for ours, theirs in zip(same.get_layer("backbone").get_weights(), backbone.get_weights(), strict=True):
         assert np.array_equal(ours, theirs)
 
@@ -175,8 +183,8 @@ def test_without_a_network(monkeypatch):
         raise OSError("Failed to resolve 'api.kaggle.com'\nsecond line")
 
     monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", offline)
-    says = r"resnet_18_imagenet cannot be had \(Failed to resolve 'api.kaggle.com'\). .*attach it .*hub/FOLDER$"
-    with pytest.raises(ConfigError, match=says):
+    message = r"resnet_18_imagenet cannot be had \(Failed to resolve 'api.kaggle.com'\). .*attach it .*hub/FOLDER$"
+    with pytest.raises(ConfigError, match=message):
         registry.build(**spec("resnet_18_imagenet"))
 
 
@@ -190,23 +198,30 @@ def test_a_preset_mounted_on_kaggle_is_taken_from_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (spec("resnet_18_imagent"), "no KerasHub preset, .*did you mean 'resnet_18_imagenet'"),
         (spec("ResNetBackbon"), "did you mean 'ResNetBackbone'"),
         (spec("qqqqqqqq"), r"of such a name; see https://keras\.io"),
         (spec("ResNetBackbone"), "missing 6 required positional arguments"),
         (spec("ResNetBackbone", {**RESNET, "block_type": "none"}), "block_type"),
-        (spec("ResNetBackbone", RESNET, weights="imagenet"), "no ImageNet weights: use model.weights=none"),
-        (spec("ResNetBackbone", RESNET, weights="preset"), "preset does not exist"),
         (spec("ResNetBackbone", RESNET, unit=3), "unexpected keyword argument 'unit'"),
         (spec("BertBackbone", {"vocabulary_size": 9, "num_layers": 1, "num_heads": 1, "hidden_dim": 8,
                                "intermediate_dim": 8}), "no backbone of images alone"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_built(arguments, says):
-    with pytest.raises(ConfigError, match=says):
+def test_what_cannot_be_built(arguments, message):
+    with pytest.raises(ConfigError, match=message):
         registry.build(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [("imagenet", "no ImageNet weights: use model.weights=none"), ("preset", "preset does not exist")],
+)
+def test_weights_that_a_class_does_not_have(weights, message):
+    with pytest.raises(ConfigError, match=message):
+        pretrained(spec("ResNetBackbone", RESNET), weights)
 
 
 def test_keras_hub_is_not_installed(monkeypatch):

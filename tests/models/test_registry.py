@@ -40,7 +40,7 @@ def pytest_generate_tests(metafunc):
 def built(request, registry, keras):
     """A model of each name at 96 px with two outputs, built once."""
     keras.utils.set_random_seed(0)
-    yield registry.build(request.param, shape=(96, 96, 3), outputs=2, weights="none")
+    yield registry.build(request.param, shape=(96, 96, 3), outputs=2)
     keras.utils.clear_session()
 
 
@@ -60,7 +60,7 @@ def images():
 
 def test_parameters_are_those_of_the_card(registry, name):
     card = registry.model_card(name)
-    model = registry.build(name, shape=(card.size, card.size, 3), outputs=card.outputs, weights="none")
+    model = registry.build(name, shape=(card.size, card.size, 3), outputs=card.outputs)
     assert (model.count_params(), count(model.trainable_weights)) == card.parameters
 
 
@@ -95,7 +95,7 @@ def test_cards_say_what_was_counted_elsewhere(registry, model, parameters):
 
 @pytest.mark.once
 def test_resnet50_with_two_dense_layers_is_the_pneumonia_system(registry):
-    model = registry.build("resnet50", shape=(224, 224, 3), outputs=1, weights="none", units=[1024, 512])
+    model = registry.build("resnet50", shape=(224, 224, 3), outputs=1, units=[1024, 512])
     assert model.count_params() == 26_211_201
     model.get_layer("backbone").trainable = False
     assert count(model.trainable_weights) == 2_623_489
@@ -128,7 +128,7 @@ def test_every_trainable_weight_learns(built, images, keras):
 def test_grey_images_and_softmax_after_save_and_load(registry, name, images, tmp_path):
     from kit.models.saved import load_model, save_model
 
-    spec = {"name": name, "shape": (96, 96, 1), "outputs": 3, "activation": "softmax", "weights": "none"}
+    spec = {"name": name, "shape": (96, 96, 1), "outputs": 3, "activation": "softmax"}
     model = registry.build(**spec)
     grey = images[..., :1]
     p = model.predict_on_batch(grey)
@@ -144,9 +144,9 @@ def test_grey_images_and_softmax_after_save_and_load(registry, name, images, tmp
 def test_preprocessing_is_that_of_keras(keras, images, way, module):
     from kit.models.applications import preprocess
 
-    wanted = getattr(keras.applications, module).preprocess_input(images.astype("float32"))
-    seen = keras.ops.convert_to_numpy(preprocess(keras.ops.convert_to_tensor(images.astype("float32")), way))
-    assert np.allclose(seen, wanted, atol=1e-4)
+    expected = getattr(keras.applications, module).preprocess_input(images.astype("float32"))
+    pixels = keras.ops.convert_to_numpy(preprocess(keras.ops.convert_to_tensor(images.astype("float32")), way))
+    assert np.allclose(pixels, expected, atol=1e-4)
 
 
 def test_every_application_of_keras_is_there_with_its_preprocessing(keras):
@@ -168,10 +168,10 @@ def test_published_files_are_those_that_keras_asks_for(keras, monkeypatch):
 
     from kit.models.applications import _TABLE
 
-    asked = []
+    requests = []
 
     def get_file(name, *_, file_hash=None, **__):
-        asked.append((name, file_hash))
+        requests.append((name, file_hash))
         raise Exception("offline")
 
     for row in _TABLE:
@@ -181,19 +181,19 @@ def test_published_files_are_those_that_keras_asks_for(keras, monkeypatch):
             monkeypatch.setattr(module.file_utils, "get_file", get_file)
             with pytest.raises(Exception, match="offline"):
                 application(include_top=False, weights="imagenet", input_shape=(224, 224, 3))
-            assert asked.pop() == row[5:]
+            assert requests.pop() == row[5:]
 
 
 @pytest.mark.parametrize("pool", ["gap", "gem", "average+max", "flatten"])
 def test_heads(registry, images, keras, pool):
     arguments = {"pool": pool, "units": [8, 4], "dropout": 0.3, "dropout_samples": 3, "l2": 0.01}
-    model = registry.build("squeezenet", shape=(96, 96, 3), outputs=2, weights="none", **arguments)
+    model = registry.build("squeezenet", shape=(96, 96, 3), outputs=2, **arguments)
     width = {"gap": 512, "gem": 512, "average+max": 1024, "flatten": 5 * 5 * 512}[pool]
     assert model.get_layer("dense").kernel.shape == (width, 8)
     assert model.get_layer("dense_1").kernel.shape == (8, 4)
     assert len(model.losses) == 2
     assert model.predict_on_batch(images).shape == (4, 2)
-    plain = registry.build("squeezenet", shape=(96, 96, 3), outputs=2, weights="none", pool=pool, units=[8, 4])
+    plain = registry.build("squeezenet", shape=(96, 96, 3), outputs=2, pool=pool, units=[8, 4])
     plain.set_weights(model.get_weights())  # without dropout the masks agree, and so do the models
     assert np.allclose(plain.predict_on_batch(images), model.predict_on_batch(images), atol=1e-6)
 
@@ -211,31 +211,29 @@ def test_generalised_mean_is_between_mean_and_maximum(keras):
 
 
 def test_a_backbone_that_is_cut(registry, images):
-    model = registry.build("mobilenet", shape=(96, 96, 3), outputs=1, weights="none", until="conv_pw_5_relu")
+    model = registry.build("mobilenet", shape=(96, 96, 3), outputs=1, until="conv_pw_5_relu")
     assert model.get_layer("backbone").output.shape == (None, 12, 12, 256)
     assert model.predict_on_batch(images).shape == (4, 1)
     with pytest.raises(ConfigError, match=r"until = conv_pw_5_rel: .* did you mean 'conv_pw_5_relu'"):
-        registry.build("mobilenet", shape=(96, 96, 3), outputs=1, weights="none", until="conv_pw_5_rel")
+        registry.build("mobilenet", shape=(96, 96, 3), outputs=1, until="conv_pw_5_rel")
 
 
 def test_large_images(registry):
-    model = registry.build("squeezenet", shape=(512, 512, 1), outputs=1, weights="none")
+    model = registry.build("squeezenet", shape=(512, 512, 1), outputs=1)
     assert model.predict_on_batch(np.zeros((1, 512, 512, 1), np.uint8)).shape == (1, 1)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({"name": "resnet5"}, "unknown model 'resnet5'; did you mean 'resnet50'"),
         ({"name": "pcam_cnn", "unit": 3}, "unexpected keyword argument 'unit'"),
-        ({"name": "pcam_cnn", "weights": "imagenet"}, "has no ImageNet weights"),
         ({"name": "pcam_cnn_tuned", "shape": (48, 48, 3)}, r"cannot be built for images of \(48, 48, 3\)"),
-        ({"name": "squeezenet", "weights": "none", "pool": "gep"}, "no such pooling; did you mean 'gem'"),
-        ({"name": "squeezenet", "weights": "/nowhere.h5"}, r"/nowhere\.h5 does not exist"),
+        ({"name": "squeezenet", "pool": "gep"}, "no such pooling; did you mean 'gem'"),
     ],
 )
-def test_what_cannot_be_built(registry, arguments, says):
-    with pytest.raises(ConfigError, match=says):
+def test_what_cannot_be_built(registry, arguments, message):
+    with pytest.raises(ConfigError, match=message):
         registry.build(**{"shape": (96, 96, 3), "outputs": 1, **arguments})
 
 
@@ -243,7 +241,7 @@ def test_a_model_folder_that_is_broken(registry, tmp_path):
     from kit.errors import DataError
     from kit.models.saved import load_model, save_model
 
-    spec = {"name": "pcam_cnn", "shape": (32, 32, 3), "outputs": 1, "weights": "none"}
+    spec = {"name": "pcam_cnn", "shape": (32, 32, 3), "outputs": 1}
     with pytest.raises(DataError, match=r"model\.json does not exist"):
         load_model(tmp_path)
     save_model(registry.build(**spec), spec, tmp_path)

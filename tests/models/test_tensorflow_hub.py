@@ -82,6 +82,14 @@ def spec(folder, **more):
     return {"name": f"tfhub:{folder}", "shape": (32, 32, 3), "outputs": 1, "units": 8, **more}
 
 
+def pretrained(registry, spec, weights=None):
+    from kit.models.weights import load_weights
+
+    model = registry.build(**spec)
+    load_weights(model, registry.model_card(spec["name"]), weights)
+    return model
+
+
 def held(model):
     return {
         v.name.split("_", 1)[1]: np.array(v) for v in model.get_layer("backbone").get_layer("saved_model").variables
@@ -122,15 +130,14 @@ def test_fine_tuned_its_weights_and_statistics_change(registry, on_tensorflow, t
 
 
 @pytest.mark.parametrize("trainable", [True, False])
-def test_save_and_load_give_the_same_output(registry, on_tensorflow, tmp_path, images, keras, trainable):
+def test_save_and_load_give_the_same_output(registry, on_tensorflow, tmp_path, images, keras, capsys, trainable):
     from kit.models.saved import load_model, save_model
 
-    said = []
-    wanted = spec(save_network(tmp_path / "network"), trainable=trainable)
-    model = registry.build(**wanted, say=said.append)
-    assert "saved_model: 100.0%" in said[0]
+    arguments = spec(save_network(tmp_path / "network"), trainable=trainable)
+    model = pretrained(registry, arguments)
+    assert "saved_model: 100.0%" in capsys.readouterr().out
     train(model, images, keras)
-    save_model(model, wanted, tmp_path / "saved")
+    save_model(model, arguments, tmp_path / "saved")
     again = load_model(tmp_path / "saved")
     assert np.array_equal(again.predict_on_batch(images), model.predict_on_batch(images))
     assert all(np.array_equal(value, held(again)[name]) for name, value in held(model).items())
@@ -139,20 +146,21 @@ def test_save_and_load_give_the_same_output(registry, on_tensorflow, tmp_path, i
 def test_weights_of_another_run(registry, on_tensorflow, tmp_path, images, keras):
     from kit.models.saved import save_model
 
-    wanted = spec(save_network(tmp_path / "network"), trainable=True)
-    model = registry.build(**wanted)
+    arguments = spec(save_network(tmp_path / "network"), trainable=True)
+    model = registry.build(**arguments)
     train(model, images, keras)
-    save_model(model, wanted, tmp_path / "fold0")
-    assert np.array_equal(held(registry.build(**wanted, weights=f"run:{tmp_path}"))["kernel"], held(model)["kernel"])
+    save_model(model, arguments, tmp_path / "fold0")
+    again = pretrained(registry, arguments, f"run:{tmp_path}")
+    assert np.array_equal(held(again)["kernel"], held(model)["kernel"])
 
 
 @pytest.mark.parametrize(("scale", "low", "high"), [("0..1", 0, 1), ("-1..1", -1, 1), ("0..255", 0, 255)])
 def test_it_sees_the_range_it_expects(registry, on_tensorflow, tmp_path, keras, scale, low, high):
     backbone = registry.build(**spec(save_network(tmp_path)), scale=scale).get_layer("backbone")
-    seen = keras.Model(backbone.inputs, backbone.get_layer("scale").output)
+    scaled = keras.Model(backbone.inputs, backbone.get_layer("scale").output)
     x = np.zeros((1, 32, 32, 3), np.float32)
     x[0, 0] = 255
-    assert (seen.predict_on_batch(x).min(), seen.predict_on_batch(x).max()) == pytest.approx((low, high))
+    assert (scaled.predict_on_batch(x).min(), scaled.predict_on_batch(x).max()) == pytest.approx((low, high))
 
 
 def test_vectors_go_to_the_dense_layers_and_maps_are_pooled(registry, on_tensorflow, tmp_path, images, keras):
@@ -200,7 +208,7 @@ def test_what_cannot_be_built(registry, on_tensorflow, tmp_path):
     with pytest.raises(ConfigError, match=r"scale = 0\.\.2: no such range; did you mean '0\.\.255'"):
         registry.build(**spec(fixed, scale="0..2"))
     with pytest.raises(ConfigError, match=r"no ImageNet weights: use model\.weights=saved_model, none, or a file"):
-        registry.build(**{**spec(fixed, weights="imagenet"), "shape": (64, 64, 3)})
+        pretrained(registry, {**spec(fixed), "shape": (64, 64, 3)}, "imagenet")
 
 
 def test_jax_is_refused(registry, tmp_path, keras, monkeypatch):

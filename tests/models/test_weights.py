@@ -16,25 +16,25 @@ real = pytest.mark.skipif(not SQUEEZENET.exists(), reason=f"no real weights in {
 @pytest.fixture(scope="module")
 def build(keras):
     from kit.models import registry
+    from kit.models.weights import load_weights
 
-    def build(name, weights, said=None, side=64, **arguments):
-        say = (lambda line: None) if said is None else said.append
-        return registry.build(
-            name, shape=(side, side, 3), outputs=1, weights=weights, say=say, **{"units": 4, **arguments}
-        )
+    def build(name, weights, side=64, **arguments):
+        model = registry.build(name, shape=(side, side, 3), outputs=1, **{"units": 4, **arguments})
+        load_weights(model, registry.model_card(name), weights)
+        return model
 
     return build
 
 
 @real
 @pytest.mark.real
-def test_old_keras_weights_are_found_checked_and_fill_the_whole(build, monkeypatch, tmp_path, keras):
+def test_old_keras_weights_are_found_checked_and_fill_the_whole(build, monkeypatch, tmp_path, keras, capsys):
     import h5py
 
     monkeypatch.setenv("KIT_WEIGHTS", str(SQUEEZENET.parent))
-    said = []
-    backbone = build("squeezenet", None, said).get_layer("backbone")
-    assert "100.0% of the 722,496 parameters" in said[0]
+    backbone = build("squeezenet", None).get_layer("backbone")
+    path = SQUEEZENET.parent / SQUEEZENET.name
+    assert capsys.readouterr().out == f"weights from imagenet ({path}): 100.0% of 722,496 backbone parameters\n"
     with h5py.File(SQUEEZENET) as file:
         assert np.array_equal(file["conv1/uniform1"], backbone.get_layer("conv1").get_weights()[0])
         assert np.array_equal(
@@ -49,19 +49,18 @@ def test_old_keras_weights_are_found_checked_and_fill_the_whole(build, monkeypat
 
 @real
 @pytest.mark.real
-def test_a_file_of_part_of_a_network(build):
-    said = []
+def test_a_file_of_part_of_a_network(build, capsys):
     arguments = {"until": "conv_pw_12_relu", "units": []}
     path = f"{MOBILENET}#sha256={hashlib.sha256(MOBILENET.read_bytes()).hexdigest()}"
-    model = build("mobilenet", path, said, **arguments)
-    assert "100.0%" in said[0]
+    model = build("mobilenet", path, **arguments)
+    assert "100.0%" in capsys.readouterr().out
     kernels = [v for v in model.get_layer("backbone").weights if v.path.endswith("kernel")]
     assert all(np.std(v.numpy() if hasattr(v, "numpy") else np.asarray(v)) > 0 for v in kernels)
     with pytest.raises(ConfigError, match=r"fills 6\d% of the parameters of mobilenet.*not filled: conv_dw_13"):
         build("mobilenet", str(MOBILENET))
     with pytest.raises(ConfigError, match="is not the published file"):
         build("mobilenet", f"{MOBILENET}#sha256={'0' * 64}", **arguments)
-    with pytest.raises(ConfigError, match=r"of another network|does not hold weights"):
+    with pytest.raises(ConfigError, match=r"of another network|holds no weights that fit"):
         build("squeezenet", str(MOBILENET))
 
 
@@ -110,7 +109,7 @@ def test_offline_folders_in_order(tmp_path, monkeypatch):
 
 def test_imagenet_weights_without_internet_are_an_error(build, monkeypatch):
     from kit.models import registry
-    from kit.models.weights import Published
+    from kit.models.cards import ModelCard, Published
 
     def offline():
         raise Exception("URL fetch failure on https://...: Name or service not known")
@@ -119,14 +118,14 @@ def test_imagenet_weights_without_internet_are_an_error(build, monkeypatch):
     monkeypatch.setitem(
         registry._CARDS,
         "mobilenet",
-        registry.ModelCard("mobilenet", card.builder, 224, "imagenet", published=Published("mine.h5", None, offline)),
+        ModelCard("mobilenet", card.builder, 224, "imagenet", published=Published("mine.h5", None, offline)),
     )
     with pytest.raises(ConfigError, match=r"could not be downloaded \(URL fetch failure.*put mine\.h5 into \$KIT_WEIG"):
         build("mobilenet", None)
 
 
 def test_downloaded_weights_are_copied_into_a_cut_backbone(build, keras):
-    from kit.models import registry
+    from kit.models.cards import BACKBONE
     from kit.models.weights import copy_weights
 
     keras.utils.set_random_seed(1)
@@ -136,23 +135,21 @@ def test_downloaded_weights_are_copied_into_a_cut_backbone(build, keras):
     assert np.array_equal(
         source.get_layer("conv_pw_3").get_weights()[0], target.get_layer("conv_pw_3").get_weights()[0]
     )
-    assert target.name == registry.BACKBONE
+    assert target.name == BACKBONE
 
 
-def test_another_runs_backbone(build, keras, tmp_path):
+def test_another_runs_backbone(build, keras, tmp_path, capsys):
+    from kit.models import registry
     from kit.models.saved import save_model
 
-    spec = {"name": "squeezenet", "shape": (64, 64, 3), "outputs": 3, "weights": "none", "units": 16}
-    from kit.models import registry
-
+    spec = {"name": "squeezenet", "shape": (64, 64, 3), "outputs": 3, "units": 16}
     before = registry.build(**spec)
     save_model(before, spec, tmp_path / "fold0")
-    said = []
     for source in (f"run:{tmp_path}", f"run:{tmp_path / 'fold0'}"):
-        model = build("squeezenet", source, said)
+        model = build("squeezenet", source)
         theirs, ours = before.get_layer("backbone").get_weights(), model.get_layer("backbone").get_weights()
         assert all(np.array_equal(a, b) for a, b in zip(theirs, ours, strict=True))
-    assert "100.0%" in said[0]
+        assert capsys.readouterr().out.startswith(f"weights from {source}: 100.0% of ")
     with pytest.raises(ConfigError, match="another network"):
         build("mobilenet", f"run:{tmp_path}")
     with pytest.raises(ConfigError, match="has no trained fold"):
@@ -174,7 +171,8 @@ def test_weights_of_a_dataset(build, tmp_path, monkeypatch):
 
 
 def test_what_a_kernel_without_internet_is_sent(tmp_path, monkeypatch, keras):
-    from kit.models.weights import Provided, Published, to_send
+    from kit.models.cards import Provided, Published
+    from kit.models.weights import to_send
 
     monkeypatch.setenv("KIT_WEIGHTS", str(tmp_path / "none"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "none"))
@@ -183,22 +181,34 @@ def test_what_a_kernel_without_internet_is_sent(tmp_path, monkeypatch, keras):
     published = Published("published_notop.h5", None)
     with pytest.raises(ConfigError, match=r"give published_notop\.h5 with --weights"):
         to_send("imagenet", "m", published, [own])
-    given = tmp_path / "published_notop.h5"
-    given.write_bytes(b"w")
-    assert to_send("imagenet", "m", published, [given]) == [given]
+    copy = tmp_path / "published_notop.h5"
+    copy.write_bytes(b"w")
+    assert to_send("imagenet", "m", published, [copy]) == [copy]
     monkeypatch.setenv("KIT_WEIGHTS", str(tmp_path))
-    assert to_send("imagenet", "m", published, []) == [given], "it is here"
+    assert to_send("imagenet", "m", published, []) == [copy], "it is here"
     assert to_send(str(own), "m", None, []) == to_send(f"{own}#sha256=ab", "m", None, []) == [own]
     assert to_send("elsewhere/own.h5", "m", None, [own]) == [own]
     assert to_send("none", "m", None, []) == to_send("kaggle:a/b/c.h5", "m", None, []) == []
-    for source, says in (
+    for source, message in (
         ("typo.h5", "does not exist"),
         ("run:runs/a", "is a folder"),
         ("kaggle:a/b", "OWNER/NAME/FILE"),
     ):
-        with pytest.raises(ConfigError, match=says):
+        with pytest.raises(ConfigError, match=message):
             to_send(source, "m", None, [])
     with pytest.raises(ConfigError, match="is a folder"):
         to_send("preset", "m", Provided("preset"), [])
     with pytest.raises(ConfigError, match="--weights takes files"):
         to_send("none", "m", None, [tmp_path / "absent.h5"])
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "message"),
+    [
+        ("pcam_cnn", "imagenet", "model pcam_cnn has no ImageNet weights: use model.weights=none, or a file"),
+        ("squeezenet", "/nowhere.h5", r"/nowhere\.h5 does not exist"),
+    ],
+)
+def test_weights_that_do_not_exist(build, name, source, message):
+    with pytest.raises(ConfigError, match=message):
+        build(name, source)

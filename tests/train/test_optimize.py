@@ -47,7 +47,7 @@ def models(keras):
         from kit.models import registry
 
         if name not in made:
-            made[name] = registry.build(name, shape=(side, side, 3), outputs=1, weights="none", units=8)
+            made[name] = registry.build(name, shape=(side, side, 3), outputs=1, units=8)
         return made[name]
 
     return model
@@ -170,7 +170,7 @@ def test_what_a_frozen_backbone_leaves_to_learn(keras, name, trainable):
     from kit.models import registry
     from kit.train.optimize import unfreeze
 
-    model = registry.build(name, shape=(64, 64, 3), outputs=1, weights="none", units=1024)
+    model = registry.build(name, shape=(64, 64, 3), outputs=1, units=1024)
     everything = len(model.trainable_variables)
     unfreeze(model, "none")
     assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == trainable
