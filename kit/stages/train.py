@@ -261,8 +261,7 @@ def feed(fold: Fold, seed: int, buffer: int, device: devices.Device) -> Any:
     size, host = fold.config.train.batch_size, Host(device.host, device.hosts)
 
     def batches(epoch: int, parts: int) -> Any:
-        given = train_batches(records, cells, size, seed, epoch, buffer=buffer, options=options, host=host, parts=parts)
-        return given.map(lambda image, label: ({"image": image, "label": label},))
+        return train_batches(records, cells, size, seed, epoch, buffer=buffer, options=options, host=host, parts=parts)
 
     def ids(epoch: int, step: int, parts: int) -> list[str]:
         return batch_ids(records, cells, size, seed, epoch, step, buffer=buffer, options=options, parts=parts)

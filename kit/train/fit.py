@@ -159,12 +159,14 @@ def fit(
 
 
 def training_model(model: keras.Model, loss: Loss, augment: AugmentSettings, seed: int) -> keras.Model:
-    """What is fitted: {"image", "label"} -> the loss [B] of each, by augmentation and `model` (the same object)."""
-    images = keras.Input(model.input_shape[1:], dtype="uint8", name="image")
-    labels = keras.Input(model.output_shape[1:], dtype="float32", name="label")
-    changed, mixed = Augment(augment, seed)([images, labels])
-    losses = Losses(loss, dtype="float32", name="losses")([mixed, model(changed)])
-    return TrainingModel({"image": images, "label": labels}, losses, name="training")
+    """What is fitted: {"image", "label"} -> the loss [B] of each image, by augmentation and `model` itself."""
+    batch = {
+        "image": keras.Input(model.input_shape[1:], dtype="uint8", name="image"),
+        "label": keras.Input(model.output_shape[1:], dtype="float32", name="label"),
+    }
+    augmented = Augment(augment, seed)(batch)
+    losses = Losses(loss, dtype="float32", name="losses")([augmented["label"], model(augmented["image"])])
+    return TrainingModel(batch, losses, name="training")
 
 
 class Losses(keras.layers.Layer):
