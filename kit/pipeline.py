@@ -73,7 +73,8 @@ def run(
     with _timed("examples, records"):
         examples = list_examples(config, data)
         if not this.oof_path.exists():  # hours may lie ahead: can that model be built?
-            build_model(config, config.image, examples.labels, examples.task)
+            with kit_log.quiet("kit.models"):  # the folds will report their weights
+                build_model(config, config.image, examples.labels, examples.task)
         folder = records_folder(config, examples, this.directory, Path(records) if records else None)
         built = build_records(config, examples, data, folder)
     with _timed("train"):

@@ -13,7 +13,7 @@ from keras import layers
 from kit.errors import ConfigError, nearest
 from kit.models.cards import ModelCard, Provided
 from kit.models.registry import backbone_card
-from kit.runtime import tfhub
+from kit.runtime import keras_private, tfhub
 from kit.runtime.devices import import_tensorflow
 
 # What 0..255 is multiplied by, and what is then added.
@@ -67,7 +67,7 @@ class SavedModel(layers.Layer):
                 trainable=tuned and trainable,
                 name=f"v{n}_" + variable.name.split(":")[0].replace("/", "_"),
             )
-            weight._value = variable  # Keras has no public way to adopt a variable that is there already
+            keras_private.adopt_variable(weight, variable)
 
     def call(self, images: Any, training: bool = False) -> Any:
         """Run the SavedModel; frozen, it infers in training too, so that its batch statistics stay."""

@@ -120,11 +120,10 @@ def set_seed(seed: int) -> None:
 def synchronize_batch_norm(model: Any, device: Device) -> None:
     """Make mirrored copies share their batch statistics: each would keep its own, and the first one's be saved."""
     if device.mirrored:
-        import keras
+        from kit.runtime import keras_private
 
-        for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.synchronized = True
+        for layer in keras_private.batch_norms(model):
+            layer.synchronized = True
 
 
 @contextmanager

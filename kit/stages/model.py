@@ -35,6 +35,5 @@ def build_model(
         "activation": activation,
     }
     model = registry.build(**spec)
-    card = registry.model_card(config.model.name)
-    pretrained.load_weights(model, weights or config.model.weights or card.weights, card)
+    load_weights(model, registry.model_card(config.model.name), weights or config.model.weights)
     return model, spec

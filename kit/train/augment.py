@@ -1,7 +1,6 @@
-"""Random changes of training images on the accelerator: one fused affine, then colour, then what mixes images.
+"""Random changes of training images on the accelerator: one fused affine, then colour, then mixing of images.
 
-Only the model that is fitted holds this layer (`kit.train.fit.training_model`): one with augmentation inside augments
-when it is merely called.
+The layer is part of the model that is fitted (`kit.train.fit.training_model`), never of the one that is saved.
 """
 
 import math
@@ -16,11 +15,14 @@ from kit.errors import ConfigError
 
 
 class Augment(keras.layers.Layer):
-    """[uint8 images [B, H, W, C], labels [B, L]] -> the same, changed in training and as they are otherwise.
+    """A batch of random changes: {"image", ...} -> the same keys, shapes and dtypes; unchanged outside training.
+
+    "image" uint8 [B, H, W, C] is augmented; "label" float32 [B, L] is mixed where images are (mixup, cutmix, Fourier);
+    "boxes" float32 [B, N, 4] (x, y, w, h in pixels; see `move_boxes`) move with the pixels. Other keys pass through.
 
     Flips, rotation, zoom, shear and shift are composed into one matrix per image, so that pixels are interpolated once.
     The random numbers of a step depend only on the state of the layer's seed generators. Raises ConfigError when
-    keras-cv is asked for and not there.
+    keras-cv is needed but not installed, and for boxes with a change that they could not follow.
     """
 
     def __init__(self, settings: AugmentSettings, seed: int = 0, **kwargs: Any) -> None:
@@ -30,42 +32,53 @@ class Augment(keras.layers.Layer):
         self.changes, self.mixes = _changes(settings, seed), _mixes(settings, seed)
 
     def build(self, shapes: Any) -> None:
-        """Nothing has weights; Keras would warn of layers inside that are not built."""
+        pass  # no weights; Keras would warn that layers inside are not built
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """The images and labels, augmented when `training`."""
-        images, labels = inputs
+    def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         if not training or self.settings == AugmentSettings():
-            return [images, labels]
-        s, (count, height, width, channels) = self.settings, ops.shape(images)
+            return inputs
+        _check_boxes(inputs, self.settings)
+        s, (count, height, width, channels) = self.settings, ops.shape(inputs["image"])
         # One draw for everything: columns 0-6 place the image, 7 is brightness, the rest one per channel.
         draw = keras.random.uniform((count, 8 + channels), -1.0, 1.0, dtype="float32", seed=self.seed_generator)
-        x = ops.cast(images, "float32")
+        changed = dict(inputs)
+        x = ops.cast(inputs["image"], "float32")
         if any((s.horizontal_flip, s.vertical_flip, s.rotation, s.shift, s.zoom, s.shear)):
-            x = warp(x, affine(draw[:, :7], s, height, width), s.fill_mode, s.fill_value)
+            matrices = affine(draw[:, :7], s, height, width)
+            x = warp(x, matrices, s.fill_mode, s.fill_value)
+            if "boxes" in inputs:
+                changed["boxes"] = move_boxes(inputs["boxes"], matrices, height, width)
         if s.brightness or s.channel_shift:
             x = x * (1 + s.brightness * draw[:, 7, None, None, None]) + s.channel_shift * draw[:, None, None, 8:]
             x = ops.clip(x, 0, 255)
         for change in self.changes:
             x = change(x, training=True)
         if self.mixes:
-            # Each mixing of the whole batch is made, and one of them taken.
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Explicitly requested dtype int64")  # by MixUp, of JAX: harmless
-                mixed = [mix({"images": x, "labels": labels}, training=True) for mix in self.mixes]
-            chosen = keras.random.randint((), 0, len(mixed), seed=self.seed_generator) if len(mixed) > 1 else 0
-            x, labels = (
-                ops.take(ops.stack([one[part] for one in mixed]), chosen, axis=0) for part in ("images", "labels")
-            )
-        return [ops.cast(ops.clip(ops.round(x), 0, 255), "uint8"), labels]
+            x, changed["label"] = self._mix(x, inputs["label"])
+        return {**changed, "image": ops.cast(ops.clip(ops.round(x), 0, 255), "uint8")}
 
-    def compute_output_spec(self, inputs: Any, training: bool = False) -> Any:
-        """The same shapes and dtypes as the inputs."""
-        return [keras.KerasTensor(x.shape, x.dtype) for x in inputs]
+    def _mix(self, images: Any, labels: Any) -> tuple[Any, Any]:
+        """Images and labels by one of the mixes, drawn for the whole batch. All are computed: a step is one graph."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Explicitly requested dtype int64")  # by MixUp, of JAX: harmless
+            mixed = [mix({"images": images, "labels": labels}, training=True) for mix in self.mixes]
+        chosen = keras.random.randint((), 0, len(mixed), seed=self.seed_generator) if len(mixed) > 1 else 0
+        parts = [ops.stack([batch[key] for batch in mixed]) for key in ("images", "labels")]
+        return ops.take(parts[0], chosen, axis=0), ops.take(parts[1], chosen, axis=0)
+
+    def compute_output_spec(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        _check_boxes(inputs, self.settings)
+        return {key: keras.KerasTensor(x.shape, x.dtype) for key, x in inputs.items()}
 
     def get_config(self) -> dict[str, Any]:
-        """What Keras needs to make the layer again."""
         return {**super().get_config(), "settings": self.settings.model_dump()}
+
+
+def _check_boxes(inputs: dict[str, Any], settings: AugmentSettings) -> None:
+    """Raise ConfigError for boxes together with a change that moves or mixes pixels by no matrix."""
+    for name in ("rand_augment", "mixup", "cutmix", "fourier_mix"):
+        if "boxes" in inputs and getattr(settings, name):
+            raise ConfigError(f"augment.{name} does not move boxes along with the pixels: set it to 0")
 
 
 def affine(draw: Any, settings: AugmentSettings, height: int, width: int) -> Any:
@@ -90,14 +103,14 @@ def affine(draw: Any, settings: AugmentSettings, height: int, width: int) -> Any
 
 
 def warp(x: Any, matrices: Any, fill_mode: str, fill_value: float = 0.0, interpolation: str = "bilinear") -> Any:
-    """Images float32 [B, H, W, C], each by its matrix [B, 8]; masks take the interpolation `nearest`."""
+    """Images float32 [B, H, W, C], each transformed by its matrix [B, 8]; use interpolation="nearest" for masks."""
     return ops.image.affine_transform(x, matrices, interpolation, fill_mode, fill_value, data_format="channels_last")
 
 
 def move_boxes(boxes: Any, matrices: Any, height: int, width: int) -> Any:
-    """Boxes float32 [B, N, 4] (x, y, w, h in pixels) where `warp` puts them: what encloses the four moved corners.
+    """Boxes float32 [B, N, 4] (x, y, w, h in pixels) where `warp` puts them: each encloses its four moved corners.
 
-    Cut to the image; a box that leaves it, or was empty (padding), comes back as zeros. A pixel (column i, row j)
+    Boxes are clipped to the image; a box outside it, or empty (padding), becomes zeros. A pixel (column i, row j)
     covers i to i + 1 and j to j + 1.
     """
     a0, a1, a2, b0, b1, b2 = (matrices[:, n, None, None] for n in range(6))
@@ -111,18 +124,18 @@ def move_boxes(boxes: Any, matrices: Any, height: int, width: int) -> Any:
     left, top = ops.min(moved_x, axis=-1), ops.min(moved_y, axis=-1)
     wide, high = ops.max(moved_x, axis=-1) - left, ops.max(moved_y, axis=-1) - top
     moved = ops.stack([left, top, wide, high], axis=-1)
-    there = (wide > 0) & (high > 0) & (w[..., 0] > 0) & (h[..., 0] > 0)
-    return ops.where(there[..., None], moved, ops.zeros_like(moved))
+    visible = (wide > 0) & (high > 0) & (w[..., 0] > 0) & (h[..., 0] > 0)
+    return ops.where(visible[..., None], moved, ops.zeros_like(moved))
 
 
 def _changes(settings: AugmentSettings, seed: int) -> list[Any]:
-    """Layers that change each image by itself, on floats in 0..255."""
+    """Layers that change each image on its own, on floats in 0..255."""
     layers, changes = keras.layers, []
     if settings.rand_augment:
         factor = settings.rand_augment
         changes.append(layers.RandAugment((0, 255), num_ops=2, factor=factor, seed=seed + 1, dtype="float32"))
     if settings.erasing:
-        share = (settings.erasing, settings.erasing)  # of one number Keras takes a share between 0 and that
+        share = (settings.erasing, settings.erasing)  # Keras would read one number as a range from 0
         changes.append(
             layers.RandomErasing(share, scale=(0.02, 0.33), value_range=(0, 255), seed=seed + 2, dtype="float32")
         )
@@ -133,17 +146,16 @@ def _changes(settings: AugmentSettings, seed: int) -> list[Any]:
 
 
 class _Sometimes(keras.layers.Layer):
-    """A change of the given share of the images. (keras-cv's RandomApply does not run inside a compiled step.)"""
+    """Applies a layer to a random share of the images. (keras-cv's RandomApply does not run in a compiled step.)"""
 
     def __init__(self, change: Any, share: float, seed: int) -> None:
         super().__init__(dtype="float32")
         self.change, self.share, self.seed_generator = change, share, keras.random.SeedGenerator(seed)
 
     def build(self, shape: Any) -> None:
-        """Nothing."""
+        pass
 
     def call(self, x: Any, training: bool = False) -> Any:
-        """Change all, and take the share."""
         drawn = keras.random.uniform((ops.shape(x)[0], 1, 1, 1), seed=self.seed_generator)
         return ops.where(drawn < self.share, self.change(x, training=training), x)
 
@@ -166,5 +178,5 @@ def _keras_cv(setting: str) -> Any:
     except ImportError as error:
         raise ConfigError(f"augment.{setting} needs keras-cv: pip install 'kit[cv]', or set it to 0") from error
     if keras.backend.backend() != "tensorflow":
-        raise ConfigError(f"augment.{setting} is keras-cv's, which runs on the tensorflow backend: set it to 0")
+        raise ConfigError(f"augment.{setting} is keras-cv's, which runs on the tensorflow backend only: set it to 0")
     return keras_cv.layers

@@ -12,6 +12,7 @@ import numpy as np
 
 from kit import files
 from kit.errors import TrainingError
+from kit.runtime import keras_private
 from kit.runtime.session import Deadline
 
 Mode = Literal["max", "min"]  # which end of a score is better
@@ -36,8 +37,7 @@ class EpochSeeds(keras.callbacks.Callback):
 
 def set_seeds(model: keras.Model, seed: int, epoch: int) -> None:
     """Set every seed generator of a model to where that epoch begins."""
-    states = [v for v in model.variables if v.name == "seed_generator_state"]
-    for n, state in enumerate(states):
+    for n, state in enumerate(keras_private.seed_states(model)):
         words = np.random.SeedSequence([seed, epoch, n]).generate_state(2)
         state.assign((words % 2**31).astype(state.dtype))
 
@@ -45,17 +45,11 @@ def set_seeds(model: keras.Model, seed: int, epoch: int) -> None:
 @contextmanager
 def averaged(training: keras.Model) -> Iterator[None]:
     """The exponential moving average in the place of the weights, where the optimiser keeps one."""
-    optimizer = getattr(training.optimizer, "inner_optimizer", training.optimizer)
-    if not optimizer.use_ema:
-        yield
-        return
-    swap = keras.callbacks.SwapEMAWeights()
-    swap.set_model(training)
-    swap._swap_variables()
+    keras_private.swap_average(training)
     try:
         yield
     finally:
-        swap._swap_variables()
+        keras_private.swap_average(training)
 
 
 class NotFinite(keras.callbacks.Callback):
@@ -256,15 +250,12 @@ class State(keras.callbacks.Callback):
 
 def _take_over(source: keras.Optimizer, source_parts: int, target: keras.Optimizer, parts: int) -> None:
     """Bring an optimiser to where one is that makes its updates from another number of parts."""
-    optimizers = [getattr(optimizer, "inner_optimizer", optimizer) for optimizer in (source, target)]
-    states = []
-    for optimizer in optimizers:
-        others = {id(v) for v in [optimizer._iterations, *getattr(optimizer, "_accumulated_gradients", [])]}
-        states.append([v for v in optimizer.variables if id(v) not in others])
+    source, target = keras_private.inner_optimizer(source), keras_private.inner_optimizer(target)
+    states = keras_private.update_state(source), keras_private.update_state(target)
     for then, now in zip(*states, strict=True):
         now.assign(then)
-    updates = int(keras.ops.convert_to_numpy(optimizers[0]._iterations)) // source_parts
-    optimizers[1]._iterations.assign(updates * parts)
+    updates = int(keras.ops.convert_to_numpy(keras_private.batch_counter(source))) // source_parts
+    keras_private.batch_counter(target).assign(updates * parts)
 
 
 class Timer(keras.callbacks.Callback):

@@ -11,6 +11,7 @@ import numpy as np
 
 from kit.config import AugmentSettings, TrainSettings
 from kit.errors import TrainingError
+from kit.runtime import keras_private
 from kit.runtime.session import Deadline
 from kit.train.augment import Augment
 from kit.train.callbacks import EpochSeeds, Logs, Mode, NotFinite, Progress, State, Timer, Track, Validate, set_seeds
@@ -137,8 +138,8 @@ def fit(
             ],
         )
 
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization) and train.batch_norm_momentum is not None:
+    if train.batch_norm_momentum is not None:
+        for layer in keras_private.batch_norms(model):
             layer.momentum = train.batch_norm_momentum
     for phase in phases:  # one that cannot be is refused at once, not after those before it
         unfreeze(model, phase.unfreeze, train.freeze_batch_norm)
@@ -158,12 +159,14 @@ def fit(
 
 
 def training_model(model: keras.Model, loss: Loss, augment: AugmentSettings, seed: int) -> keras.Model:
-    """What is fitted: {"image", "label"} -> the loss [B] of each, by augmentation and `model` (the same object)."""
-    images = keras.Input(model.input_shape[1:], dtype="uint8", name="image")
-    labels = keras.Input(model.output_shape[1:], dtype="float32", name="label")
-    changed, mixed = Augment(augment, seed)([images, labels])
-    losses = Losses(loss, dtype="float32", name="losses")([mixed, model(changed)])
-    return TrainingModel({"image": images, "label": labels}, losses, name="training")
+    """What is fitted: {"image", "label"} -> the loss [B] of each image, by augmentation and `model` itself."""
+    batch = {
+        "image": keras.Input(model.input_shape[1:], dtype="uint8", name="image"),
+        "label": keras.Input(model.output_shape[1:], dtype="float32", name="label"),
+    }
+    augmented = Augment(augment, seed)(batch)
+    losses = Losses(loss, dtype="float32", name="losses")([augmented["label"], model(augmented["image"])])
+    return TrainingModel(batch, losses, name="training")
 
 
 class Losses(keras.layers.Layer):
@@ -253,8 +256,7 @@ def _average_epochs(
 
 def _renew_batch_statistics(model: keras.Model, feed: Feed, epoch: int, parts: int) -> None:
     """The mean over an epoch's batches of what each batch normalisation sees, in the place of its moving statistics."""
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-    norms = [layer for layer in norms if layer.trainable]
+    norms = [layer for layer in keras_private.batch_norms(model) if layer.trainable]
     if not norms:
         return
     momenta = [layer.momentum for layer in norms]

@@ -8,6 +8,7 @@ from keras import ops
 
 from kit.config import Phase, TrainSettings
 from kit.errors import ConfigError
+from kit.runtime import keras_private
 
 _BACKBONE = "backbone"  # what kit.models names the layer that pre-trained weights go into
 _CLASSES = {name.lower(): name for name in dir(keras.optimizers) if name[0].isupper()}
@@ -23,7 +24,7 @@ def make_optimizer(
     """
     kind = getattr(keras.optimizers, _CLASSES[train.optimizer])
     if rates is not None and set(rates) != {1.0}:
-        kind = _with_rates(kind, rates)
+        kind = keras_private.with_rates(kind, rates)
     # Keras moves the average with every part of a batch.
     average = {"use_ema": True, "ema_momentum": train.ema_momentum ** (1 / parts)} if train.average == "ema" else {}
     arguments = {
@@ -127,22 +128,6 @@ def _half_cosine(start: float, end: float, share: Any) -> Any:
     return end + (start - end) / 2 * (1 + ops.cos(3.141592653589793 * ops.clip(share, 0.0, 1.0)))
 
 
-def _with_rates(kind: Any, rates: Sequence[float]) -> Any:
-    class Discriminative(kind):
-        """The optimiser with a learning rate for each variable."""
-
-        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            rate = ops.cast(learning_rate, "float32") * rates[self._get_variable_index(variable)]
-            if self.weight_decay and self._use_weight_decay(variable):
-                self.assign(variable, variable * (1 - self.weight_decay * ops.cast(rate, variable.dtype)))
-            super().update_step(gradient, variable, rate)
-
-        def _apply_weight_decay(self, variables: Any) -> None:
-            pass  # Keras's knows one rate for all: done above
-
-    return Discriminative
-
-
 def unfreeze(model: keras.Model, what: str, freeze_batch_norm: bool = False) -> None:
     """Let learn `none` of the backbone, `all`, or its last `N layers` or `N stages`; the head always learns.
 
@@ -167,9 +152,8 @@ def unfreeze(model: keras.Model, what: str, freeze_batch_norm: bool = False) -> 
     for layer, learns in zip(layers, learning, strict=True):
         layer.trainable = learns
     if freeze_batch_norm:
-        for layer in backbone._flatten_layers(include_self=False):
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
+        for layer in keras_private.batch_norms(backbone):
+            layer.trainable = False
 
 
 def stages_of(backbone: keras.Model) -> list[int]:

@@ -35,14 +35,13 @@ def lr_find(competition: str, records: Path | str, out: Path | str, settings: It
     with device.scope():
         model, _ = fold.build_model(config, built.image, built.labels, built.task)
     size, parts = config.train.batch_size, config.train.accumulate
-    given = train_batches(built, cells, size, seed, options=config.input, parts=parts)
-    batches = (({"image": image, "label": label},) for image, label in given)
+    batches = train_batches(built, cells, size, seed, options=config.input, parts=parts)
     labels = built.rows(cells)[label_columns(built.table)].to_numpy(np.float32)
     loss = make_loss(built.task, config.train.loss, labels)
     with naming_damage(built):
         curve, rate = find_rate(
             model,
-            batches,
+            iter(batches),
             loss,
             config.train,
             config.augment,

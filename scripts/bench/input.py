@@ -91,7 +91,8 @@ def endless(make, seconds=2.0):
 def kit(records, batch, buffer=None):
     cells = list(range(records.cells))
     assert steps_per_epoch(records, cells, batch)
-    return train_batches(records, cells, batch, seed=0, buffer=buffer)
+    batches = train_batches(records, cells, batch, seed=0, buffer=buffer)
+    return ((batch["image"], batch["label"]) for (batch,) in batches)
 
 
 def bare(records, batch, shuffled=False):

@@ -24,8 +24,7 @@ def augment(keras):
     def changed(settings, images, seed=0, training=True):
         from kit.train.augment import Augment
 
-        labels = np.zeros((len(images), 1), np.float32)
-        return keras.ops.convert_to_numpy(Augment(settings, seed)([images, labels], training=training)[0])
+        return keras.ops.convert_to_numpy(Augment(settings, seed)({"image": images}, training=training)["image"])
 
     return changed
 
@@ -125,8 +124,8 @@ def test_the_saved_model_holds_no_augmentation(keras):
     assert any(isinstance(layer, Augment) for layer in training.layers)
     assert not any(isinstance(layer, Augment) for layer in model.layers)
     x = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    given = {"image": x, "label": np.zeros((4, 1), np.float32)}
-    assert np.allclose(model.predict_on_batch(x)[:, 0], training.predict_on_batch(given))
+    batch = {"image": x, "label": np.zeros((4, 1), np.float32)}
+    assert np.allclose(model.predict_on_batch(x)[:, 0], training.predict_on_batch(batch))
 
 
 def test_a_shear_slants_along_x(warp):
@@ -205,6 +204,41 @@ def test_boxes_that_leave_the_image_and_padding_come_back_as_zeros(keras):
     assert flipped == pytest.approx([15, 2, 4, 5], abs=1e-4)  # what was 1 from the left is 1 from the right
 
 
+def test_boxes_move_with_the_pixels_and_other_keys_stay(keras):
+    from kit.train.augment import Augment
+
+    x, boxes = np.zeros((16, 32, 32, 1), np.uint8), np.zeros((16, 2, 4), np.float32)
+    corners = np.random.default_rng(0).integers(10, 16, (16, 2))
+    for image, box, (left, top) in zip(x, boxes, corners, strict=True):
+        image[top : top + 7, left : left + 9] = 255
+        box[0] = left, top, 9, 7  # the second one is padding
+    batch = {"image": x, "boxes": boxes, "label": np.ones((16, 1), np.float32), "row": np.arange(16)}
+    placed = AugmentSettings(horizontal_flip=True, vertical_flip=True, shift=0.2, brightness=0.1, erasing=0.1)
+    augmented = Augment(placed, 0)(batch, training=True)
+    assert list(augmented) == list(batch)
+    out, moved, labels, row = (keras.ops.convert_to_numpy(augmented[key]) for key in batch)
+    assert (out.shape, out.dtype, moved.shape, moved.dtype) == (x.shape, np.uint8, boxes.shape, np.float32)
+    assert np.array_equal(labels, batch["label"]) and np.array_equal(row, batch["row"])
+    assert not moved[:, 1].any()
+    assert not np.allclose(moved[:, 0], boxes[:, 0], atol=1)
+    inside = []
+    for image, (left, top, w, h) in zip(out[..., 0], moved[:, 0].round().astype(int), strict=True):
+        inside.append(image[top : top + h, left : left + w].astype(float).sum() / image.sum())
+    assert np.median(inside) > 0.85  # a shift by parts of a pixel blurs the edges, and some images are erased in part
+    unchanged = Augment(placed, 0)(batch, training=False)
+    assert all(np.array_equal(keras.ops.convert_to_numpy(unchanged[key]), batch[key]) for key in batch)
+
+
+@pytest.mark.parametrize("name", ["rand_augment", "mixup", "cutmix"])
+def test_changes_that_boxes_cannot_follow_are_refused(keras, name):
+    from kit.errors import ConfigError
+    from kit.train.augment import Augment
+
+    inputs = {"image": keras.Input((8, 8, 1), dtype="uint8"), "boxes": keras.Input((2, 4))}
+    with pytest.raises(ConfigError, match=rf"augment\.{name} does not move boxes"):
+        Augment(AugmentSettings(**{name: 0.5}))(inputs)
+
+
 @pytest.mark.parametrize(
     "chosen",
     [
@@ -238,8 +272,12 @@ def test_kerass_layers_in_a_compiled_step(keras, chosen):
             return self.augment.compute_output_spec(inputs)
 
     def run():
-        inputs = [keras.Input((16, 16, 3), dtype="uint8"), keras.Input((3,))]
-        return keras.Model(inputs, InTraining()(inputs)).predict_on_batch([x, y])
+        inputs = {
+            "image": keras.Input((16, 16, 3), dtype="uint8", name="image"),
+            "label": keras.Input((3,), name="label"),
+        }
+        outputs = keras.Model(inputs, InTraining()(inputs)).predict_on_batch({"image": x, "label": y})
+        return outputs["image"], outputs["label"]
 
     out, mixed = run()
     assert (out.shape, out.dtype, mixed.shape, mixed.dtype) == (x.shape, np.uint8, y.shape, np.float32)
@@ -264,9 +302,9 @@ def test_mixing_weighs_images_and_labels_alike(keras):
     x = np.broadcast_to(levels[:, None, None, None], (16, 8, 8, 1)).astype(np.uint8)
     y = (levels[:, None] / 255).astype(np.float32)
     for chosen, off in (({"mixup": 1.0}, 0.6), ({"cutmix": 1.0}, 60)):  # rounding; a cut has whole pixels
-        out, mixed = Augment(AugmentSettings(**chosen), 3)([x, y], training=True)
-        means = keras.ops.convert_to_numpy(out).astype(float).mean(axis=(1, 2, 3))
-        assert means == pytest.approx(255 * keras.ops.convert_to_numpy(mixed)[:, 0], abs=off)
+        batch = Augment(AugmentSettings(**chosen), 3)({"image": x, "label": y}, training=True)
+        means = keras.ops.convert_to_numpy(batch["image"]).astype(float).mean(axis=(1, 2, 3))
+        assert means == pytest.approx(255 * keras.ops.convert_to_numpy(batch["label"])[:, 0], abs=off)
         assert np.abs(means - levels).max() > 0
 
 
@@ -277,8 +315,8 @@ def test_labels_that_are_not_known_stay_so_when_mixed(keras):
     y[::8, 1] = np.nan
     x = np.zeros((64, 4, 4, 1), np.uint8)
     for chosen in ({"mixup": 0.2}, {"cutmix": 0.3}):
-        _, mixed = Augment(AugmentSettings(**chosen), 0)([x, y], training=True)
-        mixed = keras.ops.convert_to_numpy(mixed)
+        batch = Augment(AugmentSettings(**chosen), 0)({"image": x, "label": y}, training=True)
+        mixed = keras.ops.convert_to_numpy(batch["label"])
         assert np.isnan(mixed[::8, 1]).all()  # nothing is made up for them
         assert 8 <= np.isnan(mixed[:, 1]).sum() <= 16  # those that were mixed with one are not known either
         assert mixed[:, 0] == pytest.approx(np.ones(64))  # other labels are not touched
@@ -298,10 +336,11 @@ def test_half_precision_rounds_no_label(keras):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         y = np.array([[0.3], [0.7]], np.float32)  # of a dataset of mixed labels
-        _, labels = Augment(AugmentSettings(), 0)([np.zeros((2, 4, 4, 1), np.uint8), y], training=True)
+        images = np.zeros((2, 4, 4, 1), np.uint8)
+        batch = Augment(AugmentSettings(), 0)({"image": images, "label": y}, training=True)
     finally:
         keras.config.set_dtype_policy(before)
-    assert np.array_equal(keras.ops.convert_to_numpy(labels), y)
+    assert np.array_equal(keras.ops.convert_to_numpy(batch["label"]), y)
 
 
 def test_keras_cv_is_asked_for_by_name(keras, monkeypatch):

@@ -433,8 +433,10 @@ def test_steps_that_are_executed_together_give_the_same(fit_once):
         assert a == pytest.approx(b, rel=1e-4)
 
 
-def test_the_momentum_of_batch_normalisation_is_that_of_the_settings(fit_once, keras):
+def test_the_momentum_of_batch_normalisation_is_that_of_the_settings(fit_once):
+    from kit.runtime.keras_private import batch_norms
+
     model, _, _ = fit_once("x", TrainSettings(epochs=1, batch_norm_momentum=0.5), [0.1])
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = batch_norms(model)
     assert norms
     assert {layer.momentum for layer in norms} == {0.5}

@@ -222,6 +222,7 @@ def test_stages_are_the_sizes_of_the_maps(models, name, largest, first):
 
 
 def test_frozen_batch_statistics_stay_and_others_move(keras):
+    from kit.runtime.keras_private import batch_norms
     from kit.train.optimize import unfreeze
 
     layers = keras.layers
@@ -231,7 +232,7 @@ def test_frozen_batch_statistics_stay_and_others_move(keras):
     x = layers.BatchNormalization(name="bn2")(layers.Conv2D(2, 3, padding="same", name="conv2")(inner(x)))
     backbone = keras.Model(images, x, name="backbone")
     model = keras.Sequential([keras.Input((8, 8, 1)), backbone, layers.BatchNormalization(name="of_the_head")])
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, layers.BatchNormalization)]
+    norms = batch_norms(model)
     batch = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
 
     def moved(what, freeze_batch_norm=False):

@@ -87,7 +87,9 @@ def train_batches(
     host: Host = Host(),
     parts: int = 1,
 ) -> Any:
-    """A tf.data.Dataset of (images uint8 [B, H, W, C], labels float32 [B, L]), from `first_epoch` on without end.
+    """A tf.data.Dataset of ({"image": uint8 [B, H, W, C], "label": float32 [B, L]},) without end, from `first_epoch` on.
+
+    (A tuple, as Keras's `fit` takes inputs without targets.)
 
     Every epoch is `steps_per_epoch` batches in an order that depends on (seed, epoch, `buffer`) alone, so a run that
     goes on at epoch n sees what an uninterrupted one would have seen. `buffer` is from `shuffle_buffer`: when it holds
@@ -99,7 +101,7 @@ def train_batches(
     While iterating, a damaged shard raises a TensorFlow error: see `naming_damage`.
     """
     batches = _ordered(records, cells, batch_size, seed, first_epoch, buffer, options, host, parts)
-    batches = batches.map(lambda batch: (batch["image"], batch["label"]))
+    batches = batches.map(lambda batch: ({key: batch[key] for key in batch if key != "id"},))
     deterministic = (options or InputSettings()).deterministic
     return batches.prefetch(import_tensorflow().data.AUTOTUNE).with_options(_own_threads(deterministic))
 

@@ -32,9 +32,12 @@ CELLS = list(range(0, 60, 2))
 
 def epochs(records, count, first=0, batch_size=16, seed=5, **more):
     steps = steps_per_epoch(records, CELLS, batch_size)
-    dataset = train_batches(records, CELLS, batch_size, seed, first, **more)
-    batches = list(dataset.take(count * steps).as_numpy_iterator())
+    batches = arrays(train_batches(records, CELLS, batch_size, seed, first, **more).take(count * steps))
     return [batches[n * steps : (n + 1) * steps] for n in range(count)]
+
+
+def arrays(dataset):
+    return [(batch["image"], batch["label"]) for (batch,) in dataset.as_numpy_iterator()]
 
 
 def as_bytes(epoch):
@@ -133,7 +136,7 @@ def test_cached_images_are_read_once(toy_records, tmp_path):
     for _ in range(steps + 1):
         next(batches)
     shutil.rmtree(copy.directory)
-    assert all(len(next(batches)[0]) == 10 for _ in range(3 * steps))
+    assert all(len(next(batches)[0]["image"]) == 10 for _ in range(3 * steps))
 
 
 def test_a_cache_that_does_not_fit_is_refused_with_what_would(toy_records):
@@ -157,8 +160,7 @@ def test_hosts_share_the_batches_of_one(toy_records):
 
 def test_the_parts_of_batches_are_the_same_images_in_the_same_order(toy_records):
     steps = steps_per_epoch(toy_records, CELLS, 12)
-    parts = train_batches(toy_records, CELLS, 12, 5, 0, parts=3).take(2 * 3 * steps)
-    parts = list(parts.as_numpy_iterator())
+    parts = arrays(train_batches(toy_records, CELLS, 12, 5, 0, parts=3).take(2 * 3 * steps))
     assert {images.shape[0] for images, _ in parts} == {4}
     for e, epoch in enumerate(epochs(toy_records, 2, batch_size=12)):
         assert as_bytes(parts[e * 3 * steps : (e + 1) * 3 * steps]) == as_bytes(epoch)
