@@ -4,6 +4,7 @@ Whatever is wrong becomes a ConfigError that names the file and the setting, wit
 """
 
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -131,11 +132,12 @@ def _with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
 
 def _explained(model: type[BaseModel], error: Any) -> str:
     """One of pydantic's errors as `key = value: what is wrong`."""
-    location = error["loc"]
-    key = ".".join(map(str, location))
+    *parents, name = map(str, error["loc"]) if error["loc"] else ("",)
+    key = ".".join([*parents, name])
     if error["type"] == "extra_forbidden":
-        siblings = [".".join(map(str, [*location[:-1], name])) for name in _keys_at(model, location[:-1])]
-        return f"unknown setting {key!r}{nearest(key, siblings)}"
+        siblings = list(_keys_at(model, error["loc"][:-1]))
+        close = get_close_matches(name, siblings, n=3, cutoff=0.5) or siblings
+        return f"unknown setting {key!r}{nearest(key, ['.'.join([*parents, sibling]) for sibling in close])}"
     if error["type"] == "missing":
         return f"the setting {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
