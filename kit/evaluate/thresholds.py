@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.errors import ConfigError, nearest
+from kit.config import parse_rule
 from kit.evaluate.metrics import decisions
 
 # True and false positives at each cut (float64 [cuts]), positives and negatives -> what to make large.
@@ -45,7 +45,7 @@ def best_threshold(cuts: Cuts, rule: str) -> float:
 
     "None is positive" is a cut too: its threshold is just above the largest score.
     """
-    values = parse_rule(rule)(cuts.tp, cuts.fp, cuts.positives, cuts.negatives)
+    values = objective_of(rule)(cuts.tp, cuts.fp, cuts.positives, cuts.negatives)
     best = np.flatnonzero(values >= values.max() - 1e-12)[0]  # equal values by different roundings are a tie
     return float(cuts.thresholds[best])
 
@@ -72,19 +72,10 @@ def decided(y: np.ndarray, called: np.ndarray) -> dict[str, float]:
     return decisions(tp, fp, int(y.sum()) - tp, int((~y).sum()) - fp)
 
 
-def parse_rule(rule: str) -> Objective:
-    """The objective of a rule; raises ConfigError for a rule that there is not, or one without its number."""
-    name, _, numbers = rule.partition(":")
-    if name not in _RULES:
-        raise ConfigError(f"there is no threshold rule {name!r}{nearest(name, _RULES)}")
-    least, most, low, high = _NUMBERS[name]
-    try:
-        given = [float(number) for number in numbers.split(",")] if numbers else []
-    except ValueError:
-        given = [float("nan")]
-    if not least <= len(given) <= most or not all(low <= number <= high for number in given):
-        raise ConfigError(f"threshold rule {rule!r}: write {_WRITTEN[name]}")
-    return _RULES[name](*given)
+def objective_of(rule: str) -> Objective:
+    """The objective of a rule; raises ConfigError for one that `kit.config.parse_rule` refuses."""
+    name, numbers = parse_rule(rule)
+    return _OBJECTIVES[name](*numbers)
 
 
 def class_weights(y: np.ndarray, p: np.ndarray, sweeps: int = 10) -> np.ndarray:
@@ -195,7 +186,7 @@ def _share(part: np.ndarray, whole: np.ndarray | float) -> np.ndarray:
     return np.divide(part, whole, out=np.zeros_like(part), where=np.asarray(whole) > 0)
 
 
-_RULES: dict[str, Callable[..., Objective]] = {
+_OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "f1": lambda: _fbeta(1.0),
     "fbeta": _fbeta,
     "youden": lambda: _youden,
@@ -205,20 +196,4 @@ _RULES: dict[str, Callable[..., Objective]] = {
     "specificity_at_sensitivity": lambda floor: _at_least(floor, of_sensitivity=True),
     "cost": _cost,
     "prevalence": _prevalence,
-}
-_NUMBERS = {  # how many at least and at most, and from where to where
-    **{name: (0, 0, 0.0, 0.0) for name in ("f1", "youden", "balanced_accuracy", "mcc")},
-    "fbeta": (1, 1, 1e-6, 1e6),
-    "sensitivity_at_specificity": (1, 1, 0.0, 1.0),
-    "specificity_at_sensitivity": (1, 1, 0.0, 1.0),
-    "cost": (2, 2, 0.0, 1e9),
-    "prevalence": (0, 1, 0.0, 1.0),
-}
-_WRITTEN = {
-    **{name: name for name in ("f1", "youden", "balanced_accuracy", "mcc")},
-    "fbeta": "fbeta:BETA, such as fbeta:2",
-    "sensitivity_at_specificity": "sensitivity_at_specificity:S, such as sensitivity_at_specificity:0.95",
-    "specificity_at_sensitivity": "specificity_at_sensitivity:S, such as specificity_at_sensitivity:0.95",
-    "cost": "cost:FP,FN, what a false positive and a false negative cost, such as cost:1,5",
-    "prevalence": "prevalence, or prevalence:SHARE, such as prevalence:0.1",
 }

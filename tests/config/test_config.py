@@ -1,7 +1,11 @@
+import subprocess
+import sys
+
 import pytest
 
 from kit.competitions import competition_names
-from kit.config import AugmentSettings, config_names, dump_config, load_config, read_config
+from kit.config import AugmentSettings, config_names, dump_config, load_config, parse_rule, read_config
+from kit.config.load import override
 from kit.errors import ConfigError
 from kit.files import fingerprint
 
@@ -45,6 +49,13 @@ def test_a_config_file_of_ones_own(tmp_path):
         ("folds.k=3", "'folds' is a value"),
         ("model.name=[", "not valid YAML"),
         ("train.optimizer=adma", "train.optimizer"),
+        ("columns.lable=x", "'columns.lable'; did you mean 'columns.label'"),
+        (
+            "image.steps=[{name: clahe, tile: 4}]",
+            "'image.steps.0.clahe.tile'; did you mean 'image.steps.0.clahe.tiles'",
+        ),
+        ("evaluate.threshold=f2", "evaluate.threshold = 'f2': there is no threshold rule 'f2'; did you mean 'f1'"),
+        ("evaluate.threshold=fbeta", "threshold rule 'fbeta': write fbeta:BETA"),
     ],
 )
 def test_bad_settings_name_the_key(override, says):
@@ -55,7 +66,7 @@ def test_bad_settings_name_the_key(override, says):
 def test_unknown_names():
     with pytest.raises(ConfigError, match="'pcma'; did you mean 'pcam'"):
         load_config("pcma")
-    with pytest.raises(ConfigError, match=r"cannot read the config .*nope\.yaml"):
+    with pytest.raises(ConfigError, match=r"cannot read nope\.yaml"):
         load_config("nope.yaml")
 
 
@@ -128,6 +139,32 @@ def test_without_phases_there_is_one_of_everything():
 
 def test_what_phases_overrule_cannot_be_set():
     for setting in ("train.epochs=3", "train.learning_rate=0.1"):
-        with pytest.raises(ConfigError, match=f"--set {setting.split('=')[0]} counts for nothing beside train.phases"):
+        with pytest.raises(ConfigError, match=f"--set {setting.split('=')[0]} has no effect beside train.phases"):
             load_config("pcam_mobilenet", [setting])
         load_config("pcam_mobilenet", [setting, "train.phases=[]"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "parsed"),
+    [
+        ("f1", ("f1", ())),
+        ("fbeta:2", ("fbeta", (2.0,))),
+        ("cost:1,5", ("cost", (1.0, 5.0))),
+        ("prevalence", ("prevalence", ())),
+        ("prevalence:.1", ("prevalence", (0.1,))),
+    ],
+)
+def test_threshold_rules(rule, parsed):
+    assert parse_rule(rule) == parsed
+
+
+@pytest.mark.parametrize("value", [1e-5, 0.1, 3, True, None, "same", "a: b", [1, [2.5]], {"momentum": 1e-7}])
+def test_an_override_keeps_its_value(value):
+    config = load_config("pcam", [override("model.arguments.x", value)])
+    assert config.model.arguments["x"] == value
+    assert type(config.model.arguments["x"]) is type(value)
+
+
+def test_settings_load_light():
+    code = "import sys, kit.config; print({'numpy', 'pandas', 'keras', 'tensorflow'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -4,15 +4,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from kit.config import parse_rule
+from kit.config.evaluate import _RULES
 from kit.errors import ConfigError
 from kit.evaluate.thresholds import (
+    _OBJECTIVES,
     all_cuts,
     best_threshold,
     class_weights,
     cross_validated,
     cross_validated_classes,
     decided,
-    parse_rule,
 )
 
 
@@ -87,6 +89,10 @@ def test_the_cross_validated_value_uses_other_folds_thresholds():
     assert cross_validated(y, p, fold * 0, "f1") is None
 
 
+def test_every_rule_of_the_settings_has_an_objective():
+    assert set(_OBJECTIVES) == set(_RULES)
+
+
 @pytest.mark.parametrize(
     "rule",
     [
@@ -108,7 +114,7 @@ def test_rules_that_are_none(rule):
 
 
 def test_the_rule_is_named_in_the_error():
-    with pytest.raises(ConfigError, match="write cost:FP,FN, what a false positive and a false negative cost"):
+    with pytest.raises(ConfigError, match="write cost:FP,FN, the costs of a false positive and a false negative"):
         parse_rule("cost:3")
     with pytest.raises(ConfigError, match="did you mean 'youden'"):
         parse_rule("yuden")

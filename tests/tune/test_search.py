@@ -16,7 +16,6 @@ from kit.config import load_config
 from kit.data.table.cells import split_folds
 from kit.errors import ConfigError, DataError, TrainingError
 from kit.stages import train as fold
-from kit.tune import space
 from kit.tune.search import inner_folds, search
 from kit.tune.space import Space, check_space, read_space, space_names
 
@@ -88,13 +87,6 @@ def test_a_space_in_all_its_forms(written):
     assert config.model.arguments == {"filters": [8, 8], "dropout": 0}
 
 
-@pytest.mark.parametrize("value", [1e-5, 0.1, 3, True, None, "same", "a: b", [1, [2.5]], {"momentum": 1e-7}])
-def test_a_setting_keeps_its_value(value):
-    config = load_config("pcam", [space.setting("model.arguments.x", value)])
-    assert config.model.arguments["x"] == value
-    assert type(config.model.arguments["x"]) is type(value)
-
-
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
@@ -102,18 +94,21 @@ def test_a_setting_keeps_its_value(value):
         ({"space": {"train.optimizer": ["adam", "adma"]}}, "train.optimizer = 'adma'"),
         ({"space": {"train.batch_size": {"low": 0, "high": 8}}}, "train.batch_size = 0"),
         ({"space": {"model.arguments.unitz": [1]}}, "unitz is no argument of pcam_cnn; did you mean 'units'"),
-        ({"space": {"train.batch_size": {"low": 8, "hihg": 9}}}, "unknown key 'hihg' of train.batch_size; did you"),
-        ({"space": {"train.batch_size": {"low": 8}}}, "train.batch_size: low and high are two numbers"),
+        (
+            {"space": {"train.batch_size": {"low": 8, "hihg": 9}}},
+            "did you mean 'space.train.batch_size.high'?",
+        ),
+        ({"space": {"train.batch_size": {"low": 8}}}, "train.batch_size = {'low': 8}: low and high are two numbers"),
         ({"space": {"train.batch_size": {"low": 8, "high": 9, "choices": [3]}}}, "either choices, or low and high"),
-        ({"space": {"train.batch_size": {"low": 8, "high": 20, "step": 8}}}, "not reached from low in whole steps"),
+        ({"space": {"train.batch_size": {"low": 8, "high": 20, "step": 8}}}, "not a whole number of steps above low"),
         ({"space": {"train.learning_rate": {"low": 0, "high": 1, "log": True}}}, "log needs low > 0"),
-        ({"space": {"train.batch_size": 8}}, "train.batch_size: write a list of choices"),
-        ({"space": {"train.batch_size": []}}, "train.batch_size"),
-        ({"space": {}}, "space"),
-        ({"prunner": "asha", "space": {"train.batch_size": [8]}}, "unknown key 'prunner'; did you mean 'pruner'"),
-        ({"pruner": "median", "space": {"train.batch_size": [8]}}, "pruner"),
-        ({"space": {"seed": [1, 2]}}, "seed is not for a search"),
-        ({"space": {"image.size": [32, 64]}}, "image.size is not for a search"),
+        ({"space": {"train.batch_size": 8}}, "train.batch_size = 8: write a list of choices"),
+        ({"space": {"train.batch_size": []}}, "train.batch_size.choices = []"),
+        ({"space": {}}, "space = {}"),
+        ({"prunner": "asha", "space": {"train.batch_size": [8]}}, "unknown setting 'prunner'; did you mean 'pruner'"),
+        ({"pruner": "median", "space": {"train.batch_size": [8]}}, "pruner = 'median'"),
+        ({"space": {"seed": [1, 2]}}, "seed cannot be searched"),
+        ({"space": {"image.size": [32, 64]}}, "image.size cannot be searched"),
         ({"epochs": 3, "space": {"train.epochs": [1, 2]}}, "train.epochs is both searched"),
         ("- a list", "must hold `key: value` lines"),
         ("space: [", "is not valid YAML"),
@@ -130,13 +125,13 @@ def test_a_bad_space_is_one_clear_line_before_any_data_is_looked_at(entry, says,
 
 def test_what_cannot_be_searched_together(written):
     phases = "train.phases=[{epochs: 1, learning_rate: 0.1}]"
-    with pytest.raises(ConfigError, match="counts for nothing beside"):
+    with pytest.raises(ConfigError, match="has no effect beside"):
         check_space(Space(space={"train.learning_rate": [1.0]}), "x", "pcam", [phases])
     with pytest.raises(ConfigError, match="is both searched"):
         check_space(Space(space={"train.optimizer": ["sgd"]}), "x", "pcam", ["train.optimizer=adam"])
     with pytest.raises(ConfigError, match="unknown space 'pcam_cn'; did you mean 'pcam_cnn'"):
         read_space("pcam_cn")
-    with pytest.raises(ConfigError, match="cannot read the space"):
+    with pytest.raises(ConfigError, match=r"cannot read .*none\.yaml"):
         read_space(written("")[:-5] + "none.yaml")
 
 

@@ -1,0 +1,88 @@
+"""`image`: what the records hold. Any change builds new records, and trains on them anew."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from kit.config.base import Settings
+
+
+class CenterCrop(Settings):
+    """Crops the central size x size pixels; a smaller image stops the build."""
+
+    name: Literal["center_crop"]
+    size: int = Field(ge=1)
+
+
+class Resize(Settings):
+    """Resizes to size x size pixels, without keeping the aspect ratio."""
+
+    name: Literal["resize"]
+    size: int = Field(ge=1)
+    method: Literal["area", "lanczos"] = "area"  # area: mean over areas, for shrinking; lanczos: three lobes, for both
+
+
+class Grayscale(Settings):
+    """Converts to one channel, the luma of ITU-R BT.601."""
+
+    name: Literal["grayscale"]
+
+
+class Clahe(Settings):
+    """Equalises the histogram adaptively, with limited contrast (Zuiderveld 1994); for colour images the lightness."""
+
+    name: Literal["clahe"]
+    clip_limit: float = Field(2.0, gt=0)  # a multiple of the mean count of a tile's histogram
+    tiles: int = Field(8, ge=1)  # per side
+
+
+class SuperResolution(Settings):
+    """Enlarges with a TensorFlow Hub model."""
+
+    name: Literal["super_resolution"]
+    model: str = "https://tfhub.dev/captain-pool/esrgan-tf2/1"  # an address, or the folder of a SavedModel
+    batch_size: int = Field(32, ge=1)  # images
+
+
+Step = Annotated[CenterCrop | Resize | Grayscale | Clahe | SuperResolution, Field(discriminator="name")]
+
+
+class DicomSettings(Settings):
+    """`image.dicom`: how DICOM values become 8 bit. Other formats ignore it."""
+
+    # first: the first VOI LUT or window of the header; otherwise the one with this explanation, such as LUNG.
+    window: str = "first"
+    # Instead of a window: the two percentiles of an image's values that become black and white, such as [1, 99].
+    percentiles: tuple[float, float] | None = None
+    # Which frame of a multi-frame file to use, counted from 0; null: such files are rejected.
+    frame: int | None = Field(None, ge=0)
+
+    @field_validator("percentiles")
+    @classmethod
+    def _ascending(cls, percentiles: tuple[float, float] | None) -> tuple[float, float] | None:
+        if percentiles and not 0 <= percentiles[0] < percentiles[1] <= 100:
+            raise ValueError("percentiles are two numbers from 0 to 100, the lower one first")
+        return percentiles
+
+
+class ImageSettings(Settings):
+    """`image`: how images are prepared and stored. They are part of the records' fingerprint."""
+
+    # Applied in this order, before the final size and colour: center_crop, resize, grayscale, clahe, super_resolution;
+    # such as [{name: center_crop, size: 512}, {name: clahe, clip_limit: 3}].
+    steps: tuple[Step, ...] = ()
+    # Pixels: images are resized to size x size, without keeping the aspect ratio.
+    size: int = Field(96, ge=16, le=2048)
+    color: Literal["rgb", "gray"] = "rgb"
+    # raw: uint8 pixels; png; jpeg:Q with a quality Q from 1 to 100 (jpeg alone: 95).
+    # auto: a JPEG that needs no change is stored as it is, everything else as png; auto:Q: everything else as jpeg:Q.
+    encoding: str = "auto"
+    dicom: DicomSettings = DicomSettings()
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_encoding(cls, encoding: str) -> str:
+        if not re.fullmatch(r"raw|png|(auto|jpeg)(:([1-9]|[1-9][0-9]|100))?", encoding):
+            raise ValueError("an encoding is raw, png, jpeg:Q, auto or auto:Q, with a quality Q from 1 to 100")
+        return encoding

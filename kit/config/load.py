@@ -1,0 +1,160 @@
+"""YAML to typed settings: defaults, then a file, then `a.b=value` overrides. Search spaces are read the same way.
+
+Whatever is wrong becomes a ConfigError that names the file and the setting, with the nearest names for an unknown one.
+"""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from kit.config.settings import Config
+from kit.errors import ConfigError, nearest
+
+CONFIGS = resources.files("kit.configs")
+_OVERRULED = {"train.epochs", "train.learning_rate"}  # by train.phases, which have their own
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def config_names() -> list[str]:
+    """Names of the configs that come with the kit, sorted."""
+    return names_in(CONFIGS)
+
+
+def load_config(name: str, overrides: Iterable[str] = ()) -> Config:
+    """The config `name` (one of `config_names()`, or the path of a YAML file) with `a.b=value` overrides applied.
+
+    Raises ConfigError for an unknown name or key (with the nearest ones) and for a value of the wrong kind.
+    """
+    overrides = list(overrides)
+    values = read_yaml(find_yaml(name, CONFIGS, "competition"), name)
+    config = validated(Config, _with_overrides(values, overrides), name)
+    useless = _OVERRULED & {override.partition("=")[0] for override in overrides}
+    if config.train.phases and useless:
+        raise ConfigError(
+            f"--set {min(useless)} has no effect beside train.phases, which have their own: --set train.phases=[]"
+        )
+    return config
+
+
+def read_config(path: Path) -> Config:
+    """The resolved config in a file that `dump_config` wrote, such as a run's."""
+    return _validated(_mapping(_read(path), str(path)), source=str(path))
+
+
+def dump_config(config: Config) -> str:
+    """The config as YAML text that `read_config` and `load_config` take."""
+    return yaml.safe_dump(config.model_dump(), sort_keys=False)
+
+
+def override(key: str, value: Any) -> str:
+    """`key=value` as `load_config` takes it, the value as YAML in one line."""
+    return f"{key}={yaml_line(value)}"
+
+
+def yaml_line(value: Any) -> str:
+    """A value as YAML in one line. (As JSON, 1e-05 would be read back as a text.)"""
+    text = str(yaml.safe_dump(value, default_flow_style=True, width=float("inf")))
+    return text.removesuffix("...\n").strip()
+
+
+def names_in(folder: Traversable) -> list[str]:
+    """Names of the YAML files in a folder, without their endings, sorted."""
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def find_yaml(name: str, folder: Traversable, kind: str) -> Traversable:
+    """The YAML file `name`: a path, or one of `names_in(folder)`; raises ConfigError for an unknown name.
+
+    `kind` says in the message what the files of `folder` are.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    if name not in names_in(folder):
+        raise ConfigError(f"unknown {kind} {name!r}{nearest(name, names_in(folder))} (or give the path of a YAML file)")
+    return folder / f"{name}.yaml"
+
+
+def read_yaml(file: Traversable, source: str) -> dict[str, Any]:
+    """The mapping in a YAML file, empty for an empty file.
+
+    Raises ConfigError, naming `source`, for a file that cannot be read, invalid YAML, and anything but a mapping.
+    """
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {source}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{source} must hold `key: value` lines")
+    return values
+
+
+def validated(model: type[Model], values: dict[str, Any], source: str) -> Model:
+    """The values as a `model`; raises ConfigError with what is wrong, three things at most, and `source`."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: " + "; ".join(_explained(model, e) for e in error.errors()[:3])) from error
+
+
+def _with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise ConfigError(f"--set {text}: write it as key=value, for example --set image.size=96")
+        *parents, last = key.split(".")
+        section = values
+        for parent in parents:
+            section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"--set {text}: {parent!r} is a value, not a group of settings")
+        try:
+            section[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {text}: the value is not valid YAML") from error
+    return values
+
+
+def _explained(model: type[BaseModel], error: Any) -> str:
+    """One of pydantic's errors as `key = value: what is wrong`."""
+    *parents, name = map(str, error["loc"]) if error["loc"] else ("",)
+    key = ".".join([*parents, name])
+    if error["type"] == "extra_forbidden":
+        siblings = list(_keys_at(model, error["loc"][:-1]))
+        close = get_close_matches(name, siblings, n=3, cutoff=0.5) or siblings
+        return f"unknown setting {key!r}{nearest(key, ['.'.join([*parents, sibling]) for sibling in close])}"
+    if error["type"] == "missing":
+        return f"the setting {key!r} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key} = {error['input']!r}: {message[0].lower()}{message[1:]}" if key else message
+
+
+def _keys_at(model: type[BaseModel], location: Sequence[str | int]) -> Iterable[str]:
+    """The keys of the section at `location`, which goes through sections, lists (by number) and mappings (by key)."""
+    kind: Any = model
+    for part in location:
+        kind = _inside(kind, part)
+    return getattr(kind, "model_fields", ())
+
+
+def _inside(kind: Any, part: str | int) -> Any:
+    """The type of the value at `part` in a value of type `kind`."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _inside(inner[0], part)
+    if origin in (Union, UnionType):  # told apart by `name`, which pydantic adds to the location
+        return next((m for m in inner if part in get_args(m.model_fields["name"].annotation)), None)
+    if origin is not None:  # tuple[X, ...], dict[str, X]
+        return inner[1] if origin is dict else inner[0]
+    field = getattr(kind, "model_fields", {}).get(part)
+    return field.annotation if field else None

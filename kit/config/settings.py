@@ -1,0 +1,48 @@
+"""The whole of the settings, by section."""
+
+from pydantic import Field, model_validator
+
+from kit.config.augment import AugmentSettings
+from kit.config.data import DataSettings
+from kit.config.evaluate import EvaluateSettings
+from kit.config.image import ImageSettings
+from kit.config.input import InputSettings
+from kit.config.model import ModelSettings
+from kit.config.predict import PredictSettings
+from kit.config.pseudo import PseudoSettings
+from kit.config.runtime import RuntimeSettings
+from kit.config.source import Source
+from kit.config.train import TrainSettings
+
+
+class Config(Source):
+    """Everything a run depends on besides its data."""
+
+    competition: str  # a module of kit/competitions: pcam, rsna, ..., or csv and folders for your own images
+    seed: int = Field(0, ge=0)  # of everything random
+    folds: int = Field(5, ge=2)
+    # Seed of the split into folds; null: seed. Runs that are to be blended need the same folds, and so the same seed.
+    fold_seed: int | None = Field(None, ge=0)
+    pseudo: PseudoSettings = PseudoSettings()
+    data: DataSettings = DataSettings()
+    image: ImageSettings = ImageSettings()
+    input: InputSettings = InputSettings()
+    model: ModelSettings = ModelSettings()
+    augment: AugmentSettings = AugmentSettings()
+    train: TrainSettings = TrainSettings()
+    predict: PredictSettings = PredictSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+
+    @property
+    def split_seed(self) -> int:
+        """The seed of the split into folds."""
+        return self.seed if self.fold_seed is None else self.fold_seed
+
+    @model_validator(mode="after")
+    def _one_correction(self) -> "Config":
+        if self.input.balance == "classes" and self.train.loss.weights != "none":
+            raise ValueError(
+                "input.balance = classes and train.loss.weights both correct the same imbalance: use one of them"
+            )
+        return self
