@@ -1,4 +1,4 @@
-"""Write `kernels/COMP/`, `notebooks/COMP.ipynb` and the README's badges from the one kernel, kit/kaggle/kernel.py.
+"""Write `kernels/COMP/`, `notebooks/COMP.ipynb` and docs/kaggle.md's badges from the one kernel, kit/kaggle/kernel.py.
 
 python scripts/make_notebooks.py            # again after the kernel, or `url` in setup.cfg, was changed
 """
@@ -53,7 +53,7 @@ if not pathlib.Path(DATA).exists():  # with the secret KAGGLE_API_TOKEN, and the
 
 OWN = """from kit.cli import main as kit
 
-assert pathlib.Path(DATA).exists(), f"put the raw files into {{DATA}} (README.md, The competitions)\""""
+assert pathlib.Path(DATA).exists(), f"put the raw files into {{DATA}} (docs/data.md, Competitions)\""""
 
 SHOW = """assert main() == 0
 kit(["score", str(OUTPUT / "runs" / COMPETITION / "kernel")])"""
@@ -68,9 +68,9 @@ def main() -> None:
         for path, text in pages(name, url).items():
             files.write_text(ROOT / path, text)
             print(path)
-    readme = ROOT / "README.md"
-    text = re.sub(r"(?s)(<!-- badges -->\n).*?(<!-- /badges -->)", rf"\1{badges(url)}\2", readme.read_text())
-    files.write_text(readme, text)
+    page = ROOT / "docs" / "kaggle.md"
+    text = re.sub(r"(?s)(<!-- badges -->\n).*?(<!-- /badges -->)", rf"\1{badges(url)}\2", page.read_text())
+    files.write_text(page, text)
 
 
 def pages(name: str, url: str) -> dict[str, str]:
@@ -122,7 +122,7 @@ def colab(name: str, url: str) -> str:
 
 
 def badges(url: str) -> str:
-    """The README's line of badges."""
+    """The line of badges."""
     badge = "https://colab.research.google.com/assets/colab-badge.svg"
     return "".join(f"[![Open {name} in Colab]({badge})]({colab(name, url)}) `{name}`\n" for name in COMPETITIONS)
 

@@ -39,7 +39,7 @@ def test_kernels_and_notebooks_are_what_the_script_writes(made, url):
     for name in made.COMPETITIONS:
         for path, text in made.pages(name, url).items():
             assert (ROOT / path).read_text() == text, f"{path} is old: run scripts/make_notebooks.py"
-        assert made.colab(name, url) in (ROOT / "README.md").read_text()
+        assert made.colab(name, url) in (ROOT / "docs" / "kaggle.md").read_text()
 
 
 def test_a_kernel_fits_one_screen_and_its_slug_is_its_titles(made, url):

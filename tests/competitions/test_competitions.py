@@ -1,8 +1,9 @@
-"""What holds for every competition, and the one that README.md adds."""
+"""What holds for every competition, and the one that docs/extending.md adds."""
 
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,7 +16,7 @@ from kit.errors import ConfigError, DataError
 from kit.evaluate.metrics import METRICS
 from tests.conftest import TINY
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+EXTENDING = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
 
 
 @pytest.mark.parametrize("name", competition_names())
@@ -53,13 +54,13 @@ def test_raw_files_are_given_or_mounted(tmp_path, monkeypatch):
 
 
 def block(kind, first):
-    """The code block of README.md that opens with a line."""
-    found = [text for text in re.findall(rf"```{kind}\n(.*?)```", README, re.DOTALL) if text.startswith(first)]
-    assert len(found) == 1
-    return found[0]
+    """The code block of docs/extending.md that opens with a line."""
+    blocks = re.findall(rf"```{kind}\n(.*?)```", EXTENDING, re.DOTALL)
+    (match,) = [text for text in blocks if text.startswith(first)]
+    return match
 
 
-def test_the_competition_of_the_readme_runs(write_images, tmp_path, monkeypatch, keras):
+def test_the_competition_of_the_docs_runs(write_images, tmp_path, monkeypatch, keras):
     code, config = block("python", "# kit/competitions/moles.py"), block("yaml", "# configs/moles.yaml")
     modules = tmp_path / "modules"
     modules.mkdir()
@@ -79,3 +80,20 @@ def test_the_competition_of_the_readme_runs(write_images, tmp_path, monkeypatch,
     assert submission["photo"].tolist() == [f"m{n}" for n in range(24, 30)]
     table = pd.read_parquet(tmp_path / "run" / "examples.parquet").set_index("id")
     assert table.loc["m0", "group"] == table.loc["m1", "group"] == "p0"
+
+
+@pytest.mark.once
+def test_the_model_of_the_docs_is_what_its_card_says(keras, monkeypatch):
+    from kit.models import registry
+
+    registry.list_models()
+    monkeypatch.setattr(registry, "_CARDS", dict(registry._CARDS))
+    exec(block("python", "# kit/models/small.py"), {})
+    card = registry.model_card("small_cnn")
+    model = registry.build("small_cnn", shape=(card.size, card.size, 3), outputs=1)
+    trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    assert (model.count_params(), trainable) == card.parameters
+    images = np.random.default_rng(0).integers(0, 256, (2, card.size, card.size, 3), dtype=np.uint8)
+    p = model.predict_on_batch(images)
+    assert p.shape == (2, 1)
+    assert ((p > 0) & (p < 1)).all()
