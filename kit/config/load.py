@@ -45,7 +45,7 @@ def load_config(name: str, overrides: Iterable[str] = ()) -> Config:
 
 def read_config(path: Path) -> Config:
     """The resolved config in a file that `dump_config` wrote, such as a run's."""
-    return _validated(_mapping(_read(path), str(path)), source=str(path))
+    return validated(Config, read_yaml(path, str(path)), str(path))
 
 
 def dump_config(config: Config) -> str:

@@ -25,7 +25,7 @@ def build_model(
         raise ConfigError(f"kit has no model for {task} yet: choose another target")
     devices.set_up(config.runtime)
     from kit.models import registry
-    from kit.models import weights as pretrained
+    from kit.models.weights import load_weights
 
     spec = {
         **config.model.arguments,

@@ -1,10 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from kit.data.table.pseudo import sure_labels, with_pseudo_labels
 
 from kit.data.records import tfrecord
 from kit.data.records.manifest import verify_records
-from kit.data.table.pseudo import sure_labels, with_pseudo_labels
 
 
 def test_what_is_sure():
