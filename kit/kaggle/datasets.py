@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kit.kaggle import bundle
+from kit.kaggle import bundle, waiting
 from kit.kaggle.bundle import Dataset
 from kit.kaggle.client import Kaggle
 from kit.kaggle.http import KaggleError, Unanswered
-from kit.kaggle.waiting import pauses
 
 log = logging.getLogger(__name__)
 _LOOKS = 6  # for a dataset whose upload was not answered, over nearly two minutes
@@ -19,7 +18,7 @@ _LOOKS = 6  # for a dataset whose upload was not answered, over nearly two minut
 def ensure_dataset(kaggle: Kaggle, dataset: Dataset, sleep: Callable[[float], None] = time.sleep) -> str:
     """Make the dataset exist on Kaggle with this content, uploading it if needed, and ready; returns owner/slug."""
     ref, uploaded, lost = bundle.dataset_ref(kaggle.user, dataset.title), False, 0
-    for n in pauses(sleep, 30 * 60):
+    for n in waiting.pauses(sleep, 30 * 60):
         current = kaggle.dataset_state(ref)
         state = current[0] if current else None
         if state in ("failed", "deleted") and uploaded:
