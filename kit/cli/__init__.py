@@ -11,13 +11,14 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from kit import __version__
+from kit import __version__, log
 from kit.cli import kaggle as cli_kaggle
 from kit.errors import ConfigError, KitError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
+    log.show()
     parser = _parser()
     given = parser.parse_args(arguments)
     if threading.current_thread() is threading.main_thread():
