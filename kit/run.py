@@ -57,9 +57,9 @@ class StateFiles:
         """Test images with pseudo-labels, as a shard."""
         return self.folder / "pseudo.tfrecord"
 
-    def epochs(self) -> int:
-        """How many whole epochs are saved."""
-        return len(files.read_json(self.state)["history"]) if self.state.exists() else 0
+    def history(self) -> list[dict[str, float]]:
+        """The values of every whole epoch so far."""
+        return list(files.read_json(self.state)["history"]) if self.state.exists() else []
 
 
 @dataclass(frozen=True)

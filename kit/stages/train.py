@@ -303,7 +303,7 @@ def _shuffle_buffer(fold: Fold, device: Device) -> int:
 def _check_hosts(fold: Fold, device: Device) -> None:
     """Raise TrainingError when hosts that were killed would resume from different epochs."""
     state = fold.files.state
-    epochs = devices.on_all_hosts(device, state.epochs())
+    epochs = devices.on_all_hosts(device, len(state.history()))
     if len(set(epochs)) > 1:
         raise TrainingError(
             f"the hosts were killed at different epochs ({', '.join(map(str, epochs))}): copy {state.folder} from one "
