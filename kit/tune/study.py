@@ -18,7 +18,7 @@ from kit.config import Config, dump_config, load_config
 from kit.data.records.manifest import Records
 from kit.errors import ConfigError, DataError, TrainingError
 from kit.runtime.session import Deadline
-from kit.stages.train import Direction
+from kit.evaluate.metrics import Metric
 from kit.tune.space import Space
 
 HOPELESS = 5  # if the first so many trials all fail, the next one will too
