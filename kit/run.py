@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 3  # of run directories; the same as that of records
 MODEL, WEIGHTS = "model.json", "model.weights.h5"  # a model on disk: its builder's arguments, its weights
+SUBMISSION = "submission.csv"
 
 _Schema = TypeVar("_Schema", bound=Schema)
 
@@ -185,7 +186,7 @@ class Run:
     @property
     def submission_path(self) -> Path:
         """What is sent."""
-        return self.directory / "submission.csv"
+        return self.directory / SUBMISSION
 
     @property
     def ensemble_path(self) -> Path:

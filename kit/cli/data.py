@@ -25,16 +25,16 @@ def call(arguments: argparse.Namespace) -> int | None:
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
-    from kit import pipeline
     from kit.competitions import find_competition
     from kit.config import load_config
     from kit.data.table.check import as_text
     from kit.kaggle.fetch import fetch_data
+    from kit.stages.examples import check_folder
 
     config = load_config(arguments.competition, arguments.set)
     competition = find_competition(config.competition, config)
     out = arguments.out or Path("data", competition.name)
     fetch_data(competition, out, max_gib=arguments.max_gib)
     if not arguments.no_check:
-        print(as_text(pipeline.check(config, out)))
+        print(as_text(check_folder(config, out)))
     print(f"kit run {arguments.competition} --data {out}")

@@ -25,7 +25,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> None:
     """Run `kit ensemble`."""
     from kit.evaluate import text
-    from kit.stages import score as stage
+    from kit.run import Run
+    from kit.stages.ensemble import ensemble
 
-    print(text.ensemble(stage.ensemble(arguments.runs, arguments.out, arguments.blend, arguments.metadata)))
+    runs = [Run(folder) for folder in arguments.runs]
+    print(text.ensemble(ensemble(runs, Run(arguments.out), arguments.blend, arguments.metadata)))
     print(f"written as a run: {arguments.out}")

@@ -25,21 +25,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     """Run `kit examples`."""
-    from kit import pipeline
-    from kit.competitions import find_competition, raw_folder
+    from kit.competitions import find_competition
     from kit.config import load_config
     from kit.data.table.check import as_text
     from kit.data.table.examples import write_examples
+    from kit.stages.examples import check_folder, list_examples, raw_folder
 
     if not arguments.out and not arguments.check:
         raise ConfigError("nothing to do: give --out F.parquet to write the table, or --check to look at the data")
     config = load_config(arguments.competition, arguments.set)
     data = raw_folder(find_competition(config.competition, config), arguments.data, Path("data"))
     if arguments.check:
-        summary = pipeline.check(config, data)
+        summary = check_folder(config, data)
         print(json.dumps(summary, indent=1) if arguments.json else as_text(summary))
     if arguments.out:
         with redirect_stdout(sys.stderr) if arguments.json else nullcontext():  # --json: standard output is JSON alone
-            table = pipeline.examples(config, data)
-            write_examples(arguments.out, table)
-            print(f"{len(table.table)} images, {table.table['group'].nunique()} groups: {arguments.out}")
+            examples = list_examples(config, data)
+            write_examples(arguments.out, examples)
+            print(f"{len(examples.table)} images, {examples.table['group'].nunique()} groups: {arguments.out}")

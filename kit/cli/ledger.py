@@ -27,9 +27,11 @@ def call(arguments: argparse.Namespace) -> None:
         return
     if arguments.file is None:
         raise ConfigError("which file was submitted? Give --file submission.csv")
-    from kit.stages import score as stage
+    from kit.run import Run
+    from kit.stages.score import score
 
-    stage.score(arguments.run)
-    line = ledger.entry(arguments.run, arguments.file, arguments.description)
+    run = Run(arguments.run)
+    score(run)
+    line = ledger.entry(run, arguments.file, arguments.description)
     scored = {**line, "public": arguments.public, "private": arguments.private}
     print(ledger.as_text(ledger.write(arguments.ledger, scored)))

@@ -3,8 +3,12 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kit.cli._arguments import add_config, add_verb, add_verbs, at_least_one
+
+if TYPE_CHECKING:
+    from kit.data.records.shards import Rejected
 
 EXAMPLE = "kit records build pcam --data DIR --out records/pcam --size 96"
 
@@ -42,25 +46,25 @@ def call(arguments: argparse.Namespace) -> int | None:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    from kit import pipeline
     from kit.config import load_config
     from kit.data.table.examples import read_examples
+    from kit.stages.examples import list_examples
+    from kit.stages.records import build_records
 
     image = [f"image.{key}={value}" for key in ("size", "encoding") if (value := getattr(arguments, key)) is not None]
     config = load_config(arguments.competition, [*arguments.set, *image])
     data, out = arguments.data, arguments.out
-    table = read_examples(arguments.examples) if arguments.examples else pipeline.examples(config, Path(data))
+    table = read_examples(arguments.examples) if arguments.examples else list_examples(config, Path(data))
     if arguments.runner:
         from kit.data.records.beam import build_with_beam
 
         beam = (arguments.runner, arguments.runner_option)
         manifest = build_with_beam(config.competition, table, data, out, config.image, config.data, *beam)
-        examples, shards = sum(shard["examples"] for shard in manifest["shards"]), len(manifest["shards"])
-        rejected: Sequence[dict[str, str]] = manifest["rejected"]
+        count, shards, rejected = sum(shard.examples for shard in manifest.shards), manifest.shards, manifest.rejected
     else:
-        records = pipeline.build_records(config, table, Path(data), Path(out), arguments.workers)
-        examples, shards, rejected = len(records.table), len(records.shards), records.rejected
-    print(f"{examples} examples in {shards} shards, {len(rejected)} rejected: {out}")
+        records = build_records(config, table, Path(data), Path(out), arguments.workers)
+        count, shards, rejected = len(records.table), records.shards, records.rejected
+    print(f"{count} examples in {len(shards)} shards, {len(rejected)} rejected: {out}")
     _print_rejected(rejected)
 
 
@@ -82,6 +86,6 @@ def _info(arguments: argparse.Namespace) -> None:
     _print_rejected(records.rejected)
 
 
-def _print_rejected(rejected: Sequence[dict[str, str]]) -> None:
+def _print_rejected(rejected: "Sequence[Rejected]") -> None:
     for entry in rejected:
-        print(f"rejected {entry['path']}: {entry['reason']}")
+        print(f"rejected {entry.path}: {entry.reason}")

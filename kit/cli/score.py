@@ -16,13 +16,16 @@ def add(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> None:
     """Run `kit score`."""
     from kit.evaluate import text
-    from kit.stages import score as stage
+    from kit.run import Run
+    from kit.stages.score import compare, score
 
-    scores, thresholds = stage.score(arguments.runs[0])
-    comparison = stage.compare(arguments.runs) if len(arguments.runs) > 1 else []
+    runs = [Run(folder) for folder in arguments.runs]
+    scores, decision = score(runs[0])
+    comparison = compare(runs) if len(runs) > 1 else []
     if arguments.json:
-        print(json.dumps({"scores": scores, "thresholds": thresholds, "comparison": comparison}, indent=1))
+        content = {"scores": scores.as_json(), "decision": decision.as_json()}
+        print(json.dumps({**content, "comparison": [line.as_json() for line in comparison]}, indent=1))
         return
-    print(text.as_text(scores, thresholds))
+    print(text.as_text(scores, decision))
     if comparison:
-        print(text.comparison(comparison, scores["interval"]["confidence"]))
+        print(text.comparison(comparison, scores.interval.confidence))

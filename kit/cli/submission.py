@@ -30,23 +30,23 @@ def call(arguments: argparse.Namespace) -> int | None:
 
 
 def _write(arguments: argparse.Namespace) -> None:
-    from kit.stages import score as stage
+    from kit.run import Run
+    from kit.stages.submission import write_submission
 
-    stage.write_submission(arguments.run, arguments.sample, arguments.out)
+    write_submission(Run(arguments.run), arguments.sample, arguments.out)
     print(f"written and checked: {arguments.out}")
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    import pandas as pd
-
     from kit.competitions import find_competition
     from kit.config import load_config
+    from kit.run import Run
     from kit.submit.submission import check_submission, read_submission
 
     config = load_config(arguments.competition)
     competition = find_competition(config.competition, config)
     submission, sample = (read_submission(path, competition.id_column) for path in (arguments.file, arguments.sample))
-    oof = pd.read_parquet(arguments.run / "oof.parquet") if arguments.run else None
+    oof = Run(arguments.run).oof() if arguments.run else None
     for remark in check_submission(competition, submission, sample, oof):
         print(f"noticed: {remark}")
     print(f"{arguments.file}: {len(submission)} rows, as {competition.name} requires")

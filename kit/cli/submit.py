@@ -24,6 +24,7 @@ def call(arguments: argparse.Namespace) -> int:
     """Run `kit submit`."""
     from kit.evaluate.text import as_text
     from kit.kaggle.plan import plan_submission, with_weights
+    from kit.run import Run
     from kit.stages.score import score
 
     options = (arguments.accelerator, arguments.hours, arguments.dataset, arguments.from_run)
@@ -36,7 +37,7 @@ def call(arguments: argparse.Namespace) -> int:
     if arguments.data:
         raise ConfigError(f"--data is for what is scored here; a kernel of {plan.name} has its raw files from Kaggle")
     if plan.from_run:
-        scores = score(plan.from_run)
+        scores = score(Run(plan.from_run))
         if not leaderboard:
             print(f"{as_text(*scores)}\n{name} has no leaderboard: there is nothing to send")
             return DONE
@@ -51,13 +52,13 @@ def call(arguments: argparse.Namespace) -> int:
     from kit.kaggle.send import submit
 
     job = submit(plan, plan.jobs_folder, Kaggle(), arguments.ledger, arguments.again)
-    scores, public, private = score(Path(job.state.run)), job.state.public, job.state.private
+    scores, public, private = score(Run(job.state.run)), job.state.public, job.state.private
     print(as_text(*scores))
     if not leaderboard:
         print(f"{name} takes no submission from kit; predictions and scores are in {job.folder}")
         return DONE
     boards = f"public {_number(public)}, private {_number(private)}"
-    print(f"\n{job.run_id} on the leaderboard: {boards}; out of fold {scores[0]['value']:.4f}")
+    print(f"\n{job.run_id} on the leaderboard: {boards}; out of fold {scores[0].value:.4f}")
     print(f"recorded in {arguments.ledger} (kit ledger); all files are in {job.folder}")
     return DONE
 

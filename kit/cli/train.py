@@ -20,13 +20,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> int:
     """Run `kit train`."""
-    from kit import pipeline
     from kit.config import load_config
     from kit.data.records.manifest import open_records
+    from kit.run import Run
     from kit.runtime import session
+    from kit.stages.train import train
 
     config = load_config(arguments.competition, arguments.set)
     deadline = session.deadline(arguments.max_hours)
     records = open_records(arguments.records)
-    finished = pipeline.train(config, records, arguments.run, arguments.folds, deadline)
+    finished = train(config, records, Run(arguments.run), arguments.folds, deadline)
     return DONE if finished else OUT_OF_TIME

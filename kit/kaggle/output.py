@@ -12,6 +12,7 @@ from kit.kaggle import waiting
 from kit.kaggle.client import Kaggle, inside
 from kit.kaggle.http import KaggleError
 from kit.kaggle.job import SubmissionJob
+from kit.run import Run
 
 log = logging.getLogger(__name__)
 _FAILED = {"error", "cancel_acknowledged"}  # states of a kernel
@@ -73,9 +74,10 @@ def fetch_output(job: SubmissionJob, kaggle: Kaggle) -> Path:
             f"not yet as the kernel wrote it: {some(broken)}; run the same command again to check once more, or delete "
             f"{job.folder} to start over"
         )
-    expected = "submission.csv" if job.plan.competition.leaderboard else "scores.json"
-    if not (part / expected).exists():
-        message = f"the kernel ended without {expected}:\n{_log_tail(text)}\n(full log: {part / 'kernel.log'})"
+    results = Run(part)  # the kernel copies its results to the top
+    expected = results.submission_path if job.plan.competition.leaderboard else results.scores_path
+    if not expected.exists():
+        message = f"the kernel ended without {expected.name}:\n{_log_tail(text)}\n(full log: {part / 'kernel.log'})"
         raise job.fail(KaggleError(message))
     summary = files.read_json(part / "kernel.json")
     if summary["run_id"] != job.run_id:

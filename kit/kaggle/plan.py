@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kit import files
-from kit.competitions import Competition, find_competition
+from kit.competition import Competition
+from kit.competitions import find_competition
 from kit.config import RuntimeSettings, load_config
 from kit.errors import ConfigError, SubmissionError
 from kit.kaggle import bundle
 from kit.kaggle.bundle import Accelerator
+from kit.run import Run
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class SubmissionPlan:
     @property
     def submission(self) -> Path:
         """The finished submission of `from_run`; raises SubmissionError where there is none."""
-        path = Path(self.from_run or "") / "submission.csv"
+        path = Run(self.from_run or "").submission_path
         if not path.exists():
             raise SubmissionError(f"{path} does not exist: write it with `kit run` or `kit submission write`")
         return path

@@ -9,6 +9,7 @@ from kit.kaggle import bundle, requests
 from kit.kaggle.client import require_client
 from kit.kaggle.plan import SubmissionPlan
 from kit.kaggle.push import write_bundle
+from kit.run import SUBMISSION
 
 
 def rehearse(plan: SubmissionPlan) -> str:
@@ -49,9 +50,9 @@ def _submission_lines(name: str, slug: str, path: Path | None) -> list[str]:
     if path:
         start = _request_line("StartSubmissionUpload", requests.start_upload(path, slug), f"then PUT {path}, if valid")
     else:
-        body = json.dumps({"competitionName": slug, "fileName": "submission.csv"})
+        body = json.dumps({"competitionName": slug, "fileName": SUBMISSION})
         start = f"StartSubmissionUpload {body}   (then PUT it, if valid)"
-    create = requests.create_submission(slug, "token of submission.csv", f"kit {name} kit-00000000")
+    create = requests.create_submission(slug, f"token of {SUBMISSION}", f"kit {name} kit-00000000")
     return [start, _request_line("CreateSubmission", create), "asks ListSubmissions until it is scored"]
 
 

@@ -7,8 +7,6 @@ import logging
 import time
 from pathlib import Path
 
-import pandas as pd
-
 from kit.errors import SubmissionError
 from kit.kaggle import waiting
 from kit.kaggle.client import Kaggle, ListedSubmission
@@ -17,6 +15,7 @@ from kit.kaggle.job import Sleep, SubmissionJob, locked_job
 from kit.kaggle.output import fetch_output, wait_for_kernel
 from kit.kaggle.plan import SubmissionPlan
 from kit.kaggle.push import preflight, push_kernel
+from kit.run import Run
 from kit.submit import ledger
 from kit.submit.submission import check_submission, read_submission
 
@@ -34,12 +33,12 @@ def submit(
         if job.state.done:
             return job
         if plan.from_run:
-            run, path = plan.from_run, plan.submission
+            run, path = Run(plan.from_run), plan.submission
         else:
             push_kernel(job, kaggle)
             wait_for_kernel(job, kaggle)
             out = fetch_output(job, kaggle)
-            run, path = out / "runs" / plan.name / "kernel", out / "submission.csv"
+            run, path = Run(out / "runs" / plan.name / "kernel"), Run(out).submission_path  # the kernel copies it
         if plan.competition.leaderboard:
             check_against_sample(job, kaggle, path, run)
             entry = wait_for_score(job, kaggle, send_once(job, kaggle, path))
@@ -50,7 +49,7 @@ def submit(
         return job
 
 
-def check_against_sample(job: SubmissionJob, kaggle: Kaggle, path: Path, run: Path) -> None:
+def check_against_sample(job: SubmissionJob, kaggle: Kaggle, path: Path, run: Run) -> None:
     """Raise SubmissionError unless Kaggle would accept that file, compared with the competition's own sample."""
     competition, sample_path = job.plan.competition, job.folder / "sample_submission.csv"
     if not sample_path.exists():
@@ -63,7 +62,7 @@ def check_against_sample(job: SubmissionJob, kaggle: Kaggle, path: Path, run: Pa
         raise KaggleError(message) from error
     try:
         submission = read_submission(path, competition.id_column)
-        remarks = check_submission(competition, submission, sample, pd.read_parquet(run / "oof.parquet"))
+        remarks = check_submission(competition, submission, sample, run.oof())
     except SubmissionError as error:
         raise job.fail(SubmissionError(f"{path}: {error}")) from error
     for remark in remarks:

@@ -17,8 +17,8 @@ from kit import files
 from kit.config import Config, dump_config, load_config
 from kit.data.records.manifest import Records
 from kit.errors import ConfigError, DataError, TrainingError
-from kit.runtime.session import Deadline
 from kit.evaluate.metrics import Metric
+from kit.runtime.session import Deadline
 from kit.tune.space import Space
 
 HOPELESS = 5  # if the first so many trials all fail, the next one will too
@@ -182,9 +182,9 @@ class Study:
         lines = [
             command,
             "",
-            f"The best of {len(self.finished())} trials on records {setup.records.fingerprints.training[:12]}: {setup.monitor} "
-            f"{best.value:.4f} (trial {best.number}). This is optimistic: it was",
-            "chosen for being the best, among the trials and among their epochs. Trials were fitted on the cells",
+            f"The best of {len(self.finished())} trials on training examples "
+            f"{setup.records.fingerprints.training[:12]}: {setup.monitor} {best.value:.4f} (trial {best.number}).",
+            "This is optimistic: it was chosen for being the best, among the trials and among their epochs. Trials were fitted on the cells",
             f"  {sorted(cell for held in setup.cells[1:] for cell in held)}",
             f"and scored on {setup.cells[0]},",
             "all of which fold 0 trains on in a run with this seed and these folds. So that run's",

@@ -14,8 +14,8 @@ import pandas as pd
 from kit import files
 from kit.errors import KitError, TrainingError
 from kit.log import quiet
-from kit.runtime import devices
 from kit.run import FoldFiles
+from kit.runtime import devices
 from kit.stages.fold import Fold
 from kit.stages.train import train_fold
 from kit.tune.study import Study, varied_settings

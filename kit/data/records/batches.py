@@ -87,7 +87,7 @@ def train_batches(
     host: Host = Host(),
     parts: int = 1,
 ) -> Any:
-    """A tf.data.Dataset of ({"image": uint8 [B, H, W, C], "label": float32 [B, L]},), without end from `first_epoch` on.
+    """A tf.data.Dataset of ({"image": uint8 [B, H, W, C], "label": float32 [B, L]},), endless, from `first_epoch` on.
 
     (A tuple of one, as Keras's `fit` takes inputs without targets.)
 
