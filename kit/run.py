@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 3  # of run directories; the same as that of records
 MODEL, WEIGHTS = "model.json", "model.weights.h5"  # a model on disk: its builder's arguments, its weights
+SUBMISSION = "submission.csv"
 
 _Schema = TypeVar("_Schema", bound=Schema)
 
@@ -57,9 +58,9 @@ class StateFiles:
         """Test images with pseudo-labels, as a shard."""
         return self.folder / "pseudo.tfrecord"
 
-    def epochs(self) -> int:
-        """How many whole epochs are saved."""
-        return len(files.read_json(self.state)["history"]) if self.state.exists() else 0
+    def history(self) -> list[dict[str, float]]:
+        """The values of every whole epoch so far."""
+        return list(files.read_json(self.state)["history"]) if self.state.exists() else []
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ class Run:
     @property
     def submission_path(self) -> Path:
         """What is sent."""
-        return self.directory / "submission.csv"
+        return self.directory / SUBMISSION
 
     @property
     def ensemble_path(self) -> Path:

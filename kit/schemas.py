@@ -1,6 +1,6 @@
-"""What the JSON files of a run hold, as types: `scores.json`, `decision.json`, `folds.json`, `ensemble.json`.
+"""The JSON files of a run as types: `scores.json`, `decision.json`, `folds.json`, `ensemble.json`.
 
-A number that is not defined, such as the ROC AUC of a label with one class only, is None (null).
+An undefined number, such as the ROC AUC of a label of which only one class occurs, is None (null).
 """
 
 from typing import Annotated, Any, Literal
@@ -8,16 +8,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Number = float | None
-Metrics = dict[str, dict[str, dict[str, Number]]]  # labels | average | classes -> of which -> metric -> value
+Metrics = dict[str, dict[str, dict[str, Number]]]  # labels | average | classes -> name -> metric -> value
 
 
 class Schema(BaseModel):
-    """A frozen model without unknown keys; keys that were not set are left out of its JSON."""
+    """A frozen model that forbids unknown keys; fields that were not set are left out of its JSON."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def as_json(self) -> dict[str, Any]:
-        """The model as JSON can hold it."""
+        """The model as values that JSON can hold."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
@@ -44,7 +44,7 @@ class LabelScore(Limits):
 
 
 class Subgroup(Schema):
-    """The metric in one part of the rows; `small`: fewer than 30 rows of the rarer class of the commonest label."""
+    """The metric in one part of the rows; `small`: no label has 30 rows of its rarer class there."""
 
     column: str
     part: str
@@ -54,7 +54,7 @@ class Subgroup(Schema):
 
 
 class Deviation(Schema):
-    """How far probabilities are from what they say: adaptive calibration error, log loss in nats, Brier score."""
+    """How far probabilities are from observed frequencies: adaptive ECE, log loss in nats, Brier score."""
 
     error: Number
     log_loss: Number
@@ -62,14 +62,14 @@ class Deviation(Schema):
 
 
 class CalibrationReport(Schema):
-    """Deviations by calibrator, each fold calibrated by the others; reliability diagrams by label."""
+    """Deviations by calibrator, each fold calibrated by the others; reliability diagrams of the labels."""
 
     cross_fitted: dict[str, Deviation]
     reliability: dict[str, dict[str, list[float]]]
 
 
 class SetScores(Schema):
-    """The values of one set of rows; `means` are further means of the metric over some of the labels, by a name."""
+    """The scores of one set of rows; `means` are means of the metric over some of the labels, by name."""
 
     metric: str
     rows: int
@@ -85,7 +85,7 @@ class SetScores(Schema):
 
 
 class TestScores(SetScores):
-    """The values of a labelled test set; of patients who are in training too, also the value without them."""
+    """The scores of a labelled test set; where it shares patients with training, also the value without them."""
 
     __test__ = False  # for pytest, which would collect it
 
@@ -94,7 +94,7 @@ class TestScores(SetScores):
 
 
 class Scores(SetScores):
-    """`scores.json`: the out-of-fold values, and those of the test set where it has labels."""
+    """`scores.json`: the out-of-fold scores, and those of the test set where it has labels."""
 
     folds: dict[int, Number]
     fold_mean: Number
@@ -107,7 +107,7 @@ class Scores(SetScores):
 
 
 class Comparison(Limits):
-    """A run against the first one: the difference of values with its interval, and how often it is the better one."""
+    """A run against the first: the difference of their values with its interval, and how often the run is better."""
 
     run: str
     value: Number
@@ -116,15 +116,15 @@ class Comparison(Limits):
 
 
 class Unchanged(Schema):
-    """The curve of a label whose probabilities are left as they are."""
+    """The curve of a label that keeps its probabilities."""
 
-    kind: Literal["unchanged"] = "unchanged"
+    kind: Literal["unchanged"]
 
 
 class Platt(Schema):
     """sigmoid(slope · logit(p) + intercept)."""
 
-    kind: Literal["platt"] = "platt"
+    kind: Literal["platt"]
     slope: float
     intercept: float
 
@@ -132,7 +132,7 @@ class Platt(Schema):
 class Isotonic(Schema):
     """Linear between the points (p, q), constant beyond them."""
 
-    kind: Literal["isotonic"] = "isotonic"
+    kind: Literal["isotonic"]
     p: tuple[float, ...]
     q: tuple[float, ...]
 
@@ -140,7 +140,7 @@ class Isotonic(Schema):
 class Beta(Schema):
     """sigmoid(a · ln p - b · ln(1 - p) + intercept)."""
 
-    kind: Literal["beta"] = "beta"
+    kind: Literal["beta"]
     a: float
     b: float
     intercept: float
@@ -150,9 +150,9 @@ Curve = Annotated[Unchanged | Platt | Isotonic | Beta, Field(discriminator="kind
 
 
 class Calibration(Schema):
-    """A fitted calibrator: a `temperature` for all labels, or a curve for each; of `none`, neither.
+    """A fitted calibrator: a `temperature` for all labels, or a curve for each label; `none` has neither.
 
-    Labels that exclude each other (`exclusive`) are scaled to sum to 1 again.
+    Labels that are `exclusive` are rescaled to sum to 1.
     """
 
     kind: Literal["none", "temperature", "platt", "isotonic", "beta"] = "none"
@@ -162,14 +162,14 @@ class Calibration(Schema):
 
 
 class Prior(Schema):
-    """The labels' shares in the training set and in the population that predictions are made for."""
+    """The labels' shares in the training set and in the population of the test set."""
 
     trained: tuple[float, ...]
     test: tuple[float, ...]
 
 
 class Threshold(Schema):
-    """Where a label is cut, by a rule, and what the cut is worth: where it was chosen, and on folds that did not."""
+    """The threshold of a label by a rule, and its worth: on the rows that chose it, and on folds that did not."""
 
     rule: str
     threshold: Number
@@ -178,9 +178,9 @@ class Threshold(Schema):
 
 
 class ClassFactors(Schema):
-    """Factors of classes' probabilities that make the likeliest class right most evenly, and what they are worth.
+    """Factors for the classes' probabilities that maximise the balanced accuracy of argmax, and their worth.
 
-    They are `applied` where the cross-validated value is above that of the plain likeliest class.
+    They are `applied` where the cross-validated value is above that of plain argmax.
     """
 
     factors: dict[str, float] | None = None
@@ -191,10 +191,10 @@ class ClassFactors(Schema):
 
 
 class Decision(Schema):
-    """`decision.json`: what turns the mean of the folds' raw outputs into what is sent or shown.
+    """`decision.json`: how the mean of the folds' raw outputs becomes what is sent or shown.
 
-    First `calibration`, then the change of `prior`; the thresholds cut what comes out. `labels` are in the order of the
-    network's outputs, `views` names the test-time augmentation (kit.predict.views).
+    `calibration` comes first, then the change of `prior`; the thresholds cut the result. `labels` are in the order of
+    the network's outputs, `views` names the test-time augmentation (kit.predict.views).
     """
 
     task: str
@@ -207,7 +207,7 @@ class Decision(Schema):
 
 
 class Folds(Schema):
-    """`folds.json`: the cells of each fold, and what they were dealt from.
+    """`folds.json`: the cells of each fold, and fingerprints of the data they divide.
 
     `training`, `test` and `image` are fingerprints (kit.data.records.manifest).
     """
@@ -223,7 +223,7 @@ class Folds(Schema):
 
 
 class BlendScore(Schema):
-    """What a blend is worth: nested, on the rows it was fitted on, and against the plain mean."""
+    """The worth of a blend: nested, on the rows it was fitted on (optimistic), and its gain over the plain mean."""
 
     nested: Number
     low: Number
@@ -237,7 +237,7 @@ class BlendScore(Schema):
 
 
 class EnsembleReport(Schema):
-    """`ensemble.json`: the blends that were tried, and the one that was taken."""
+    """`ensemble.json`: the blends that were compared, and the chosen one."""
 
     metric: str
     runs: list[str]

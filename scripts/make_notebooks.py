@@ -1,6 +1,6 @@
 """Write `kernels/COMP/`, `notebooks/COMP.ipynb` and docs/kaggle.md's badges from the one kernel, kit/kaggle/kernel.py.
 
-python scripts/make_notebooks.py            # again after the kernel, or `url` in setup.cfg, was changed
+python scripts/make_notebooks.py            # run it again when the kernel, or `url` in setup.cfg, has changed
 """
 
 import configparser
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kit import files
 from kit.competitions import find_competition
-from kit.kaggle import bundle, send
+from kit.kaggle import bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPETITIONS = ("pcam", "rsna", "pneumonia", "nih", "breast")
@@ -55,8 +55,8 @@ OWN = """from kit.cli import main as kit
 
 assert pathlib.Path(DATA).exists(), f"put the raw files into {{DATA}} (docs/data.md, Competitions)\""""
 
-SHOW = """assert main() == 0
-kit(["score", str(OUTPUT / "runs" / COMPETITION / "kernel")])"""
+SHOW = """assert main(**PLAN | {"data": DATA}) == 0
+kit(["score", str(OUTPUT / "runs" / PLAN["competition"] / "kernel")])"""
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def main() -> None:
 
 def pages(name: str, url: str) -> dict[str, str]:
     """The files of a competition: their paths in the repository, and texts."""
-    datasets = [send.dataset_ref(bundle.OWNER, bundle.WHEEL_TITLE)]
+    datasets = [bundle.dataset_ref(bundle.OWNER, bundle.WHEEL_TITLE)]
     metadata = bundle.kernel_metadata(name, find_competition(name), bundle.OWNER, "gpu", datasets)
     return {
         f"kernels/{name}/kernel.py": f"{WRITTEN}\n{bundle.kernel_source(name)}",
@@ -87,16 +87,15 @@ def pages(name: str, url: str) -> dict[str, str]:
 def notebook(name: str, url: str) -> dict:
     """The kernel as a notebook for Colab: installed from the repository, Drive as its output folder."""
     competition = find_competition(name)
-    head, _, body = bundle.kernel_source(name).partition("\n\nROOT = ")
-    constants = re.sub(r"^(OUTPUT|DATA) = .*\n?", "", head.split('"""\n', 2)[-1], flags=re.M)
-    functions = re.sub(r"^OUTPUT = .*\n", "", f"ROOT = {body}", flags=re.M).split('\n\nif __name__ == "__main__"')[0]
+    code = bundle.kernel_source(name).split('"""\n', 2)[-1].split('\n\nif __name__ == "__main__"')[0]
+    kernel = "\n".join(line for line in code.split("\n") if not line.startswith("OUTPUT = "))
     data = f"/content/data/{name}"
     cells = [
         ("introduction", INTRODUCTION.format(title=competition.title, badge=colab(name, url))),
         ("install", INSTALL.format(url=url)),
         ("folders", DRIVE.format(name=name, data=data)),
         ("data", (FETCH if competition.slug else OWN).format(name=name)),
-        ("kernel", f"{constants.strip()}\n{functions.strip()}"),
+        ("kernel", kernel.strip()),
         ("run", SHOW),
     ]
     return {
@@ -109,14 +108,14 @@ def notebook(name: str, url: str) -> dict:
 
 def cell(kind: str, text: str) -> dict:
     """A cell of a notebook; its id says what it is."""
-    made = {"cell_type": "code", "id": kind, "metadata": {}, "source": text.splitlines(keepends=True)}
+    content = {"cell_type": "code", "id": kind, "metadata": {}, "source": text.splitlines(keepends=True)}
     if kind == "introduction":
-        return {**made, "cell_type": "markdown"}
-    return {**made, "execution_count": None, "outputs": []}
+        return {**content, "cell_type": "markdown"}
+    return {**content, "execution_count": None, "outputs": []}
 
 
 def colab(name: str, url: str) -> str:
-    """Where Colab opens a notebook of the repository from."""
+    """The address at which Colab opens a notebook of the repository."""
     repository = url.removeprefix("https://github.com/")
     return f"https://colab.research.google.com/github/{repository}/blob/main/notebooks/{name}.ipynb"
 

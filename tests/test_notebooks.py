@@ -60,7 +60,7 @@ def execute(name, url, made, folder, data, settings):
             cell.source = cell.source.replace(f"/content/drive/MyDrive/kit/{name}", str(folder / "drive"))
             cell.source = cell.source.replace(f"/content/data/{name}", str(data))
         if cell.id == "kernel":
-            cell.source = cell.source.replace("SETTINGS: list[str] = []", f"SETTINGS = {settings}")
+            cell.source = cell.source.replace("'settings': []", f"'settings': {settings}")
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": folder}}).execute()
     return folder / "drive", "".join(
         output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ())

@@ -279,10 +279,10 @@ def test_the_stages_one_by_one_end_with_the_same_files(finished, tmp_path, capsy
     assert main(["records", "info", str(records)]) == 0
     assert "1140 examples, as they were written" in (printed := capsys.readouterr().out)
     assert "toy: 32x32 rgb, auto\n" in printed
-    common = ["--records", str(records), "--run", str(run)]
     for k in "01":
-        assert main(["train", "toy", *common, *SETTINGS, "--folds", k]) == 0
-    assert main(["predict", *common]) == 0
+        command = ["train", "toy", "--records", str(records), "--run", str(run)]
+        assert main([*command, *SETTINGS, "--folds", k]) == 0
+    assert main(["predict", str(run), "--records", str(records)]) == 0
     assert main(["score", str(run), "--json"]) == 0
     printed = capsys.readouterr().out
     assert json.loads(printed[printed.index("{") :])["scores"]["rows"] == 900
@@ -367,7 +367,7 @@ def test_the_second_run_takes_seconds(finished):
 def test_out_of_time_is_exit_code_3_and_can_be_continued(tmp_path, keras, capsys):
     arguments = ["run", "toy", "--run", str(tmp_path / "toy"), *SETTINGS]
     assert main([*arguments, "--max-hours", "0"]) == 3
-    assert "goes on from here" in capsys.readouterr().err
+    assert "run the same command again to continue" in capsys.readouterr().err
     assert not (tmp_path / "toy" / "fold0" / "done.json").exists()
     assert main(arguments) == 0
 

@@ -19,20 +19,6 @@ GROUND = {"config", "competition", "errors", "files", "log", "parallel", "run", 
 RUN_FILES = {"config.yaml", "environment.json", "folds.json", "oof.parquet", "test.parquet", "scores.json"}
 RUN_FILES |= {"decision.json", "submission.csv", "ensemble.json", "history.csv", "done.json"}
 RUN_FILES |= {"model.json", "model.weights.h5"}
-    "config.yaml",
-    "environment.json",
-    "folds.json",
-    "oof.parquet",
-    "test.parquet",
-    "scores.json",
-    "decision.json",
-    "submission.csv",
-    "ensemble.json",
-    "model.json",
-    "model.weights.h5",
-    "history.csv",
-    "done.json",
-]
 
 
 def walls() -> dict[str, tuple[set[str], set[str]]]:

@@ -1,8 +1,8 @@
 # Written by scripts/make_notebooks.py from kit/kaggle/kernel.py, which is what `kit submit` pushes: edit that.
 """A Kaggle kernel of kit: installs it from the attached wheel, without internet, and runs a competition.
 
-`kit kaggle push` fills in the capitals and sends this one file; in Colab it is the same, after `pip install`. It leaves
-submission.csv, oof.parquet, scores.json and the run directory in the output folder, and fails loudly.
+`kit kaggle push` replaces the line PLAN and sends this one file; in Colab it is the same, after `pip install`. It
+leaves submission.csv, oof.parquet, scores.json and the run directory in the output folder, and fails loudly.
 """
 
 import hashlib
@@ -15,59 +15,56 @@ import shutil
 import subprocess
 import sys
 
-COMPETITION = "pcam"  # or another config's name
-WHEEL = ""  # its file name and SHA-256; without them any attached kit-*.whl, or the kit that is installed
-SHA256 = ""
-RUN_ID = ""
-HOURS = None  # of training; None: what the session leaves
-SETTINGS: list[str] = []  # such as "folds=3"
-DATA = ""  # the raw files: OWNER/NAME of an attached dataset, or a folder; "": the competition's own mount
+# competition: a config's name · wheel, sha256: file name and SHA-256 of kit's wheel (empty: any attached kit-*.whl, or
+# the kit that is installed) · hours: of training (None: what the session leaves) · settings: such as "folds=3" ·
+# data: the raw files, OWNER/NAME of an attached dataset or a folder (empty: where the competition is mounted)
+PLAN = {'competition': 'pcam', 'wheel': '', 'sha256': '', 'run_id': '', 'hours': None, 'settings': [], 'data': ''}
 
 ROOT = pathlib.Path(os.environ.get("KIT_KAGGLE_ROOT", "/kaggle"))
 OUTPUT = ROOT / "working" if ROOT.is_dir() else pathlib.Path.cwd()
 
 
-def install():
-    """Make `import kit` work; exits when the wheel is not there, or not the one this kernel was written for."""
-    mounts, name = ROOT / "input", WHEEL or "kit-*.whl"
-    found = [path for deep in range(1, 5) for path in sorted(mounts.glob("*/" * deep + name))]
-    if not found and not WHEEL and importlib.util.find_spec("kit"):
+def install(wheel, sha256):
+    """Make `import kit` work; exits when the wheel is not attached, or is not the one this kernel was written for."""
+    mounts, name = ROOT / "input", wheel or "kit-*.whl"
+    paths = [path for depth in range(1, 5) for path in sorted(mounts.glob("*/" * depth + name))]
+    if not paths and not wheel and importlib.util.find_spec("kit"):
         return
-    if not found:
-        print(*(path for deep in (1, 2, 3) for path in sorted(mounts.glob("*/" * deep))), sep="\n")
-        sys.exit(f"{name} is not attached; what is there is listed above")
-    if SHA256 and hashlib.sha256(found[0].read_bytes()).hexdigest() != SHA256:
-        sys.exit(f"{found[0]} is not the wheel this kernel was written for: an old version of its dataset is mounted")
-    wheels = [str(path) for path in found[0].parent.glob("*.whl")]
+    if not paths:
+        print(*(path for depth in (1, 2, 3) for path in sorted(mounts.glob("*/" * depth))), sep="\n")
+        sys.exit(f"{name} is not attached; what is attached is listed above")
+    if sha256 and hashlib.sha256(paths[0].read_bytes()).hexdigest() != sha256:
+        sys.exit(f"{paths[0]} is not the wheel this kernel was written for: an old version of its dataset is mounted")
+    wheels = [str(path) for path in paths[0].parent.glob("*.whl")]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--force-reinstall"]
-    sys.path[:0] = [name for name in wheels if subprocess.call([*pip, name])]  # pure Python needs no pip
+    sys.path[:0] = [path for path in wheels if subprocess.call([*pip, path])]  # pure Python runs without pip
     importlib.invalidate_caches()
 
 
-def main():
+def main(competition, wheel, sha256, run_id, hours, settings, data):
     """Run the competition; returns the exit code."""
-    install()
+    install(wheel, sha256)
     from kit.cli import main as kit
     from kit.runtime.session import find_mount
 
-    settings = [word for setting in SETTINGS for word in ("--set", setting)]
-    if kit(["doctor", COMPETITION, *settings]):
+    config = [competition, *(word for setting in settings for word in ("--set", setting))]
+    if kit(["doctor", *config]):
         return 2
-    run = OUTPUT / "runs" / COMPETITION / "kernel"
-    words = ["--run", run] if HOURS is None else ["--run", run, "--max-hours", HOURS]
-    words += ["--data", find_mount(DATA) or DATA] if DATA else []
-    code = kit(["run", COMPETITION, *settings, *map(str, words)])
-    made = [run / name for name in ("submission.csv", "oof.parquet", "scores.json") if (run / name).is_file()]
-    for path in made:
+    run = OUTPUT / "runs" / competition / "kernel"
+    options = ["--run", run] if hours is None else ["--run", run, "--max-hours", hours]
+    options += ["--data", find_mount(data) or data] if data else []
+    code = kit(["run", *config, *map(str, options)])
+    results = [run / name for name in ("submission.csv", "oof.parquet", "scores.json") if (run / name).is_file()]
+    for path in results:
         shutil.copy(path, OUTPUT)
-    results = [path for path in run.rglob("*") if path.suffix in (".csv", ".json", ".parquet", ".yaml")]
-    results += [OUTPUT / path.name for path in made]
-    sums = {str(path.relative_to(OUTPUT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in results}
-    summary = {"run_id": RUN_ID, "finished": code == 0, "sha256": sums}
+    written = [path for path in run.rglob("*") if path.suffix in (".csv", ".json", ".parquet", ".yaml")]
+    written += [OUTPUT / path.name for path in results]
+    sums = {str(path.relative_to(OUTPUT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in written}
+    summary = {"run_id": run_id, "finished": code == 0, "sha256": sums}
     (OUTPUT / "kernel.json").write_text(json.dumps(summary, indent=1))
-    print(f"kit: exit code {code}, run {RUN_ID or run}", flush=True)
-    return 0 if code == 3 and made else code  # out of time: what is trained is scored, and can be submitted
+    print(f"kit: exit code {code}, run {run_id or run}", flush=True)
+    return 0 if code == 3 and results else code  # out of time: what is trained is scored, and can be submitted
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(**PLAN))

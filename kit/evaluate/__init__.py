@@ -1,1 +1,1 @@
-"""How good it is: arrays and tables only, no Keras."""
+"""How good predictions are, and what is decided from them: arrays and tables only, no Keras."""

@@ -1,6 +1,6 @@
-"""Ways to make one prediction of several: fitted on some rows, applied to others.
+"""Blends: one prediction from several, fitted on some rows and applied to others.
 
-Members are float [members, rows, labels]; a blend makes [rows, labels] of them. A label that is not known is NaN.
+Members are float [members, rows, labels], a blend of them is [rows, labels]. An unknown label is NaN.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ _BAGS, _STEPS = 5, 20  # of greedy selection
 
 @dataclass(frozen=True)
 class Rows:
-    """What a blend is fitted on: members [M, N, L], labels `y` [N, L], and the metric that counts.
+    """What a blend is fitted on: members [M, N, L], their truth `y` [N, L], and the metric to improve.
 
-    Of `exclusive` labels (classes) a row sums to 1. `metadata` has a row for each of the N, and may have no columns.
+    Rows of `exclusive` labels (classes) sum to 1. `metadata` has N rows, and may have no columns.
     """
 
     members: np.ndarray
@@ -35,19 +35,19 @@ class Rows:
     metadata: pd.DataFrame
 
     def where(self, chosen: np.ndarray) -> "Rows":
-        """The rows that `chosen` (bool [N]) says."""
+        """The rows where `chosen` (bool [N]) is true."""
         metadata = self.metadata[chosen].reset_index(drop=True)
         return Rows(self.members[:, chosen], self.y[chosen], self.metric, self.exclusive, metadata)
 
     def goodness(self) -> Callable[[np.ndarray], float]:
-        """The metric of one prediction [N, L] after another, turned so that larger is better."""
+        """The metric as a function of predictions [N, L], negated where smaller values are better."""
         value = value_of(self.metric, self.y)
         return lambda p: self.metric.gain(value(p), 0.0)
 
 
 @dataclass(frozen=True)
 class Blend:
-    """`apply` makes [N, L] of members [M, N, L] and their metadata; `weights` [M] where members have a weight each."""
+    """`apply` turns members [M, N, L] and their metadata into [N, L]; `weights` [M] where each member has a weight."""
 
     apply: Callable[[np.ndarray, pd.DataFrame], np.ndarray]
     weights: np.ndarray | None = None
@@ -56,46 +56,46 @@ class Blend:
 def fit(name: str, rows: Rows) -> Blend:
     """The blend of that name (`BLENDS`, or `weighted:2,1,...`) fitted on these rows.
 
-    Raises ConfigError for a name that there is not, and for weights that are not one for each member.
+    Raises ConfigError for an unknown name, and for weights that are not one number per member.
     """
     if name.startswith("weighted:"):
         return _linear(parse_weights(name, len(rows.members)))
     if name not in BLENDS:
-        raise ConfigError(f"there is no blend {name!r}{nearest(name, BLENDS)}")
+        raise ConfigError(f"unknown blend {name!r}{nearest(name, BLENDS)}")
     return BLENDS[name](rows)
 
 
 def parse_weights(name: str, members: int) -> np.ndarray:
-    """The weights of `weighted:2,1`, scaled to sum to 1."""
+    """The weights in `weighted:2,1`, scaled to sum to 1: float64 [members]; ConfigError unless there are as many."""
     try:
         weights = np.array([float(number) for number in name.partition(":")[2].split(",")])
     except ValueError:
         weights = np.empty(0)
     if len(weights) != members or not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
-        raise ConfigError(f"{name}: give {members} numbers of 0 or more, one for each run, such as weighted:2,1")
+        raise ConfigError(f"{name}: give {members} numbers of 0 or more, one per run, such as weighted:2,1")
     return weights / weights.sum()
 
 
 def value_of(metric: Metric, y: np.ndarray) -> Callable[[np.ndarray], float]:
-    """The metric of one prediction [rows, labels] after another against the same labels.
+    """The metric as a function of predictions [rows, labels], for repeated calls with the same truth.
 
-    Of ROC AUC the scores count as float32, and are sorted together with their label as one integer: several times as
-    fast as scikit-learn's, and equal to it.
+    ROC AUC sorts each float32 score and its label as one integer: several times as fast as scikit-learn's, and equal
+    to it.
     """
     if metric.name != "roc_auc":
         return lambda p: metric(y, p)
-    known = [~np.isnan(truth) for truth in y.T]
-    labels = [(truth[rows] > 0.5).astype(np.uint64) for truth, rows in zip(y.T, known, strict=True)]
+    labelled = [~np.isnan(truth) for truth in y.T]
+    labels = [(truth[rows] > 0.5).astype(np.uint64) for truth, rows in zip(y.T, labelled, strict=True)]
     defined = [n for n, truth in enumerate(labels) if 0 < truth.sum() < len(truth)]
 
     def value(p: np.ndarray) -> float:
-        return float(np.mean([_roc_auc(labels[n], p[known[n], n]) for n in defined])) if defined else float("nan")
+        return float(np.mean([_roc_auc(labels[n], p[labelled[n], n]) for n in defined])) if defined else float("nan")
 
     return value
 
 
 def _roc_auc(positive: np.ndarray, p: np.ndarray) -> float:
-    """Of `positive` uint64 [rows] of 0 and 1, `p` [rows] not negative: a float's bits sort as it does."""
+    """`positive` uint64 [rows] of 0 and 1, `p` [rows] not negative, so that its bits sort as it does."""
     bits = p.astype(np.float32, copy=False).view(np.uint32).astype(np.uint64)
     keys = np.sort((bits << np.uint64(1)) | positive)
     hits, scores = (keys & np.uint64(1)).astype(np.float64), keys >> np.uint64(1)
@@ -109,8 +109,9 @@ def _roc_auc(positive: np.ndarray, p: np.ndarray) -> float:
 def greedy_weights(rows: Rows, bags: int = _BAGS, steps: int = _STEPS, seed: int = 0) -> np.ndarray:
     """Ensemble selection (Caruana et al. 2004): weights [M] that sum to 1.
 
-    From the best member on, whichever member raises the mean most joins it, again and again if need be; of the path the
-    best mean is taken. So in several bags, each of a random half of the members; the weights are the mean of the bags'.
+    Starting from the best member, the one that improves the mean most is added, repeatedly and with replacement; the
+    best mean on that path is kept. Each bag does so with a random half of the members, and the weights are averaged
+    over the bags.
     """
     rng, members = np.random.default_rng(seed), rows.members
     goodness, count = rows.goodness(), len(rows.members)
@@ -125,7 +126,7 @@ def greedy_weights(rows: Rows, bags: int = _BAGS, steps: int = _STEPS, seed: int
 def _selected(
     members: np.ndarray, bag: np.ndarray, alone: np.ndarray, value: Callable[[np.ndarray], float], steps: int
 ) -> np.ndarray:
-    """How often each member [M] is in the best mean on one path, as shares."""
+    """Each member's share [M] in the best mean on one path."""
     taken = [int(bag[np.argmax(alone[bag])])]
     total, best, at = members[taken[0]].astype(np.float64), float(alone[taken[0]]), 1
     while len(taken) < steps:
@@ -134,14 +135,14 @@ def _selected(
         total += members[taken[-1]]
         if max(values) > best:
             best, at = max(values), len(taken)
-        elif len(taken) - at >= 5:  # a longer path seldom finds more
+        elif len(taken) - at >= 5:  # a longer path seldom gains more
             break
     return np.bincount(taken[:at], minlength=len(members)) / at
 
 
 def convex_weights(rows: Rows) -> np.ndarray:
-    """The weights [M], none negative, sum 1, of the mean with the least log loss: a convex problem, by SLSQP."""
-    x, y = _known(rows)
+    """The weights [M], none negative, sum 1, of the mean with the least log loss: a convex problem, solved by SLSQP."""
+    x, y = _flattened(rows)
     count = len(x)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
@@ -162,8 +163,8 @@ def convex_weights(rows: Rows) -> np.ndarray:
 
 
 def nnls_weights(rows: Rows) -> np.ndarray:
-    """Least squares without negative weights, scaled to sum 1; from the M x M normal equations."""
-    x, y = _known(rows)
+    """Non-negative least squares, weights [M] scaled to sum to 1; from the M x M normal equations."""
+    x, y = _flattened(rows)
     gram, correlation = x @ x.T, x @ y
     factor = np.linalg.cholesky(gram + 1e-10 * np.trace(gram) * np.eye(len(x)))
     weights, _ = nnls(factor.T, np.linalg.solve(factor, correlation))
@@ -171,14 +172,14 @@ def nnls_weights(rows: Rows) -> np.ndarray:
 
 
 def ranks(p: np.ndarray) -> np.ndarray:
-    """Each label's ranks among these rows, ties sharing theirs, as numbers in (0, 1)."""
+    """Each label's ranks among these rows (second axis from the end), scaled to (0, 1); ties share their mean rank."""
     return (rankdata(p, axis=-2) - 0.5) / p.shape[-2]
 
 
-def _known(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Members float64 [M, n] and labels [n] of all known labels in one row."""
-    known = ~np.isnan(rows.y)
-    return rows.members[:, known].astype(np.float64), rows.y[known].astype(np.float64)
+def _flattened(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Members float64 [M, n] and labels [n] of all known labels, flattened."""
+    labelled = ~np.isnan(rows.y)
+    return rows.members[:, labelled].astype(np.float64), rows.y[labelled].astype(np.float64)
 
 
 def _linear(weights: np.ndarray) -> Blend:
@@ -209,9 +210,9 @@ def _logit(rows: Rows) -> Blend:
 
 
 def _rank(rows: Rows) -> Blend:
-    """The mean of each member's rank among the rows that were fitted on; not among those it is applied to.
+    """The mean of each member's rank among the rows that were fitted on, not among those it is applied to.
 
-    Else every fold, ranked by itself, would be brought to one scale, which in the test no fold's model is.
+    Ranking each fold by itself would bring all folds to one scale, which the folds' models do not share on a test set.
     """
     reference = np.sort(rows.members, axis=1)
 
@@ -227,7 +228,6 @@ def _rank(rows: Rows) -> Blend:
 
 def _stacked(rows: Rows, model: Callable[[], LogisticRegression | HistGradientBoostingClassifier]) -> Blend:
     """A model of the members' logits and the metadata for each label, or one for all classes."""
-
     varying = [column for column in rows.metadata if rows.metadata[column].nunique() > 1]
 
     def features(members: np.ndarray, metadata: pd.DataFrame, label: int | None) -> np.ndarray:
@@ -236,9 +236,9 @@ def _stacked(rows: Rows, model: Callable[[], LogisticRegression | HistGradientBo
         return np.column_stack([flat, metadata[varying].to_numpy(np.float64)])
 
     if rows.exclusive:
-        known = ~np.isnan(rows.y).any(axis=1)
-        x = features(rows.members[:, known], rows.metadata[known], None)
-        fitted = model().fit(x, rows.y[known].argmax(axis=1))
+        labelled = ~np.isnan(rows.y).any(axis=1)
+        x = features(rows.members[:, labelled], rows.metadata[labelled], None)
+        fitted = model().fit(x, rows.y[labelled].argmax(axis=1))
 
         def classes(members: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
             p = np.zeros(members.shape[1:])
@@ -248,10 +248,10 @@ def _stacked(rows: Rows, model: Callable[[], LogisticRegression | HistGradientBo
         return Blend(classes)
     each = []
     for n, truth in enumerate(rows.y.T):
-        known = ~np.isnan(truth)
-        both = len(np.unique(truth[known] > 0.5)) == 2
-        x = features(rows.members[:, known], rows.metadata[known], n)
-        each.append(model().fit(x, truth[known] > 0.5) if both else None)
+        labelled = ~np.isnan(truth)
+        both = len(np.unique(truth[labelled] > 0.5)) == 2
+        x = features(rows.members[:, labelled], rows.metadata[labelled], n)
+        each.append(model().fit(x, truth[labelled] > 0.5) if both else None)
 
     def labels(members: np.ndarray, metadata: pd.DataFrame) -> np.ndarray:
         columns = [
@@ -264,7 +264,7 @@ def _stacked(rows: Rows, model: Callable[[], LogisticRegression | HistGradientBo
 
 
 def _stack(rows: Rows) -> Blend:
-    """Logistic regression on the members alone: metadata are for trees, which need no scale."""
+    """Logistic regression on the members alone: metadata is left to trees, which need no scaling."""
     bare = pd.DataFrame(index=rows.metadata.index)
     fitted = _stacked(Rows(**{**vars(rows), "metadata": bare}), lambda: LogisticRegression(max_iter=1000))
     return Blend(lambda members, metadata: fitted.apply(members, metadata[[]]))

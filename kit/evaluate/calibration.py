@@ -1,6 +1,6 @@
-"""Probabilities that mean what they say: calibrators, how far off they are, and a test set with another prevalence.
+"""Calibrated probabilities: calibrators, calibration error, and the correction for another prevalence.
 
-Probabilities are float [rows, labels]; of classes that exclude each other a row sums to 1. Unknown labels are NaN.
+Probabilities are float [rows, labels]; of exclusive classes each row sums to 1. Unknown labels are NaN.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,10 @@ _EPS = 1e-7
 def fit(kind: str, y: np.ndarray, p: np.ndarray, exclusive: bool) -> Calibration:
     """A calibrator (`KINDS`) fitted on labels and probabilities, both [rows, labels].
 
-    `temperature` (Guo et al. 2017) has one number for all labels; the others fit each label, or class against the rest,
-    and `exclusive` classes are scaled to sum to 1 again. A label keeps its probabilities when only one class of it
-    occurs, or when they carry no information or point the wrong way (the curve falls, or has a single step).
+    `temperature` (Guo et al. 2017) has one number for all labels; the others fit a curve to each label, or class
+    against the rest, and `exclusive` classes are rescaled to sum to 1. A label keeps its probabilities when only one
+    class of it occurs, or when they carry no information or point the wrong way (the curve falls, or has a single
+    step).
     """
     if kind == "none":
         return Calibration(kind="none", exclusive=exclusive)
@@ -33,7 +34,7 @@ def fit(kind: str, y: np.ndarray, p: np.ndarray, exclusive: bool) -> Calibration
 
 
 def apply(calibration: Calibration, p: np.ndarray) -> np.ndarray:
-    """The probabilities [rows, labels] after calibration, float64."""
+    """The calibrated probabilities [rows, labels], float64; those of `none` are returned as they are."""
     if calibration.kind == "none":
         return p
     if calibration.temperature is not None:
@@ -43,7 +44,7 @@ def apply(calibration: Calibration, p: np.ndarray) -> np.ndarray:
 
 
 def cross_fitted(kind: str, y: np.ndarray, p: np.ndarray, fold: np.ndarray, exclusive: bool) -> np.ndarray:
-    """The probabilities when each fold is calibrated by what the other folds fit: an honest estimate needs it."""
+    """The probabilities of each fold, calibrated by a calibrator fitted on the other folds; float64 [rows, labels]."""
     calibrated = np.empty(p.shape, np.float64)
     for k in np.unique(fold):
         inside = fold == k
@@ -52,12 +53,12 @@ def cross_fitted(kind: str, y: np.ndarray, p: np.ndarray, fold: np.ndarray, excl
 
 
 def reliability(y: np.ndarray, p: np.ndarray, bins: int = 15) -> pd.DataFrame:
-    """A reliability diagram of one label [rows]: columns rows, predicted, observed, of bins with equally many rows.
+    """The reliability diagram of one label [rows]: columns rows, predicted, observed; bins hold equally many rows.
 
-    Rows of the same probability stay in one bin.
+    Rows of equal probability share a bin.
     """
-    known = ~np.isnan(y)
-    truth, score = y[known], p[known].astype(np.float64)
+    labelled = ~np.isnan(y)
+    truth, score = y[labelled], p[labelled].astype(np.float64)
     edges = np.unique(np.quantile(score, np.linspace(0, 1, bins + 1)[1:-1])) if len(score) else np.empty(0)
     bin_of = np.searchsorted(edges, score, side="right")
     rows = pd.DataFrame({"bin": bin_of, "predicted": score, "observed": truth})
@@ -68,7 +69,7 @@ def reliability(y: np.ndarray, p: np.ndarray, bins: int = 15) -> pd.DataFrame:
 
 
 def calibration_error(y: np.ndarray, p: np.ndarray, bins: int = 15) -> float:
-    """Adaptive ECE (Nixon et al. 2019): |predicted - observed| over equally full bins, the mean of the labels."""
+    """Adaptive ECE (Nixon et al. 2019): |predicted - observed| over equally full bins, averaged over the labels."""
     values = []
     for n in range(y.shape[1]):
         bars = reliability(y[:, n], p[:, n], bins)
@@ -78,9 +79,10 @@ def calibration_error(y: np.ndarray, p: np.ndarray, bins: int = 15) -> float:
 
 
 def shift_prior(p: np.ndarray, trained: np.ndarray, test: np.ndarray, exclusive: bool) -> np.ndarray:
-    """Probabilities [rows, labels] for a population in which the labels' shares are `test` instead of `trained` [L].
+    """Probabilities [rows, labels] for a population where the labels' shares are `test` [L] instead of `trained` [L].
 
-    Bayes' rule for a changed prior (Saerens et al. 2002, eq. 2.4). A label that always or never occurs is not shifted.
+    Bayes' rule for a changed prior (Saerens et al. 2002, eq. 2.4). A label that always or never occurs in training is
+    not shifted.
     """
     p, varies = p.astype(np.float64), (trained > 0) & (trained < 1)
     trained, test = np.where(varies, trained, 0.5), np.where(varies, test, 0.5)
@@ -92,7 +94,7 @@ def shift_prior(p: np.ndarray, trained: np.ndarray, test: np.ndarray, exclusive:
 
 
 def normalised(p: np.ndarray, exclusive: bool) -> np.ndarray:
-    """Of exclusive classes, rows scaled to sum to 1 (all equal where all are 0); other labels as they are."""
+    """Rows of exclusive classes scaled to sum to 1 (uniform where all are 0); other labels unchanged."""
     if not exclusive:
         return p
     total = p.sum(axis=1, keepdims=True)
@@ -111,13 +113,13 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def _temperature(y: np.ndarray, p: np.ndarray, exclusive: bool) -> float:
-    known = ~np.isnan(y).any(axis=1)
+    labelled = ~np.isnan(y).any(axis=1)
 
     def loss(log_t: float) -> float:
         scores = _tempered(p, float(np.exp(log_t)), exclusive)
         if not exclusive:
             return log_loss(y, scores)
-        return float(-np.log(np.maximum(scores[known][y[known] > 0.5], _EPS)).mean())
+        return float(-np.log(np.maximum(scores[labelled][y[labelled] > 0.5], _EPS)).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-4}).x))
 
@@ -131,11 +133,11 @@ def _tempered(p: np.ndarray, temperature: float, exclusive: bool) -> np.ndarray:
 
 
 def _curve(kind: str, y: np.ndarray, p: np.ndarray) -> Curve:
-    """The curve of one label, fitted on its known rows."""
-    known = ~np.isnan(y)
-    if len(np.unique(y[known] > 0.5)) < 2:
-        return Unchanged()
-    return _FITS[kind](y[known] > 0.5, p[known].astype(np.float64))
+    """The curve of one label, fitted on its labelled rows."""
+    labelled = ~np.isnan(y)
+    if len(np.unique(y[labelled] > 0.5)) < 2:
+        return Unchanged(kind="unchanged")
+    return _FITS[kind](y[labelled] > 0.5, p[labelled].astype(np.float64))
 
 
 def _mapped(curve: Curve, p: np.ndarray) -> np.ndarray:
@@ -150,21 +152,21 @@ def _mapped(curve: Curve, p: np.ndarray) -> np.ndarray:
 
 
 def _platt(y: np.ndarray, p: np.ndarray) -> Curve:
-    """A logistic curve of the logit (Platt 1999, without his changed targets)."""
+    """A logistic curve of the logit (Platt 1999, without his smoothed targets)."""
     model = LogisticRegression(C=np.inf).fit(logit(p)[:, None], y)
     slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
-    return Platt(slope=slope, intercept=intercept) if slope > 0 else Unchanged()
+    return Platt(kind="platt", slope=slope, intercept=intercept) if slope > 0 else Unchanged(kind="unchanged")
 
 
 def _isotonic(y: np.ndarray, p: np.ndarray) -> Curve:
     model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, y)
     if len(np.unique(model.y_thresholds_)) < 3:
-        return Unchanged()
-    return Isotonic(p=tuple(model.X_thresholds_.tolist()), q=tuple(model.y_thresholds_.tolist()))
+        return Unchanged(kind="unchanged")
+    return Isotonic(kind="isotonic", p=tuple(model.X_thresholds_.tolist()), q=tuple(model.y_thresholds_.tolist()))
 
 
 def _beta(y: np.ndarray, p: np.ndarray) -> Curve:
-    """Beta calibration (Kull et al. 2017): logistic in ln p and -ln(1 - p), neither of which may fall.
+    """Beta calibration (Kull et al. 2017): logistic in ln p and -ln(1 - p), without negative coefficients.
 
     A coefficient that comes out negative is dropped, as in the paper's section 4.
     """
@@ -173,13 +175,14 @@ def _beta(y: np.ndarray, p: np.ndarray) -> Curve:
     coefficients = np.zeros(2)
     kept = model.coef_[0] >= 0
     if not kept.any():
-        return Unchanged()
+        return Unchanged(kind="unchanged")
     if not kept.all():
         model = LogisticRegression(C=np.inf).fit(features[:, kept], y)
         if model.coef_[0, 0] <= 0:
-            return Unchanged()
+            return Unchanged(kind="unchanged")
     coefficients[kept] = model.coef_[0]
-    return Beta(a=float(coefficients[0]), b=float(coefficients[1]), intercept=float(model.intercept_[0]))
+    a, b = map(float, coefficients)
+    return Beta(kind="beta", a=a, b=b, intercept=float(model.intercept_[0]))
 
 
 def _beta_features(p: np.ndarray) -> np.ndarray:

@@ -1,11 +1,8 @@
-"""From raw probabilities to what is sent and decided: calibration, the change of prior, thresholds; as data.
+"""From raw probabilities to what is sent and decided: calibration, the change of prior and thresholds, as data.
 
 Everything is chosen on out-of-fold predictions. Thresholds cut the probabilities that are sent, so their nested value
-fits calibrator and threshold anew on the other folds.
+refits calibrator and threshold on the other folds.
 """
-
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,10 +19,8 @@ from kit.evaluate.thresholds import (
     cross_validated_classes,
     decided,
 )
-from kit.schemas import Calibration, ClassFactors, Decision, Prior, Threshold
-from kit.tables import DECISION, predicted_labels, probabilities, truth, with_truth
-
-Send = Callable[[np.ndarray], np.ndarray]  # raw probabilities [rows, labels] -> those that are sent
+from kit.schemas import Calibration, ClassFactors, Decision, Number, Prior, Threshold
+from kit.tables import DECISION, predicted_labels, probabilities, probability_columns, truth, with_truth
 
 
 def decide(
@@ -39,61 +34,55 @@ def decide(
 ) -> Decision:
     """The decision that out-of-fold predictions (id, fold, `p_*`) and settings lead to.
 
-    `balanced`: training showed another prevalence than the data has. Raises ConfigError for a test prevalence that is
-    not one number per label, or that could not be corrected to.
+    `balanced`: training showed the model another prevalence than the data has. Raises ConfigError for a test prevalence
+    that is not one number per label, or that balancing makes impossible to correct to.
     """
     labels = predicted_labels(oof)
+    _check_prevalence(settings, labels, balanced)
     rows = with_truth(oof, examples, labels)
     y, p, fold = truth(rows).astype(np.float64), probabilities(rows).astype(np.float64), rows["fold"].to_numpy()
-    _check_prevalence(settings, labels, balanced)
 
-    def fitted(rows: np.ndarray) -> tuple[Calibration, Prior | None]:
-        """What rows (bool) teach."""
+    def fitted(on: np.ndarray) -> tuple[Calibration, Prior | None]:
+        """Calibrator and prior of some rows (bool)."""
         prior = None
         if settings.test_prevalence is not None:
-            trained = np.nan_to_num(np.nanmean(y[rows], axis=0))
-            prior = Prior(trained=tuple(trained.tolist()), test=settings.test_prevalence)
-        return calibration.fit(settings.calibration, y[rows], p[rows], exclusive), prior
+            prior = Prior(trained=tuple(_prevalence(y[on]).tolist()), test=settings.test_prevalence)
+        return calibration.fit(settings.calibration, y[on], p[on], exclusive), prior
 
-    everywhere = np.ones(len(p), bool)
-    fit = fitted(everywhere)
-    sent = send(*fit, p)
-    nested = [(fold == k, send(*fitted(fold != k), p)) for k in np.unique(fold)] if len(np.unique(fold)) > 1 else []
-    chosen: dict[str, Any] = {
-        "task": task,
-        "labels": tuple(labels),
-        "views": views,
-        "calibration": fit[0],
-        "thresholds": _thresholds(labels, y, sent, nested, settings.threshold),
-    }
-    if fit[1] is not None:
-        chosen["prior"] = fit[1]
-    if exclusive:
-        chosen["classes"] = _class_factors(labels, y, sent, nested)
-    return Decision.model_validate(chosen)
+    calibrator, prior = fitted(np.ones(len(p), bool))
+    q, folds = send(calibrator, prior, p), np.unique(fold)
+    held_out = [(fold == k, send(*fitted(fold != k), p)) for k in folds] if len(folds) > 1 else []
+    return Decision(
+        task=task,
+        labels=tuple(labels),
+        views=views,
+        calibration=calibrator,
+        prior=prior,
+        thresholds=_thresholds(labels, y, q, held_out, settings.threshold),
+        classes=_class_factors(labels, y, q, held_out) if exclusive else None,
+    )
 
 
-def send(fitted: Calibration, prior: Prior | None, p: np.ndarray) -> np.ndarray:
+def send(calibrator: Calibration, prior: Prior | None, p: np.ndarray) -> np.ndarray:
     """Raw probabilities [rows, labels] calibrated, and shifted to the prior of the test set."""
-    q = calibration.apply(fitted, p)
+    q = calibration.apply(calibrator, p)
     if prior is None:
         return q
-    return calibration.shift_prior(q, np.array(prior.trained), np.array(prior.test), fitted.exclusive)
+    return calibration.shift_prior(q, np.array(prior.trained), np.array(prior.test), calibrator.exclusive)
 
 
 def sent(decision: Decision, predictions: pd.DataFrame) -> pd.DataFrame:
-    """Predictions with the probabilities that are sent, float64 where anything changes them."""
-    raw = probabilities(predictions, decision.labels)
-    p = send(decision.calibration, decision.prior, raw.astype(np.float64))
+    """Predictions with the probabilities that are sent: float64, or untouched where nothing changes them."""
     if decision.calibration.kind == "none" and decision.prior is None:
         return predictions
-    return predictions.assign(**{f"p_{label}": p[:, n] for n, label in enumerate(decision.labels)})
+    p = send(decision.calibration, decision.prior, probabilities(predictions, decision.labels).astype(np.float64))
+    return predictions.assign(**dict(zip(probability_columns(decision.labels), p.T, strict=True)))
 
 
 def with_decisions(decision: Decision, predictions: pd.DataFrame) -> pd.DataFrame:
-    """Predictions that are sent with a further column, `decision`: the label or labels that the thresholds decide on.
+    """Sent predictions with a further column, `decision`: the label or labels decided on.
 
-    Of exclusive classes the likeliest; of one label it or `not LABEL`; of several those at or above their threshold,
+    Exclusive classes: the likeliest. A single label: it or `not LABEL`. Several: those at or above their threshold,
     joined by `|`, or `none`. A label without a threshold (only one class of it occurs) is cut at .5.
     """
     p, labels = probabilities(predictions, decision.labels), decision.labels
@@ -121,52 +110,58 @@ def _check_prevalence(settings: EvaluateSettings, labels: list[str], balanced: b
         )
 
 
-def _thresholds(labels: list[str], y: np.ndarray, sent: np.ndarray, nested: HeldOut, rule: str) -> dict[str, Threshold]:
-    """For every label: the rule's threshold on all rows, what it is worth there (optimistic), and cross-validated."""
-    chosen = {}
+def _prevalence(y: np.ndarray) -> np.ndarray:
+    """The share of positives among each label's known rows [labels]; 0, which is not shifted, where there are none."""
+    rows = (~np.isnan(y)).sum(axis=0)
+    return np.divide(np.nansum(y, axis=0), rows, out=np.zeros(y.shape[1]), where=rows > 0)
+
+
+def _thresholds(labels: list[str], y: np.ndarray, p: np.ndarray, held_out: HeldOut, rule: str) -> dict[str, Threshold]:
+    """For each label: the rule's threshold on all rows, its value there (optimistic), and cross-validated."""
+    thresholds = {}
     for n, label in enumerate(labels):
-        known = ~np.isnan(y[:, n])
-        if not known.any():
+        labelled = ~np.isnan(y[:, n])
+        if not labelled.any():
             continue
-        positive, score = y[known, n] > 0.5, sent[known, n]
+        positive, score = y[labelled, n] > 0.5, p[labelled, n]
         both = positive.any() and not positive.all()
         cut = best_threshold(all_cuts(positive, score), rule) if both else float("nan")
-        honest = cross_validated(y[:, n], [(inside, p[:, n]) for inside, p in nested], rule)
-        chosen[label] = Threshold(
+        nested = cross_validated(y[:, n], [(inside, q[:, n]) for inside, q in held_out], rule)
+        thresholds[label] = Threshold(
             rule=rule,
             threshold=_number(cut),
             on_the_rows_that_chose_it=_numbers(decided(positive, score >= cut)),
-            cross_validated=honest and _numbers(honest),
+            cross_validated=nested and _numbers(nested),
         )
-    return chosen
+    return thresholds
 
 
-def _class_factors(labels: list[str], y: np.ndarray, sent: np.ndarray, nested: HeldOut) -> ClassFactors:
-    known = ~np.isnan(y).any(axis=1)
+def _class_factors(labels: list[str], y: np.ndarray, p: np.ndarray, held_out: HeldOut) -> ClassFactors:
+    labelled = ~np.isnan(y).any(axis=1)
     truth = y.argmax(axis=1)
 
-    def balanced(classes: np.ndarray) -> float:
-        right = classes[known] == truth[known]
-        return float(np.mean([right[truth[known] == c].mean() for c in np.unique(truth[known])]))
+    def balanced_accuracy(classes: np.ndarray) -> float:
+        right = classes[labelled] == truth[labelled]
+        return float(np.mean([right[truth[labelled] == c].mean() for c in np.unique(truth[labelled])]))
 
-    plain = balanced(sent.argmax(axis=1))
-    complete = [len(np.unique(truth[known & ~inside])) == len(labels) for inside, _ in nested]
+    argmax = balanced_accuracy(p.argmax(axis=1))
+    complete = [len(np.unique(truth[labelled & ~inside])) == len(labels) for inside, _ in held_out]
     if not (complete and all(complete)):
-        return ClassFactors(balanced_accuracy_of_argmax=plain)  # a class is missing somewhere: nothing to weigh
-    factors = class_weights(y[known], sent[known])
-    honest = balanced(cross_validated_classes(y, nested))
+        return ClassFactors(balanced_accuracy_of_argmax=argmax)  # factors need every class in all the other folds
+    factors = class_weights(y[labelled], p[labelled])
+    nested = balanced_accuracy(cross_validated_classes(y, held_out))
     return ClassFactors(
         factors=dict(zip(labels, map(float, factors), strict=True)),
-        balanced_accuracy_of_argmax=plain,
-        balanced_accuracy_on_the_rows_that_chose_them=balanced((sent * factors).argmax(axis=1)),
-        balanced_accuracy_cross_validated=honest,
-        applied=honest > plain,
+        balanced_accuracy_of_argmax=argmax,
+        balanced_accuracy_on_the_rows_that_chose_them=balanced_accuracy((p * factors).argmax(axis=1)),
+        balanced_accuracy_cross_validated=nested,
+        applied=nested > argmax,
     )
 
 
-def _number(value: float) -> float | None:
+def _number(value: float) -> Number:
     return None if np.isnan(value) else value
 
 
-def _numbers(values: dict[str, float]) -> dict[str, float | None]:
+def _numbers(values: dict[str, float]) -> dict[str, Number]:
     return {name: _number(float(value)) for name, value in values.items()}

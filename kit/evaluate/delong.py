@@ -1,6 +1,6 @@
 """The variance of ROC AUC without resampling (DeLong et al. 1988): a cross-check of the bootstrap.
 
-It takes every row as independent, so it stands only where each group has one row.
+It assumes independent rows, so it is valid only where every group has a single row.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
-"""Which blend of several runs is worth most, told honestly: fitted on all folds but one, applied to the last.
+"""Which blend of several runs is best, estimated honestly: fitted on all folds but one, applied to that one.
 
-Two things stay. A level below, the members' predictions of the folds that fit a blend come from models that were
-trained on the last fold too. And the blend that is taken was chosen on the same rows as its nested value: the choice is
-made at a level that counts how many were tried (Bonferroni), but the value of a blend so chosen is slightly optimistic.
+Two biases remain. The members' predictions that a blend is fitted on come from models that were trained on the held-out
+fold too. And the blend is chosen on the same rows as its nested value: the choice corrects for the number of blends
+compared (Bonferroni), but the value of the chosen one is still slightly optimistic.
 """
 
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ from kit.tables import predicted_labels, probabilities, probability_columns, tru
 
 
 def aligned(runs: Mapping[str, pd.DataFrame], what: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """The first table without its probabilities, and all tables' in its order: float64 [members, rows, labels].
+    """The first table without its probabilities, sorted by id, and all tables': float64 [members, rows, labels].
 
-    Raises DataError, naming the run, where one has other ids, labels, or folds than the first: a blend of such runs
-    would be fitted on rows that some member's model has seen. `what` images they are, for the message.
+    Raises DataError, naming the run, where one has other ids, labels or folds than the first: a blend of such runs
+    would be fitted on rows that some member's model has seen. `what` names the images in the message.
     """
     names = list(runs)
     first = runs[names[0]].sort_values("id", ignore_index=True)
@@ -35,21 +35,21 @@ def aligned(runs: Mapping[str, pd.DataFrame], what: str) -> tuple[pd.DataFrame, 
         if len(table) != len(first) or (table["id"] != first["id"]).any():
             alone = set(table["id"]) ^ set(first["id"])
             raise DataError(
-                f"{name} and {names[0]} have different {what} images: {len(alone)} are in one only, such as "
-                f"{some(alone)}. Train them on the same records"
+                f"{name} and {names[0]} have different {what} images: {len(alone)} are in only one of them, such as "
+                f"{some(alone)}. Train both on the same records"
             )
         if "fold" in first and (table["fold"] != first["fold"]).any():
             bad = table["id"][table["fold"] != first["fold"]]
             raise DataError(
-                f"{name} and {names[0]} have different folds: {len(bad)} images, such as {bad.iloc[0]}, are held out "
-                "by another one. Train them with the same folds and fold_seed"
+                f"{name} and {names[0]} have different folds: {len(bad)} images, such as {bad.iloc[0]}, are in another "
+                "one. Train both with the same folds and fold_seed"
             )
         members.append(probabilities(table, labels).astype(np.float64))
     return first.drop(columns=probability_columns(labels)), np.stack(members)
 
 
 def require_same_truth(examples: Mapping[str, pd.DataFrame], ids: pd.Series, labels: list[str]) -> None:
-    """Raise DataError, naming run and image, where a run's example table has another truth than the first's."""
+    """Raise DataError, naming run and image, where a run's example table disagrees with the first's on these labels."""
     names = list(examples)
     tables = [examples[name].set_index("id").loc[ids, truth_columns(labels)] for name in names]
     for name, table in zip(names[1:], tables[1:], strict=True):
@@ -59,7 +59,7 @@ def require_same_truth(examples: Mapping[str, pd.DataFrame], ids: pd.Series, lab
 
 
 def nested(name: str, rows: Rows, fold: np.ndarray) -> np.ndarray:
-    """The blend's predictions [N, L], each fold's by a blend that the other folds fitted."""
+    """The blend's predictions [N, L], those of each fold by a blend fitted on the other folds."""
     p = np.empty(rows.y.shape)
     for k in np.unique(fold):
         inside = fold == k
@@ -73,13 +73,13 @@ def compare_blends(
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """A row for each blend, and each one's nested predictions [N, L].
 
-    Columns: `nested` (value, with `low` and `high`), `optimistic` (fitted on the very rows it is scored on),
-    `gain` (nested value minus that of the plain mean, positive when better, with `gain_low`, `gain_high` from the same
-    resamples), `better` (share of the resamples in which it is) and `sure` (whether an interval of the gain, as wide as
-    so many comparisons ask for, lies above 0).
+    Columns: `nested` (value, with `low` and `high`), `optimistic` (fitted on the very rows it is scored on), `gain`
+    (over the nested value of the plain mean, positive when better, with `gain_low` and `gain_high` from the same
+    resamples), `better` (the share of resamples with a gain) and `sure` (whether the gain's interval, widened for the
+    number of comparisons, lies above 0). Raises DataError for a single fold.
     """
     if len(np.unique(fold)) < 2:
-        raise DataError("an ensemble needs two folds at least: one to fit on and one to be scored on")
+        raise DataError("an ensemble needs at least two folds: one to fit on and one to score")
     names = list(dict.fromkeys(["mean", *names]))
     group_of, count = numbered(groups)
     bar = tqdm(names, desc="blends", leave=False, disable=None)
@@ -89,7 +89,7 @@ def compare_blends(
     table = []
     for n, name in enumerate(names):
         gains = rows.metric.gain(values[:, n], values[:, 0])
-        value, plain = (rows.metric(rows.y, predictions[blend_name]) for blend_name in (name, "mean"))
+        value, plain = (rows.metric(rows.y, predictions[which]) for which in (name, "mean"))
         fitted = blend.fit(name, rows).apply(rows.members, rows.metadata)
         low, high = interval(values[:, n], confidence)
         gain_low, gain_high = interval(gains, confidence)
@@ -113,12 +113,12 @@ def compare_blends(
 
 def choose_blend(table: pd.DataFrame) -> str:
     """The blend with the largest gain among those that are surely better, else the plain mean."""
-    surely = table[table["sure"] & (table.index != "mean")]
-    return str(surely["gain"].idxmax()) if len(surely) else "mean"
+    better = table[table["sure"] & (table.index != "mean")]
+    return str(better["gain"].idxmax()) if len(better) else "mean"
 
 
 def correlations(members: np.ndarray, names: list[str]) -> pd.DataFrame:
-    """Spearman's correlation of every two members, the mean over labels."""
+    """Spearman's correlation of each pair of members, averaged over the labels."""
     ranked = blend.ranks(members)
     with np.errstate(invalid="ignore", divide="ignore"):
         each = np.array([np.atleast_2d(np.corrcoef(ranked[:, :, n])) for n in range(members.shape[2])])
@@ -126,5 +126,5 @@ def correlations(members: np.ndarray, names: list[str]) -> pd.DataFrame:
 
 
 def weights_of(fitted: Blend, names: list[str]) -> dict[str, float] | None:
-    """Each member's weight, where members have one."""
+    """Each member's weight, or None where the blend has no weights."""
     return None if fitted.weights is None else dict(zip(names, map(float, fitted.weights), strict=True))

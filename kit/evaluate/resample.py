@@ -1,7 +1,7 @@
 """Bootstrap intervals that resample groups (patients), because rows of one group are not independent.
 
-A resample is how often each group is taken. Everything that does not depend on it (the order of the scores, each
-group's losses) is worked out once, so that a resample costs a few passes over memory.
+A resample is how often each group is drawn. Whatever does not depend on it (the order of the scores, each group's
+losses) is computed once, so that a resample costs only a few passes over memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,20 +11,20 @@ from tqdm import tqdm
 
 from kit.evaluate import metrics
 
-# How often each group is taken (int [groups]) -> float64 [1 + labels]: the metric, and that of each label by itself.
+# How often each group is drawn (int [groups]) -> float64 [1 + labels]: the metric, then that of each label alone.
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 def statistic(metric: metrics.Metric, y: np.ndarray, p: np.ndarray, group_of: np.ndarray) -> Statistic:
-    """The metric of rows whose group is numbered by `group_of` (int [rows]), for any resample."""
+    """The metric of any resample of rows; `group_of` (int [rows]) is the number of each row's group."""
     if metric.name in _LOSSES:
         summed = y.shape[1] if metric.name == "multiclass_log_loss" else 1
         return _mean_statistic(_LOSSES[metric.name](y, p), group_of, summed)
     curve = _CURVES[metric.name]
     labels = []
     for truth, score in zip(y.T, p.T, strict=True):
-        known = ~np.isnan(truth)
-        labels.append(curve(truth[known] > 0.5, score[known], group_of[known]))
+        labelled = ~np.isnan(truth)
+        labels.append(curve(truth[labelled] > 0.5, score[labelled], group_of[labelled]))
 
     def value(times: np.ndarray) -> np.ndarray:
         each = np.array([of_label(times) for of_label in labels])
@@ -37,8 +37,8 @@ def statistic(metric: metrics.Metric, y: np.ndarray, p: np.ndarray, group_of: np
 def resample(statistics: Sequence[Statistic], groups: int, resamples: int, seed: int = 0) -> np.ndarray:
     """All statistics on the same resamples: float64 [resamples, statistics, 1 + labels].
 
-    Every resample draws as many groups as there are, with replacement, and takes all rows of each (Efron & Tibshirani
-    1993, ch. 13).
+    A resample draws as many groups as there are, with replacement, and takes all rows of each (Efron & Tibshirani 1993,
+    ch. 13).
     """
     rng = np.random.default_rng(seed)
     values = []
@@ -49,7 +49,7 @@ def resample(statistics: Sequence[Statistic], groups: int, resamples: int, seed:
 
 
 def interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
-    """The percentile interval of resampled values (float [resamples]); those that are not defined are left out."""
+    """The percentile interval of resampled values (float [resamples]); undefined ones are left out."""
     defined = values[~np.isnan(values)]
     if not len(defined):
         return float("nan"), float("nan")
@@ -71,12 +71,12 @@ def numbered(groups: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _mean_statistic(losses: np.ndarray, group_of: np.ndarray, summed: int) -> Statistic:
-    """A mean over rows needs only each group's sum; over all labels it counts `summed` times."""
-    known = ~np.isnan(losses)
+    """A mean of losses [rows, labels], from each group's sums; over all labels it is multiplied by `summed`."""
+    defined = ~np.isnan(losses)
     groups = int(group_of.max()) + 1
     sums, counts = (
         np.column_stack([np.bincount(group_of, column, groups) for column in values.T])
-        for values in (np.where(known, losses, 0.0), known.astype(np.float64))
+        for values in (np.where(defined, losses, 0.0), defined.astype(np.float64))
     )
 
     def value(times: np.ndarray) -> np.ndarray:
@@ -119,8 +119,8 @@ def _precision_curve(positive: np.ndarray, score: np.ndarray, group_of: np.ndarr
         if not hits[-1] or not misses[-1]:
             return float("nan")
         taken = weights > 0
-        found = hits[same][taken]
-        return float(weights[taken] @ (found / (found + misses[above][taken])) / hits[-1])
+        recalled = hits[same][taken]
+        return float(weights[taken] @ (recalled / (recalled + misses[above][taken])) / hits[-1])
 
     return value
 

@@ -1,6 +1,6 @@
-"""What predictions are worth: values with intervals, by fold, label and subgroup; out of fold and in a test set.
+"""Scores of predictions, with intervals, by fold, label and subgroup: out of fold and on a labelled test set.
 
-Predictions are tables (kit.tables) without the truth, which the example table has.
+Predictions are tables (kit.tables) without the truth, which comes from the example table.
 """
 
 from collections.abc import Mapping
@@ -27,14 +27,14 @@ SCALES = (
     "other: their models are on different scales. Trust the mean, and look at calibration."
 )
 _AGES = (0, 18, 40, 60, 80, 200)  # years, where bands begin
-_SMALL = 30  # rows of the rarer class, below which a subgroup's value says little
+_SMALL = 30  # rows of the rarer class, below which a subgroup's value means little
 
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What predictions are measured by: the metric, whether labels are `exclusive` classes, and the settings.
+    """How predictions are measured: the metric, whether labels are `exclusive` classes, and the settings.
 
-    `means` are further means of the metric over some of the labels, by a name.
+    `means` are further means of the metric, each over some of the labels, by name.
     """
 
     metric: Metric
@@ -44,8 +44,11 @@ class Yardstick:
 
 
 def score(oof: pd.DataFrame, test: pd.DataFrame, examples: pd.DataFrame, by: Yardstick) -> Scores:
-    """The out-of-fold values and, where test predictions have a known label, those of the test set."""
-    values = _score_oof(with_truth(oof, examples, predicted_labels(oof)), examples, by)
+    """The out-of-fold scores and, where the truth of test images is known, those of the test set.
+
+    Raises DataError for an out-of-fold id that the example table does not have.
+    """
+    values = _score_oof(_with_truth(oof, examples), examples, by)
     labelled = with_known_truth(test, examples)
     if len(labelled):
         values["test"] = _score_test(labelled, examples, by)
@@ -53,7 +56,7 @@ def score(oof: pd.DataFrame, test: pd.DataFrame, examples: pd.DataFrame, by: Yar
 
 
 def with_known_truth(predictions: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
-    """The predictions (id, `p_*`) of examples that have a label, with the truth from the example table."""
+    """The predictions (id, `p_*`) whose truth is known, of some label at least, with it from the example table."""
     columns = truth_columns(predicted_labels(predictions))
     joined = predictions.merge(examples[["id", *columns]], on="id", validate="one_to_one")
     return joined[joined[columns].notna().any(axis=1)].reset_index(drop=True)
@@ -62,14 +65,13 @@ def with_known_truth(predictions: pd.DataFrame, examples: pd.DataFrame) -> pd.Da
 def compare_runs(
     runs: Mapping[str, pd.DataFrame], examples: pd.DataFrame, metric: Metric, settings: EvaluateSettings
 ) -> list[Comparison]:
-    """Each run's out-of-fold predictions against the first's, paired: the same resamples of groups for both.
+    """Each run's out-of-fold predictions against the first's, paired: on the same resamples of groups.
 
     `difference` is the value minus the first's, `better` the share of resamples in which the run is the better one.
-    Raises DataError when ids differ.
+    Raises DataError when the runs' ids or labels differ, or the example table lacks one.
     """
     first, members = aligned({name: table.drop(columns="fold") for name, table in runs.items()}, "training")
-    labels = predicted_labels(next(iter(runs.values())))
-    y = truth(with_truth(first, examples, labels), labels)
+    y = truth(_with_truth(next(iter(runs.values())), examples))
     group_of, count = numbered(_groups(first, examples).to_numpy())
     values = resample([statistic(metric, y, p, group_of) for p in members], count, settings.resamples)[:, :, 0]
     value = [metric(y, p) for p in members]
@@ -87,7 +89,7 @@ def subgroups(
 ) -> list[dict[str, Any]]:
     """The metric in each part of the rows by a column of the example table: column, part, rows, value, small.
 
-    Ages are cut into bands. `small`: fewer than 30 rows of the rarer class of the commonest label.
+    Ages are cut into bands. `small`: no label has 30 rows of its rarer class in that part.
     """
     y, p = truth(rows), probabilities(rows)
     parts = []
@@ -138,7 +140,7 @@ def _score_oof(oof: pd.DataFrame, examples: pd.DataFrame, by: Yardstick) -> dict
 
 
 def _score_test(test: pd.DataFrame, examples: pd.DataFrame, by: Yardstick) -> dict[str, Any]:
-    """The values of a labelled test set, which nothing was chosen on.
+    """The scores of a labelled test set, on which nothing was chosen.
 
     Where it shares groups with the training images, also the value without them.
     """
@@ -152,7 +154,7 @@ def _score_test(test: pd.DataFrame, examples: pd.DataFrame, by: Yardstick) -> di
 
 
 def _score_rows(rows: pd.DataFrame, examples: pd.DataFrame, by: Yardstick) -> dict[str, Any]:
-    """What both kinds of scores have; `rows` hold truth and probabilities."""
+    """The scores of any rows with truth and probabilities."""
     metric, settings = by.metric, by.settings
     labels, y, p = predicted_labels(rows), truth(rows), probabilities(rows)
     group_of, count = numbered(_groups(rows, examples).to_numpy())
@@ -172,15 +174,15 @@ def _score_rows(rows: pd.DataFrame, examples: pd.DataFrame, by: Yardstick) -> di
         },
     }
     if metric.name == "roc_auc" and len(labels) == 1 and count == len(rows):  # rows are independent
-        known = ~np.isnan(y[:, 0])
-        ends = delong_interval(y[known, 0] > 0.5, p[known, 0], settings.confidence)
+        labelled = ~np.isnan(y[:, 0])
+        ends = delong_interval(y[labelled, 0] > 0.5, p[labelled, 0], settings.confidence)
         scores["delong"] = dict(zip(("low", "high"), ends, strict=True))
     scores["labels"] = {
         label: {"value": metric(y[:, [n]], p[:, [n]]), "low": limits[n + 1][0], "high": limits[n + 1][1]}
         for n, label in enumerate(labels)
     }
     if by.means:
-        places = {name: [labels.index(label) for label in some] for name, some in by.means.items()}
+        places = {name: [labels.index(label) for label in subset] for name, subset in by.means.items()}
         scores["means"] = {name: metric(y[:, columns], p[:, columns]) for name, columns in places.items()}
     return {
         **scores,
@@ -191,7 +193,7 @@ def _score_rows(rows: pd.DataFrame, examples: pd.DataFrame, by: Yardstick) -> di
 
 
 def _calibration(y: np.ndarray, p: np.ndarray, fold: np.ndarray, exclusive: bool, labels: list[str]) -> dict[str, Any]:
-    """Calibration error as it is, and after each calibrator, each fold's fitted on the others."""
+    """Calibration error without and with each calibrator, fitted for each fold on the others."""
 
     def deviation(p: np.ndarray) -> dict[str, float]:
         error = calibration.calibration_error(y, p)
@@ -207,14 +209,21 @@ def _calibration(y: np.ndarray, p: np.ndarray, fold: np.ndarray, exclusive: bool
 
 
 def _groups(rows: pd.DataFrame, examples: pd.DataFrame) -> pd.Series:
-    groups = rows["id"].map(examples.set_index("id")["group"])
-    if groups.isna().any():
-        raise DataError(f"the example table has no {rows['id'][groups.isna()].iloc[0]}")
-    return groups
+    return rows["id"].map(examples.set_index("id")["group"])
+
+
+def _with_truth(predictions: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
+    missing = predictions["id"][~predictions["id"].isin(examples["id"])]
+    if len(missing):
+        raise DataError(
+            f"{len(missing)} predicted images, such as {missing.iloc[0]}, are not in the example table: "
+            "predict with the examples that the run was trained on"
+        )
+    return with_truth(predictions, examples, predicted_labels(predictions))
 
 
 def _defined(values: Any) -> Any:
-    """The same, with None for NaN, which JSON does not know."""
+    """The same values with None for NaN, which JSON does not have."""
     if isinstance(values, dict):
         return {key: _defined(value) for key, value in values.items()}
     if isinstance(values, list):

@@ -14,15 +14,15 @@ import numpy as np
 from kit.config import parse_rule
 from kit.evaluate.metrics import decisions
 
-# True and false positives at each cut (float64 [cuts]), positives and negatives -> what to make large.
+# True and false positives at each cut (float64 [cuts]), positives, negatives -> the value to maximise at each cut.
 Objective = Callable[[np.ndarray, np.ndarray, float, float], np.ndarray]
-# For each fold: which rows it holds (bool [rows]), and all rows' scores as the other folds would have them.
+# For each fold: which rows it holds (bool [rows]), and the scores of all rows as the other folds calibrate them.
 HeldOut = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Cuts:
-    """All ways to cut some scores: `p >= threshold`, from none called to all called.
+    """All ways to cut some scores, `p >= threshold`: from no row positive to all rows positive.
 
     `thresholds` float64 [cuts], falling · `tp`, `fp` float64 [cuts] · `positives`, `negatives` the rows of each class.
     """
@@ -35,15 +35,15 @@ class Cuts:
 
 
 def all_cuts(y: np.ndarray, p: np.ndarray) -> Cuts:
-    """Every cut that tells two scores apart; `y` bool [rows], `p` [rows], of which there is one at least."""
+    """Every cut that separates two scores; `y` bool [rows], `p` [rows], at least one row."""
     order = np.argsort(-p, kind="stable")
     return _cuts_of_sorted(y[order], p[order])
 
 
 def best_threshold(cuts: Cuts, rule: str) -> float:
-    """The threshold at which the rule's objective is largest, of several the largest threshold.
+    """The threshold at which the rule's objective is largest; of several, the largest.
 
-    "None is positive" is a cut too: its threshold is just above the largest score.
+    "No row is positive" is a cut too: its threshold is just above the largest score.
     """
     values = objective_of(rule)(cuts.tp, cuts.fp, cuts.positives, cuts.negatives)
     best = np.flatnonzero(values >= values.max() - 1e-12)[0]  # equal values by different roundings are a tie
@@ -51,24 +51,24 @@ def best_threshold(cuts: Cuts, rule: str) -> float:
 
 
 def cross_validated(y: np.ndarray, held_out: HeldOut, rule: str) -> dict[str, float] | None:
-    """`decisions` on all rows when each fold is cut where the other folds choose: an honest estimate.
+    """`decisions` on all rows, each fold cut at the threshold that the other folds choose: an honest estimate.
 
-    `y` float [rows], NaN where the label is unknown. None when there is one fold only, as nothing else could choose.
+    `y` float [rows], NaN where the label is unknown. None when a single fold has known labels: no other can choose.
     """
-    known = ~np.isnan(y)
-    if len(held_out) < 2:
+    labelled = ~np.isnan(y)
+    folds = [(labelled & inside, p) for inside, p in held_out if (labelled & inside).any()]
+    if len(folds) < 2:
         return None
     positive = np.zeros(len(y), bool)
-    for inside, p in held_out:
-        others = known & ~inside
-        if others.any():
-            positive[inside] = p[inside] >= best_threshold(all_cuts(y[others] > 0.5, p[others]), rule)
-    return decided(y[known] > 0.5, positive[known])
+    for inside, p in folds:
+        others = labelled & ~inside
+        positive[inside] = p[inside] >= best_threshold(all_cuts(y[others] > 0.5, p[others]), rule)
+    return decided(y[labelled] > 0.5, positive[labelled])
 
 
-def decided(y: np.ndarray, called: np.ndarray) -> dict[str, float]:
-    """`decisions` of bool [rows] against bool [rows]."""
-    tp, fp = int((called & y).sum()), int((called & ~y).sum())
+def decided(y: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """`decisions` of predictions, bool [rows], against the truth, bool [rows]."""
+    tp, fp = int((predicted & y).sum()), int((predicted & ~y).sum())
     return decisions(tp, fp, int(y.sum()) - tp, int((~y).sum()) - fp)
 
 
@@ -79,14 +79,14 @@ def objective_of(rule: str) -> Objective:
 
 
 def class_weights(y: np.ndarray, p: np.ndarray, sweeps: int = 10) -> np.ndarray:
-    """Factors of the probabilities of K classes that make the likeliest one right most evenly: float64 [K], mean 1.
+    """Factors for the probabilities of K classes that maximise argmax's balanced accuracy: float64 [K], mean 1.
 
-    `y` one-hot [rows, K], `p` [rows, K]. Balanced accuracy is raised by one factor after another, each exactly (all
-    ratios at which a row changes its class are tried), until none helps: a local optimum, and 1 each where argmax is.
+    `y` one-hot [rows, K], `p` [rows, K]. Factors are optimised one after another, each exactly (over all ratios at
+    which a row changes its class), until none helps: a local optimum, never worse than plain argmax.
     """
     truth, classes = y.argmax(axis=1), y.shape[1]
     counts = np.bincount(truth, minlength=classes)
-    worth = 1.0 / counts[truth]  # of a row that is right
+    worth = 1.0 / counts[truth]  # what a correct row adds
     weights = np.ones(classes)
     best = _worth(truth, p, weights, worth)
     for _ in range(sweeps):
@@ -94,37 +94,37 @@ def class_weights(y: np.ndarray, p: np.ndarray, sweeps: int = 10) -> np.ndarray:
         for c in range(classes):
             others = np.delete(p * weights, c, axis=1).max(axis=1)
             rival = np.delete(np.arange(classes), c)[np.delete(p * weights, c, axis=1).argmax(axis=1)]
-            ratio = others / np.maximum(p[:, c], 1e-300)  # the factor above which the row is called c
+            ratio = others / np.maximum(p[:, c], 1e-300)  # the factor above which the row becomes c
             gain = np.where(truth == c, worth, np.where(truth == rival, -worth, 0.0))
             order = np.argsort(ratio, kind="stable")
             ratio, total = ratio[order], np.cumsum(gain[order])
             last = np.append(np.diff(ratio) > 0, True)  # rows of one ratio change together
             n = int(np.argmax(np.where(last, total, -np.inf)))
-            tried = weights.copy()
-            if total[n] < 0:  # best where no row is called c
-                tried[c] = ratio[0] / 2
+            candidate = weights.copy()
+            if total[n] < 0:  # best where no row is c
+                candidate[c] = ratio[0] / 2
             else:
-                tried[c] = np.sqrt(ratio[n] * ratio[n + 1]) if n + 1 < len(ratio) else ratio[n] * 2
-            value = _worth(truth, p, tried, worth)
-            if np.isfinite(tried[c]) and tried[c] > 0 and value > best + 1e-12:
-                weights, best = tried, value
+                candidate[c] = np.sqrt(ratio[n] * ratio[n + 1]) if n + 1 < len(ratio) else ratio[n] * 2
+            value = _worth(truth, p, candidate, worth)
+            if np.isfinite(candidate[c]) and candidate[c] > 0 and value > best + 1e-12:
+                weights, best = candidate, value
         if best <= before + 1e-12:
             break
     return weights / weights.mean()
 
 
 def cross_validated_classes(y: np.ndarray, held_out: HeldOut) -> np.ndarray:
-    """Each row's class (int [rows]) when every fold is weighed by `class_weights` of the others' complete rows."""
-    known = ~np.isnan(y).any(axis=1)
+    """Each row's class (int [rows]), every fold weighted by `class_weights` of the other folds' labelled rows."""
+    labelled = ~np.isnan(y).any(axis=1)
     classes = np.empty(len(y), int)
     for inside, p in held_out:
-        others = known & ~inside
+        others = labelled & ~inside
         classes[inside] = (p[inside] * class_weights(y[others], p[others])).argmax(axis=1)
     return classes
 
 
 def _cuts_of_sorted(y: np.ndarray, p: np.ndarray) -> Cuts:
-    last = np.flatnonzero(np.append(p[1:] < p[:-1], True))  # rows of one score are called together
+    last = np.flatnonzero(np.append(p[1:] < p[:-1], True))  # rows of one score go together
     tp = np.cumsum(y)[last].astype(np.float64)
     none = np.nextafter(p[0], np.inf, dtype=p.dtype)
     return Cuts(
@@ -152,16 +152,16 @@ def _youden(tp: np.ndarray, fp: np.ndarray, positives: float, negatives: float) 
 
 
 def _mcc(tp: np.ndarray, fp: np.ndarray, positives: float, negatives: float) -> np.ndarray:
-    called = tp + fp
-    product = positives * negatives * called * (positives + negatives - called)
+    predicted = tp + fp
+    product = positives * negatives * predicted * (positives + negatives - predicted)
     return _share(tp * negatives - fp * positives, np.sqrt(product))
 
 
 def _at_least(floor: float, of_sensitivity: bool) -> Objective:
     def objective(tp: np.ndarray, fp: np.ndarray, positives: float, negatives: float) -> np.ndarray:
         sensitivity, specificity = _share(tp, positives), 1 - _share(fp, negatives)
-        kept, wanted = (sensitivity, specificity) if of_sensitivity else (specificity, sensitivity)
-        return np.where(kept >= floor - 1e-12, wanted, -1.0)
+        bounded, value = (sensitivity, specificity) if of_sensitivity else (specificity, sensitivity)
+        return np.where(bounded >= floor - 1e-12, value, -1.0)
 
     return objective
 
@@ -175,8 +175,8 @@ def _cost(false_positive: float, false_negative: float) -> Objective:
 
 def _prevalence(share: float | None = None) -> Objective:
     def objective(tp: np.ndarray, fp: np.ndarray, positives: float, negatives: float) -> np.ndarray:
-        wanted = positives if share is None else share * (positives + negatives)
-        return -np.abs(tp + fp - wanted)
+        expected = positives if share is None else share * (positives + negatives)
+        return -np.abs(tp + fp - expected)
 
     return objective
 

@@ -1,1 +1,1 @@
-"""Kaggle: client, datasets, kernels, the job that goes on. Only here is the network."""
+"""Kaggle: client, datasets, kernels, and submissions as resumable jobs. No other room uses the network."""

@@ -1,7 +1,7 @@
-"""What a kernel needs, as files: kit as a wheel whose version is its content, other datasets, and the kernel itself.
+"""What a kernel needs, as files: kit as a wheel whose version is its content, further datasets, and the kernel itself.
 
-A kernel script is all that Kaggle takes with a push; everything else comes from attached private datasets. The wheel is
-written here, not by a build tool, so that the same content is the same bytes wherever kit was installed from.
+A push takes nothing but the kernel's script; everything else comes from attached private datasets. The wheel is written
+here, not by a build tool, so that the same content gives the same bytes wherever kit was installed from.
 """
 
 import base64
@@ -9,7 +9,6 @@ import csv
 import hashlib
 import importlib.metadata
 import io
-import json
 import re
 import shutil
 import subprocess
@@ -26,11 +25,11 @@ from kit.competition import Competition
 from kit.errors import ConfigError, DataError, KitError
 
 Accelerator = Literal["gpu", "tpu", "cpu"]
-# Kaggle's names as of September 2026; every other is for some competitions, or turned into one of these.
+# Kaggle's names as of September 2026; others are for some competitions only, or turned into one of these.
 SHAPES: dict[str, str | None] = {"gpu": "NvidiaTeslaT4", "tpu": "TpuV5E8", "cpu": None}
 HOURS = {"gpu": 12.0, "cpu": 12.0, "tpu": 9.0}  # of a session
-LACKING = {"gpu": (), "cpu": (), "tpu": ("pydicom", "google-crc32c")}  # packages that a session's image does not have
-WHEEL_TITLE = "kit wheel for kernels"  # of the dataset with kit itself
+EXTRA_PACKAGES = {"gpu": (), "cpu": (), "tpu": ("pydicom", "google-crc32c")}  # that a session's image lacks
+WHEEL_TITLE = "kit wheel for kernels"  # of the dataset that holds kit
 OWNER = "INSERT_YOUR_NAME_HERE"  # where nobody is logged in
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold: the same in every wheel
 _MOST_FILES = 50  # at the top of a dataset
@@ -38,7 +37,7 @@ _MOST_FILES = 50  # at the top of a dataset
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel: its file name (with a version of its own), content, and the content's SHA-256."""
+    """A wheel: its file name (the version is unique to its content), content, and the content's SHA-256."""
 
     name: str
     content: bytes
@@ -47,19 +46,19 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A private dataset to be: its title and files, the last of which is named by the content of the others."""
+    """A private dataset to upload: its title and files, the last of which is named after the others' content."""
 
     title: str
     paths: tuple[Path, ...]
 
     @property
     def marker(self) -> str:
-        """The file whose name says which content a version has."""
+        """The file whose name identifies the content of a version."""
         return self.paths[-1].name
 
 
 def make_wheel(config: Path | None = None) -> Wheel:
-    """This kit as a wheel, with its configs and, where one is given, `config`; the same bytes for the same files."""
+    """This kit as a wheel, with its configs and `config`, if any; the same files give the same bytes."""
     package = Path(kit.__file__).parent
     sources = {f"kit/{path.relative_to(package).as_posix()}": path for path in package.rglob("*.py")}
     sources |= {f"kit/configs/{name}": path for name, path in _configs().items()}
@@ -81,31 +80,31 @@ def make_wheel(config: Path | None = None) -> Wheel:
         rows.writerow([name, f"sha256={sha}", len(content[name])])
     rows.writerow([f"{info}/RECORD", "", ""])
     content[f"{info}/RECORD"] = record.getvalue().encode()
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as wheel:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(content):
-            wheel.writestr(zipfile.ZipInfo(name, _EPOCH), content[name], zipfile.ZIP_DEFLATED)
-    return Wheel(f"kit-{version}-py3-none-any.whl", packed.getvalue(), hashlib.sha256(packed.getvalue()).hexdigest())
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content[name], zipfile.ZIP_DEFLATED)
+    return Wheel(f"kit-{version}-py3-none-any.whl", buffer.getvalue(), hashlib.sha256(buffer.getvalue()).hexdigest())
 
 
-def wheel_dataset(folder: Path, wheel: Wheel, lacking: Sequence[str] = ()) -> Dataset:
-    """The wheel and, from the package index, those of the packages an image lacks, in `folder`.
+def wheel_dataset(folder: Path, wheel: Wheel, packages: Sequence[str] = ()) -> Dataset:
+    """The wheel and, from the package index, those of further packages, written into `folder`.
 
     The TPU image is Linux on x86-64 with Python 3.12 (github Kaggle/docker-python).
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / wheel.name).write_bytes(wheel.content)
-    if lacking:
+    if packages:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-deps"]
         only = ["--only-binary", ":all:", "--platform", "manylinux2014_x86_64", "--python-version", "3.12"]
-        done = subprocess.run([*pip, *only, "--dest", str(folder), *lacking], capture_output=True, text=True)
+        done = subprocess.run([*pip, *only, "--dest", str(folder), *packages], capture_output=True, text=True)
         if done.returncode:
-            raise KitError(f"cannot download wheels of {', '.join(lacking)}: {done.stderr.strip().splitlines()[-1:]}")
+            raise KitError(f"cannot download wheels of {', '.join(packages)}: {done.stderr.strip().splitlines()[-1:]}")
     return _marked(folder, WHEEL_TITLE)
 
 
 def weights_dataset(folder: Path, paths: Sequence[Path]) -> Dataset:
-    """Weight files, copied into `folder`: the kit finds them by name where they are mounted."""
+    """Weight files, copied into `folder`: kit finds them by name where they are mounted."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         if not path.is_file():
@@ -115,19 +114,24 @@ def weights_dataset(folder: Path, paths: Sequence[Path]) -> Dataset:
 
 
 def records_dataset(folder: Path, name: str, records: Path) -> Dataset:
-    """A records directory as one archive in `folder`, which Kaggle unpacks (50 files at the top are its limit)."""
+    """A records directory as one archive in `folder`, which Kaggle unpacks (it takes 50 files at the top)."""
     if not (records / "manifest.json").is_file():
-        raise DataError(f"{records} holds no finished records (manifest.json): `kit records build` makes them")
+        raise DataError(f"{records} holds no finished records (manifest.json): build them with `kit records build`")
     folder.mkdir(parents=True, exist_ok=True)
-    listed = {shard["file"] for shard in files.read_json(records / "manifest.json")["shards"]}
-    with zipfile.ZipFile(folder / "records.zip", "w") as packed:  # stored: images are packed already
-        for path in sorted(records / name for name in (*listed, "manifest.json", "examples.parquet")):
-            packed.writestr(zipfile.ZipInfo(path.name, _EPOCH), path.read_bytes())
+    shards = {shard["file"] for shard in files.read_json(records / "manifest.json")["shards"]}
+    with zipfile.ZipFile(folder / "records.zip", "w") as archive:  # stored: images are compressed already
+        for path in sorted(records / name for name in (*shards, "manifest.json", "examples.parquet")):
+            archive.writestr(zipfile.ZipInfo(path.name, _EPOCH), path.read_bytes())
     return _marked(folder, records_title(name))
 
 
+def dataset_ref(owner: str, title: str) -> str:
+    """owner/slug of the dataset of that title."""
+    return f"{owner}/{slugify(title)}"
+
+
 def slugify(title: str) -> str:
-    """The slug that Kaggle makes of a title: lower case, everything but letters and digits a dash."""
+    """The slug that Kaggle makes of a title: lower case, with dashes for everything but letters and digits."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
@@ -139,15 +143,15 @@ def records_title(name: str) -> str:
 def kernel_metadata(
     name: str, competition: Competition, owner: str, accelerator: Accelerator, datasets: Sequence[str]
 ) -> dict[str, Any]:
-    """`kernel-metadata.json` of the kernel that runs the config `name`, every field said; `datasets` are attached.
+    """`kernel-metadata.json` of the kernel that runs the config `name`, with every field; `datasets` are attached.
 
-    Raises ConfigError for a name of which Kaggle would make another slug, or none.
+    Raises ConfigError for an unknown accelerator, and for a name that Kaggle would turn into another slug, or none.
     """
     if accelerator not in SHAPES:
-        raise ConfigError(f"there is no accelerator {accelerator!r}: it is gpu, tpu or cpu")
+        raise ConfigError(f"unknown accelerator {accelerator!r}: use gpu, tpu or cpu")
     title = f"kit {_words(name)} kernel"
     if len(title) > 50:
-        raise ConfigError(f"the kernel would be called {title!r}, and Kaggle takes 50 letters: rename the config")
+        raise ConfigError(f"the kernel would be called {title!r}, but Kaggle takes 50 letters: rename the config")
     is_dataset = "/" in (competition.slug or "")
     return {
         "id": f"{owner}/{slugify(title)}",
@@ -176,30 +180,27 @@ def kernel_source(
     settings: Sequence[str] = (),
     data: str = "",
 ) -> str:
-    """The script (kit/kaggle/kernel.py) that runs the config `name`, for this wheel."""
-    source = Path(__file__).with_name("kernel.py").read_text(encoding="utf-8")
-    values = {
-        "COMPETITION": name,
-        "WHEEL": wheel.name if wheel else "",
-        "SHA256": wheel.sha256 if wheel else "",
-        "RUN_ID": run_id,
-        "HOURS": hours,
-        "SETTINGS": list(settings),
-        "DATA": data,
+    """The script (kit/kaggle/kernel.py) that runs the config `name`, for this wheel: another line `PLAN = ...`."""
+    plan = {
+        "competition": name,
+        "wheel": wheel.name if wheel else "",
+        "sha256": wheel.sha256 if wheel else "",
+        "run_id": run_id,
+        "hours": hours,
+        "settings": list(settings),
+        "data": data,
     }
-    for word, value in values.items():
-        text = json.dumps(value) if value is not None else "None"
-        source = re.sub(rf"^({word}(?:: \S+)? = )[^ \n]+", lambda found, text=text: found[1] + text, source, flags=re.M)  # type: ignore[misc]
-    return source
+    lines = Path(__file__).with_name("kernel.py").read_text(encoding="utf-8").split("\n")
+    return "\n".join(f"PLAN = {plan!r}" if line.startswith("PLAN = ") else line for line in lines)
 
 
 def dataset_metadata(owner: str, title: str) -> dict[str, Any]:
-    """`dataset-metadata.json`, with which Kaggle's own client takes a folder."""
-    return {"title": title, "id": f"{owner}/{slugify(title)}", "licenses": [{"name": "other"}]}
+    """`dataset-metadata.json`, with which Kaggle's own client uploads a folder."""
+    return {"title": title, "id": dataset_ref(owner, title), "licenses": [{"name": "other"}]}
 
 
 def _marked(folder: Path, title: str) -> Dataset:
-    """The files of `folder` as a dataset, with a file beside them that is named by their content."""
+    """The files of `folder` as a dataset, with a further file that is named after their content."""
     paths = sorted(path for path in folder.iterdir() if path.suffix != ".json")
     if len(paths) >= _MOST_FILES:
         raise DataError(f"{len(paths)} files for the dataset {title!r}: Kaggle takes {_MOST_FILES}")

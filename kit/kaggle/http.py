@@ -1,7 +1,7 @@
-"""HTTP as Kaggle's client lacks it: time-outs, patience, whole downloads that go on where they were cut, plain words.
+"""What Kaggle's client lacks in HTTP: time-outs, retries, whole downloads that can be resumed, readable errors.
 
-Reads are tried again after a lost connection, 429 and 5xx; what changes something is sent once, and after a lost reply
-the caller looks whether it happened (`Unanswered`). Nothing here prints, and no header is ever shown.
+Reads are retried after a lost connection, 429 and 5xx; what changes something is sent once, and after a lost reply the
+caller looks whether it happened (`Unanswered`). Nothing here prints, and no header is ever shown.
 """
 
 import contextlib
@@ -18,15 +18,15 @@ from kit.parallel import progress_bar
 
 TIMEOUT = (5, 60)  # seconds to connect, and between two pieces of an answer
 TRIES = 6  # of a read
-_LONGEST_WAIT = 60.0  # seconds between two tries, whatever Retry-After asks
-# Of a storage address: not JSON, and not packed on the way, so that sizes can be compared.
+_LONGEST_WAIT = 60.0  # seconds between two tries, whatever Retry-After says
+# For storage addresses: not JSON, and not compressed on the way, so that sizes can be compared.
 _BARE = {"Content-Type": None, "Accept-Encoding": "identity"}
-_LARGE = 20_000_000  # bytes; of what is smaller no progress is shown
-_READS = ("Get", "List", "Download", "Introspect", "Start")  # what Start... makes is an address, and costs nothing
+_LARGE = 20_000_000  # bytes, from which on progress is shown
+_READS = ("Get", "List", "Download", "Introspect", "Start")  # Start... only returns an address
 
 
 class KaggleError(KitError):
-    """What Kaggle refused, in a person's words, and the next step; `status` is HTTP's, None without an answer."""
+    """What Kaggle refused and what to do about it; `status` is HTTP's, None without an answer."""
 
     def __init__(self, message: str, status: int | None = None):
         super().__init__(message)
@@ -34,40 +34,40 @@ class KaggleError(KitError):
 
 
 class Unanswered(KaggleError):
-    """A request that changes something was sent and no answer came: it may have happened or not."""
+    """A request that changes something was sent, and no answer came: it may have happened or not."""
 
 
-class NewWord(KaggleError):
-    """An answer holds what this version of Kaggle's client does not know, such as a new state."""
+class UnknownValue(KaggleError):
+    """An answer holds a value that this version of Kaggle's client does not know, such as a new state."""
 
 
 @contextlib.contextmanager
-def time_outs() -> Iterator[None]:
-    """Time-outs for requests that Kaggle's client sends by itself: at its import, and to log in. It has none."""
+def default_timeouts() -> Iterator[None]:
+    """Time-outs for the requests that Kaggle's client sends without any: at its import, and to log in."""
     from requests.adapters import HTTPAdapter
 
     send = HTTPAdapter.send
 
-    def in_time(self: Any, request: Any, *args: Any, **values: Any) -> Any:
+    def send_with_timeout(self: Any, request: Any, *args: Any, **values: Any) -> Any:
         return send(self, request, *args, **{**values, "timeout": values.get("timeout") or TIMEOUT})
 
-    HTTPAdapter.send = in_time  # type: ignore[method-assign]
+    HTTPAdapter.send = send_with_timeout  # type: ignore[method-assign]
     try:
         yield
     finally:
         HTTPAdapter.send = send  # type: ignore[method-assign]
 
 
-def patient(sleep: Callable[[float], None]) -> Any:
-    """An adapter that sets time-outs and, for reads, tries again."""
+def retrying_adapter(sleep: Callable[[float], None]) -> Any:
+    """An adapter that sets time-outs and retries reads."""
     import requests
     from requests.adapters import HTTPAdapter
 
-    class Patient(HTTPAdapter):
+    class Retrying(HTTPAdapter):
         def send(self, request: Any, *args: Any, **values: Any) -> Any:
             values["timeout"] = values.get("timeout") or TIMEOUT
             name = request.url.split("?")[0].rsplit("/", 1)[-1]
-            if request.method == "PUT":  # its body is a file, read to the end by the first try: `upload` repeats it
+            if request.method == "PUT":  # the first try reads its body, a file, to the end: `upload` repeats it
                 return super().send(request, *args, **values)
             read = request.method == "GET" or is_read(name)
             for done in range(1, TRIES + 1):
@@ -81,21 +81,21 @@ def patient(sleep: Callable[[float], None]) -> Any:
                 again = answer.status_code == 429 or (read and answer.status_code >= 500)
                 if not again or done == TRIES:
                     return answer
-                asked = answer.headers.get("Retry-After", "")
+                seconds = answer.headers.get("Retry-After", "")
                 answer.close()
-                sleep(min(float(asked), _LONGEST_WAIT) if re.fullmatch(r"\d+(\.\d+)?", asked) else pause(done))
+                sleep(min(float(seconds), _LONGEST_WAIT) if re.fullmatch(r"\d+(\.\d+)?", seconds) else pause(done))
             raise AssertionError
 
-    return Patient()
+    return Retrying()
 
 
 def is_read(name: str) -> bool:
-    """Whether a call of that name (`GetKernel`) changes nothing, so that it can be sent again."""
+    """Whether a call of that name (`GetKernel`) changes nothing, so that it can be repeated."""
     return name.startswith(_READS)
 
 
 def fetch(session: Any, url: str, path: Path, sleep: Callable[[float], None], size: int | None = None) -> None:
-    """Download an address into a file, whole or not at all; what was cut off goes on from there, also by a later call.
+    """Download an address into a file, whole or not at all; an interrupted download is resumed, also by a later call.
 
     `size` in bytes, where it is known, is checked. Raises KaggleError for an error page and a body that stays short.
     """
@@ -106,44 +106,42 @@ def fetch(session: Any, url: str, path: Path, sleep: Callable[[float], None], si
         headers = {**_BARE, "Range": f"bytes={have}-" if have else None}
         try:
             with (
-                plain_words(sending=False),
-                session.get(url, stream=True, timeout=TIMEOUT, auth=nobody, headers=headers) as answer,
+                readable_errors(sending=False),
+                session.get(url, stream=True, timeout=TIMEOUT, auth=no_login, headers=headers) as answer,
             ):
-                if answer.status_code == 416:  # more is here than there is: of another version
+                if answer.status_code == 416:  # the part is longer than the file: it is of another version
                     part.unlink()
-                    raise OSError("it has changed since a part of it was fetched")
+                    raise OSError("it changed since a part of it was downloaded")
                 answer.raise_for_status()
-                goes_on = answer.status_code == 206
+                start = have if answer.status_code == 206 else 0
                 left = answer.headers.get("Content-Length")
-                wanted = size if size is not None else None if left is None else int(left) + have * goes_on
-                bar = progress_bar(
-                    path.name, "B", wanted, have * goes_on, unit_scale=True, disable=(wanted or 0) < _LARGE
-                )
-                with bar, part.open("ab" if goes_on else "wb") as file:
+                expected = size if size is not None else None if left is None else int(left) + start
+                bar = progress_bar(path.name, "B", expected, start, unit_scale=True, disable=(expected or 0) < _LARGE)
+                with bar, part.open("ab" if start else "wb") as file:
                     for piece in answer.iter_content(2**20):
                         bar.update(file.write(piece))
-            got = part.stat().st_size
-            if wanted is not None and got > wanted:
+            received = part.stat().st_size
+            if expected is not None and received > expected:
                 part.unlink()
-            if wanted is not None and got != wanted:
-                raise OSError(f"{got} of {wanted} bytes came")
+            if expected is not None and received != expected:
+                raise OSError(f"received {received} of {expected} bytes")
             part.replace(path)
             return
         except (KaggleError, OSError) as error:
             if done == TRIES or (isinstance(error, KaggleError) and error.status):
                 raise KaggleError(
-                    f"could not download {path.name}: {error}; the same command goes on from here",
+                    f"could not download {path.name}: {error}; run the same command again to continue",
                     getattr(error, "status", None),
                 ) from error
             sleep(pause(done))
 
 
 def upload(session: Any, url: str, path: Path, sleep: Callable[[float], None]) -> None:
-    """Send a file's bytes to where Kaggle said; nothing is made of them yet, so this is tried again."""
+    """Send a file's bytes to the address that Kaggle gave; they have no effect yet, so this is retried."""
     for done in range(1, TRIES + 1):
         try:
-            with plain_words(sending=False), path.open("rb") as file:
-                session.put(url, data=file, auth=nobody, timeout=TIMEOUT, headers=_BARE).raise_for_status()
+            with readable_errors(sending=False), path.open("rb") as file:
+                session.put(url, data=file, auth=no_login, timeout=TIMEOUT, headers=_BARE).raise_for_status()
             return
         except KaggleError as error:
             again = error.status is None or error.status == 429 or error.status >= 500
@@ -153,19 +151,19 @@ def upload(session: Any, url: str, path: Path, sleep: Callable[[float], None]) -
 
 
 def pause(done: int) -> float:
-    """Seconds before the next try: doubling, and not the same for everybody."""
+    """Seconds before the next try: doubling, with jitter."""
     return min(_LONGEST_WAIT, 2.0**done) * random.uniform(0.5, 1.0)
 
 
-def nobody(request: Any) -> Any:
-    """No login for an address outside Kaggle's API."""
+def no_login(request: Any) -> Any:
+    """Remove the login from a request to an address outside Kaggle's API."""
     request.headers.pop("Authorization", None)
     return request
 
 
 @contextlib.contextmanager
-def plain_words(sending: bool) -> Iterator[None]:
-    """Turn what the client raises into KaggleError; its prints go nowhere."""
+def readable_errors(sending: bool) -> Iterator[None]:
+    """Turn what the client raises into KaggleError, and discard what it prints."""
     try:
         import requests
     except ImportError as error:
@@ -174,56 +172,54 @@ def plain_words(sending: bool) -> Iterator[None]:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     except requests.HTTPError as error:
-        status, message = _said(error)
+        status, message = _status_and_message(error)
         if sending and status is not None and status >= 500:
-            raise Unanswered(f"Kaggle answered {status}: it is not known whether that was done", status) from error
-        raise KaggleError(_meaning(status, message), status) from error
+            raise Unanswered(f"Kaggle answered {status}: it may or may not have been done", status) from error
+        raise KaggleError(_explanation(status, message), status) from error
     except (requests.ConnectionError, requests.Timeout) as error:
         if sending:
-            raise Unanswered("the connection to Kaggle was lost: it is not known whether that was done") from error
-        raise KaggleError("Kaggle cannot be reached: is there a network? The same command goes on later") from error
+            raise Unanswered("the connection to Kaggle was lost: it may or may not have been done") from error
+        raise KaggleError("Kaggle cannot be reached: check the network, then run the same command again") from error
     except (KeyError, AttributeError) as error:
         if sending:
             raise Unanswered(
-                f"Kaggle's answer has a new word ({error}): it is not known whether that was done"
+                f"Kaggle's answer has an unknown value ({error}): it may or may not have been done"
             ) from error
-        raise NewWord(
-            f"Kaggle's answer has a word that its client does not know ({error}): pip install -U kaggle"
+        raise UnknownValue(
+            f"Kaggle's answer has a value that its client does not know ({error}): pip install -U kaggle"
         ) from error
-    except (requests.RequestException, ValueError) as error:  # a page in the place of JSON
+    except (requests.RequestException, ValueError) as error:  # a page instead of JSON
         if sending:
-            raise Unanswered("Kaggle's answer cannot be read: it is not known whether that was done") from error
+            raise Unanswered("Kaggle's answer cannot be read: it may or may not have been done") from error
         raise KaggleError(f"Kaggle's answer cannot be read ({type(error).__name__}): try again later") from error
 
 
-def _said(error: Any) -> tuple[int | None, str]:
+def _status_and_message(error: Any) -> tuple[int | None, str]:
     """Status and message of an error; Kaggle may send both in the body of an answer that says 200."""
     status = None if error.response is None else error.response.status_code
     try:
         body = error.response.json()
         code = body.get("code")
         return (code if isinstance(code, int) and code >= 400 else status), str(body["message"])
-    except Exception:  # a page, or nothing at all
+    except Exception:  # a page, or no body
         return status, str(error).split(" for url")[0]
 
 
-def _meaning(status: int | None, message: str) -> str:
-    """An HTTP error in a person's words, with the next step; 403 has three meanings, told apart by what it says."""
+def _explanation(status: int | None, message: str) -> str:
+    """What an HTTP error means and what to do about it; 403 has three meanings, which its message distinguishes."""
     text = message.lower()
     if status == 401:
-        return (
-            "Kaggle does not know this login (any more): make a new token at kaggle.com/settings, or kaggle auth login"
-        )
+        return "Kaggle rejected the login: create a new token at kaggle.com/settings, or run `kaggle auth login`"
     if status == 403 and "allowance" in text:
         return f"no submission left today: {message}"
     if status == 403 and ("accept" in text or "rules" in text):
-        return f"the rules are not accepted yet: open the competition's page, join it, and run this again ({message})"
+        return f"the rules are not accepted yet: join on the competition's page, and run this again ({message})"
     if status == 403:
-        return f"Kaggle does not allow that: is the name right, and have you joined the competition? ({message})"
+        return f"Kaggle refused access: is the name right, and have you joined the competition? ({message})"
     if status == 404:
-        return f"Kaggle knows no such thing: is the name right? ({message})"
+        return f"not found on Kaggle: is the name right? ({message})"
     if status == 409:
-        return f"that name is taken by something else of yours: {message}"
+        return f"you already use that name for something else: {message}"
     if status == 429:
-        return "Kaggle asks to slow down: run this again in some minutes"
+        return "Kaggle's rate limit is reached: run this again in a few minutes"
     return f"Kaggle answered {status}: {message}"

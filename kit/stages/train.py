@@ -167,7 +167,7 @@ def _fit(
             feed(fold, seed, _shuffle_buffer(fold, device), device),
             validate,
             monitor=f"val_{metric.name}",
-            larger_is_better=metric.larger_is_better,
+            mode="max" if metric.larger_is_better else "min",
             task=records.task,
             train=config.train,
             augment=config.augment,
@@ -179,7 +179,7 @@ def _fit(
             most_parts=_most_parts(config, device),
             deadline=deadline,
             agree=lambda stop: any(devices.on_all_hosts(device, int(stop))),
-            reporting=Reporting(fold.title, folds_after, trackers),
+            reporting=Reporting(fold.title, folds_after, trackers=trackers),
             callbacks=callbacks,
         )
     if not fitted.finished:
@@ -303,7 +303,7 @@ def _shuffle_buffer(fold: Fold, device: Device) -> int:
 def _check_hosts(fold: Fold, device: Device) -> None:
     """Raise TrainingError when hosts that were killed would resume from different epochs."""
     state = fold.files.state
-    epochs = devices.on_all_hosts(device, state.epochs())
+    epochs = devices.on_all_hosts(device, len(state.history()))
     if len(set(epochs)) > 1:
         raise TrainingError(
             f"the hosts were killed at different epochs ({', '.join(map(str, epochs))}): copy {state.folder} from one "

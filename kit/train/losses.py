@@ -1,7 +1,7 @@
-"""What training minimises, by task and settings; labels that are not known (NaN) count for nothing."""
+"""What training minimises, by task and settings; unknown labels (NaN) do not count."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -15,29 +15,20 @@ Loss = Callable[[Any, Any], Any]
 def make_loss(task: str, settings: LossSettings, labels: np.ndarray) -> Loss:
     """The loss [B] of labels float32 [B, L] (0..1, or NaN) and probabilities float32 [B, L].
 
-    `labels` [n, L] are those of the training rows, which weights are made from. Of one or several labels it is the sum
-    over the known ones / L, of classes that exclude each other their cross-entropy. Raises ConfigError for weights of
-    another number than there are classes, and for asymmetric ones of classes.
+    `labels` [n, L] are those of the training rows, from which class weights are computed. For labels (binary,
+    multilabel) the loss is the sum over the known ones / L, for exclusive classes their cross-entropy. Raises
+    ConfigError for a wrong number of weights, and for asymmetric loss of exclusive classes.
     """
-    weights = class_weights(task, settings, labels).astype("float32")
-    if task == "multiclass":
-        if settings.name == "asymmetric":
-            raise ConfigError("train.loss.name = asymmetric is for labels, not for classes that exclude each other")
-        return lambda y, p: _of_classes(y, p, settings, weights)
-    return lambda y, p: _of_labels(y, p, settings, weights)
+    return _TASKS[task].loss(settings, class_weights(task, settings, labels).astype("float32"))
 
 
 def class_weights(task: str, settings: LossSettings, labels: np.ndarray) -> np.ndarray:
-    """Weights of what a label can be: [L, 2] (negative, positive), or of each class [C]; all 1 when none are asked."""
-    if task == "multiclass":
-        counts = np.nansum(labels, axis=0)
-    else:
-        positives = np.nansum(labels, axis=0)
-        counts = np.column_stack([(~np.isnan(labels)).sum(axis=0) - positives, positives])
+    """The weights of each label's values, [L, 2] (negative, positive), or of each exclusive class [C]; 1 by default."""
+    counts = _TASKS[task].counts(labels)
     if settings.weights == "none":
         return np.ones(counts.shape)
     if isinstance(settings.weights, tuple):
-        return _given(task, np.array(settings.weights), counts)
+        return _configured(_TASKS[task], np.array(settings.weights), counts)
     present = np.maximum(counts, 1)  # a class that does not occur has no rows that its weight could count for
     if settings.weights == "balanced":  # as scikit-learn's compute_class_weight
         return counts.sum(axis=-1, keepdims=True) / (counts.shape[-1] * present)
@@ -46,18 +37,36 @@ def class_weights(task: str, settings: LossSettings, labels: np.ndarray) -> np.n
     return weights * weights.shape[-1] / weights.sum(axis=-1, keepdims=True)
 
 
-def _given(task: str, weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    wanted = {"multiclass": len(counts), "binary": 2, "multilabel": len(counts)}[task]
-    if len(weights) != wanted:
-        what = {"multiclass": "one of each class", "binary": "[negative, positive]", "multilabel": "one of each label"}
-        raise ConfigError(f"train.loss.weights has {len(weights)} values, not {wanted}: {what[task]}")
-    if task == "multilabel":
-        return np.column_stack([np.ones(wanted), weights])
-    return weights[None] if task == "binary" else weights
+def _configured(task: "_Task", weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    expected = task.weights_expected(counts)
+    if len(weights) != expected:
+        raise ConfigError(f"train.loss.weights has {len(weights)} values, not {expected}: {task.weights_meaning}")
+    return task.weights_of(weights)
+
+
+def _label_counts(labels: np.ndarray) -> np.ndarray:
+    """How often each label is known to be negative and positive, [L, 2]."""
+    positives = np.nansum(labels, axis=0)
+    return np.column_stack([(~np.isnan(labels)).sum(axis=0) - positives, positives])
+
+
+def _class_counts(labels: np.ndarray) -> np.ndarray:
+    """How often each exclusive class occurs, [C]."""
+    return np.nansum(labels, axis=0)
+
+
+def _label_loss(settings: LossSettings, weights: np.ndarray) -> Loss:
+    return lambda y, p: _of_labels(y, p, settings, weights)
+
+
+def _class_loss(settings: LossSettings, weights: np.ndarray) -> Loss:
+    if settings.name == "asymmetric":
+        raise ConfigError("train.loss.name = asymmetric is for labels, not for classes that exclude each other")
+    return lambda y, p: _of_classes(y, p, settings, weights)
 
 
 def _of_labels(y_true: Any, y_pred: Any, settings: LossSettings, weights: np.ndarray) -> Any:
-    """Binary losses, each label by itself.
+    """Binary losses of each label.
 
     Focal: Lin et al. 2017 (arXiv:1708.02002), eq. 4. Asymmetric: Ridnik et al. 2021 (arXiv:2009.14119), eq. 7, with no
     focus on positives.
@@ -79,7 +88,7 @@ def _of_labels(y_true: Any, y_pred: Any, settings: LossSettings, weights: np.nda
 
 
 def _of_classes(y_true: Any, y_pred: Any, settings: LossSettings, weights: np.ndarray) -> Any:
-    """Cross-entropy of classes that exclude each other; labels may be mixed (soft). Rows with NaN count for nothing."""
+    """Cross-entropy of exclusive classes; labels may be soft (mixed). Rows with NaN do not count."""
     unknown = ops.any(ops.isnan(y_true), axis=-1)
     y = ops.where(unknown[:, None], ops.zeros_like(y_true), y_true)
     weight = ops.sum(y * weights, axis=-1)
@@ -88,3 +97,22 @@ def _of_classes(y_true: Any, y_pred: Any, settings: LossSettings, weights: np.nd
     focus = ops.power(1 - p, settings.gamma) if settings.name == "focal" else 1.0
     losses = -ops.sum(y * focus * ops.log(p), axis=-1)
     return ops.where(unknown, ops.zeros_like(losses), weight * losses)
+
+
+class _Task(NamedTuple):
+    """How a task's loss is made, and what `train.loss.weights` as a list means for it."""
+
+    loss: Callable[[LossSettings, np.ndarray], Loss]
+    counts: Callable[[np.ndarray], np.ndarray]  # training labels [n, L] -> what `class_weights` weighs
+    weights_expected: Callable[[np.ndarray], int]  # of those counts
+    weights_meaning: str
+    weights_of: Callable[[np.ndarray], np.ndarray]  # the list -> the shape of those counts
+
+
+_TASKS = {
+    "binary": _Task(_label_loss, _label_counts, lambda counts: 2, "[negative, positive]", lambda w: w[None]),
+    "multilabel": _Task(
+        _label_loss, _label_counts, len, "one for each label", lambda w: np.column_stack([np.ones(len(w)), w])
+    ),
+    "multiclass": _Task(_class_loss, _class_counts, len, "one for each class", lambda w: w),
+}

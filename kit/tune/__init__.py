@@ -1,1 +1,1 @@
-"""Before the run: search for settings, and for a learning rate."""
+"""Before a run: search for settings (search.py) and for a learning rate (lr_find.py)."""

@@ -1,5 +1,6 @@
-"""A learning rate to begin with: the range test on fold 0's training batches, as a table and a figure."""
+"""A learning rate to start from: the range test on fold 0's training batches, as a table and a figure."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,34 +12,38 @@ from kit.config import load_config
 from kit.data.records.batches import naming_damage, train_batches
 from kit.data.records.manifest import open_records
 from kit.data.table.cells import split_folds
-from kit.data.table.examples import label_columns
 from kit.errors import DataError
 from kit.runtime import devices
-from kit.stages import train as fold
+from kit.stages.model import build_model
+from kit.stages.train import fold_seed
+from kit.tables import truth
+
+log = logging.getLogger(__name__)
 
 
 def lr_find(competition: str, records: Path | str, out: Path | str, settings: Iterable[str] = ()) -> float:
     """The suggested `train.learning_rate`; writes the figure `out` (.png) and the curve beside it (.csv).
 
-    The model is a fresh one and thrown away; of the records only the cells that fold 0 trains on are read.
+    The model is a fresh one and thrown away. Only the cells that fold 0 trains on are read from the records. Raises
+    DataError for another competition's records.
     """
-    config, built, out = load_config(competition, settings), open_records(Path(records)), Path(out)
-    if built.competition != config.competition:
-        raise DataError(f"{built.directory} holds records of {built.competition!r}, not of {config.competition!r}")
+    config, opened, out = load_config(competition, settings), open_records(Path(records)), Path(out)
+    if opened.competition != config.competition:
+        raise DataError(f"{opened.directory} holds records of {opened.competition!r}, not of {config.competition!r}")
     device = devices.set_up(config.runtime)
     from kit.train.losses import make_loss
     from kit.train.rates import find_rate
 
-    cells = sorted(cell for held in split_folds(built.cells, config.folds, config.split_seed)[1:] for cell in held)
-    seed = int(np.random.SeedSequence([config.seed, 0]).generate_state(1)[0] % 2**31)  # as fold 0's training
+    cells = sorted(cell for held in split_folds(opened.cells, config.folds, config.split_seed)[1:] for cell in held)
+    seed = fold_seed(config.seed, 0)
     devices.set_seed(seed)
     with device.scope():
-        model, _ = fold.build_model(config, built.image, built.labels, built.task)
+        model, _ = build_model(config, opened.image, opened.labels, opened.task)
     size, parts = config.train.batch_size, config.train.accumulate
-    batches = train_batches(built, cells, size, seed, options=config.input, parts=parts)
-    labels = built.rows(cells)[label_columns(built.table)].to_numpy(np.float32)
-    loss = make_loss(built.task, config.train.loss, labels)
-    with naming_damage(built):
+    batches = train_batches(opened, cells, size, seed, options=config.input, parts=parts)
+    labels = truth(opened.rows(cells), opened.labels).astype(np.float32)
+    loss = make_loss(opened.task, config.train.loss, labels)
+    with naming_damage(opened):
         curve, rate = find_rate(
             model,
             iter(batches),
@@ -66,7 +71,7 @@ def draw(curve: pd.DataFrame, rate: float, out: Path, title: str) -> None:
     axes.axvline(rate, color="C3", linestyle="--", linewidth=1.2, label=f"steepest descent: {rate:.1e}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title=title)
     low, high = curve["smoothed"].min(), curve["smoothed"].iloc[: max(10, len(curve) // 2)].max()
-    axes.set_ylim(low - 0.15 * (high - low), high + 0.5 * (high - low))  # where it diverges it would fill the figure
+    axes.set_ylim(low - 0.15 * (high - low), high + 0.5 * (high - low))  # or its divergence would fill the figure
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     with files.replacing(out) as part:

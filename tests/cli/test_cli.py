@@ -1,34 +1,42 @@
 """The command line: help with examples, and one clear message with exit code 2 for bad input."""
 
+import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from kit.cli import main
+import kit
+from kit.cli import command_names, main, make_parser
 from tests.conftest import TINY
 
-COMMANDS = [
-    ["doctor"],
-    ["demo"],
-    ["examples"],
-    ["records", "build"],
-    ["records", "verify"],
-    ["records", "info"],
-    ["train"],
-    ["predict"],
-    ["score"],
-    ["ensemble"],
-    ["ledger"],
-    ["submission", "write"],
-    ["submission", "check"],
-    ["run"],
-    ["search"],
-    ["lr-find"],
-]
+
+def parsers(parser):
+    """A parser and all its subparsers: of commands, and of their verbs."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from parsers(below)
+
+
+COMMANDS = [parser.prog.split()[1:] for parser in parsers(make_parser())][1:]
+
+
+def test_all_commands_are_there():
+    commands = {" ".join(command) for command in COMMANDS}
+    assert commands >= {
+        *("doctor", "demo", "models", "examples", "records build", "records verify", "records info", "train"),
+        *("predict", "score", "ensemble", "submission write", "submission check", "ledger", "run", "search", "lr-find"),
+        *("submit", "kaggle push", "kaggle status", "kaggle logs", "kaggle output", "kaggle bundle", "kaggle records"),
+        "data fetch",
+    }
+    assert {command[0] for command in COMMANDS} == set(command_names())
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -37,6 +45,37 @@ def test_every_help_shows_an_example(command, capsys):
         main([*command, "--help"])
     assert stopped.value.code == 0
     assert f"example: kit {' '.join(command)}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "absent"),
+    [
+        (["--help"], {"tensorflow", "keras", "jax", "pandas", "pydantic", "yaml", "requests"}),
+        (["ledger"], {"tensorflow", "keras", "jax", "pydicom", "requests"}),
+        (["submission", "check", "pcam", "s.csv", "--sample", "s.csv"], {"tensorflow", "keras", "jax", "requests"}),
+    ],
+    ids=lambda value: value[0].strip("-") if isinstance(value, list) else "",
+)
+def test_light_commands_import_little(command, absent, tmp_path):
+    (tmp_path / "s.csv").write_text("id,label\na,0.1\nb,0.7\nc,0.4\n")
+    code = f"""
+import sys
+from kit.cli import main
+try:
+    assert main({command}) == 0
+except SystemExit as stopped:
+    assert stopped.code == 0
+print({absent} & set(sys.modules))
+"""
+    path = str(Path(kit.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.endswith("set()\n"), done.stdout[-300:] + done.stderr
 
 
 def test_doctor_says_what_is_here(keras, capsys):
@@ -111,7 +150,7 @@ def test_a_model_that_does_not_fit_the_images(toy_records, tmp_path, capsys, ker
 
 def test_stages_out_of_order(toy_records, tmp_path, capsys):
     assert "is not a run directory" in refused(capsys, "score", tmp_path)
-    assert "is not a run directory" in refused(capsys, "predict", "--run", tmp_path, "--records", toy_records.directory)
+    assert "is not a run directory" in refused(capsys, "predict", tmp_path, "--records", toy_records.directory)
     assert "holds no records" in refused(capsys, "train", "toy", "--records", tmp_path, "--run", tmp_path / "r")
     assert "holds no records" in refused(capsys, "records", "info", tmp_path / "nowhere")
 
@@ -137,12 +176,8 @@ def test_a_folder_that_cannot_be_written(toy_root, tmp_path, capsys):
 
 def test_a_wheel_runs_in_an_empty_directory(toy_root, tmp_path):
     """`configs/` lies beside the package in the repository and inside it in a wheel."""
-    import kit
-
     source = tmp_path / "source"
     ignored = shutil.ignore_patterns(".*", "tests", "*.egg-info", "build", "runs", "demo", "__pycache__")
-    from pathlib import Path
-
     shutil.copytree(Path(kit.__file__).parents[1], source, ignore=ignored)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, source], check=True)

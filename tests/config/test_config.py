@@ -32,6 +32,14 @@ def test_overrides():
     assert config.train.learning_rate == 0.001
 
 
+@pytest.mark.parametrize("xla", ["auto", "on", "off"])
+def test_on_and_off_survive_yaml(xla, tmp_path):
+    config = load_config("toy", [f"runtime.xla={xla}"])
+    assert config.runtime.xla == xla
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    assert read_config(tmp_path) == config
+
+
 def test_a_config_file_of_ones_own(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("competition: toy\nfolds: 4\n")

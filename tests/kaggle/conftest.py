@@ -1,5 +1,6 @@
-"""A stub of Kaggle, and the files that a kernel of the kit leaves."""
+"""A stub of Kaggle, and the files that a kernel of kit leaves."""
 
+import ast
 import functools
 import json
 
@@ -19,11 +20,11 @@ SAMPLE = "id,label\n" + "".join(f"t{n},0\n" for n in range(9))
 
 @functools.cache
 def run_files():
-    """What a kernel leaves: the files of a finished run, made by hand; scored as `kit score` does."""
+    """What a kernel leaves: the files of a finished run, written by hand; scored as `kit score` does."""
     import tempfile
     from pathlib import Path
 
-    from kit.stages import score as results
+    from kit.stages import score as stage
 
     rng = np.random.default_rng(0)
     truth = np.float32(np.arange(40) % 2)
@@ -34,34 +35,36 @@ def run_files():
         files.write_parquet(run / "oof.parquet", pd.DataFrame(oof))
         test = pd.DataFrame({"id": [f"t{n}" for n in range(9)], "fold": 0, "p_tumour": np.linspace(0.1, 0.9, 9)})
         files.write_parquet(run / "test.parquet", test)
-        known = pd.DataFrame({"id": IDS, "split": "train", "group": IDS, "y_tumour": truth})
-        files.write_parquet(run / "examples.parquet", known)
+        examples = pd.DataFrame({"id": IDS, "split": "train", "group": IDS, "y_tumour": truth})
+        files.write_parquet(run / "examples.parquet", examples)
         (run / "config.yaml").write_text(dump_config(load_config("pcam", ["evaluate.resamples=100"])))
         files.write_json(run / "folds.json", {"task": "binary", "folds": [[0], [1]], "records": "r"})
-        results.score(run)
+        stage.score(run)
         text = test[["id"]].assign(label=test["p_tumour"]).to_csv(index=False)
         (run / "submission.csv").write_text(text)
         return {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
 
 
+def plan_of(source):
+    """The settings of a kernel: its line PLAN."""
+    (line,) = [line for line in source.split("\n") if line.startswith("PLAN = ")]
+    return ast.literal_eval(line.removeprefix("PLAN = "))
+
+
 def kernel_output(source, datasets):
-    """Instead of running the script: what it would leave (tests/submit/test_kernel.py runs the script itself)."""
+    """Instead of running the script: what it would leave (tests/kaggle/test_kernel.py runs the script itself)."""
     import hashlib
 
-    def said(name):
-        return json.loads(
-            next(line for line in source.split("\n") if line.startswith(f"{name} = ")).split(" = ")[1].split("  #")[0]
-        )
-
-    wheel = next(files for files in datasets.values() if said("WHEEL") in files)[said("WHEEL")]
-    assert hashlib.sha256(wheel).hexdigest() == said("SHA256")
-    run = f"runs/{said('COMPETITION')}/kernel"
-    made = {f"{run}/{name}": content for name, content in run_files().items()}
-    made |= {f"{run}/fold0/model.weights.h5": b"large", f"{run}/fold0/state/x.npz": b"large"}
-    made |= {name: run_files()[name] for name in ("submission.csv", "oof.parquet", "scores.json")}
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in made.items()}
-    made["kernel.json"] = json.dumps({"run_id": said("RUN_ID"), "finished": True, "sha256": sums}).encode()
-    return 0, "it ran", made
+    plan = plan_of(source)
+    wheel = next(files for files in datasets.values() if plan["wheel"] in files)[plan["wheel"]]
+    assert hashlib.sha256(wheel).hexdigest() == plan["sha256"]
+    run = f"runs/{plan['competition']}/kernel"
+    output = {f"{run}/{name}": content for name, content in run_files().items()}
+    output |= {f"{run}/fold0/model.weights.h5": b"large", f"{run}/fold0/state/x.npz": b"large"}
+    output |= {name: run_files()[name] for name in ("submission.csv", "oof.parquet", "scores.json")}
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in output.items()}
+    output["kernel.json"] = json.dumps({"run_id": plan["run_id"], "finished": True, "sha256": sums}).encode()
+    return 0, "it ran", output
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
-"""What is sent: a wheel that pip takes, kernels with every field said, and requests that can be read beforehand."""
+"""What is sent: a wheel that pip takes, kernels with every field, and requests that can be read beforehand."""
 
-import ast
 import json
 import subprocess
 import sys
@@ -11,8 +10,9 @@ import pytest
 from kit.cli import main
 from kit.competitions import competition_names, find_competition
 from kit.errors import ConfigError, DataError, KitError
-from kit.kaggle import bundle, send
-from kit.kaggle.job import Plan
+from kit.kaggle import bundle, waiting
+from kit.kaggle.plan import SubmissionPlan
+from tests.kaggle.conftest import plan_of, run_files
 
 
 def test_the_wheel_is_the_same_for_the_same_content_and_pip_takes_it(tmp_path):
@@ -48,18 +48,15 @@ def test_a_config_of_ones_own_goes_into_the_wheel(tmp_path):
     assert zipfile.ZipFile(tmp_path / wheel.name).read("kit/configs/mine.yaml") == b"competition: pcam\nfolds: 3\n"
 
 
-def test_a_kernel_with_hostile_words_is_the_same_script_with_other_constants():
-    settings = ['model.name="x"', "a.b=\\1\\g<0>'\n", "train.epochs=3"]
+def test_a_kernel_with_hostile_settings_is_the_same_script_with_another_plan():
+    settings = ['model.name="x"', "a.b=\\1\\g<0>'\n", "train.epochs=3", "c=\U0001f600\u2028"]
     wheel = bundle.Wheel("kit-1-py3-none-any.whl", b"", "ab")
-    tree = ast.parse(bundle.kernel_source("pcam_mobilenet", wheel, "kit-12", 0.5, settings, "me/data"))
-    found = {}
-    for node in tree.body:
-        if isinstance(node, ast.Assign | ast.AnnAssign):
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            if target.id not in ("ROOT", "OUTPUT"):
-                found[target.id] = ast.literal_eval(node.value)
-    names = {"COMPETITION": "pcam_mobilenet", "WHEEL": wheel.name, "SHA256": "ab", "RUN_ID": "kit-12"}
-    assert found == {**names, "HOURS": 0.5, "SETTINGS": settings, "DATA": "me/data"}
+    source = bundle.kernel_source("pcam_mobilenet", wheel, "kit-12", 0.5, settings, "me/data")
+    plan = {"competition": "pcam_mobilenet", "wheel": wheel.name, "sha256": "ab", "run_id": "kit-12"}
+    assert plan_of(source) == {**plan, "hours": 0.5, "settings": settings, "data": "me/data"}
+    lines, usual = source.split("\n"), bundle.kernel_source("pcam").split("\n")
+    assert [line.split(" = ")[0] for line, other in zip(lines, usual, strict=True) if line != other] == ["PLAN"]
+    compile(source, "kernel.py", "exec")
 
 
 def test_metadata_of_every_competition():
@@ -75,12 +72,12 @@ def test_metadata_of_every_competition():
 @pytest.mark.parametrize(("accelerator", "hours"), [("cpu", 13.0), ("tpu", 9.5), ("gpu", 0.2)])
 def test_hours_of_a_session(accelerator, hours):
     with pytest.raises(ConfigError, match=f"a session with {accelerator} takes more than"):
-        Plan("pcam", find_competition("pcam"), accelerator=accelerator, hours=hours).validate()
+        SubmissionPlan("pcam", find_competition("pcam"), accelerator=accelerator, hours=hours).validate()
 
 
 def test_a_kernel_that_would_find_no_data_is_not_made(tmp_path, capsys):
     assert main(["kaggle", "bundle", "breast", "--out", str(tmp_path / "out")]) == 2
-    assert "Give --dataset OWNER/NAME" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert "give --dataset OWNER/NAME" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_records_are_one_archive(tmp_path):
@@ -93,8 +90,6 @@ def test_a_rehearsal_needs_no_login_and_sends_nothing(stub, tmp_path, monkeypatc
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     monkeypatch.chdir(tmp_path)
     if more:
-        from tests.kaggle.conftest import run_files
-
         (tmp_path / "run").mkdir()
         for name, content in run_files().items():
             (tmp_path / "run" / name).write_bytes(content)
@@ -108,7 +103,7 @@ def test_a_rehearsal_needs_no_login_and_sends_nothing(stub, tmp_path, monkeypatc
     sent = json.loads(line.removeprefix("SaveKernel "))
     assert sent["enableInternet"] is False and sent["competitionDataSources"] == ["histopathologic-cancer-detection"]
     source = (tmp_path / "runs/pcam/kaggle/dry-run/kernel/kernel.py").read_text()
-    assert 'SETTINGS: list[str] = ["folds=3"]' in source
+    assert plan_of(source)["settings"] == ["folds=3"]
 
 
 def test_what_is_sent_is_what_was_rehearsed(stub, tmp_path, monkeypatch, capsys):
@@ -117,7 +112,7 @@ def test_what_is_sent_is_what_was_rehearsed(stub, tmp_path, monkeypatch, capsys)
     assert main(["kaggle", "push", "pcam", "--dry-run"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("SaveKernel ")]
     rehearsed = json.loads(line.removeprefix("SaveKernel ").replace(bundle.OWNER, "fakeuser"))
-    monkeypatch.setattr(send, "_waits", lambda sleep, seconds: range(20))
+    monkeypatch.setattr(waiting, "pauses", lambda sleep, seconds: range(20))
     assert main(["kaggle", "push", "pcam"]) == 0
     (sent,) = stub.kernels["fakeuser/kit-pcam-kernel"].requests
     assert {**sent, "text": ""} == {**rehearsed, "text": ""}
@@ -125,7 +120,7 @@ def test_what_is_sent_is_what_was_rehearsed(stub, tmp_path, monkeypatch, capsys)
 
 def test_a_tpu_gets_what_its_image_lacks(tmp_path):
     try:
-        dataset = bundle.wheel_dataset(tmp_path / "wheel", bundle.make_wheel(), bundle.LACKING["tpu"])
+        dataset = bundle.wheel_dataset(tmp_path / "wheel", bundle.make_wheel(), bundle.EXTRA_PACKAGES["tpu"])
     except KitError as error:
         pytest.skip(f"no package index: {error}")
     names = [path.name for path in dataset.paths]
@@ -168,7 +163,7 @@ def test_no_hours_are_not_the_usual_hours(tmp_path, monkeypatch, capsys):
 
 def test_a_failed_kernel_that_was_looked_at_is_under_way_no_longer(stub, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(send, "_waits", lambda sleep, seconds: range(20))
+    monkeypatch.setattr(waiting, "pauses", lambda sleep, seconds: range(20))
     stub.run_kernel = lambda source, datasets: (1, "no such thing", {})
     assert main(["kaggle", "push", "pcam"]) == 0
     for _ in range(3):
@@ -176,9 +171,9 @@ def test_a_failed_kernel_that_was_looked_at_is_under_way_no_longer(stub, tmp_pat
     assert main(["kaggle", "logs", "pcam"]) == 0
     assert main(["kaggle", "push", "pcam"]) == 2  # the same again
     assert main(["kaggle", "push", "pcam", "--set", "folds=3"]) == 0
-    told = capsys.readouterr()
-    assert "version 1: error (exit code 1)" in told.out and "no such thing" in told.out and "version 2" in told.out
-    assert "failed with the same code and settings" in told.err
+    printed = capsys.readouterr()
+    assert "version 1: error (exit code 1)" in printed.out and "no such thing" in printed.out
+    assert "version 2" in printed.out and "failed with the same code and settings" in printed.err
 
 
 def test_the_bundle_in_a_folder(tmp_path, capsys):
@@ -191,7 +186,7 @@ def test_the_bundle_in_a_folder(tmp_path, capsys):
 def test_a_competition_that_is_not_on_kaggle_is_scored_here(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     called = []
-    monkeypatch.setattr("kit.pipeline.run", lambda *given: called.append(given))
+    monkeypatch.setattr("kit.pipeline.run", lambda *arguments: called.append(arguments))
     assert main(["submit", "toy"]) == 3
     assert "toy is not on Kaggle" in capsys.readouterr().out and called[0][0] == "toy"
 

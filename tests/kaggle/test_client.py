@@ -10,8 +10,9 @@ import pytest
 from kit.cli import main
 from kit.competitions.pcam import COMPETITION
 from kit.kaggle import bundle, http
-from kit.kaggle.client import Kaggle, create_submission, inside
+from kit.kaggle.client import Kaggle, inside
 from kit.kaggle.http import KaggleError, Unanswered
+from kit.kaggle.requests import create_submission
 from tests.kaggle.stub import TOKEN, USER
 
 SLUG = "histopathologic-cancer-detection"
@@ -52,12 +53,12 @@ def test_reads_are_tried_again(kaggle, stub, fault):
 @pytest.mark.parametrize(
     ("status", "message", "says"),
     [
-        (401, "Unauthenticated", "does not know this login"),
+        (401, "Unauthenticated", "Kaggle rejected the login"),
         (403, "You must accept this competition's rules before you can continue", "the rules are not accepted yet"),
         (403, "Your team has used its submission allowance (5 of 5).", "no submission left today"),
         (403, "Permission 'competitions.participate' was denied", "is the name right"),
-        (404, "Not found", "knows no such thing"),
-        (409, "title already in use", "is taken by something else of yours"),
+        (404, "Not found", "not found on Kaggle"),
+        (409, "title already in use", "you already use that name for something else"),
     ],
 )
 def test_refusals_in_plain_words(kaggle, stub, status, message, says):
@@ -86,7 +87,7 @@ def test_downloads_are_whole_or_not_there(kaggle, stub, tmp_path):
     stub.fail("GET", "truncated")
     kaggle.fetch(f"{stub.address}/out/x", tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == stub.downloads["/out/x"] and stub.count("GET") == 2
-    with pytest.raises(KaggleError, match="knows no such thing"):
+    with pytest.raises(KaggleError, match="not found on Kaggle"):
         kaggle.fetch(f"{stub.address}/out/absent", tmp_path / "absent")
     stub.fail("GET", "truncated", times=99)
     with pytest.raises(KaggleError, match="could not download y"):
@@ -119,7 +120,7 @@ def test_a_refused_push_and_sources_that_cannot_be_attached(kaggle, stub):
     metadata = bundle.kernel_metadata("pcam", COMPETITION, USER, "gpu", [f"{USER}/absent"])
     assert kaggle.push(metadata, "print(1)").unattached == (f"dataset {USER}/absent",)
     stub.fail("SaveKernel", 409, "title already in use")
-    with pytest.raises(KaggleError, match="taken"):
+    with pytest.raises(KaggleError, match="already use that name"):
         kaggle.push(metadata, "print(1)")
 
 

@@ -17,11 +17,11 @@ from kit.kaggle.fetch import fetch_data, unpack
 
 
 def archive(entries):
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, content in entries.items():
-            packed.writestr(name, content)
-    return made.getvalue()
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, text in entries.items():
+            packed.writestr(name, text)
+    return content.getvalue()
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def login(stub):
 
 
 def test_kit_data_fetch_ends_with_a_look_at_every_image(stub, tmp_path, capsys, monkeypatch):
-    toy.make(tmp_path / "made", train=6, test=3)
-    files = {str(path.relative_to(tmp_path / "made")): path.read_bytes() for path in (tmp_path / "made").rglob("*.*")}
+    toy.make(tmp_path / "raw", train=6, test=3)
+    files = {str(path.relative_to(tmp_path / "raw")): path.read_bytes() for path in (tmp_path / "raw").rglob("*.*")}
     stub.downloads[f"/files/{PCAM.slug}.zip"] = archive(files)
     monkeypatch.chdir(tmp_path)
     assert main(["data", "fetch", "pcam"]) == 0
@@ -42,13 +42,13 @@ def test_kit_data_fetch_ends_with_a_look_at_every_image(stub, tmp_path, capsys, 
     assert "is there already" in capsys.readouterr().out and stub.count("DownloadDataFiles") == 1
 
 
-def test_a_dataset_cut_off_and_gone_on_with(stub, login, tmp_path):
+def test_a_dataset_cut_off_and_continued(stub, login, tmp_path):
     content = random.Random(0).randbytes(3_000_000)
     stub.downloads["/files/nih-chest-xrays/data.zip"] = archive({"a/1.png": content, "a/2.png": content[::-1]})
     stub.fail("GET", "truncated", times=99)
     out = tmp_path / "nih"
-    with pytest.raises(KitError, match="the same command goes on from here"):
-        fetch_data(NIH, out, login, say=print)
+    with pytest.raises(KitError, match="run the same command again to continue"):
+        fetch_data(NIH, out, login)
     stub.faults.clear()
     assert not out.exists() and (tmp_path / ".part-.kit-nih-nih-chest-xrays-data.zip").stat().st_size > 0
     fetch_data(NIH, out, login)

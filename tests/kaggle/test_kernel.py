@@ -11,7 +11,7 @@ from kit.cli import main
 from kit.competitions import toy
 from kit.competitions.nih import COMPETITION as NIH
 from kit.competitions.pcam import COMPETITION
-from kit.kaggle import bundle, send
+from kit.kaggle import bundle, waiting
 from tests.kaggle.machine import make_python, run_script
 from tests.kaggle.stub import TOKEN, USER
 
@@ -34,7 +34,7 @@ def python(tmp_path_factory):
 @pytest.fixture
 def here(stub, tmp_path, monkeypatch):
     """An empty folder to work in, where nothing is waited for."""
-    monkeypatch.setattr(send, "_waits", lambda sleep, seconds: range(20))
+    monkeypatch.setattr(waiting, "pauses", lambda sleep, seconds: range(20))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -93,7 +93,7 @@ def test_kit_submit_from_a_checkout_to_a_score(stub, python, here, capfd):
     assert (here / "all/runs/pcam/kernel/fold1/model.weights.h5").exists()
     assert "version 1: complete" in capfd.readouterr().out
     assert main(["kaggle", "output", "pcam", "--out", str(here / "all")]) == 2
-    assert "files of two versions would be mixed" in capfd.readouterr().err
+    assert "would mix the files of two versions" in capfd.readouterr().err
 
 
 @pytest.mark.once

@@ -12,15 +12,15 @@ import requests
 from kit.competitions.nih import COMPETITION as NIH
 from kit.competitions.pcam import COMPETITION
 from kit.errors import KitError, SubmissionError
-from kit.kaggle import bundle, send
+from kit.kaggle import bundle, output, send
 from kit.kaggle.client import Kaggle
 from kit.kaggle.http import KaggleError
-from kit.kaggle.job import Plan
-from tests.kaggle.conftest import kernel_output, run_files
+from kit.kaggle.plan import SubmissionPlan
+from tests.kaggle.conftest import kernel_output, plan_of, run_files
 from tests.kaggle.stub import TOKEN, Fault
 
 pytestmark = pytest.mark.usefixtures("wheel")
-PLAN = Plan("pcam", COMPETITION, hours=1.0)
+PLAN = SubmissionPlan("pcam", COMPETITION, hours=1.0)
 SLUG = "fakeuser/kit-pcam-kernel"
 
 
@@ -28,22 +28,21 @@ SLUG = "fakeuser/kit-pcam-kernel"
 def submitted(stub, tmp_path):
     """A function: `kit submit` with that plan, as a further call of the command would be; returns the job."""
 
-    def submit(plan=PLAN, again=False, say=lambda line: None):
+    def submit(plan=PLAN, again=False):
         wait = stub.waited.append
         kaggle = Kaggle(sleep=wait)
-        return send.submit(plan, tmp_path / "jobs", kaggle, tmp_path / "submissions.csv", again, say=say, sleep=wait)
+        return send.submit(plan, tmp_path / "jobs", kaggle, tmp_path / "submissions.csv", again, sleep=wait)
 
     return submit
 
 
-def test_from_a_checkout_to_a_score(stub, submitted, tmp_path):
-    lines = []
-    job = submitted(say=lines.append)
-    assert (job.state["public"], job.state["private"]) == (0.95, None)
+def test_from_a_checkout_to_a_score(stub, submitted, tmp_path, capsys):
+    job = submitted()
+    assert (job.state.public, job.state.private) == (0.95, None)
     assert stub.count("SaveKernel") == stub.count("CreateSubmission") == stub.count("CreateDataset") == 1
     request = stub.kernels[SLUG].requests[0]
     assert request["machineShape"] == "NvidiaTeslaT4" and not request["enableInternet"] and request["isPrivate"]
-    assert request["sessionTimeoutSeconds"] == 3600 and "\nHOURS = 0.75 " in request["text"]
+    assert request["sessionTimeoutSeconds"] == 3600 and plan_of(request["text"])["hours"] == 0.75
     assert stub.datasets["fakeuser/kit-wheel-for-kernels"]["private"]
     (entry,) = stub.submissions
     assert entry["content"] == run_files()["submission.csv"] and job.run_id in entry["description"]
@@ -52,7 +51,7 @@ def test_from_a_checkout_to_a_score(stub, submitted, tmp_path):
     assert not list(job.folder.rglob("*.h5")), "weights are not needed here"
     assert submitted().state == job.state, "the same command again only tells the result"
     assert stub.count("SaveKernel") == stub.count("CreateSubmission") == 1
-    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()] + ["\n".join(lines).encode()]
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()] + [capsys.readouterr().out.encode()]
     assert len(written) > 10 and not any(TOKEN.encode() in content for content in written)
     assert TOKEN not in request["text"] and not stub.leaks and not stub.connects
 
@@ -78,13 +77,12 @@ def test_a_changed_wheel_is_a_new_version_of_its_dataset(stub, submitted, monkey
     assert other.name in stub.datasets["fakeuser/kit-wheel-for-kernels"]["files"]
 
 
-def test_an_unfinished_job_goes_on_although_the_settings_changed(stub, submitted):
+def test_an_unfinished_job_is_continued_although_the_settings_changed(stub, submitted, capsys):
     stub.fail("GetKernelSessionStatus", 401)
     with pytest.raises(KaggleError):
         submitted()
-    lines = []
-    submitted(dataclasses.replace(PLAN, settings=("folds=3",)), say=lines.append)
-    assert any("goes on with kit-" in line for line in lines) and stub.count("SaveKernel") == 1
+    submitted(dataclasses.replace(PLAN, settings=("folds=3",)))
+    assert "continuing kit-" in capsys.readouterr().out and stub.count("SaveKernel") == 1
 
 
 def test_a_kernel_that_fails_shows_its_log_and_is_not_pushed_again_by_itself(stub, submitted, tmp_path):
@@ -97,22 +95,23 @@ def test_a_kernel_that_fails_shows_its_log_and_is_not_pushed_again_by_itself(stu
     (log,) = (tmp_path / "jobs").rglob("kernel.log")
     assert log.read_text() == "line 1\nRuntimeError: no such thing"
     stub.run_kernel = kernel_output
-    assert submitted(again=True).state["public"] == 0.95
+    assert submitted(again=True).state.public == 0.95
 
 
 def test_a_kernel_without_a_whole_submission(stub, submitted):
-    def without(name, **told):
+    def without(name, **changes):
         def run(source, datasets):
-            code, log, made = kernel_output(source, datasets)
-            made["kernel.json"] = json.dumps({**json.loads(made["kernel.json"]), "sha256": {}, **told}).encode()
-            return code, log, {key: value for key, value in made.items() if key != name}
+            code, log, output = kernel_output(source, datasets)
+            summary = {**json.loads(output["kernel.json"]), "sha256": {}, **changes}
+            output["kernel.json"] = json.dumps(summary).encode()
+            return code, log, {key: value for key, value in output.items() if key != name}
 
         return run
 
     for run, says in (
         (without("submission.csv"), "ended without submission.csv"),
-        (without("", run_id="kit-1"), "of kit-1"),
-        (without("kernel.json"), "not there yet, as the kernel wrote it: kernel.json"),
+        (without("", run_id="kit-1"), "from kit-1, not from"),
+        (without("kernel.json"), "not yet as the kernel wrote it: kernel.json"),
     ):
         stub.run_kernel = run
         with pytest.raises(KaggleError, match=says):
@@ -131,7 +130,7 @@ def test_what_kaggle_would_score_wrongly_is_not_sent(stub, submitted):
     ("change", "says"),
     [
         ({"userHasEntered": False}, "you have not joined"),
-        ({"submissionsDisabled": True}, "takes no submissions any more"),
+        ({"submissionsDisabled": True}, "accepts no more submissions"),
         ({"isKernelsSubmissionsOnly": True}, "kernels only"),
     ],
 )
@@ -145,19 +144,18 @@ def test_nothing_is_spent_where_it_cannot_end_well(stub, submitted, change, says
         submitted()
     assert not stub.datasets and not stub.kernels
     stub.limits = {"numAllowedNow": 1}
-    assert submitted().state["public"] == 0.95
+    assert submitted().state.public == 0.95
 
 
-def test_no_quota_left(stub, submitted, monkeypatch):
+def test_no_quota_left(stub, submitted, monkeypatch, capsys):
     used = {"timeUsed": "107000s", "totalTimeAllowed": "108000s"}
     monkeypatch.setattr(stub, "get_accelerator_quota_statistics", lambda given: {"gpuQuota": used})
     with pytest.raises(KaggleError, match=r"0\.3 hours of this week's gpu quota"):
         submitted()
-    assert submitted(dataclasses.replace(PLAN, accelerator="cpu")).state["public"] == 0.95
+    assert submitted(dataclasses.replace(PLAN, accelerator="cpu")).state.public == 0.95
     used["timeUsed"] = "106000s"
-    lines = []
-    assert submitted(say=lines.append).state["public"] == 0.95
-    assert "noticed: 0.6 hours of this week's gpu quota are left; --hours 0.6 fits in" in lines
+    assert submitted().state.public == 0.95
+    assert "noticed: 0.6 hours of this week's gpu quota are left; --hours 0.6 fits\n" in capsys.readouterr().out
 
 
 def test_a_source_that_cannot_be_attached_ends_the_job(stub, submitted):
@@ -173,14 +171,14 @@ def test_a_local_run_is_sent_without_a_kernel(stub, submitted, tmp_path):
         (run / name).write_bytes(content)
     plan = dataclasses.replace(PLAN, from_run=run)
     stub.fail("CreateSubmission", "lost")
-    assert submitted(plan).state["public"] == 0.95
-    assert submitted(plan).state["public"] == 0.95
+    assert submitted(plan).state.public == 0.95
+    assert submitted(plan).state.public == 0.95
     assert len(stub.submissions) == 1 and not stub.kernels and not stub.datasets
 
 
 def test_without_a_leaderboard_it_ends_with_the_output(stub, submitted, tmp_path):
-    job = submitted(Plan("nih", NIH, hours=1.0))
-    assert "public" not in job.state and (job.folder / "output" / "scores.json").exists()
+    job = submitted(SubmissionPlan("nih", NIH, hours=1.0))
+    assert job.state.public is None and (job.folder / "output" / "scores.json").exists()
     assert stub.kernels["fakeuser/kit-nih-kernel"].requests[0]["datasetDataSources"][0] == "nih-chest-xrays/data"
     assert not stub.submissions and not (tmp_path / "submissions.csv").exists()
 
@@ -195,19 +193,14 @@ def test_local_runs_are_told_apart(stub, submitted, tmp_path):
     first, second = plans
     stub.fail("ListSubmissions", 401, times=99)  # it is sent, and what came of it is not known
     stub.faults["ListSubmissions"].insert(0, Fault("pass"))
-    with pytest.raises(KaggleError, match="does not know this login"):
+    with pytest.raises(KaggleError, match="Kaggle rejected the login"):
         submitted(first)
     stub.faults.clear()
-    assert (
-        submitted(second).state["public"]
-        == submitted(first).state["public"]
-        == submitted(first).state["public"]
-        == 0.95
-    )
+    assert submitted(second).state.public == submitted(first).state.public == submitted(first).state.public == 0.95
     assert len(stub.submissions) == 2
 
 
-def test_again_is_gone_on_with_too(stub, submitted):
+def test_again_is_continued_too(stub, submitted):
     submitted()
     stub.fail("GetKernelSessionStatus", 401)
     for _ in range(2):
@@ -225,15 +218,15 @@ def test_a_refused_push_can_be_repeated(stub, submitted):
     stub.fail("SaveKernel", "json", "{}")
     with pytest.raises(KaggleError, match="did not say which version"):
         submitted()
-    assert submitted().state["public"] == 0.95 and len(stub.kernels[SLUG].sources) == 1
+    assert submitted().state.public == 0.95 and len(stub.kernels[SLUG].sources) == 1
 
 
 def test_an_error_inside_an_answer_that_says_200(stub, submitted):
     stub.fail("GetDatasetStatus", "inside", "no such dataset", times=2, code="404")
     stub.fail("CreateSubmission", "inside", "try later", code="503")
-    with pytest.raises(KaggleError, match="the submission is not on the list"):
+    with pytest.raises(KaggleError, match="the submission is not on Kaggle's list"):
         submitted()
-    assert submitted().state["public"] == 0.95
+    assert submitted().state.public == 0.95
     stub.fail("GetSubmissionLimits", "inside", "Your team has used its submission allowance (5 of 5).", code="403")
     with pytest.raises(KaggleError, match="no submission left today"):
         submitted(again=True)
@@ -244,28 +237,27 @@ def test_states_that_the_client_does_not_know(stub, submitted):
     stub.fail("ListSubmissions", "json", '{"submissions": [{"ref": 1, "status": "PONDERING"}]}')
     with pytest.raises(KaggleError, match=r"does not know \('PONDERING'\)"):
         submitted()
-    assert submitted().state["public"] == 0.95 and len(stub.submissions) == 1
+    assert submitted().state.public == 0.95 and len(stub.submissions) == 1
 
 
-def test_an_outage_while_it_waits_is_waited_for(stub, submitted):
+def test_an_outage_while_it_waits_is_waited_for(stub, submitted, capsys):
     stub.fail("GetKernelSessionStatus", 503, times=7)  # six tries are one look
-    lines = []
-    assert submitted(say=lines.append).state["public"] == 0.95
-    assert any("goes on waiting" in line for line in lines)
+    assert submitted().state.public == 0.95
+    assert "still waiting\n" in capsys.readouterr().out
 
 
 def test_a_login_that_runs_out_while_it_waits_is_renewed(stub, submitted):
     for fault in ("pass", 401):
         stub.fail("GetKernelSessionStatus", fault)
     before = stub.count("IntrospectToken")
-    assert submitted().state["public"] == 0.95
+    assert submitted().state.public == 0.95
     assert stub.count("IntrospectToken") == before + 2
 
 
 def test_a_lost_push_is_found_when_it_shows_up_late(stub, submitted):
     stub.fail("SaveKernel", "lost")
     stub.fail("GetKernel", 404, times=3)
-    assert submitted().state["public"] == 0.95 and len(stub.kernels[SLUG].sources) == 1
+    assert submitted().state.public == 0.95 and len(stub.kernels[SLUG].sources) == 1
 
 
 def test_a_lost_version_of_a_dataset_is_found(stub, submitted, monkeypatch):
@@ -273,7 +265,7 @@ def test_a_lost_version_of_a_dataset_is_found(stub, submitted, monkeypatch):
     wheel = bundle.make_wheel()
     other = bundle.Wheel("kit-9-py3-none-any.whl", b"x", hashlib.sha256(b"x").hexdigest())
     for fault in ("lost", "reset", 500):
-        monkeypatch.setattr(bundle, "make_wheel", lambda config=None, made=other: made)
+        monkeypatch.setattr(bundle, "make_wheel", lambda config=None, wheel=other: wheel)
         stub.fail("CreateDatasetVersion", fault)
         for _ in range(2):
             try:
@@ -310,10 +302,10 @@ def test_a_confirmed_submission_is_never_sent_again(stub, submitted):
     stub.fail("ListSubmissions", "pass")
     stub.fail("ListSubmissions", "json", "{}", times=99)
     for _ in range(3):
-        with pytest.raises(KaggleError, match=r"the same command looks again$"):
+        with pytest.raises(KaggleError, match=r"run the same command to look again$"):
             submitted()
     stub.faults.clear()
-    assert submitted().state["public"] == 0.95 and len(stub.submissions) == 1
+    assert submitted().state.public == 0.95 and len(stub.submissions) == 1
 
 
 def test_a_page_in_the_place_of_the_sample(stub, submitted):
@@ -322,13 +314,13 @@ def test_a_page_in_the_place_of_the_sample(stub, submitted):
     with pytest.raises(KaggleError, match="sent no sample submission"):
         submitted()
     stub.downloads[name] = sample
-    assert submitted().state["public"] == 0.95
+    assert submitted().state.public == 0.95
 
 
 def test_a_kernel_that_is_gone_ends_the_job(stub, submitted, monkeypatch):
     stub.fail("GetKernelSessionStatus", 404, times=99)
     clock = itertools.count(0, 50)
-    monkeypatch.setattr(send.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(output.time, "monotonic", lambda: next(clock))
     with pytest.raises(KaggleError, match="the kernel is gone"):
         submitted()
     stub.faults.clear()
@@ -357,7 +349,7 @@ def test_whatever_fails_it_comes_to_its_end_and_nothing_is_done_twice(stub, subm
             assert TOKEN not in str(error)
             assert call != "GET" or not list(tmp_path.glob("jobs/*/output"))
     assert not stub.faults[call], "the call was never made"
-    assert job.state["public"] == 0.95
+    assert job.state.public == 0.95
     assert len(stub.kernels[SLUG].sources) == len(stub.submissions) == 1
     assert stub.submissions[0]["content"] == run_files()["submission.csv"]
     assert not stub.leaks and sum(stub.waited) < 400, "seconds of waiting, had it been waited"
@@ -365,7 +357,7 @@ def test_whatever_fails_it_comes_to_its_end_and_nothing_is_done_twice(stub, subm
 
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize("call", CALLS)
-def test_cut_off_at_any_call_the_same_command_goes_on(stub, submitted, monkeypatch, call, done):
+def test_cut_off_at_any_call_the_same_command_continues(stub, submitted, monkeypatch, call, done):
     """As Ctrl-C and SIGKILL do: what was sent just then was done or not, and the program does not know."""
     adapter = requests.adapters.HTTPAdapter
     send_it, died = adapter.send, []
@@ -382,5 +374,5 @@ def test_cut_off_at_any_call_the_same_command_goes_on(stub, submitted, monkeypat
     with pytest.raises(KeyboardInterrupt):
         submitted()
     job = submitted()
-    assert job.state["public"] == 0.95 and job.state["done"]
+    assert job.state.public == 0.95 and job.state.done
     assert len(stub.kernels[SLUG].sources) == len(stub.submissions) == 1

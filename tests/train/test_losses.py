@@ -219,8 +219,8 @@ def test_weights_multiply_the_loss_of_what_they_are_for(loss_of):
     ("task", "labels", "wrong", "says"),
     [
         ("binary", [[0.0], [1.0]], (1.0,), "1 values, not 2: .negative, positive"),
-        ("multiclass", np.eye(3), (1.0, 2.0), "2 values, not 3: one of each class"),
-        ("multilabel", np.eye(3), (1.0, 2.0, 3.0, 4.0), "4 values, not 3: one of each label"),
+        ("multiclass", np.eye(3), (1.0, 2.0), "2 values, not 3: one for each class"),
+        ("multilabel", np.eye(3), (1.0, 2.0, 3.0, 4.0), "4 values, not 3: one for each label"),
     ],
 )
 def test_a_wrong_number_of_weights_is_refused(loss_of, task, labels, wrong, says):

@@ -93,7 +93,7 @@ def test_a_space_in_all_its_forms(written):
         ({"space": {"train.learning_ratee": [1]}}, "'train.learning_ratee'; did you mean 'train.learning_rate'"),
         ({"space": {"train.optimizer": ["adam", "adma"]}}, "train.optimizer = 'adma'"),
         ({"space": {"train.batch_size": {"low": 0, "high": 8}}}, "train.batch_size = 0"),
-        ({"space": {"model.arguments.unitz": [1]}}, "unitz is no argument of pcam_cnn; did you mean 'units'"),
+        ({"space": {"model.arguments.unitz": [1]}}, "unitz is not an argument of pcam_cnn; did you mean 'units'"),
         (
             {"space": {"train.batch_size": {"low": 8, "hihg": 9}}},
             "did you mean 'space.train.batch_size.high'?",

@@ -87,9 +87,9 @@ def train_batches(
     host: Host = Host(),
     parts: int = 1,
 ) -> Any:
-    """A tf.data.Dataset of ({"image": uint8 [B, H, W, C], "label": float32 [B, L]},), from `first_epoch` on without end.
+    """A tf.data.Dataset of ({"image": uint8 [B, H, W, C], "label": float32 [B, L]},), endless, from `first_epoch` on.
 
-    (A tuple, as Keras's `fit` takes inputs without targets.)
+    (A tuple of one, as Keras's `fit` takes inputs without targets.)
 
     Every epoch is `steps_per_epoch` batches in an order that depends on (seed, epoch, `buffer`) alone, so a run that
     goes on at epoch n sees what an uninterrupted one would have seen. `buffer` is from `shuffle_buffer`: when it holds

@@ -152,7 +152,7 @@ def test_stopped_by_a_signal_it_says_how_to_go_on(toy_root, tmp_path, signal_num
         process.send_signal(signal_number)
         _, printed = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "the same command goes on from here" in printed
+    assert "run the same command again to continue" in printed
     assert "Traceback" not in printed
     assert not (out / "manifest.json").exists()
     build(toy_root, out, SLOW)

@@ -1,0 +1,65 @@
+"""Predict new images, or the out-of-fold and test images of a run."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kit.cli._arguments import numbers
+from kit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kit.run import Run
+
+EXAMPLE = "kit predict runs/pcam/first --images photos/ --out predictions.csv"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `kit predict`."""
+    parser.add_argument("run", type=Path, metavar="RUN")
+    source = parser.add_mutually_exclusive_group(required=True)
+    text = "new images: files, folders (with all that is below) or globs, of any format that kit reads"
+    source.add_argument("--images", nargs="+", metavar="PATH", help=text)
+    text = "the records the run was trained on: writes its out-of-fold and test predictions"
+    source.add_argument("--records", type=Path, metavar="DIR", help=text)
+    parser.add_argument("--out", type=Path, metavar="F.csv", help="--images: write the table (default: print it)")
+    parser.add_argument("--folds", type=numbers, metavar="0,2", help="--images: the models of these folds alone")
+    parser.add_argument(
+        "--tta",
+        choices=["none", "mirror", "flips", "dihedral", "crops", "scales"],
+        help="--records: average over 1, 2, 4, 8, 6 or 3 views (default: the config's)",
+    )
+
+
+def call(arguments: argparse.Namespace) -> None:
+    """Run `kit predict`."""
+    from kit.run import Run
+
+    run = Run(arguments.run)
+    if arguments.records:
+        if arguments.out or arguments.folds:
+            raise ConfigError("--out and --folds go with --images: predictions of records are files of the run")
+        _predict_records(run, arguments)
+        return
+    if arguments.tta:
+        raise ConfigError("--tta goes with --records: new images are seen in the views that the run was scored with")
+    from kit.files import write_text
+    from kit.stages.predict import predict_images
+
+    table, unreadable = predict_images(run, arguments.images, arguments.folds)
+    text = table.to_csv(index=False)
+    if arguments.out:
+        write_text(arguments.out, text)
+        print(f"{len(table)} images: {arguments.out}")
+    else:
+        print(text, end="")
+    for path, reason in unreadable.items():
+        print(f"unreadable {path}: {reason}", file=sys.stderr)
+
+
+def _predict_records(run: "Run", arguments: argparse.Namespace) -> None:
+    from kit.data.records.manifest import open_records
+    from kit.stages.predict import predict
+
+    predict(run, open_records(arguments.records), arguments.tta)
+    print(f"written: {run.oof_path}, {run.test_path}")

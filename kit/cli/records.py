@@ -1,0 +1,91 @@
+"""Build, verify or describe TFRecords."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kit.cli._arguments import add_config, add_verb, add_verbs, at_least_one
+
+if TYPE_CHECKING:
+    from kit.data.records.shards import Rejected
+
+EXAMPLE = "kit records build pcam --data DIR --out records/pcam --size 96"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `kit records`."""
+    verbs = add_verbs(parser)
+    build = add_verb(verbs, "build", _build, "raw files -> TFRecords", EXAMPLE)
+    add_config(build)
+    build.add_argument("--data", required=True, metavar="DIR")
+    build.add_argument("--out", required=True, metavar="DIR")
+    build.add_argument("--examples", type=Path, metavar="F.parquet", help="from `kit examples`, instead of listing DIR")
+    build.add_argument("--size", type=int, metavar="N", help="pixels; images become N x N")
+    build.add_argument(
+        "--encoding", metavar="raw|png|jpeg:Q|auto", help="auto: JPEGs of that size as they are, else png"
+    )
+    build.add_argument("--workers", type=at_least_one, metavar="N", help="processes (default: one per core)")
+    build.add_argument(
+        "--runner", metavar="NAME", help="build with Apache Beam, such as DataflowRunner: DIRs may be gs:// or s3://"
+    )
+    build.add_argument(
+        "--runner-option", action="append", default=[], metavar="--x=y", help="for the runner; may be repeated"
+    )
+    text = "read everything back and compare it with the manifest"
+    verify = add_verb(verbs, "verify", _verify, text, "kit records verify records/pcam")
+    info = add_verb(verbs, "info", _info, "describe a records directory", "kit records info records/pcam")
+    for verb in (verify, info):
+        verb.add_argument("directory", type=Path, metavar="DIR")
+
+
+def call(arguments: argparse.Namespace) -> int | None:
+    """Run `kit records`."""
+    code: int | None = arguments.verb(arguments)
+    return code
+
+
+def _build(arguments: argparse.Namespace) -> None:
+    from kit.config import load_config
+    from kit.data.table.examples import read_examples
+    from kit.stages.examples import list_examples
+    from kit.stages.records import build_records
+
+    image = [f"image.{key}={value}" for key in ("size", "encoding") if (value := getattr(arguments, key)) is not None]
+    config = load_config(arguments.competition, [*arguments.set, *image])
+    data, out = arguments.data, arguments.out
+    table = read_examples(arguments.examples) if arguments.examples else list_examples(config, Path(data))
+    if arguments.runner:
+        from kit.data.records.beam import build_with_beam
+
+        beam = (arguments.runner, arguments.runner_option)
+        manifest = build_with_beam(config.competition, table, data, out, config.image, config.data, *beam)
+        count, shards, rejected = sum(shard.examples for shard in manifest.shards), manifest.shards, manifest.rejected
+    else:
+        records = build_records(config, table, Path(data), Path(out), arguments.workers)
+        count, shards, rejected = len(records.table), records.shards, records.rejected
+    print(f"{count} examples in {len(shards)} shards, {len(rejected)} rejected: {out}")
+    _print_rejected(rejected)
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from kit.data.records.manifest import open_records, verify_records
+
+    print(f"{verify_records(open_records(arguments.directory))} examples, as they were written")
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    from kit.data.records.manifest import describe, open_records
+
+    records = open_records(arguments.directory)
+    image = records.image
+    steps = "".join(f"{step.name} -> " for step in image.steps)
+    print(f"{records.competition}: {steps}{image.size}x{image.size} {image.color}, {image.encoding}")
+    print(f"{records.cells} cells, {len(records.shards)} shards, fingerprint {records.fingerprint[:12]}")
+    print(describe(records).to_string(float_format="{:.1f}".format))
+    _print_rejected(records.rejected)
+
+
+def _print_rejected(rejected: "Sequence[Rejected]") -> None:
+    for entry in rejected:
+        print(f"rejected {entry.path}: {entry.reason}")

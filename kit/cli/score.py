@@ -1,0 +1,31 @@
+"""Score a run: metrics with intervals, thresholds, calibration; further runs are compared with the first, paired."""
+
+import argparse
+import json
+from pathlib import Path
+
+EXAMPLE = "kit score runs/pcam/first runs/pcam/second"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `kit score`."""
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def call(arguments: argparse.Namespace) -> None:
+    """Run `kit score`."""
+    from kit.evaluate import text
+    from kit.run import Run
+    from kit.stages.score import compare, score
+
+    runs = [Run(folder) for folder in arguments.runs]
+    scores, decision = score(runs[0])
+    comparison = compare(runs) if len(runs) > 1 else []
+    if arguments.json:
+        content = {"scores": scores.as_json(), "decision": decision.as_json()}
+        print(json.dumps({**content, "comparison": [line.as_json() for line in comparison]}, indent=1))
+        return
+    print(text.as_text(scores, decision))
+    if comparison:
+        print(text.comparison(comparison, scores.interval.confidence))

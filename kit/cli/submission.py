@@ -1,0 +1,52 @@
+"""Write or check a submission."""
+
+import argparse
+from pathlib import Path
+
+from kit.cli._arguments import add_verb, add_verbs
+
+EXAMPLE = "kit submission write runs/pcam/first --sample DIR/sample_submission.csv --out submission.csv"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `kit submission`."""
+    verbs = add_verbs(parser)
+    write = add_verb(verbs, "write", _write, "test predictions -> a checked submission", EXAMPLE)
+    write.add_argument("run", type=Path, metavar="RUN", help="a run or an ensemble")
+    write.add_argument("--sample", type=Path, metavar="F", help="the sample submission, where there is one")
+    write.add_argument("--out", type=Path, required=True, metavar="F")
+    example = "kit submission check pcam submission.csv --sample DIR/sample_submission.csv"
+    check = add_verb(verbs, "check", _check, "would the competition take it, and score it as intended?", example)
+    check.add_argument("competition", metavar="COMP")
+    check.add_argument("file", type=Path, metavar="F")
+    check.add_argument("--sample", type=Path, required=True, metavar="F")
+    check.add_argument("--run", type=Path, metavar="RUN", help="compare its columns' means with out-of-fold ones too")
+
+
+def call(arguments: argparse.Namespace) -> int | None:
+    """Run `kit submission`."""
+    code: int | None = arguments.verb(arguments)
+    return code
+
+
+def _write(arguments: argparse.Namespace) -> None:
+    from kit.run import Run
+    from kit.stages.submission import write_submission
+
+    write_submission(Run(arguments.run), arguments.sample, arguments.out)
+    print(f"written and checked: {arguments.out}")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from kit.competitions import find_competition
+    from kit.config import load_config
+    from kit.run import Run
+    from kit.submit.submission import check_submission, read_submission
+
+    config = load_config(arguments.competition)
+    competition = find_competition(config.competition, config)
+    submission, sample = (read_submission(path, competition.id_column) for path in (arguments.file, arguments.sample))
+    oof = Run(arguments.run).oof() if arguments.run else None
+    for remark in check_submission(competition, submission, sample, oof):
+        print(f"noticed: {remark}")
+    print(f"{arguments.file}: {len(submission)} rows, as {competition.name} requires")

@@ -1,0 +1,67 @@
+"""From here to a score: push a kernel, wait, fetch, check, submit once; run it again to continue."""
+
+import argparse
+from pathlib import Path
+
+from kit.cli import DONE
+from kit.cli._arguments import add_job, add_kernel
+from kit.cli.run import run_and_print
+from kit.errors import ConfigError
+
+EXAMPLE = "kit submit pcam"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `kit submit`."""
+    add_kernel(parser)
+    add_job(parser)
+    parser.add_argument("--from-run", type=Path, metavar="RUN", help="send a finished local run's submission instead")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="raw files of a COMP that is not on Kaggle")
+    parser.add_argument("--ledger", type=Path, default=Path("submissions.csv"), metavar="F.csv", help="what was sent")
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """Run `kit submit`."""
+    from kit.evaluate.text import as_text
+    from kit.kaggle.plan import plan_submission, with_weights
+    from kit.run import Run
+    from kit.stages.score import score
+
+    options = (arguments.accelerator, arguments.hours, arguments.dataset, arguments.from_run)
+    plan = plan_submission(arguments.competition, arguments.set, *options)
+    name, leaderboard = plan.competition.name, plan.competition.leaderboard
+    if plan.is_local:
+        print(f"{name} is not on Kaggle: it is run and scored here")
+        local = {"data": arguments.data, "settings": arguments.set, "max_hours": arguments.hours}
+        return DONE if arguments.dry_run else run_and_print(arguments.competition, **local)
+    if arguments.data:
+        raise ConfigError(f"--data is for what is scored here; a kernel of {plan.name} has its raw files from Kaggle")
+    if plan.from_run:
+        scores = score(Run(plan.from_run))
+        if not leaderboard:
+            print(f"{as_text(*scores)}\n{name} has no leaderboard: there is nothing to send")
+            return DONE
+    else:
+        plan = with_weights(plan, arguments.weights)
+    if arguments.dry_run:
+        from kit.kaggle.rehearse import rehearse
+
+        print(rehearse(plan))
+        return DONE
+    from kit.kaggle.client import Kaggle
+    from kit.kaggle.send import submit
+
+    job = submit(plan, plan.jobs_folder, Kaggle(), arguments.ledger, arguments.again)
+    scores, public, private = score(Run(job.state.run)), job.state.public, job.state.private
+    print(as_text(*scores))
+    if not leaderboard:
+        print(f"{name} takes no submission from kit; predictions and scores are in {job.folder}")
+        return DONE
+    boards = f"public {_number(public)}, private {_number(private)}"
+    print(f"\n{job.run_id} on the leaderboard: {boards}; out of fold {scores[0].value:.4f}")
+    print(f"recorded in {arguments.ledger} (kit ledger); all files are in {job.folder}")
+    return DONE
+
+
+def _number(value: float | None) -> str:
+    return "not given" if value is None else f"{value:g}"

@@ -1,0 +1,128 @@
+"""What a submission consists of: the plan, made from a config and the options of a command."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kit import files
+from kit.competition import Competition
+from kit.competitions import find_competition
+from kit.config import RuntimeSettings, load_config
+from kit.errors import ConfigError, SubmissionError
+from kit.kaggle import bundle
+from kit.kaggle.bundle import Accelerator
+from kit.run import Run
+
+
+@dataclass(frozen=True)
+class SubmissionPlan:
+    """What a submission consists of; equal plans, with the same code, give the same one.
+
+    `name` is a config's, `config` its file where it is not one of kit's own. `data` is a dataset with the raw files,
+    where the competition has none on Kaggle; `hours` is the longest session. The files `weights` are sent along, and
+    `datasets` are attached. With `from_run`, that finished run is submitted instead.
+    """
+
+    name: str
+    competition: Competition
+    settings: tuple[str, ...] = ()
+    accelerator: Accelerator = "gpu"
+    hours: float = 11.5
+    data: str = ""
+    config: Path | None = None
+    weights: tuple[Path, ...] = ()
+    datasets: tuple[str, ...] = ()
+    from_run: Path | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether nothing of this is on Kaggle, so that it is run and scored on this machine."""
+        return self.from_run is None and not self.competition.slug and not self.data
+
+    @property
+    def jobs_folder(self) -> Path:
+        """Where the submissions of a config are kept: beside its runs."""
+        return Path("runs", self.name, "kaggle")
+
+    @property
+    def session_seconds(self) -> int:
+        """The longest session, in seconds."""
+        return int(self.hours * 3600)
+
+    @property
+    def training_hours(self) -> float:
+        """How long the kernel may train: the session less a tenth (at least 15 minutes) for predicting and writing."""
+        return round(self.hours - max(0.25, self.hours / 10), 4)
+
+    @property
+    def submission(self) -> Path:
+        """The finished submission of `from_run`; raises SubmissionError where there is none."""
+        path = Run(self.from_run or "").submission_path
+        if not path.exists():
+            raise SubmissionError(f"{path} does not exist: write it with `kit run` or `kit submission write`")
+        return path
+
+    def validate(self) -> None:
+        """Raise ConfigError for a kernel that could not succeed."""
+        longest = bundle.HOURS[self.accelerator]
+        if not 0.25 < self.hours <= longest:
+            limits = f"a session with {self.accelerator} takes more than 0.25 and up to {longest:g} hours"
+            raise ConfigError(f"{limits}, not {self.hours:g}")
+        if not self.competition.slug and not self.data:
+            raise ConfigError(f"a kernel would not find the raw files of {self.name}: give --dataset OWNER/NAME")
+        if self.data and self.data.count("/") != 1:
+            raise ConfigError(f"--dataset {self.data}: write it as OWNER/NAME")
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the whole plan, including kit's code and the files."""
+        if self.from_run:
+            return files.fingerprint([self.name, files.sha256_of(self.submission)])
+        weights = [files.sha256_of(path) for path in self.weights]
+        options = [self.name, *self.settings, self.accelerator, self.hours, self.data, weights]
+        return files.fingerprint([*options, bundle.make_wheel(self.config).sha256])
+
+
+def plan_submission(
+    competition: str,
+    settings: Sequence[str] = (),
+    accelerator: Accelerator = "gpu",
+    hours: float | None = None,
+    data: str = "",
+    from_run: Path | None = None,
+) -> SubmissionPlan:
+    """The plan of a submission of a config, by its name or the path of its file; without weights (`with_weights`).
+
+    `hours` is by default half an hour less than Kaggle's longest session.
+    """
+    config = load_config(competition, settings)
+    path = Path(competition) if competition.endswith((".yaml", ".yml")) else None
+    return SubmissionPlan(
+        name=path.stem if path else competition,
+        competition=find_competition(config.competition, config),
+        settings=tuple(settings),
+        accelerator=accelerator,
+        hours=bundle.HOURS[accelerator] - 0.5 if hours is None else hours,
+        data=data,
+        config=path,
+        from_run=from_run,
+    )
+
+
+def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> SubmissionPlan:
+    """The plan with the weights that its kernel needs: `paths`, files found on this machine, and attached datasets.
+
+    Loads Keras. Raises ConfigError for weights, or a run of pseudo-labels, that a kernel cannot have.
+    """
+    config = load_config(str(plan.config or plan.name), plan.settings)
+    if config.pseudo.run:
+        raise ConfigError("pseudo.run is a folder on this machine, which a kernel does not have")
+    from kit.runtime import devices
+
+    devices.set_up(RuntimeSettings())
+    from kit.models import registry, weights
+
+    card = registry.model_card(config.model.name)
+    source = card.weights if config.model.weights is None else config.model.weights
+    found_here = weights.to_send(source, card.name, card.published, paths)
+    datasets = ["/".join(source.removeprefix("kaggle:").split("/")[:2])] if source.startswith("kaggle:") else []
+    return replace(plan, weights=tuple(found_here), datasets=tuple(datasets))

@@ -1,0 +1,60 @@
+"""What a submission would ask and send, without doing so."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kit import files
+from kit.kaggle import bundle, requests
+from kit.kaggle.client import require_client
+from kit.kaggle.plan import SubmissionPlan
+from kit.kaggle.push import write_bundle
+from kit.run import SUBMISSION
+
+
+def rehearse(plan: SubmissionPlan) -> str:
+    """The requests of a submission as text, one per line; writes the bundle, needs no login and sends nothing."""
+    require_client()
+    slug, leaderboard = plan.competition.slug, plan.competition.leaderboard
+    lines = [f"as {bundle.OWNER}; nothing is sent", "asks IntrospectToken (with a token)"]
+    if slug and "/" not in slug:
+        lines.append(f"asks GetCompetition{', GetSubmissionLimits' if leaderboard else ''}")
+    path = plan.submission if plan.from_run else None
+    if path is None:
+        lines += _kernel_lines(plan, plan.jobs_folder / "dry-run")
+    if leaderboard:
+        lines += _submission_lines(plan.name, str(slug), path)
+    return "\n".join(lines)
+
+
+def _kernel_lines(plan: SubmissionPlan, folder: Path) -> list[str]:
+    lines = [] if plan.accelerator == "cpu" else ["asks GetAcceleratorQuotaStatistics"]
+    records = bundle.dataset_ref(bundle.OWNER, bundle.records_title(plan.name))
+    lines.append(f"asks GetDatasetStatus of {records}: the kernel attaches it where it exists")
+    for dataset in write_bundle(plan, folder, bundle.OWNER, "kit-00000000"):
+        ref = bundle.dataset_ref(bundle.OWNER, dataset.title)
+        lines.append(f"asks GetDatasetStatus, GetDataset, ListDatasetFiles of {ref}: unless it has {dataset.marker}")
+        for file in dataset.paths:
+            lines.append(_request_line("  StartBlobUpload", requests.start_upload(file), f"then PUT {file}"))
+        tokens = [f"token of {file.name}" for file in dataset.paths]
+        request = requests.create_dataset(ref, dataset.title, tokens)
+        lines.append(_request_line("  CreateDataset", request, "or its next version"))
+    metadata = files.read_json(folder / "kernel" / "kernel-metadata.json")
+    source = f"the text of {folder / 'kernel' / 'kernel.py'}"
+    lines.append(_request_line("SaveKernel", requests.save_kernel(metadata, source, plan.session_seconds)))
+    lines.append(f"asks GetKernelSessionStatus, ListKernelSessionOutput of {metadata['id']} until it is complete")
+    return lines
+
+
+def _submission_lines(name: str, slug: str, path: Path | None) -> list[str]:
+    if path:
+        start = _request_line("StartSubmissionUpload", requests.start_upload(path, slug), f"then PUT {path}, if valid")
+    else:
+        body = json.dumps({"competitionName": slug, "fileName": SUBMISSION})
+        start = f"StartSubmissionUpload {body}   (then PUT it, if valid)"
+    create = requests.create_submission(slug, f"token of {SUBMISSION}", f"kit {name} kit-00000000")
+    return [start, _request_line("CreateSubmission", create), "asks ListSubmissions until it is scored"]
+
+
+def _request_line(name: str, request: Any, note: str = "") -> str:
+    return f"{name} {json.dumps(requests.request_json(request))}{f'   ({note})' if note else ''}"
