@@ -272,7 +272,7 @@ def test_a_shard_of_files_and_frames(grey):
     jpeg, small = jpeg_of(grey), jpeg_of(grey[:32, :32])
     files = {"a": jpeg, "b": dicom_of(grey, jpeg), "c": small, "d": jpeg[:-2], "e": dicom_of(grey)}
     out = io.BytesIO()
-    job = ShardRows("x", 0, [Row(name, name, name, [1.0]) for name in files], 0)
+    job = ShardRows("x", 0, [Row(name, name, name, {"label": [1.0]}) for name in files], 0)
     image = ImageSettings(size=64, color="gray", encoding="auto")
     note = write_shard(out, job, files.__getitem__, image)
     assert note.shard.examples + len(note.rejected) == 5

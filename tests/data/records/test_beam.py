@@ -85,7 +85,7 @@ def test_an_unknown_runner_and_no_beam(toy_root, tmp_path, monkeypatch):
 def test_images_inside_a_npz_are_refused(tmp_path):
     row = {"id": "a", "path": "x.npz/train_images/0", "bytes": 1, "split": "train", "group": "a", "y_x": 1.0}
     examples = Examples(pd.DataFrame([row]), ("x",), "binary")
-    with pytest.raises(ConfigError, match=r"inside a \.npz are built without Beam"):
+    with pytest.raises(ConfigError, match=r"cannot read images inside a \.npz: build without --runner"):
         build_with_beam(
             "x", examples, str(tmp_path), str(tmp_path / "r"), ImageSettings(), DataSettings(), "DirectRunner"
         )
