@@ -26,7 +26,7 @@ def test_a_model_that_was_fitted_on_images_or_patients_of_the_validation():
     valid = pd.DataFrame({"id": ["a", "x"], "group": ["p", "y"]})
     assert_unseen(examples, [0], valid, "the run")
     assert_unseen(examples, [0], pd.DataFrame({"id": ["t"], "group": ["s"]}), "the run")  # its test set was not fitted
-    with pytest.raises(LeakError, match="the run was fitted on 1 of the images or patients .*, such as a: "):
+    with pytest.raises(LeakError, match=r"the run was fitted on 1 of the images or patients .*, such as a: "):
         assert_unseen(examples, [1, 2], valid, "the run")
     with pytest.raises(LeakError, match="such as q: "):
         assert_unseen(examples, [0], pd.DataFrame({"id": ["new"], "group": ["q"]}), "the run")
