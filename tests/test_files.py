@@ -1,9 +1,17 @@
 import errno
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import filelock
 import pytest
 
 from kit import files
 from kit.errors import DataError
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -54,3 +62,83 @@ def test_reading_what_is_absent_or_broken(tmp_path, text):
         path.write_text(text)
     with pytest.raises(DataError, match=r"x\.json"):
         files.read_json(path)
+
+
+# --- locks ---
+
+
+def test_a_folder_is_locked_for_one_and_nothing_is_left(tmp_path):
+    with files.locked(tmp_path):
+        for _ in range(2):
+            with (
+                pytest.raises(DataError, match=f"another process is writing into {tmp_path}: wait"),
+                files.locked(tmp_path),
+            ):
+                pytest.fail("locked twice")
+        assert files.leftovers(tmp_path) == []
+        assert all(path.name.startswith(files.PART) for path in tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ZeroDivisionError), files.locked(tmp_path):
+        _ = 1 / 0
+    with files.locked(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from kit import files
+
+with files.locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_ends_with_its_process_even_when_that_is_killed(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert holder.stdout.readline() == "locked\n"
+    with pytest.raises(DataError, match="another process is writing into"), files.locked(tmp_path):
+        pytest.fail("locked twice")
+    holder.kill()
+    holder.communicate()
+    with files.locked(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_process_at_a_time(tmp_path):
+    def count(_):
+        for _ in range(20):
+            while True:
+                try:
+                    with files.locked(tmp_path):
+                        inside.append(1)
+                        most.append(len(inside))
+                        time.sleep(0.0002)
+                        inside.pop()
+                        break
+                except DataError:
+                    time.sleep(0.0001)
+
+    inside, most = [], []
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(count, range(4)))
+    assert set(most) == {1} and len(most) == 80
+
+
+@pytest.mark.parametrize("error", [NotImplementedError("no flock"), OSError(errno.ENOLCK, "No locks available")])
+def test_where_the_file_system_has_no_locks_nothing_is_locked(tmp_path, monkeypatch, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    with files.locked(tmp_path), files.locked(tmp_path):
+        assert not list(tmp_path.iterdir())
+
+
+def test_leftovers_are_what_killed_writers_left(tmp_path):
+    for name in (f"{files.PART}7-a.json", "a.json", f"{files.PART}lock"):
+        (tmp_path / name).touch()
+    assert [path.name for path in files.leftovers(tmp_path)] == [f"{files.PART}7-a.json"]
