@@ -257,7 +257,7 @@ def test_a_second_round_learns_pseudo_labels_fold_by_fold(finished, tmp_path, ca
     asked[-3] = f"pseudo.run={finished}"
     with pytest.raises(ConfigError, match="has other folds or records"):
         pipeline.train(load_config("toy", [*asked, "fold_seed=7"]), records, Run(tmp_path / "third"))
-    with pytest.raises(ConfigError, match="`kit run` or `kit predict` makes it"):
+    with pytest.raises(ConfigError, match="`kit run` or `kit predict` writes it"):
         pipeline.train(load_config("toy", [*TINY, f"pseudo.run={tmp_path}"]), records, Run(tmp_path / "fourth"))
 
 
