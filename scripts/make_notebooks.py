@@ -23,7 +23,7 @@ INTRODUCTION = """# {title}, with kit
 [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]({badge})
 
 Run the cells in order, on a GPU (Runtime, Change runtime type). Results are kept in your Google Drive: when the session
-ends early, run the same cells in the next one, and training goes on from its last epoch."""
+ends early, run the same cells in the next one, and training continues from its last epoch."""
 
 INSTALL = """import importlib.util
 
@@ -93,7 +93,7 @@ def pages(name: str, url: str) -> dict[str, str]:
 def notebook(name: str, url: str) -> dict:
     """The kernel as a notebook for Colab: installed from the repository, Drive as its output folder."""
     competition = find_competition(name)
-    code = bundle.kernel_source(name).split('"""\n', 2)[-1].split('\n\nif __name__ == "__main__"')[0]
+    code = bundle.kernel_source(name).split('"""\n', 1)[1].split('\n\nif __name__ == "__main__"')[0]
     kernel = "\n".join(line for line in code.split("\n") if not line.startswith("OUTPUT = "))
     data = f"/content/data/{name}"
     cells = [
