@@ -14,7 +14,9 @@ def outline(keras):
     def build(name):
         card = registry.model_card(name)
         with keras.StatelessScope(initialize_variables=False):
-            return registry.build(name, shape=(card.size, card.size, 3), outputs=card.outputs)
+            model = registry.build(name, shape=(card.size, card.size, 3), outputs=card.outputs)
+        keras.utils.clear_session()  # which would otherwise initialise the variables later on
+        return model
 
     return build
 

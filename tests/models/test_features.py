@@ -92,7 +92,7 @@ def test_levels_are_the_ends_of_stages(outline, levels, name, channels):
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("squeezenet", {"pool": "average+max", "units": [8, 4]}),
+        pytest.param("squeezenet", {"pool": "average+max", "units": [8, 4]}, marks=pytest.mark.once),
         ("pcam_cnn", {"units": 8}),
         pytest.param("nih_cnn", {}, marks=pytest.mark.once),
         pytest.param("vgg16_flat64", {}, marks=pytest.mark.once),

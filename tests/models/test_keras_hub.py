@@ -208,7 +208,7 @@ def test_without_a_network(monkeypatch):
         raise OSError("Failed to resolve 'api.kaggle.com'\nsecond line")
 
     monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", offline)
-    message = r"resnet_18_imagenet cannot be had \(Failed to resolve 'api.kaggle.com'\). .*attach it .*hub/FOLDER$"
+    message = r"resnet_18_imagenet is not available \(Failed to resolve 'api.kaggle.com'\). .*attach it .*hub/FOLDER$"
     with pytest.raises(ConfigError, match=message):
         registry.build(**spec("resnet_18_imagenet"))
 
@@ -227,12 +227,12 @@ def test_a_preset_mounted_on_kaggle_is_taken_from_there(tmp_path):
     [
         (spec("resnet_18_imagent"), "no KerasHub preset, .*did you mean 'resnet_18_imagenet'"),
         (spec("ResNetBackbon"), "did you mean 'ResNetBackbone'"),
-        (spec("qqqqqqqq"), r"of such a name; see https://keras\.io"),
+        (spec("qqqqqqqq"), r"has this name; see https://keras\.io"),
         (spec("ResNetBackbone"), "missing 6 required positional arguments"),
         (spec("ResNetBackbone", {**RESNET, "block_type": "none"}), "block_type"),
         (spec("ResNetBackbone", RESNET, unit=3), "unexpected keyword argument 'unit'"),
         (spec("BertBackbone", {"vocabulary_size": 9, "num_layers": 1, "num_heads": 1, "hidden_dim": 8,
-                               "intermediate_dim": 8}), "no backbone of images alone"),
+                               "intermediate_dim": 8}), "not a backbone of images alone"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_built(arguments, message):

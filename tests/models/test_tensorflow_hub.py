@@ -200,7 +200,7 @@ def test_a_signature_can_infer_but_not_learn(registry, on_tensorflow, tmp_path, 
     before = held(model)
     train(model, images, keras)
     assert all(np.array_equal(before[name], after) for name, after in held(model).items())
-    with pytest.raises(ConfigError, match=r"can only infer .*model\.arguments\.trainable=false"):
+    with pytest.raises(ConfigError, match=r"cannot be trained .*set model\.arguments\.trainable=false"):
         registry.build(**spec(folder), trainable=True)
 
 
@@ -218,5 +218,5 @@ def test_what_cannot_be_built(registry, on_tensorflow, tmp_path):
 
 def test_jax_is_refused(registry, tmp_path, keras, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ConfigError, match=r"runs on TensorFlow alone, not on jax: set runtime\.backend=tensorflow"):
+    with pytest.raises(ConfigError, match=r"runs on TensorFlow only, not on jax: set runtime\.backend=tensorflow"):
         registry.build(**spec(tmp_path))
