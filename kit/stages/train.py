@@ -222,7 +222,7 @@ def _fit(
             feed(fold, seed, _shuffle_buffer(fold, state, device), device),
             validate,
             monitor=f"val_{metric}",
-            mode=direction,
+            larger_is_better=direction == "max",
             task=records.task,
             train=config.train,
             augment=config.augment,
@@ -234,7 +234,7 @@ def _fit(
             most_parts=_most_parts(config, device),
             deadline=deadline,
             agree=lambda stop: any(devices.on_all_hosts(device, int(stop))),
-            reporting=Reporting(title, folds_after, write, trackers),
+            reporting=Reporting(title, folds_after, trackers),
             callbacks=callbacks,
         )
     if not fitted.finished:

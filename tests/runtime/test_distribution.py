@@ -36,10 +36,10 @@ from pathlib import Path
 from kit import pipeline
 from kit.config import load_config
 from kit.data.records.manifest import open_records
-from kit.runtime import session as host
+from kit.runtime.session import Deadline
 records, run = open_records(Path(sys.argv[1])), Path(sys.argv[2])
 only = [0] if os.environ["KERAS_BACKEND"] == "jax" else None  # a second fold must not make a second strategy
-deadline = host.Deadline(0) if "KIT_TEST_STOP" in os.environ else None
+deadline = Deadline(0) if "KIT_TEST_STOP" in os.environ else None
 if pipeline.train(load_config("toy", sys.argv[3:]), records, run, only=only, deadline=deadline):
     pipeline.predict(run, records)
 """
@@ -118,7 +118,7 @@ def test_hosts_stop_together_and_go_on_only_together(toy_records, tmp_path):
     files.write_json(state, {"history": [{}]})
     codes, errors = two_hosts(toy_records, tmp_path, {}, {})
     assert codes[0] and codes[1]
-    assert all("the hosts stand at different epochs (0, 1)" in said for said in errors)
+    assert all("the hosts stand at different epochs (0, 1)" in error for error in errors)
 
 
 def test_what_several_devices_refuse(toy_records, tmp_path):

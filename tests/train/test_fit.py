@@ -50,7 +50,7 @@ def small(keras, norm=True, dropout=0.2, early=0.0):
 
 
 @pytest.fixture
-def fit_once(keras, tmp_path):
+def fit_once(keras, tmp_path, capsys):
     """A function: fit a fresh model into a folder, with a script of scores; dies in the epoch `dies`, if given."""
 
     def once(
@@ -59,19 +59,19 @@ def fit_once(keras, tmp_path):
         scores=None,
         dies=None,
         seconds=None,
-        mode="max",
+        larger_is_better=True,
         build=small,
         augment=AUGMENT,
         feed=batches,
         on_validate=lambda model: None,
         **more,
     ):
-        from kit.train.fit import Feed, Reporting, fit
+        from kit.train.fit import Feed, fit
 
         keras.utils.clear_session()
         keras.utils.set_random_seed(7)
         model = build(keras)
-        lines = []
+        capsys.readouterr()  # lines of an earlier fit that was killed
 
         def validate():
             done = state_epochs(tmp_path / name)
@@ -87,17 +87,16 @@ def fit_once(keras, tmp_path):
             Feed(feed, STEPS, np.array([[0.0], [1.0]]), lambda e, step, parts: (f"e{e}s{step}",)),
             validate,
             monitor="val_score",
-            mode=mode,
+            larger_is_better=larger_is_better,
             task="binary",
             train=train,
             augment=augment,
             seed=3,
             state=tmp_path / name,
             deadline=None if seconds is None else time.monotonic() + seconds,
-            reporting=Reporting(write=lines.append),
             **more,
         )
-        return model, fitted, lines
+        return model, fitted, capsys.readouterr().out.splitlines()
 
     return once
 
@@ -168,11 +167,15 @@ def test_cosine_warms_up_and_ends_at_nothing(fit_once):
 @pytest.mark.once
 def test_the_model_is_left_with_the_weights_of_the_best_epoch(fit_once):
     nan, train = float("nan"), TrainSettings(epochs=3, schedule="constant")
-    cases = [("max", [0.9, 0.1, 0.5], 0), ("min", [0.5, 0.2, 0.9], 1), ("max", [nan, 0.2, nan], 1)]
-    for mode, scores, epoch in [*cases, ("min", [nan, nan, 0.9], 2)]:  # a score that is not defined is never better
+    cases = [(True, [0.9, 0.1, 0.5], 0), (False, [0.5, 0.2, 0.9], 1), (True, [nan, 0.2, nan], 1)]
+    for larger, scores, epoch in [*cases, (False, [nan, nan, 0.9], 2)]:  # a score that is not defined is never better
         seen = []
         model, fitted, _ = fit_once(
-            f"{mode}{scores}", train, scores, mode=mode, on_validate=lambda m, seen=seen: seen.append(m.get_weights())
+            f"{larger}{scores}",
+            train,
+            scores,
+            larger_is_better=larger,
+            on_validate=lambda m, seen=seen: seen.append(m.get_weights()),
         )
         assert len(fitted.history) == len(seen) == 3
         assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), seen[epoch], strict=True))
