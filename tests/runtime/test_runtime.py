@@ -109,41 +109,40 @@ def test_precision_that_pays(kind, capability, precision):
     assert devices._best_precision(kind, capability) == precision
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_equal_runs_give_equal_bits_on_all_cores(backend):
-    """At a size where TensorFlow as it comes gives other bits in nearly every run."""
-    code = (
-        "import hashlib, numpy as np\n"
-        "from kit.config import RuntimeSettings\nfrom kit.runtime import devices\n"
-        f"devices.set_up(RuntimeSettings(backend={backend!r}))\n"
-        "from kit.models import registry\n"
-        "x = np.random.default_rng(0).integers(0, 256, (64, 96, 96, 3), dtype=np.uint8)\n"
-        "for _ in range(2):\n"
-        "    devices.set_seed(1)\n"
-        "    model = registry.build('pcam_cnn', shape=(96, 96, 3), outputs=1, units=8)\n"
-        "    model.compile('adam', 'binary_crossentropy')\n"
-        "    for _ in range(3): model.train_on_batch(x, x[:, :1, 0, 0] % 2)\n"
-        "    print(hashlib.sha256(b''.join(w.tobytes() for w in model.get_weights())).hexdigest())"
-    )
-    processes = {"tensorflow": 2, "jax": 1}[backend]  # JAX compiles for long; twice in one process is twice enough
-    results = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        for _ in range(processes)
-    ]
-    assert len({line for result in results for line in result.stdout.split()}) == 1
+FRESH = """
+import hashlib, sys
+import numpy as np
+from kit.config import RuntimeSettings
+from kit.runtime import devices
+device = devices.set_up(RuntimeSettings(backend=sys.argv[1]))
+import keras, tensorflow as tf
+gpus = tf.config.get_visible_devices("GPU") if device.backend == "jax" else []
+print(keras.backend.backend(), device.backend, gpus, flush=True)
+from kit.models import registry
+x = np.random.default_rng(0).integers(0, 256, (64, 96, 96, 3), dtype=np.uint8)
+for _ in range(int(sys.argv[2])):
+    devices.set_seed(1)
+    model = registry.build("pcam_cnn", shape=(96, 96, 3), outputs=1, units=8)
+    model.compile("adam", "binary_crossentropy")
+    for _ in range(3):
+        model.train_on_batch(x, x[:, :1, 0, 0] % 2)
+    print(hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest())
+"""
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_set_up_in_a_fresh_process(backend):
-    code = (
-        "from kit.config import RuntimeSettings\nfrom kit.runtime import devices\n"
-        f"d = devices.set_up(RuntimeSettings(backend={backend!r}))\n"
-        "import keras, tensorflow as tf\n"
-        "print(keras.backend.backend(), d.backend, tf.config.get_visible_devices('GPU') if d.backend == 'jax' else [])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.split("\n")[0] == f"{backend} {backend} []"
-    assert result.stderr == ""  # none of TensorFlow's start-up chatter
+# Models trained per process: JAX compiles for long, and two in one process are enough.
+@pytest.mark.parametrize(("backend", "models"), [("tensorflow", (2, 1)), ("jax", (2,))])
+def test_fresh_processes_start_silently_and_give_equal_bits_on_all_cores(backend, models):
+    """At a size where TensorFlow's own settings give other bits in nearly every run."""
+    digests = set()
+    for count in models:
+        command = [sys.executable, "-c", FRESH, backend, str(count)]
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        first, *rest = result.stdout.split("\n")
+        assert first == f"{backend} {backend} []"
+        assert result.stderr == ""  # none of TensorFlow's start-up messages
+        digests.update(filter(None, rest))
+    assert len(digests) == 1
 
 
 def test_free_memory_is_the_less_of_machine_and_container(tmp_path):
