@@ -151,6 +151,7 @@ def test_hosts_stop_together_and_go_on_only_together(toy_records, tmp_path):
             r"clipping of gradients \(train.clip_norm\) would be done on each device's part by itself",
         ),
     ],
+    ids=["shares", "clipping"],
 )
 def test_what_several_devices_refuse(keras, toy_records, tmp_path, monkeypatch, setting, message):
     two = devices.Device("tensorflow", "CPU", ("CPU", "CPU"), "float32", "auto")
