@@ -75,7 +75,7 @@ def one(given, backend, model_and_side, directory):
     from kit.models import registry
     from kit.stages.train import Fold
     from kit.stages.train import feed as feed_of
-    from kit.train.fit import Reporting, fit
+    from kit.train.fit import fit
 
     mark("imports")
     records = open_records(Path(directory))
@@ -125,7 +125,6 @@ def one(given, backend, model_and_side, directory):
             state=Path(state_folder),
             jit_compile=device.jit_compile,
             steps_per_execution=device.steps_per_execution,
-            reporting=Reporting(write=lambda line: None),
             callbacks=[Turns()],
         )
     show(

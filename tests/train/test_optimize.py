@@ -40,15 +40,15 @@ def step(keras):
 
 @pytest.fixture(scope="module")
 def models(keras):
-    """A function: name of a backbone -> an untrained model with it under a head of 8 units, each made once."""
-    made = {}
+    """A function: name of a backbone -> an untrained model with it under a head of 8 units, each built once."""
+    built = {}
 
     def model(name, side=64):
         from kit.models import registry
 
-        if name not in made:
-            made[name] = registry.build(name, shape=(side, side, 3), outputs=1, units=8)
-        return made[name]
+        if name not in built:
+            built[name] = registry.build(name, shape=(side, side, 3), outputs=1, units=8)
+        return built[name]
 
     return model
 
