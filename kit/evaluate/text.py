@@ -60,15 +60,15 @@ def comparison(lines: Sequence[Comparison], confidence: float) -> str:
 
 def ensemble(report: EnsembleReport) -> str:
     """What `kit ensemble` prints."""
-    blends = pd.DataFrame({name: blend.model_dump() for name, blend in report.blends.items()}).T[list(_OF_BLENDS)]
+    blends = pd.DataFrame({name: blend.model_dump() for name, blend in report.blends.items()}).T
     chosen = [f"chosen: {report.chosen}, because {report.reason} (a value that was chosen for is slightly optimistic)"]
     if report.weights:
         chosen.append("weights  " + "  ".join(f"{name} {weight:.3f}" for name, weight in report.weights.items()))
     sections = [
         [f"{report.metric}, nested: each fold by a blend fitted on the others; gain: over the plain mean"],
-        _lines(blends, "{:.4f}"),
+        _lines(blends[list(_OF_BLENDS)].astype(float), "{:.4f}"),
         ["", "correlation of the members (Spearman, out of fold)"],
-        _lines(pd.DataFrame(report.correlation), "{:.3f}"),
+        _lines(pd.DataFrame(report.correlation).astype(float), "{:.3f}"),
         ["", *chosen],
     ]
     return "\n".join(line for section in sections for line in section)
