@@ -39,8 +39,8 @@ def test_several_labels_with_unknowns_and_an_undefined_one():
     for ours, theirs in ((roc_auc, sk.roc_auc_score), (average_precision, sk.average_precision_score)):
         expected = (theirs(y[10:, 0], p[10:, 0]) + theirs(y[:, 1], p[:, 1])) / 2
         assert ours(y, p) == pytest.approx(expected)
-    known = ~np.isnan(y)
-    assert log_loss(y, p) == pytest.approx(sk.log_loss(y[known], p[known]))
+    labelled = ~np.isnan(y)
+    assert log_loss(y, p) == pytest.approx(sk.log_loss(y[labelled], p[labelled]))
 
 
 def test_undefined_is_nan_and_never_0():
