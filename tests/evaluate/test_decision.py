@@ -88,7 +88,7 @@ def test_thresholds_are_those_of_calibrated_probabilities():
 @pytest.mark.parametrize("kind", ["none", "platt", "isotonic"])
 @pytest.mark.parametrize("prevalence", [None, (0.1, 0.6)])
 def test_the_nested_value_refits_calibrator_prior_and_threshold(kind, prevalence):
-    y, p = noisy(labels=2)
+    y, p = noisy(120, labels=2)
     y[np.random.default_rng(1).random(y.shape) < 0.2] = np.nan
     p = np.float32(p).astype(np.float64)
     oof, examples = tables(y, p, "ab")
