@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PART = ".part-"  # a prefix, so that the ending (".weights.h5", ".parquet") still says what the file is
+_LOCK = f"{PART}lock"
 
 
 @contextmanager
@@ -35,26 +36,32 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process; the lock goes with the process, however it ends.
+    """Lock `folder` for this process in the block; the lock ends with the process, even when that is killed.
 
-    Raises DataError when another process holds it. Where the system or the file system has no locks, nothing is held.
+    Raises DataError when another process holds it. Where the file system has no locks, or cannot be written to, nothing
+    is locked.
     """
+    from filelock import FileLock, Timeout  # here: workers, which import this module, lock nothing
+
+    lock, held = FileLock(folder / _LOCK), True
     try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise DataError(f"another process is writing into {folder}: wait for it, or give another folder") from error
+    except (OSError, NotImplementedError):
+        held = False
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(f"another process is writing into {folder}: wait for it, or give another folder") from error
-        except OSError:  # some network file systems
-            pass
         yield
     finally:
-        os.close(handle)
+        if held:
+            with suppress(OSError):  # Windows keeps open files; its lock removes the file on release
+                (folder / _LOCK).unlink()  # before the release: a process that has just opened it sees that it is gone
+            lock.release()
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """The unfinished files that killed writers left in `folder`."""
+    return [path for path in folder.glob(f"{PART}*") if path.name != _LOCK]
 
 
 def write_text(path: Path, text: str) -> None:

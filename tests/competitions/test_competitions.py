@@ -9,11 +9,13 @@ import pytest
 
 import kit.competitions
 from kit import pipeline
-from kit.competitions import competition_names, find_competition, raw_folder
+from kit.competitions import competition_names, find_competition
 from kit.config import Source, config_names, load_config
-from kit.data.table.examples import TASKS
 from kit.errors import ConfigError, DataError
 from kit.evaluate.metrics import METRICS
+from kit.stages import examples as stage
+from kit.stages.examples import raw_folder
+from kit.tasks import TASKS
 from tests.conftest import TINY
 
 EXTENDING = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
@@ -23,10 +25,13 @@ EXTENDING = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
 def test_every_competition_says_what_it_is(name):
     competition = find_competition(name)
     assert competition.name == name
-    assert competition.metric in METRICS
-    assert competition.direction == ("max" if competition.metric in ("roc_auc", "average_precision") else "min")
-    assert competition.task in (None, *TASKS)
-    assert (competition.task is None) == (competition.labels is None)
+    assert competition.target is next(iter(competition.targets.values()))
+    for target in competition.targets.values():
+        assert target.task in ("", *TASKS)
+        assert (target.task == "") == (target.labels == ())
+        assert target.metric in METRICS or target.task == "detection"
+        assert set((target.columns or {}).values()) <= set(target.labels)
+        assert all(set(labels) <= set(target.labels) for labels in target.means.values())
     assert load_config(name).competition == name  # its YAML
     text = (Path(__file__).parents[2] / "configs" / f"{name}.yaml").read_text()
     assert text.startswith(f"# kit run {name}") or name == "toy"
@@ -37,7 +42,7 @@ def test_every_config_names_a_competition():
 
 
 def test_settings_that_a_competition_does_not_take():
-    with pytest.raises(ConfigError, match=r"pcam does not take the setting 'target'.*it takes none of its own"):
+    with pytest.raises(ConfigError, match=r"pcam does not take the setting 'target'.*it has none of its own"):
         find_competition("pcam", Source(target="x"))
     with pytest.raises(ConfigError, match=r"medmnist does not take the setting 'columns'.*it takes table"):
         find_competition("medmnist", Source(columns={"id": "x"}))
@@ -49,7 +54,7 @@ def test_raw_files_are_given_or_mounted(tmp_path, monkeypatch):
     assert raw_folder(nih, tmp_path, tmp_path / "made") == tmp_path
     with pytest.raises(DataError, match="where are the raw files of breast"):
         raw_folder(breast, None, tmp_path / "made")
-    monkeypatch.setattr(kit.competitions, "find_mount", lambda slug: Path("/kaggle/input") / slug)
+    monkeypatch.setattr(stage, "find_mount", lambda slug: Path("/kaggle/input") / slug)
     assert raw_folder(nih, None, tmp_path / "made") == Path("/kaggle/input/nih-chest-xrays/data")
 
 

@@ -1,10 +1,10 @@
 import pandas as pd
 import pytest
 
-from kit.competitions import nih
+from kit.competitions import find_competition, nih
 from kit.config import Source
 from kit.data.table.examples import validate
-from kit.errors import DataError
+from kit.errors import ConfigError, DataError
 
 HEADER_2017 = (  # Kaggle's: brackets that are split at their commas, an empty last column, ages with units
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -42,19 +42,18 @@ def write_table(root, header=HEADER_2017, rows=ROWS):
     (root / "Data_Entry_2017.csv").write_text("\n".join([header, *lines]) + "\n")
 
 
-def read(root, max_missing=0):
-    return validate(nih.read(root, Source()), max_missing)
+def read(root, max_missing=0, target=None):
+    return validate(nih.read(root, Source(target=target)), max_missing)
 
 
 def test_findings_patients_lists_and_boxes(root):
     examples = read(root)
     table = examples.table.set_index("id")
     assert examples.task == "multilabel"
-    assert len(examples.labels) == 15
-    assert examples.labels[-1] == "No Finding"
+    assert examples.labels == nih.FINDINGS
     positive = table.filter(regex="^y_").apply(lambda row: [name[2:] for name in row.index[row == 1]], axis=1)
     assert positive["00000001_000.png"] == ["Cardiomegaly", "Emphysema"]
-    assert positive["00000001_001.png"] == ["No Finding"]
+    assert positive["00000001_001.png"] == []
     assert table["group"].tolist() == ["2", "1", "1", "3"]
     assert table["split"].to_dict()["00000002_000.png"] == "test"
     assert table.loc["00000002_000.png", "y_Hernia"] == 1  # the official test has labels
@@ -64,6 +63,29 @@ def test_findings_patients_lists_and_boxes(root):
     assert table.loc["00000001_000.png", "age"] == 58
     assert table.loc["00000002_000.png", "age"] == pytest.approx(11 / 12)
     assert examples.remarks == {"ages above 120, taken as missing": 1}
+
+
+def test_no_finding_is_a_label_of_the_target_fifteen(root):
+    examples = read(root, target="fifteen")
+    assert examples.labels == (*nih.FINDINGS, "No Finding")
+    table = examples.table.set_index("id")
+    assert table["y_No Finding"].to_dict() == {
+        "00000001_000.png": 0,
+        "00000001_001.png": 1,
+        "00000002_000.png": 0,
+        "00000003_000.png": 0,
+    }
+    findings = read(root).table
+    pd.testing.assert_frame_equal(examples.table.drop(columns="y_No Finding"), findings)
+
+
+def test_targets():
+    assert find_competition("nih").target.labels == nih.FINDINGS
+    fifteen = find_competition("nih", Source(target="fifteen")).target
+    assert len(fifteen.labels) == 15
+    assert fifteen.means == {"14 findings": nih.FINDINGS}
+    with pytest.raises(ConfigError, match="nih has no target 'fourteen'; did you mean 'fifteen'"):
+        find_competition("nih", Source(target="fourteen"))
 
 
 def test_both_headers_say_the_same(root):

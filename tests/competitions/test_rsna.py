@@ -5,7 +5,7 @@ from pydicom.pixels import pixel_array
 from kit.competitions import find_competition, rsna
 from kit.config import DataSettings, ImageSettings, Source
 from kit.data.pixels.images import read_image
-from kit.data.records.manifest import plan_fingerprint
+from kit.data.records.manifest import fingerprint, fingerprints
 from kit.data.table.examples import read_examples, validate, write_examples
 from kit.errors import ConfigError, DataError
 
@@ -39,14 +39,16 @@ def test_two_classes_boxes_and_metadata(rsna_root):
     assert not any("Doe" in str(value) for value in table.to_numpy().ravel())
 
 
-def test_ages_that_cannot_be_are_missing_and_counted(rsna_root):
+def test_ages_are_years_and_impossible_ones_are_missing_and_counted(rsna_root):
     examples = read(rsna_root)
     ages = examples.table.set_index("id")["age"]
     assert ages["p0"] == 58
     assert ages["p3"] == pytest.approx(11 / 12)
-    assert ages[["p1", "p2", "p4", "p5"]].isna().all()
-    assert examples.remarks == {  # 62 and abc; 130Y
-        "ages that are no DICOM age, taken as missing": 2,
+    assert ages["p1"] == 62
+    assert ages[["p2", "p4", "p5"]].isna().all()
+    assert examples.remarks == {  # 62; abc; 130Y
+        "ages without a unit, read as years": 1,
+        "ages that are no DICOM age, taken as missing": 1,
         "ages above 120, taken as missing": 1,
     }
 
@@ -57,7 +59,7 @@ def test_three_classes_and_boxes_are_targets(rsna_root):
     train = three.table[three.table["split"] == "train"]
     assert train.filter(regex="^y_").to_numpy().argmax(axis=1).tolist() == [2, 2, 1, 0, 0, 0]
     assert read(rsna_root, "boxes").task == "detection"
-    assert find_competition("rsna", Source(target="three_class")).task == "multiclass"
+    assert find_competition("rsna", Source(target="three_class")).target.task == "multiclass"
     with pytest.raises(ConfigError, match="rsna has no target 'three'; did you mean 'three_class'"):
         find_competition("rsna", Source(target="three"))
 
@@ -114,4 +116,5 @@ def test_a_written_table_makes_the_same_records(rsna_root, tmp_path):
     examples, image, data = read(rsna_root), ImageSettings(size=32), DataSettings()
     write_examples(tmp_path / "e.parquet", examples)
     again = read_examples(tmp_path / "e.parquet")
-    assert plan_fingerprint("rsna", again, image, data) == plan_fingerprint("rsna", examples, image, data)
+    for function in (fingerprint, fingerprints):
+        assert function("rsna", again, image, data) == function("rsna", examples, image, data)

@@ -12,6 +12,7 @@ import pandas as pd
 from kit.config import InputSettings
 from kit.data.records.manifest import Records, verify_records
 from kit.data.records.shards import image_shape
+from kit.data.records.targets import target_format
 from kit.errors import ConfigError
 from kit.runtime.devices import import_tensorflow
 from kit.runtime.session import free_memory
@@ -291,17 +292,17 @@ def _own_threads(deterministic: bool = True) -> Any:
 
 
 def _decoded(dataset: Any, records: Records, size: int | None, drop_remainder: bool) -> Any:
-    """Serialised examples -> batches (`size` None: single ones) of id, image uint8 [H, W, C], label float32 [L]."""
+    """Serialised examples -> batches (`size` None: single ones) of id, image uint8 [H, W, C] and the target."""
     tf = import_tensorflow()
     shape = image_shape(records.image)
-    wanted = {
+    features = {
         "id": tf.io.FixedLenFeature([], tf.string),
         "image": tf.io.FixedLenFeature([], tf.string),
-        "label": tf.io.FixedLenFeature([len(records.labels)], tf.float32),
+        **target_format(records.task).spec(len(records.labels)),
     }
 
     def decode_one(serialised: Any) -> dict[str, Any]:
-        example = tf.io.parse_single_example(serialised, wanted)
+        example = tf.io.parse_single_example(serialised, features)
         if records.image.encoding == "raw":
             image = tf.reshape(tf.io.decode_raw(example["image"], tf.uint8), shape)
         else:  # decodes PNG too; this method gives the very pixels that Pillow gives
@@ -309,7 +310,7 @@ def _decoded(dataset: Any, records: Records, size: int | None, drop_remainder: b
         return {**example, "image": tf.ensure_shape(image, shape)}
 
     def decode_raw(serialised: Any) -> dict[str, Any]:
-        examples = tf.io.parse_example(serialised, wanted)
+        examples = tf.io.parse_example(serialised, features)
         image = tf.reshape(tf.io.decode_raw(examples["image"], tf.uint8), (-1, *shape))
         return {**examples, "image": image}
 

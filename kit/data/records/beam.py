@@ -1,7 +1,8 @@
 """Records of sets that outgrow one machine: the same shards, byte for byte, written by an Apache Beam runner.
 
-Paths are whatever the runner's file systems know: local folders, gs://, s3://, hdfs://. Shards are written under a
-temporary name and renamed; a pipeline that was cut off keeps its finished ones. There is no lock: run one at a time.
+Paths are any that the runner's file systems know: local folders, gs://, s3://, hdfs://. Shards are written under a
+temporary name and renamed; those that are finished survive a pipeline that is cut off. Nothing is locked: run one
+pipeline at a time.
 """
 
 import io
@@ -17,13 +18,13 @@ import pandas as pd
 from kit import files
 from kit.config import DataSettings, ImageSettings
 from kit.data.pixels.arrays import lies_in_array
-from kit.data.records.build import ShardPlan, is_whole, plan_shards, rows_of_shard, with_cells
+from kit.data.records.build import ShardPlan, is_whole, other_records, plan_shards, rows_of_shard, with_cells
 from kit.data.records.manifest import BUILDING, EXAMPLES, MANIFEST, Manifest, fingerprint, make_manifest
 from kit.data.records.shards import Note, write_shard
 from kit.data.table.examples import Examples
 from kit.errors import ConfigError, DataError
 
-_TABLE = "building.parquet"  # the table with cells, for the workers; there until the manifest is
+_TABLE = "building.parquet"  # the table with cells, for the workers; removed once there is a manifest
 
 
 def build_with_beam(
@@ -38,17 +39,17 @@ def build_with_beam(
 ) -> Manifest:
     """Write the records of `examples` (paths relative to `root`) into `out`; returns their manifest.
 
-    `runner` is a Beam runner's name, `options` are its pipeline options, such as `--project=...`. Raises ConfigError
-    without Apache Beam, for a runner it does not know and for images inside a .npz, DataError when `out` holds other
-    records or too many images cannot be read.
+    `runner` is the name of a Beam runner, `options` are its pipeline options, such as `--project=...`. Raises
+    ConfigError without Apache Beam, for an unknown runner and for images inside a .npz; DataError when `out` holds
+    other records or too many images cannot be read.
     """
     beam, options_of = _import_beam()
     if examples.table["path"].map(lies_in_array).any():
-        raise ConfigError("images inside a .npz are built without Beam: leave out --runner")
+        raise ConfigError("Beam cannot read images inside a .npz: build without --runner")
     expected = fingerprint(competition, examples, image, data)
     if (present := _read_json(out, MANIFEST) or _read_json(out, BUILDING)) is not None:
         if present["fingerprint"] != expected:
-            raise DataError(f"{out} holds other records (competition, images or settings differ): give another folder")
+            raise DataError(other_records(out))
         if "shards" in present:
             return Manifest.model_validate(present)
     table = with_cells(examples.table)
@@ -58,7 +59,7 @@ def build_with_beam(
     try:
         with beam.Pipeline(options=options_of([f"--runner={runner}", *options])) as pipeline:
             planned = pipeline | beam.Create([tuple(plan) for plan in plans]) | beam.Reshuffle()
-            planned | beam.Map(_build_shard, root=root, out=out, image=image.model_dump_json())
+            planned | beam.Map(_build_shard, root=root, out=out, image=image.model_dump_json(), task=examples.task)
     except ValueError as error:
         if runner not in str(error):
             raise
@@ -72,16 +73,16 @@ def build_with_beam(
     return manifest
 
 
-def _build_shard(planned: tuple[Any, ...], root: str, out: str, image: str) -> None:
-    """What a Beam worker does with one plan: shard, then note, unless an earlier run left them."""
+def _build_shard(planned: tuple[Any, ...], root: str, out: str, image: str, task: str) -> None:
+    """All that a Beam worker does for a plan: write the shard, then its note, unless an earlier run left them."""
     plan, settings = ShardPlan(*planned), ImageSettings.model_validate_json(image)
     note = _read_note(out, plan.file)
     if note is not None and is_whole(note, _size(out, plan.file)):
         return
-    job = rows_of_shard(plan, _table(_join(out, _TABLE)), 0)
+    shard = rows_of_shard(plan, _table(_join(out, _TABLE)), task, 0)
     part = f"{files.PART}{uuid.uuid4().hex}-{plan.file}"
     with _file_systems().create(_join(out, part)) as file:
-        note = write_shard(file, job, lambda path: _read(root, path), settings)
+        note = write_shard(file, shard, lambda path: _read(root, path), settings)
     _replace(out, part, plan.file)
     _write(out, _note(plan.file), files.json_text(note.as_json()).encode())
 
@@ -127,8 +128,8 @@ def _parquet(table: pd.DataFrame) -> bytes:
 
 
 def _size(folder: str, name: str) -> int | None:
-    matched = _file_systems().match([_join(folder, name)])[0].metadata_list
-    return matched[0].size_in_bytes if matched else None
+    matches = _file_systems().match([_join(folder, name)])[0].metadata_list
+    return matches[0].size_in_bytes if matches else None
 
 
 def _read(folder: str, name: str) -> bytes:
@@ -147,7 +148,7 @@ def _read_json(folder: str, name: str) -> Any:
 
 def _write(folder: str, name: str, data: bytes) -> None:
     part = f"{files.PART}{uuid.uuid4().hex}-{name}"
-    with suppress(OSError):  # it is there; object stores have no folders
+    with suppress(OSError):  # it exists; object stores have no folders
         _file_systems().mkdirs(folder)
     with _file_systems().create(_join(folder, part)) as file:
         file.write(data)
@@ -155,6 +156,6 @@ def _write(folder: str, name: str, data: bytes) -> None:
 
 
 def _replace(folder: str, part: str, name: str) -> None:
-    if _size(folder, name) is not None:  # a rename onto a file is not everywhere allowed
+    if _size(folder, name) is not None:  # not every file system renames onto a file
         _file_systems().delete([_join(folder, name)])
     _file_systems().rename([_join(folder, part)], [_join(folder, name)])

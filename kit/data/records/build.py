@@ -1,6 +1,6 @@
-"""Example table -> records directory: shards written in parallel, finished ones kept when a build is cut off.
+"""Example table -> records directory: shards are written in parallel; finished ones survive a build that is cut off.
 
-Beside each finished shard stands a note of what is in it until the manifest takes the notes over.
+Each finished shard has a note of its content beside it until there is a manifest.
 """
 
 import errno
@@ -33,7 +33,7 @@ from kit.data.records.manifest import (
     read_manifest,
     rows_of,
 )
-from kit.data.records.shards import Note, ShardRows, build_shard, image_shape, note_path
+from kit.data.records.shards import Note, Shard, ShardRows, build_shard, image_shape, note_path
 from kit.data.table.cells import assign_cells
 from kit.data.table.examples import Examples
 from kit.errors import DataError
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 
 class ShardPlan(NamedTuple):
-    """A shard to be: the rows `start` to `stop` of the table with cells."""
+    """A shard to build, of the rows `start` to `stop` of the table with cells; `cell` is None for the test set."""
 
     file: str
     cell: int | None
@@ -64,8 +64,8 @@ def build_records(
     """Write the records of `examples` (validated; paths relative to `root`) into `out`, or finish a cut-off build.
 
     The bytes depend on examples and settings alone, not on `workers` (default: all cores). Images that cannot be read
-    are left out and named in the manifest. Raises DataError when they are more than `data.max_rejected`, when `out`
-    holds something else or is being written by another process, when a worker dies, and when the disk is full.
+    are left out and named in the manifest. Raises DataError when there are more than `data.max_rejected` of them, when
+    `out` holds something else or another process is writing into it, when a worker dies, and when the disk is full.
     """
     expected = fingerprint(competition, examples, image, data)
     if not (out / MANIFEST).exists():
@@ -73,23 +73,28 @@ def build_records(
         try:
             out.mkdir(parents=True, exist_ok=True)
             with files.locked(out):
-                if not (out / MANIFEST).exists():  # another process may have finished it meanwhile
+                if not (out / MANIFEST).exists():  # another process may just have finished it
                     _build(competition, examples, root, out, image, data, workers, expected)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise DataError(
-                f"the disk is full: {out} could not be finished. Free some space and run again "
-                "(finished shards are kept), or choose another folder"
+                f"the disk is full, {out} is not finished: free some space and run again (finished shards are kept), "
+                "or choose another folder"
             ) from error
     records = open_records(out)
     if records.fingerprint != expected:
-        raise DataError(f"{out} holds other records (competition, images or settings differ): give another folder")
-    if (out / BUILDING).exists():  # the manifest is there, so what it took over can go
-        for path in [*(note_path(out / shard.file) for shard in records.shards), *out.glob(f"{files.PART}*")]:
+        raise DataError(other_records(out))
+    if (out / BUILDING).exists():  # the manifest has it all
+        for path in [*(note_path(out / shard.file) for shard in records.shards), *files.leftovers(out)]:
             path.unlink(missing_ok=True)
         (out / BUILDING).unlink(missing_ok=True)
     return records
+
+
+def other_records(out: Path | str) -> str:
+    """The message for a folder that holds records of something else."""
+    return f"{out} holds other records (competition, images or settings differ): choose another folder"
 
 
 def _build(
@@ -102,13 +107,13 @@ def _build(
     workers: int | None,
     expected: str,
 ) -> None:
-    """Bring `out`, where nobody else writes, to its manifest."""
+    """Build the records in `out`, which is locked; the manifest comes last."""
     _forget_other_build(out, expected)
     table = with_cells(examples.table)
     plans = plan_shards(table, image, data)
     _adopt_shards(plans, fingerprints(competition, examples, image, data), out)
     _report_undecodable(table, root, data)
-    _write_shards(plans, table, root, out, image, workers)
+    _write_shards(plans, table, examples.task, root, out, image, workers)
     notes = [read_note(out / plan.file) for plan in plans]
     manifest, kept = make_manifest(competition, examples, table, image, data, notes)
     files.write_parquet(out / EXAMPLES, kept)
@@ -116,26 +121,36 @@ def _build(
 
 
 def _adopt_shards(plans: list[ShardPlan], parts: Fingerprints, out: Path) -> None:
-    """Take over shards of other records: those beside `out`, or mounted, of the same training or test examples.
+    """Take over the shards of records beside `out`, or mounted, that were made of the same training or test examples.
 
-    So another test set decodes no training image again. Linked where the file system can, else copied. A shard from
-    which an image was rejected is built anew.
+    So a change of the test set decodes no training image again. Shards are linked where the file system allows, else
+    copied. One from which an image was rejected is built anew, as is one that is damaged.
     """
-    plan_of = {plan.file: plan for plan in plans}
+    count_of = {plan.file: plan.stop - plan.start for plan in plans}
     for path in [*sorted(out.parent.glob(f"*/{MANIFEST}")), *mounted(MANIFEST)]:
         manifest = read_manifest(path)
         if manifest is None or manifest.fingerprints.image != parts.image:
             continue
         same_training = manifest.fingerprints.training == parts.training
         same_test = manifest.fingerprints.test == parts.test
+        adopted = 0
         for shard in manifest.shards:
-            plan, source, target = plan_of.get(shard.file), path.parent / shard.file, out / shard.file
-            if not (same_test if shard.cell is None else same_training) or plan is None or target.exists():
+            source, target = path.parent / shard.file, out / shard.file
+            same = same_test if shard.cell is None else same_training
+            if not same or count_of.get(shard.file) != shard.examples or _is_finished(target):
                 continue
-            if shard.examples == plan.stop - plan.start and source.exists() and source.stat().st_size == shard.bytes:
+            if _is_intact(source, shard):
                 with files.replacing(target) as part:
                     _link_or_copy(source, part)
                 files.write_json(note_path(target), Note(shard=shard, rejected=()).as_json())
+                adopted += 1
+        if adopted:
+            log.info(f"records: {adopted} of {len(plans)} shards taken over from {path.parent}")
+
+
+def _is_intact(file: Path, shard: Shard) -> bool:
+    """Whether a file is the shard, byte for byte."""
+    return file.exists() and file.stat().st_size == shard.bytes and files.sha256_of(file) == shard.sha256
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -146,9 +161,10 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _report_undecodable(table: pd.DataFrame, root: Path, data: DataSettings) -> None:
-    """Say which DICOM transfer syntaxes cannot be decoded here, before hours are spent; DataError when too many files.
+    """Warn of DICOM transfer syntaxes that cannot be decoded here, before hours are spent on a build.
 
-    Only names that may be DICOM's are looked into.
+    Raises DataError when that concerns more than `data.max_rejected` of the images. Only files whose names can be those
+    of DICOMs are opened.
     """
     paths = table["path"][table["path"].str.contains(r"(?i)(?:\.dcm|\.dicom|\.ima|(?:^|/)[^./]+)$", regex=True)]
     syntaxes = undecodable(root / path for path in paths)
@@ -170,7 +186,7 @@ def with_cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def plan_shards(table: pd.DataFrame, image: ImageSettings, data: DataSettings) -> list[ShardPlan]:
-    """Every shard: a cell, or the test set, in pieces of at most `data.shard_mib` of pixels (one image at least)."""
+    """All shards: each cell, and the test set, in pieces of at most `data.shard_mib` of pixels (at least one image)."""
     at_most = max(1, int(data.shard_mib * 2**20 / np.prod(image_shape(image))))
     plans, start = [], 0
     for cell in table["cell"].unique().tolist():
@@ -182,15 +198,15 @@ def plan_shards(table: pd.DataFrame, image: ImageSettings, data: DataSettings) -
     return plans
 
 
-def rows_of_shard(plan: ShardPlan, table: pd.DataFrame, number: int) -> ShardRows:
-    """The plan with its rows, as a worker takes it."""
-    return ShardRows(plan.file, plan.cell, rows_of(table.iloc[plan.start : plan.stop]), number)
+def rows_of_shard(plan: ShardPlan, table: pd.DataFrame, task: str, number: int) -> ShardRows:
+    """The plan with its rows, for a worker."""
+    return ShardRows(plan.file, plan.cell, rows_of(table.iloc[plan.start : plan.stop], task), number)
 
 
 def is_whole(note: Note, size: int | None) -> bool:
-    """Whether a shard of `size` bytes that an earlier build left with this note needs no work.
+    """Whether a shard of `size` bytes that an earlier build left with this note is finished.
 
-    One from which an image was rejected is written anew: somebody may have repaired the image, of whatever size.
+    One from which an image was rejected is written again: the image may have been repaired since.
     """
     return size == note.shard.bytes and not note.rejected
 
@@ -201,26 +217,32 @@ def read_note(shard: Path) -> Note:
 
 
 def _write_shards(
-    plans: list[ShardPlan], table: pd.DataFrame, root: Path, out: Path, image: ImageSettings, workers: int | None
+    plans: list[ShardPlan],
+    table: pd.DataFrame,
+    task: str,
+    root: Path,
+    out: Path,
+    image: ImageSettings,
+    workers: int | None,
 ) -> None:
-    """Write what is not there yet, the largest first so that no worker is left with a long end."""
-    todo = sorted((plan for plan in plans if not _finished(out / plan.file)), key=lambda p: p.start - p.stop)
+    """Write the shards that are not finished, the largest first, so that the workers end at about the same time."""
+    todo = sorted((plan for plan in plans if not _is_finished(out / plan.file)), key=lambda p: p.start - p.stop)
     images = sum(plan.stop - plan.start for plan in todo)
     if any(step.name == "super_resolution" for step in image.steps):
-        workers = 1  # TensorFlow computes on all cores, or on the one GPU, by itself
+        workers = 1  # TensorFlow uses all cores, or the one GPU, by itself
     progress = out / f"{files.PART}progress"
     np.zeros(max(1, len(todo)), np.int64).tofile(progress)
     paths = (path for plan in todo for path in table["path"].iloc[plan.start : plan.stop])
-    with unpacked(root, paths, out) as arrays, _shown(progress, len(table), len(table) - images):
-        shards = (rows_of_shard(plan, table, n) for n, plan in enumerate(todo))
+    with unpacked(root, paths, out) as arrays, _progress_shown(progress, len(table), len(table) - images):
+        shards = (rows_of_shard(plan, table, task, n) for n, plan in enumerate(todo))
         calls = ((shard, root, arrays, out, image, progress, os.getpid()) for shard in shards)
         for _ in in_processes(build_shard, calls, count_workers(images, workers)):
             pass
 
 
 @contextmanager
-def _shown(progress: Path, total: int, before: int) -> Iterator[None]:
-    """A bar that follows what the workers count in the array that `progress` maps."""
+def _progress_shown(progress: Path, total: int, before: int) -> Iterator[None]:
+    """A progress bar that follows the counts of the workers, in the array that `progress` maps."""
     counts, done = np.memmap(progress, np.int64, "r"), threading.Event()
     with progress_bar("records", "image", total, before) as bar:
 
@@ -238,24 +260,24 @@ def _shown(progress: Path, total: int, before: int) -> Iterator[None]:
             bar.update(before + int(counts.sum()) - bar.n)
 
 
-def _finished(shard: Path) -> bool:
+def _is_finished(shard: Path) -> bool:
     note = note_path(shard)
     return shard.exists() and note.exists() and is_whole(read_note(shard), shard.stat().st_size)
 
 
 def _refuse_foreign(out: Path) -> None:
-    """Raise DataError for a folder of something else; a build killed at its first file left only that file's part."""
+    """Raise DataError for a folder of something else. (A build that is killed at its first file leaves only a part.)"""
     foreign = out.exists() and any(not path.name.startswith(files.PART) for path in out.iterdir())
     if foreign and not (out / BUILDING).exists():
-        raise DataError(f"{out} is not empty and holds no records: give another folder")
+        raise DataError(f"{out} is not empty and holds no records: choose another folder")
 
 
 def _forget_other_build(out: Path, expected: str) -> None:
-    """Remove what killed builds left half-written, or built of something else; mark the folder as being built."""
+    """Remove the half-written files of killed builds, and builds of something else; mark the folder as being built."""
     building = out / BUILDING
-    left = [*out.glob(f"{files.PART}*")]
+    stale = files.leftovers(out)
     if building.exists() and files.read_json(building) != {"fingerprint": expected}:
-        left += [*out.glob("*.tfrecord"), *out.glob("*.json")]
-    for path in left:
-        path.unlink(missing_ok=True)  # a worker that outlived its build by a moment may tidy up itself
+        stale += [*out.glob("*.tfrecord"), *out.glob("*.json")]
+    for path in stale:
+        path.unlink(missing_ok=True)  # a worker that outlives its build by a moment may remove its own
     files.write_json(building, {"fingerprint": expected})

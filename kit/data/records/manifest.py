@@ -18,13 +18,13 @@ import pandas as pd
 from kit import files
 from kit.config import DataSettings, ImageSettings
 from kit.data.records.shards import Note, Rejected, Row, Shard, image_shape, verify_shard
+from kit.data.records.targets import target_format
 from kit.data.table.examples import Examples
 from kit.errors import DataError
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.runtime.session import KAGGLE_INPUT, mounted
 from kit.schemas import Schema
 from kit.tables import truth, truth_columns
-from kit.tasks import find_task
 
 MANIFEST, EXAMPLES, BUILDING = "manifest.json", "examples.parquet", "building.json"
 
@@ -56,6 +56,10 @@ class Manifest(Schema):
     cells: int
     shards: tuple[Shard, ...]
     rejected: tuple[Rejected, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The manifest as values that JSON can hold: all image settings, so that a later default changes none."""
+        return self.model_dump(mode="json")
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,9 @@ class Records:
         return self.table[self.table["cell"].isin([-1] if cells is None else cells)]
 
 
-def rows_of(table: pd.DataFrame) -> list[Row]:
+def rows_of(table: pd.DataFrame, task: str) -> list[Row]:
     """What shards take of the rows of an example table, in order."""
-    return list(map(Row, table["id"], table["path"], table["group"], truth(table).astype(np.float32).tolist()))
+    return list(map(Row, table["id"], table["path"], table["group"], target_format(task).features(table)))
 
 
 def fingerprint(competition: str, examples: Examples, image: ImageSettings, data: DataSettings) -> str:
@@ -102,8 +106,8 @@ def fingerprint(competition: str, examples: Examples, image: ImageSettings, data
 
 def fingerprints(competition: str, examples: Examples, image: ImageSettings, data: DataSettings) -> Fingerprints:
     """The fingerprints of the parts; a part's does not change with what stands in the others."""
-    columns = [column for column in _IDENTITY if column in examples.table.columns]
-    columns += ["boxes"] if find_task(examples.task).prediction == "boxes" else []
+    identity = (*_IDENTITY, *target_format(examples.task).columns)
+    columns = [column for column in identity if column in examples.table.columns]
     y = truth_columns(examples.labels)
     table = examples.table[[*columns, *y]].astype(dict.fromkeys(y, np.float32))
     common = [VERSION, competition, examples.task, examples.labels, data.shard_mib]
@@ -195,7 +199,7 @@ def verify_records(records: Records, workers: int | None = None) -> int:
     for shard in records.shards:
         rows = records.rows(None if shard.cell is None else [shard.cell])
         first = sum(s.examples for s in records.shards if s.cell == shard.cell and s.file < shard.file)
-        expected = rows_of(rows.iloc[first : first + shard.examples])
+        expected = rows_of(rows.iloc[first : first + shard.examples], records.task)
         calls.append((records.directory / shard.file, shard.sha256, expected, image_shape(records.image)))
         total += shard.examples
     with progress_bar("verify", "shard", len(calls)) as bar:

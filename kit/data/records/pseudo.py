@@ -1,6 +1,5 @@
-"""Pseudo-labels: test images that an earlier run is sure of, as further training records (Lee 2013)."""
+"""Pseudo-labels: test images that an earlier run is sure about, as further training records (Lee 2013)."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +9,16 @@ import pandas as pd
 
 from kit import files
 from kit.data.records import tfrecord
-from kit.data.records.manifest import Records
+from kit.data.records.manifest import Records, rows_of
 from kit.data.records.shards import Shard
 from kit.tables import predicted_labels, probabilities, truth_columns
 
 
 def sure_labels(predictions: pd.DataFrame, exclusive: bool, above: float, below: float) -> pd.DataFrame:
-    """Columns id and `y_*` (1., 0., or NaN: not sure) of the rows of `predictions` (id, `p_*`) with one sure label.
+    """The rows of `predictions` (id, `p_*`) with at least one sure label, as id and `y_*` (1, 0, or NaN: unsure).
 
-    A label is 1 from `above` on and 0 up to `below`; of exclusive classes the likeliest counts, from `above` on.
+    A label is 1 where p ≥ `above` and 0 where p ≤ `below`. Of exclusive classes the likeliest is 1 and the others are 0
+    where its p ≥ `above`.
     """
     labels = predicted_labels(predictions)
     p = probabilities(predictions, labels).astype(np.float64)
@@ -32,30 +32,25 @@ def sure_labels(predictions: pd.DataFrame, exclusive: bool, above: float, below:
 
 
 def with_pseudo_labels(records: Records, labels: pd.DataFrame, shard: Path) -> Records:
-    """The records with a further cell, number `records.cells`: the test images of `labels` (id, `y_*`), so labelled.
+    """The records with one more cell, number `records.cells`: the test images that `labels` (id, `y_*`) names.
 
-    They are written to `shard`, the same bytes for the same arguments.
+    They are written to `shard`; the same arguments give the same bytes.
     """
-    label_of = labels.set_index("id")
     names = truth_columns(records.labels)
+    rows = records.rows(None)
+    rows = rows[rows["id"].isin(labels["id"])].assign(cell=records.cells)
+    rows[names] = labels.set_index("id").loc[rows["id"], names].to_numpy()
+    targets = {row.id: row.target for row in rows_of(rows, records.task)}
 
     def examples() -> Iterator[bytes]:
         for path in records.shard_paths(None):
             for data in tfrecord.read_records(path):
                 example = tfrecord.parse(data)
-                if (name := example["id"][0].decode()) in label_of.index:
-                    label = label_of.loc[name, names].to_numpy(float).tolist()
-                    yield tfrecord.framed(tfrecord.serialise({**example, "label": label}))
+                if (name := example["id"][0].decode()) in targets:
+                    yield tfrecord.serialise({**example, **targets[name]})
 
-    digest, size, count = hashlib.sha256(), 0, 0
     with files.replacing(shard) as part, part.open("wb") as file:
-        for record in examples():
-            file.write(record)
-            digest.update(record)
-            size, count = size + len(record), count + 1
-    rows = records.rows(None)
-    rows = rows[rows["id"].isin(label_of.index)].assign(cell=records.cells)
-    rows[names] = label_of.loc[rows["id"], names].to_numpy()
-    added = Shard(file=str(shard.resolve()), cell=records.cells, examples=count, bytes=size, sha256=digest.hexdigest())
+        count, size, sha256 = tfrecord.write_records(file, examples())
+    added = Shard(file=str(shard.resolve()), cell=records.cells, examples=count, bytes=size, sha256=sha256)
     table = pd.concat([records.table, rows], ignore_index=True)
     return replace(records, shards=(*records.shards, added), table=table)

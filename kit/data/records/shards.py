@@ -1,10 +1,10 @@
 """Rows of the example table -> one shard: the work of one process. To start fast, it imports no TensorFlow, no pandas.
 
-Each tf.train.Example: `id` bytes, `image` bytes, `shape` int64[3], `label` float[L] (NaN = unknown), `group` bytes. The
-image decodes to `shape` when the decoder is told its number of channels: grey is stored as one.
+Each tf.train.Example: `id` bytes, `image` bytes, `shape` int64[3], `group` bytes, and the target (targets.py): `label`
+float[L], NaN = unknown. The image decodes to `shape` when the decoder is asked for that many channels: grey is stored
+as one.
 """
 
-import hashlib
 import os
 import signal
 from collections import deque
@@ -28,12 +28,12 @@ _REMEDY = "delete the folder and build the records again"
 
 
 class Row(NamedTuple):
-    """What a shard takes of a row of the example table."""
+    """What a shard takes of a row of the example table; `target` as kit.data.records.targets gives it."""
 
     id: str
     path: str
     group: str
-    labels: list[float]
+    target: dict[str, list[float]]
 
 
 class Shard(Schema):
@@ -55,14 +55,14 @@ class Rejected(Schema):
 
 
 class Note(Schema):
-    """What a finished shard holds and lacks, until the manifest takes it over."""
+    """What a finished shard holds and lacks. It stands beside the shard until there is a manifest."""
 
     shard: Shard
     rejected: tuple[Rejected, ...]
 
 
 class ShardRows(NamedTuple):
-    """A shard to be written: `cell` is None for the test set, `number` its place in the array of progress."""
+    """A shard to write: `cell` is None for the test set, `number` is its place in the array of progress."""
 
     file: str
     cell: int | None
@@ -77,21 +77,21 @@ def image_shape(image: ImageSettings) -> tuple[int, int, int]:
 
 def write_shard(
     file: BinaryIO,
-    job: ShardRows,
+    shard: ShardRows,
     read: Callable[[str], bytes],
     image: ImageSettings,
     tick: Callable[[], None] = lambda: None,
 ) -> Note:
-    """Write the rows' examples to `file`; returns the shard's note.
+    """Write the examples of the rows to `file`; returns the shard's note.
 
-    `read` gives the bytes of a path; `tick` is called once an image. Memory holds one image at a time (with
+    `read` returns the bytes of a path; `tick` is called once per image. Memory holds one image at a time (with
     super-resolution: one batch). Images that cannot be read are left out, with the reason in the note.
     """
     rejected: list[Rejected] = []
     pending: deque[Row] = deque()  # rows whose images are between decoding and encoding
 
     def loaded() -> Iterator[np.ndarray | bytes]:
-        for row in job.rows:
+        for row in shard.rows:
             tick()
             try:
                 content = load(read(row.path), image)
@@ -101,75 +101,67 @@ def write_shard(
             pending.append(row)
             yield content
 
-    digest, size, shape = hashlib.sha256(), 0, image_shape(image)
-    for content in apply_steps(loaded(), image):
-        row = pending.popleft()
-        record = tfrecord.framed(
-            tfrecord.serialise(
+    def examples() -> Iterator[bytes]:
+        for content in apply_steps(loaded(), image):
+            row = pending.popleft()
+            yield tfrecord.serialise(
                 {
                     "id": [row.id.encode()],
                     "image": [content if isinstance(content, bytes) else encode(content, image.encoding)],
-                    "shape": shape,
-                    "label": row.labels,
+                    "shape": image_shape(image),
                     "group": [row.group.encode()],
+                    **row.target,
                 }
             )
-        )
-        file.write(record)
-        digest.update(record)
-        size += len(record)
-    shard = Shard(
-        file=job.file,
-        cell=job.cell,
-        examples=len(job.rows) - len(rejected),
-        bytes=size,
-        sha256=digest.hexdigest(),
-    )
-    return Note(shard=shard, rejected=tuple(rejected))
+
+    count, size, sha256 = tfrecord.write_records(file, examples())
+    description = Shard(file=shard.file, cell=shard.cell, examples=count, bytes=size, sha256=sha256)
+    return Note(shard=description, rejected=tuple(rejected))
 
 
 def build_shard(
-    job: ShardRows, root: Path, arrays: dict[str, Path], out: Path, image: ImageSettings, progress: Path, parent: int
+    shard: ShardRows, root: Path, arrays: dict[str, Path], out: Path, image: ImageSettings, progress: Path, parent: int
 ) -> None:
-    """Write one shard and then its note into `out`; a worker's whole task. `parent` is the process that waits for it.
+    """Write one shard, then its note, into `out`: all that a worker does. `parent` is the process that waits for it.
 
-    `arrays` says where `kit.data.pixels.arrays.unpacked` laid the arrays that paths lead into.
-    The number of images done is kept in the array that `progress` maps. A worker whose parent was killed stops.
+    `arrays` is what `kit.data.pixels.arrays.unpacked` returned. The array that `progress` maps counts the images that
+    are done. A worker whose parent was killed stops.
     """
     if os.getpid() != parent:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of us; the parent ends the workers
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends the workers
         cv2.setNumThreads(1)  # the processes share the cores already
     done = np.memmap(progress, np.int64, "r+")
 
     def tick() -> None:
-        done[job.number] += 1
-        if parent not in (os.getpid(), os.getppid()):  # at once: somebody else may be building here already
+        done[shard.number] += 1
+        if parent not in (os.getpid(), os.getppid()):  # at once: another process may already be building here
             os._exit(1)
 
-    with files.replacing(out / job.file) as part, part.open("wb") as file:
-        note = write_shard(file, job, reader(root, arrays), image, tick)
-    files.write_json(note_path(out / job.file), note.as_json())
+    with files.replacing(out / shard.file) as part, part.open("wb") as file:
+        note = write_shard(file, shard, reader(root, arrays), image, tick)
+    files.write_json(note_path(out / shard.file), note.as_json())
 
 
 def note_path(shard: Path) -> Path:
-    """Where the note of a finished shard lies until the manifest takes it over."""
+    """Where the note of a finished shard is until there is a manifest."""
     return shard.with_suffix(".json")
 
 
 def verify_shard(path: Path, sha256: str, rows: list[Row], shape: tuple[int, int, int]) -> None:
-    """Read a shard back; raises DataError unless it holds just these rows and its bytes have that SHA-256."""
-    found = 0
+    """Read a shard back; raises DataError unless it holds exactly these rows and its bytes have that SHA-256."""
+    count = 0
     try:
-        for found, data in enumerate(tfrecord.read_records(path), start=1):
-            if found > len(rows) or not _is_example_of(data, rows[found - 1], shape):
-                expected = f"the example {rows[found - 1].id}" if found <= len(rows) else "any example"
-                raise DataError(f"{path}, record {found - 1}: not {expected} of examples.parquet: {_REMEDY}")
+        for n, data in enumerate(tfrecord.read_records(path)):
+            if n >= len(rows) or not _is_example_of(data, rows[n], shape):
+                expected = f"the example {rows[n].id}" if n < len(rows) else "any example"
+                raise DataError(f"{path}, record {n}: not {expected} of examples.parquet: {_REMEDY}")
+            count = n + 1
     except tfrecord.CorruptRecord as error:
         raise DataError(f"{path}: {error}: {_REMEDY}") from error
-    if found != len(rows):
-        raise DataError(f"{path} holds {found} examples, examples.parquet {len(rows)}: {_REMEDY}")
+    if count != len(rows):
+        raise DataError(f"{path} holds {count} examples, examples.parquet {len(rows)}: {_REMEDY}")
     if files.sha256_of(path) != sha256:
-        raise DataError(f"{path}: the bytes are not those that were written (SHA-256 differs): {_REMEDY}")
+        raise DataError(f"{path}: the bytes have changed since they were written (SHA-256 differs): {_REMEDY}")
 
 
 def _is_example_of(data: bytes, row: Row, shape: tuple[int, int, int]) -> bool:
@@ -181,6 +173,6 @@ def _is_example_of(data: bytes, row: Row, shape: tuple[int, int, int]) -> bool:
         example.get("id") == [row.id.encode()]
         and example.get("group") == [row.group.encode()]
         and example.get("shape") == list(shape)
-        and np.array_equal(example.get("label", []), row.labels, equal_nan=True)
+        and all(np.array_equal(example.get(name, []), row.target[name], equal_nan=True) for name in row.target)
         and len(example.get("image", [])) == 1
     )

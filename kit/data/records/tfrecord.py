@@ -4,10 +4,11 @@ Format (tensorflow.org/tutorials/load_data/tfrecord): per record a little-endian
 length, the data, a masked CRC-32C of the data. Message: tensorflow/core/example/{example,feature}.proto.
 """
 
+import hashlib
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -28,6 +29,25 @@ def framed(data: bytes) -> bytes:
     """`data` as one record of a file."""
     length = struct.pack("<Q", len(data))
     return b"".join((length, _FOOTER.pack(_masked_crc(length)), data, _FOOTER.pack(_masked_crc(data))))
+
+
+class Written(NamedTuple):
+    """A file that was written: how many records, how many bytes, and their SHA-256."""
+
+    records: int
+    bytes: int
+    sha256: str
+
+
+def write_records(file: BinaryIO, records: Iterable[bytes]) -> Written:
+    """Write the data of records to `file`, each as soon as it comes."""
+    digest, count, size = hashlib.sha256(), 0, 0
+    for data in records:
+        record = framed(data)
+        file.write(record)
+        digest.update(record)
+        count, size = count + 1, size + len(record)
+    return Written(count, size, digest.hexdigest())
 
 
 def read_records(path: Path) -> Iterator[bytes]:

@@ -16,8 +16,8 @@ from kit.data.pixels import dicom
 from kit.data.pixels.images import decode, load
 from kit.data.records import tfrecord
 from kit.data.records.build import build_records
-from kit.data.records.shards import Job, Row, write_shard
-from kit.data.table.check import as_text, check
+from kit.data.records.shards import Row, ShardRows, write_shard
+from kit.data.table.check import as_text, check_images
 from kit.data.table.examples import Examples
 from kit.errors import DataError, UnreadableImage
 
@@ -199,17 +199,19 @@ def test_broken_files(grey):
 
 
 @pytest.mark.parametrize(
-    ("text", "years"),
+    ("text", "years", "unit"),
     [
-        ("058Y", 58),
-        ("011M", 11 / 12),
-        ("052W", 52 * 7 / 365.25),
-        ("730D", 730 / 365.25),
-        *((text, None) for text in ("62", "58Y", "", None, "0058Y", "058y")),
+        ("058Y", 58, "Y"),
+        ("011M", 11 / 12, "M"),
+        ("052W", 52 * 7 / 365.25, "W"),
+        ("730D", 730 / 365.25, "D"),
+        ("62", 62, ""),
+        ("7", 7, ""),
+        *((text, float("nan"), None) for text in ("58Y", "", "0058Y", "0058", "058y", " 62", "6.2", "-62")),
     ],
 )
-def test_ages(text, years):
-    assert dicom.age_years(text) == (None if years is None else pytest.approx(years))
+def test_ages(text, years, unit):
+    assert dicom.age_years(text) == (pytest.approx(years, nan_ok=True), unit)
 
 
 def test_a_syntax_that_nothing_decodes_is_told_before_a_build(grey, tmp_path, monkeypatch, capsys):
@@ -256,7 +258,7 @@ def test_nothing_that_tells_who_it_is_gets_out(grey, tmp_path, capfd):
     rows = {"id": names, "path": names, "bytes": 1, "split": "train", "group": names, "y_x": [0.0, 1.0] * 3}
     examples = Examples(pd.DataFrame(rows), ("x",), "binary")
     build_records("x", examples, tmp_path / "raw", tmp_path / "r", ImageSettings(size=64), DataSettings(max_rejected=1))
-    found = check(examples, tmp_path / "raw", DicomSettings())
+    found = check_images(examples, tmp_path / "raw", DicomSettings())
     assert [bad["path"] for bad in found["unreadable"]] == ["4.dcm", "5.dcm"]
     printed = "".join(capfd.readouterr())
     header = str(dicom.header(tmp_path / "raw" / "0.dcm"))
@@ -270,12 +272,12 @@ def test_a_shard_of_files_and_frames(grey):
     jpeg, small = jpeg_of(grey), jpeg_of(grey[:32, :32])
     files = {"a": jpeg, "b": dicom_of(grey, jpeg), "c": small, "d": jpeg[:-2], "e": dicom_of(grey)}
     out = io.BytesIO()
-    job = Job("x", 0, [Row(name, name, name, [1.0]) for name in files], 0)
+    job = ShardRows("x", 0, [Row(name, name, name, {"label": [1.0]}) for name in files], 0)
     image = ImageSettings(size=64, color="gray", encoding="auto")
     note = write_shard(out, job, files.__getitem__, image)
-    assert note["shard"]["examples"] + len(note["rejected"]) == 5
-    assert [entry["id"] for entry in note["rejected"]] in ([], ["d"])  # libjpeg may forgive a missing end marker
+    assert note.shard.examples + len(note.rejected) == 5
+    assert [entry.id for entry in note.rejected] in ([], ["d"])  # libjpeg may forgive a missing end marker
     path_bytes = out.getvalue()
     assert path_bytes.count(jpeg) == 2
-    assert note["shard"]["bytes"] == len(path_bytes)
+    assert note.shard.bytes == len(path_bytes)
     assert tfrecord.parse(path_bytes[12 : 12 + int.from_bytes(path_bytes[:8], "little")])["image"] == [jpeg]

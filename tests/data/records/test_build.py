@@ -245,9 +245,9 @@ def break_images(root):
 def test_unreadable_images_are_named_in_rejected(toy_root, tmp_path):
     broken = break_images(toy_root)
     records = build(toy_root, tmp_path / "r", data=DataSettings(max_rejected=0.02))
-    assert sorted(entry["id"] for entry in records.rejected) == broken
-    assert {entry["path"] for entry in records.rejected} == {f"train/{name}.tif" for name in broken}
-    reasons = {entry["id"]: entry["reason"] for entry in records.rejected}
+    assert sorted(entry.id for entry in records.rejected) == broken
+    assert {entry.path for entry in records.rejected} == {f"train/{name}.tif" for name in broken}
+    reasons = {entry.id: entry.reason for entry in records.rejected}
     assert "truncated" in reasons[broken[0]]
     assert "empty" in reasons[broken[1]]
     assert "not an image" in reasons[broken[2]]

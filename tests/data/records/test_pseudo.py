@@ -1,15 +1,15 @@
 import numpy as np
 import pandas as pd
 import pytest
-from kit.data.table.pseudo import sure_labels, with_pseudo_labels
 
 from kit.data.records import tfrecord
 from kit.data.records.manifest import verify_records
+from kit.data.records.pseudo import sure_labels, with_pseudo_labels
 
 
 def test_what_is_sure():
     table = pd.DataFrame({"id": list("abc"), "p_x": [0.97, 0.5, 0.02], "p_z": [0.5, 0.5, 0.99]})
-    sure = sure_labels(table, "multilabel", 0.95, 0.05)
+    sure = sure_labels(table, False, 0.95, 0.05)
     assert sure["id"].tolist() == ["a", "c"]
     assert sure["y_x"].tolist() == [1, 0]
     assert np.isnan(sure["y_z"].iloc[0]) and sure["y_z"].iloc[1] == 1
@@ -17,7 +17,7 @@ def test_what_is_sure():
 
 def test_of_classes_the_likeliest_counts():
     table = pd.DataFrame({"id": list("ab"), "p_x": [0.96, 0.02], "p_y": [0.03, 0.9], "p_z": [0.01, 0.08]})
-    sure = sure_labels(table, "multiclass", 0.95, 0.05)
+    sure = sure_labels(table, True, 0.95, 0.05)
     assert sure.to_dict("list") == {"id": ["a"], "y_x": [1], "y_y": [0], "y_z": [0]}
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kit.data.table.cells import CELLS, assert_no_leak, assign_cells, count_cells, split_folds
+from kit.data.table.cells import CELLS, assign_cells, count_cells, split_folds
+from kit.data.table.leaks import assert_no_leak, assert_unseen
 from kit.errors import ConfigError, LeakError
 
 
@@ -97,5 +98,5 @@ def test_small_sets_have_fewer_cells(groups, cells):
 def test_leaks_are_found():
     table = pd.DataFrame({"id": ["a", "b", "c"], "group": ["p", "q", "p"]})
     assert_no_leak(table[:1], table[1:2])
-    with pytest.raises(LeakError, match="1 groups stand in both training and validation, such as 'p'"):
+    with pytest.raises(LeakError, match="1 groups are in both training and validation, such as 'p'"):
         assert_no_leak(table[:2], table[2:])

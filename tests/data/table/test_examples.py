@@ -1,8 +1,9 @@
 import pandas as pd
 import pytest
 
-from kit.data.table.examples import Examples, one_hot, read_examples, validate, write_examples
+from kit.data.table.examples import Examples, read_examples, validate, write_examples
 from kit.errors import DataError
+from kit.tables import one_hot
 
 
 def table(**changes):
