@@ -13,6 +13,7 @@ import numpy as np
 
 from kit import files
 from kit.errors import TrainingError
+from kit.run import StateFiles
 from kit.runtime import keras_private
 from kit.runtime.session import Deadline
 
@@ -152,7 +153,7 @@ class State(keras.callbacks.Callback):
         self.larger_is_better = larger_is_better
         self.phase, self.epochs, self.replayed = 0, 0, list[keras.callbacks.Callback]()
         self.parts, self.compiled = 1, lambda parts: best_of
-        path = folder / "state.json"
+        path = StateFiles(folder).state
         fresh: dict[str, Any] = {"history": [], "best": None, "weights": [], "phases": 0, "finished": False}
         # parts: into how many lack of memory cuts batches; saved_parts: how many in all when last saved
         fresh |= {"parts": 1, "saved_parts": 1}
@@ -195,7 +196,7 @@ class State(keras.callbacks.Callback):
     def set(self, **values: Any) -> None:
         """Change what is stored."""
         self.values = {**self.values, **values}
-        files.write_json(self.folder / "state.json", self.values)
+        files.write_json(StateFiles(self.folder).state, self.values)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         past = self.of_phase(self.phase)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kit.data.table.cells import CELLS, assign_cells, count_cells, split_folds
-from kit.data.table.leaks import assert_no_leak, assert_unseen
+from kit.data.table.leaks import assert_no_leak
 from kit.errors import ConfigError, LeakError
 
 
