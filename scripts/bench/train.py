@@ -53,7 +53,7 @@ def build(folder, side, images):
     if not out.exists():
         toy.make(folder / "raw", train=images, test=4)
         config = load_config("toy", [f"image.size={side}", "image.encoding=raw"])  # reading is input.py's part
-        pipeline.build_records(config, pipeline.examples(config, folder / "raw"), folder / "raw", out)
+        pipeline.build_records(config, pipeline.list_examples(config, folder / "raw"), folder / "raw", out)
     return str(out)
 
 
