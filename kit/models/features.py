@@ -13,6 +13,7 @@ from keras import ops
 
 from kit.errors import ConfigError
 from kit.models.cards import BACKBONE
+from kit.runtime import keras_private
 
 _LEVELS = range(2, 6)  # of pyramids: P2 (stride 4) to P5 (stride 32)
 _STRIDED = (
@@ -167,5 +168,5 @@ def _grid(tokens: int, image: tuple[int, int]) -> tuple[int, int]:
 
 def _nodes(network: keras.Model) -> list[Any]:
     """The calls that a functional model consists of, in an order in which they can be made."""
-    by_depth = network._nodes_by_depth
+    by_depth = keras_private.nodes_by_depth(network)
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]

@@ -8,9 +8,10 @@ from keras import ops
 
 from kit.config import Phase, TrainSettings
 from kit.errors import ConfigError
+from kit.models.cards import BACKBONE
+from kit.models.features import stages
 from kit.runtime import keras_private
 
-_BACKBONE = "backbone"  # what kit.models names the layer that pre-trained weights go into
 _CLASSES = {name.lower(): name for name in dir(keras.optimizers) if name[0].isupper()}
 
 
@@ -140,33 +141,14 @@ def unfreeze(model: keras.Model, what: str, freeze_batch_norm: bool = False) -> 
     learning = [what == "all"] * len(layers)
     if what not in ("all", "none"):
         count, unit = int(what.split()[0]), what.split()[1]
-        stages = stages_of(backbone)
+        stage_of = stages(backbone)
         first = len(layers) - count
-        learning = [n >= first if unit == "layers" else stages[n] < count for n in range(len(layers))]
+        learning = [n >= first if unit == "layers" else stage_of[n] < count for n in range(len(layers))]
     for layer, learns in zip(layers, learning, strict=True):
         layer.trainable = learns
     if freeze_batch_norm:
         for layer in keras_private.batch_norms(backbone):
             layer.trainable = False
-
-
-def stages_of(backbone: keras.Model) -> list[int]:
-    """For each layer the number of its stage, counted from the end: a stage begins where the maps are halved.
-
-    Only layers with weights count (padding enlarges maps). Maps that shrink by a convolution's border begin no stage,
-    nor do the small maps of squeeze and excitation. A vision transformer, which keeps its tokens, is one stage.
-    """
-    heights = []
-    for layer in backbone.layers:
-        shape: Any = () if isinstance(layer.output, list | tuple | dict) else layer.output.shape
-        heights.append(shape[1] or 0 if len(shape) == 4 and layer.weights else 0)
-    stages, stage, largest = [], 0, 0
-    for now in reversed(heights):
-        if largest and now > 1.4 * largest:
-            stage += 1
-        largest = max(now, largest)
-        stages.append(stage)
-    return stages[::-1]
 
 
 def rates_of(model: keras.Model, decay: float) -> list[float]:
@@ -176,11 +158,11 @@ def rates_of(model: keras.Model, decay: float) -> list[float]:
         return [1.0] * len(model.trainable_variables)
     factors = {
         id(variable): decay ** (1 + stage)
-        for layer, stage in zip(backbone.layers, stages_of(backbone), strict=True)
+        for layer, stage in zip(backbone.layers, stages(backbone), strict=True)
         for variable in layer.trainable_variables
     }
     return [factors.get(id(variable), 1.0) for variable in model.trainable_variables]
 
 
 def _backbone(model: keras.Model) -> keras.Model | None:
-    return next((layer for layer in model.layers if layer.name == _BACKBONE), None)
+    return next((layer for layer in model.layers if layer.name == BACKBONE), None)

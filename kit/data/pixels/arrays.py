@@ -45,12 +45,17 @@ def is_array(data: bytes) -> bool:
 def read_array(data: bytes) -> np.ndarray:
     """The (height, width, 1 or 3) pixels of a `.npy` file's bytes; raises UnreadableImage unless they are uint8."""
     try:
-        pixels = np.load(io.BytesIO(data), allow_pickle=False)
-    except ValueError as error:
-        raise UnreadableImage(f"a .npy that cannot be read: {error}") from error
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
-        raise UnreadableImage(f"an array of {pixels.dtype}, shape {pixels.shape}, is no 8-bit image")
+        return as_pixels(np.load(io.BytesIO(data), allow_pickle=False))
+    except (ValueError, EOFError) as error:
+        raise UnreadableImage(f"not a .npy that can be read: {error}") from error
+
+
+def as_pixels(array: np.ndarray) -> np.ndarray:
+    """A uint8 array (height, width) or (height, width, 1 or 3) with three axes; raises UnreadableImage for others."""
+    pixels = array[..., None] if array.ndim == 2 else array
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
+        expected = "uint8, (height, width) or (height, width, 1 or 3)"
+        raise UnreadableImage(f"an array of {array.dtype}, shape {array.shape}; expected {expected}")
     return pixels
 
 

@@ -7,9 +7,8 @@ quote the header, and with it a patient: they are never shown.
 
 import io
 import re
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kit.config import DicomSettings
+from kit.data.pixels.shared import Shared, add_warnings_filter
 from kit.errors import UnreadableImage
 
 _JPEG_BASELINE = "1.2.840.10008.1.2.4.50"  # transfer syntax JPEG Baseline (Process 1), 8 bit
@@ -59,7 +59,7 @@ def read(data: bytes, settings: DicomSettings = _DEFAULT) -> np.ndarray | bytes:
     the largest. Raises UnreadableImage for files that are broken, of several frames when none is chosen, without
     pixels, or in a transfer syntax that no installed package decodes.
     """
-    with _quiet(), _reasons():
+    with _QUIET, _reasons():
         dataset = _dataset(io.BytesIO(data))
         kind, frames = dataset.get("PhotometricInterpretation"), int(dataset.get("NumberOfFrames") or 1)
         if frames > 1 and settings.frame is None:
@@ -84,7 +84,7 @@ def read(data: bytes, settings: DicomSettings = _DEFAULT) -> np.ndarray | bytes:
 
 def describe(data: bytes) -> tuple[str, str]:
     """The transfer syntax and photometric interpretation of a DICOM file; raises UnreadableImage with the reason."""
-    with _quiet(), _reasons():
+    with _QUIET, _reasons():
         dataset = _dataset(io.BytesIO(data), specific_tags=["PhotometricInterpretation"], stop_before_pixels=True)
         return f"DICOM {_name(_syntax(dataset))}", str(dataset.get("PhotometricInterpretation"))
 
@@ -95,7 +95,7 @@ def header(path: Path) -> dict[str, Any]:
     `age` is in years, NaN where what is written is no age; `age_unit` is D, W, M, Y, or empty for a bare number, which
     is read as years. Also `compression`, the name of the transfer syntax. Raises UnreadableImage for what is no DICOM.
     """
-    with _quiet(), _reasons(), path.open("rb") as file:
+    with _QUIET, _reasons(), path.open("rb") as file:
         if not is_dicom(file.read(132)):
             raise UnreadableImage("no DICOM")
         file.seek(0)
@@ -154,7 +154,7 @@ def _syntax_of(path: Path) -> str | None:
         with path.open("rb") as file:
             if not is_dicom(file.read(132)):
                 return None
-        with _quiet():
+        with _QUIET:
             return str(read_file_meta_info(path).get("TransferSyntaxUID", _IMPLICIT_LITTLE_ENDIAN))
     except Exception:  # whatever is wrong with it is told when it is read
         return None
@@ -304,16 +304,18 @@ def _reasons(reason: str = "broken DICOM ({kind})") -> Iterator[None]:
         raise UnreadableImage(reason.format(error=error, kind=type(error).__name__)) from error
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No warning of pydicom gets out, and values are taken as they stand in the file."""
+def _silence() -> Callable[[], None]:
+    """Let no warning out, and have pydicom take values as they are in the file; returns the function that ends this."""
     from pydicom import config
 
-    before = config.settings.reading_validation_mode
+    mode, remove_filter = config.settings.reading_validation_mode, add_warnings_filter("ignore")
     config.settings.reading_validation_mode = config.IGNORE
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        config.settings.reading_validation_mode = before
+
+    def end() -> None:
+        config.settings.reading_validation_mode = mode
+        remove_filter()
+
+    return end
+
+
+_QUIET = Shared(_silence)

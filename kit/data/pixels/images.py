@@ -1,7 +1,6 @@
 """Any image file -> uint8 array; resizing; encoding. The one place that decodes pixels when records are built."""
 
 import io
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +12,17 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from kit.config import DicomSettings, ImageSettings
 from kit.data.pixels import arrays, dicom
+from kit.data.pixels.shared import Shared, add_warnings_filter
 from kit.errors import UnreadableImage
 
 _JPEG_QUALITY = 95
-_DRAFT = 2  # JPEGs that must shrink are decoded at a scale that leaves at least this many times the wanted size
+_DRAFT = 2  # JPEGs that must shrink are decoded at a scale that leaves at least this many times the final size
 # zlib's run-length strategy after the filter "average" (libpng's 0x40): 1 % larger than level 6 on tissue, 5 to 25 % on
 # X-rays, but encoded 2 to 10 times as fast and decoded as fast (scripts/bench/encodings.py).
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 _PNG += [cv2.IMWRITE_PNG_FILTER, 0x40]
+# Of some truncated files Pillow only warns before it misreads them.
+_WARNINGS_ARE_ERRORS = Shared(lambda: add_warnings_filter("error", r"PIL\b"))
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -31,8 +33,8 @@ def read_image(path: Path) -> np.ndarray:
 def load(data: bytes, settings: ImageSettings) -> np.ndarray | bytes:
     """The pixels of an image file's bytes, ready for the steps; or JPEG bytes that are to be stored as they are.
 
-    With an encoding `auto`, no steps and the wanted size already, a JPEG (a file, or the frame of a DICOM) of 8 bit,
-    grey or colour, that ends as a JPEG does is not decoded at all. Raises UnreadableImage with the reason.
+    With an encoding `auto`, without steps, an 8-bit JPEG (a file, or the frame of a DICOM) that has the final size and
+    is not cut off is not decoded at all. Raises UnreadableImage with the reason.
     """
     content = _opened(data, settings.dicom)
     if isinstance(content, np.ndarray):
@@ -59,10 +61,10 @@ def decode(
 
 
 def inspect(data: bytes, settings: DicomSettings) -> tuple[str, str, np.ndarray]:
-    """The kind of an image file, the channels that it says it has, and its pixels as `decode` gives them.
+    """Format, channels and pixels (as from `decode`) of an image file's bytes.
 
-    Such as ("PNG", "RGBA"), ("array", "L"); of a DICOM the transfer syntax and the photometric interpretation. Raises
-    UnreadableImage with the reason.
+    Format and channels are such as ("PNG", "RGBA") or ("array", "L"); for a DICOM they are the transfer syntax and the
+    photometric interpretation. Raises UnreadableImage with the reason.
     """
     if dicom.is_dicom(data):
         return *dicom.describe(data), decode(data, settings)
@@ -74,17 +76,17 @@ def inspect(data: bytes, settings: DicomSettings) -> tuple[str, str, np.ndarray]
 
 
 def _opened(data: bytes, settings: DicomSettings) -> np.ndarray | bytes:
-    """The pixels of formats that Pillow does not know (DICOM, a NumPy array), or an image file's bytes for it."""
+    """The pixels of a DICOM or a NumPy array; other bytes are returned for Pillow to decode."""
     if dicom.is_dicom(data):
         return dicom.read(data, settings)
     return arrays.read_array(data) if arrays.is_array(data) else data
 
 
 def _decode(data: bytes, size: int | None = None, grey: bool = False) -> np.ndarray:
-    """Pillow decodes: unlike OpenCV it refuses truncated files instead of filling them up with grey.
+    """Pixels as Pillow decodes them: unlike OpenCV it refuses truncated files instead of filling them up with grey.
 
-    With `grey`, a colour JPEG gives its luma plane. With `size`, the pixels are wanted for shrinking to size x size: a
-    JPEG is then decoded at 1/2, 1/4 or 1/8 (in the DCT, by libjpeg) as long as that leaves 2 · size. Against decoding
+    With `grey`, a colour JPEG gives its luma plane. With `size`, the pixels will be shrunk to size x size: a JPEG is
+    then decoded at 1/2, 1/4 or 1/8 (in the DCT, by libjpeg) as long as that leaves 2 · size. Against decoding
     in full and averaging areas this moves 1024 px X-rays at 224 px by .18 grey levels in the mean, 99.9 % of the pixels
     by at most 5, and takes two thirds of the time (scripts/bench/encodings.py).
     """
@@ -97,8 +99,9 @@ def _decode(data: bytes, size: int | None = None, grey: bool = False) -> np.ndar
 
 def _pixels(image: Image.Image) -> np.ndarray:
     if image.mode.startswith(("I", "F")):
-        raise UnreadableImage(f"{image.mode} pixels (more than 8 bit) are not read yet")
+        raise UnreadableImage(f"{image.mode} pixels have more than 8 bit, which kit does not read")
     grey = image.mode in ("1", "L")
+    image.info.pop("transparency", None)  # it is not used, and Pillow warns of a palette's
     pixels = np.asarray(image.convert("L" if grey else "RGB"))
     return pixels[..., None] if grey else pixels
 
@@ -137,14 +140,14 @@ def resize(image: np.ndarray, size: int, method: str) -> np.ndarray:
 
 
 def encode(image: np.ndarray, encoding: str) -> bytes:
-    """The bytes of a (height, width, 1 or 3) uint8 array: raw, png, jpeg:Q; auto is png, auto:Q is jpeg:Q."""
+    """A (height, width, 1 or 3) uint8 array as bytes, by encoding: raw, png, jpeg:Q; auto is png, auto:Q is jpeg:Q."""
     kind, _, quality = encoding.partition(":")
     if kind == "raw":
         return image.tobytes()
     image = without_copies(image)  # a third to store and to decode
     if kind == "png" or (kind == "auto" and not quality):
-        done, png = cv2.imencode(".png", image if image.shape[2] == 1 else image[..., ::-1], _PNG)
-        assert done
+        success, png = cv2.imencode(".png", image if image.shape[2] == 1 else image[..., ::-1], _PNG)
+        assert success
         return png.tobytes()
     buffer = io.BytesIO()
     _to_pillow(image).save(buffer, "JPEG", quality=int(quality or _JPEG_QUALITY))
@@ -152,12 +155,12 @@ def encode(image: np.ndarray, encoding: str) -> bytes:
 
 
 def is_lossy(encoding: str) -> bool:
-    """Whether pixels come back changed from `encode`."""
+    """Whether `encode` changes pixels."""
     return encoding.startswith("jpeg") or encoding.startswith("auto:")
 
 
 def without_copies(image: np.ndarray) -> np.ndarray:
-    """One channel of an image that is grey in three, as many X-rays come; any other as it is."""
+    """One channel of an image whose three are equal, as in many X-rays; other images are returned as they are."""
     if image.shape[2] == 1:
         return image
     first, *others = cv2.split(image)
@@ -175,14 +178,12 @@ def _to_pillow(image: np.ndarray) -> Image.Image:
 
 @contextmanager
 def _pillow(data: bytes) -> Iterator[Image.Image]:
-    """Pillow's image of some bytes, in whose block all that Pillow raises or warns of is an UnreadableImage."""
+    """Pillow's image of a file's bytes; whatever Pillow raises or warns of in the block is an UnreadableImage."""
     if not data:
         raise UnreadableImage("the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Pillow only warns of some truncated files before it misreads them
-            with Image.open(io.BytesIO(data), formats=_formats(data)) as image:
-                yield image
+        with _WARNINGS_ARE_ERRORS, Image.open(io.BytesIO(data), formats=_formats(data)) as image:
+            yield image
     except UnidentifiedImageError as error:
         raise UnreadableImage("not an image file, or its header is cut off") from error
     except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
@@ -190,6 +191,6 @@ def _pillow(data: bytes) -> Iterator[Image.Image]:
 
 
 def _formats(data: bytes) -> tuple[str, ...] | None:
-    """Pillow's name for what the first bytes say this is; None where it has to try (four plugins on a TIFF)."""
+    """Pillow's name of the format that the first bytes show; None where it has to try (four plugins on a TIFF)."""
     kinds = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
     return next(((kind,) for magic, kind in kinds.items() if data.startswith(magic)), None)

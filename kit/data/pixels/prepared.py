@@ -1,17 +1,18 @@
-"""One image as records with the same settings would give it to a model: uint8 [size, size, 1 or 3]."""
+"""One image exactly as a model gets it from records with the same settings: uint8 [size, size, 1 or 3]."""
 
 from pathlib import Path
 
 import numpy as np
 
 from kit.config import ImageSettings
+from kit.data.pixels.arrays import as_pixels
 from kit.data.pixels.images import decode, encode, fit, is_lossy, load
 from kit.data.pixels.steps import prepare
-from kit.errors import UnreadableImage
+from kit.errors import DataError, UnreadableImage
 
 
 def prepare_file(path: Path, settings: ImageSettings) -> np.ndarray:
-    """The image in a file; raises UnreadableImage with the reason."""
+    """The image in a file; raises UnreadableImage with the reason. Threads may call it at the same time."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -19,22 +20,22 @@ def prepare_file(path: Path, settings: ImageSettings) -> np.ndarray:
     content = load(data, settings)
     if isinstance(content, bytes):  # a JPEG that records hold as it is
         return _decoded(content, settings)
-    return _stored(prepare(content, settings), settings)
+    return _prepared(content, settings)
 
 
 def prepare_array(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
     """The image in an array, uint8 [height, width] or [height, width, 1 or 3]; raises UnreadableImage for others."""
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
-        raise UnreadableImage(f"an array of {pixels.dtype}, shape {pixels.shape}, is no 8-bit image")
-    return _stored(prepare(pixels, settings), settings)
+    return _prepared(as_pixels(pixels), settings)
 
 
-def _stored(image: np.ndarray, settings: ImageSettings) -> np.ndarray:
-    """The pixels after they were stored and read again, which JPEG changes."""
-    if not is_lossy(settings.encoding):
-        return image
-    return _decoded(encode(image, settings.encoding), settings)
+def _prepared(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
+    try:
+        image = prepare(pixels, settings)
+    except DataError as error:  # an image smaller than a crop, which stops a build, is one of many here
+        raise UnreadableImage(str(error)) from error
+    if is_lossy(settings.encoding):
+        return _decoded(encode(image, settings.encoding), settings)
+    return image
 
 
 def _decoded(data: bytes, settings: ImageSettings) -> np.ndarray:

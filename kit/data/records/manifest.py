@@ -175,19 +175,24 @@ def open_records(directory: Path) -> Records:
     if not path.exists():
         hint = "its build was cut off, run it again" if (directory / BUILDING).exists() else "build them first"
         raise DataError(f"{directory} holds no records ({hint}: `kit records build COMP --data DIR --out {directory}`)")
-    version = files.read_json(path).get("format_version", 0)
+    content = files.read_json(path)
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if not isinstance(version, int):
+        raise DataError(f"{path} is not the manifest of records: choose another folder")
     if version != VERSION:
         remedy = "install a newer kit" if version > VERSION else "build the records again in another folder"
         raise DataError(f"{path} has format {version}, this kit reads {VERSION}: {remedy}")
     manifest = read_manifest(path)
     if manifest is None:
-        raise DataError(f"{path} is damaged: delete {directory} and build again")
+        raise DataError(f"{path} is damaged: delete {directory} and build the records again")
     for shard in manifest.shards:
         file = directory / shard.file
         if not file.exists() or file.stat().st_size != shard.bytes:
-            raise DataError(f"{file} is absent or not {shard.bytes} bytes long: delete {directory} and build again")
-    content = {name: getattr(manifest, name) for name in Manifest.model_fields if name != "format_version"}
-    return Records(directory=directory, table=pd.read_parquet(directory / EXAMPLES), **content)
+            raise DataError(
+                f"{file} is missing or not {shard.bytes} bytes long: delete {directory} and build the records again"
+            )
+    values = {name: getattr(manifest, name) for name in Manifest.model_fields if name != "format_version"}
+    return Records(directory=directory, table=pd.read_parquet(directory / EXAMPLES), **values)
 
 
 def verify_records(records: Records, workers: int | None = None) -> int:

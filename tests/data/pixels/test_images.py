@@ -32,6 +32,14 @@ def test_grey_palette_and_alpha(tmp_path, pixels):
     assert read_image(tmp_path / "palette.png").shape == (40, 30, 3)
 
 
+@pytest.mark.parametrize("transparency", [3, bytes([0, 128] + [255] * 14)])
+def test_a_palette_with_transparency_is_read_without_it(tmp_path, pixels, transparency):
+    palette = Image.fromarray(pixels).quantize(16)
+    palette.save(tmp_path / "plain.png")
+    palette.save(tmp_path / "transparent.png", transparency=transparency)
+    assert np.array_equal(read_image(tmp_path / "transparent.png"), read_image(tmp_path / "plain.png"))
+
+
 @pytest.mark.parametrize("format", ["TIFF", "PNG", "JPEG"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
 def test_truncated_files_are_refused(tmp_path, pixels, format, share):

@@ -11,7 +11,7 @@ from kit.data.records.beam import build_with_beam
 from kit.data.records.manifest import open_records, verify_records
 from kit.data.table.examples import Examples, validate
 from kit.errors import ConfigError, DataError
-from tests.data.conftest import build, same_files
+from tests.data.conftest import same_files
 
 pytest.importorskip("apache_beam", reason="the extra kit[beam] is not installed")
 
@@ -21,13 +21,13 @@ def beam(root, out, image=ImageSettings(size=32), runner="DirectRunner"):  # noq
     return build_with_beam("toy", examples, str(root), str(out), image, DataSettings(), runner)
 
 
-def test_the_same_shards_byte_for_byte(toy_root, tmp_path):
+def test_the_same_shards_byte_for_byte(toy_root, toy_records, tmp_path):
     beam(toy_root, tmp_path / "beam")
-    assert same_files(tmp_path / "beam", build(toy_root, tmp_path / "kit").directory)
+    assert same_files(tmp_path / "beam", toy_records.directory)
     assert verify_records(open_records(tmp_path / "beam")) == 150
 
 
-def test_finished_shards_are_kept_and_other_records_refused(toy_root, tmp_path, monkeypatch):
+def test_finished_shards_are_kept_and_other_records_refused(toy_root, toy_records, tmp_path, monkeypatch):
     out, real, written = tmp_path / "beam", beam_module.write_shard, []
 
     def breaks(file, job, *rest):
@@ -48,18 +48,18 @@ def test_finished_shards_are_kept_and_other_records_refused(toy_root, tmp_path, 
     assert len(written) == len(set(written)) == 61
     for part in out.glob(".part-*"):
         part.unlink()
-    assert same_files(out, build(toy_root, tmp_path / "kit").directory)
+    assert same_files(out, toy_records.directory)
     before = json.loads((out / "manifest.json").read_text())
     assert beam(toy_root, out).as_json() == before
 
 
-def test_the_command_and_a_table_made_elsewhere(toy_root, tmp_path, capsys):
+def test_the_command_and_a_table_made_elsewhere(toy_root, toy_records, tmp_path, capsys):
     table, out = str(tmp_path / "examples.parquet"), str(tmp_path / "beam")
     assert cli.main(["examples", "toy", "--data", str(toy_root), "--out", table]) == 0
     command = ["records", "build", "toy", "--data", str(toy_root), "--out", out, "--size", "32", "--examples", table]
     assert cli.main([*command, "--runner", "DirectRunner"]) == 0
     assert "150 examples in 61 shards, 0 rejected" in capsys.readouterr().out
-    assert same_files(tmp_path / "beam", build(toy_root, tmp_path / "kit").directory)
+    assert same_files(tmp_path / "beam", toy_records.directory)
 
 
 def test_unreadable_and_absent_images_are_rejected_alike(toy_root, tmp_path):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -23,19 +24,34 @@ from kit.data.records.manifest import open_records, verify_records
 from kit.data.table.examples import validate
 from kit.errors import DataError
 from kit.parallel import in_processes
-from tests.data.conftest import build, same_files
+from tests.data.conftest import SIZE, build, same_files
 
-SLOW = ImageSettings(size=512)  # some 20 ms an image, so that there is a middle to be killed in
+# Records that are compared are never built beside each other: one would take over the shards of the other.
+
+SLOW = ImageSettings(size=768)  # some 50 ms an image, so that there is a middle to be stopped in
 
 
-def test_the_bytes_depend_neither_on_workers_nor_on_the_order_of_rows(toy_root, tmp_path):
-    one = build(toy_root, tmp_path / "one", workers=1)
-    build(toy_root, tmp_path / "three", workers=3)
-    assert same_files(tmp_path / "one", tmp_path / "three")
+@pytest.fixture(scope="module")
+def small_root(tmp_path_factory):
+    """A raw folder of 50 patches; not to be changed."""
+    root = tmp_path_factory.mktemp("small") / "raw"
+    toy.make(root, train=40, test=10)
+    return root
+
+
+@pytest.fixture(scope="module")
+def slow_records(small_root, tmp_path_factory):
+    """Their records at 768 pixels, built without a break."""
+    return build(small_root, tmp_path_factory.mktemp("slow") / "r", SLOW)
+
+
+def test_the_bytes_depend_neither_on_workers_nor_on_the_order_of_rows(toy_root, toy_records, tmp_path):
+    build(toy_root, tmp_path / "one" / "r", workers=1)
+    assert same_files(toy_records.directory, tmp_path / "one" / "r")
     examples = toy.COMPETITION.read(toy_root, Source())
-    shuffled = type(examples)(examples.table.sample(frac=1, random_state=1), examples.labels, examples.task)
-    build_records("toy", validate(shuffled, 0), toy_root, tmp_path / "rows", one.image, DataSettings(), workers=2)
-    assert same_files(tmp_path / "one", tmp_path / "rows")
+    shuffled = validate(replace(examples, table=examples.table.sample(frac=1, random_state=1)), 0)
+    build_records("toy", shuffled, toy_root, tmp_path / "three" / "r", SIZE, DataSettings(), workers=3)
+    assert same_files(toy_records.directory, tmp_path / "three" / "r")
 
 
 def test_a_cell_larger_than_a_shard_is_split(toy_root, tmp_path):
@@ -67,8 +83,7 @@ def test_one_worker_is_this_process_and_calls_are_taken_as_needed():
 
 
 @pytest.mark.parametrize("after", [0, 3, 60])
-def test_finished_shards_are_not_written_again(toy_root, tmp_path, monkeypatch, after):
-    whole = build(toy_root, tmp_path / "whole", workers=1)
+def test_finished_shards_are_not_written_again(toy_root, toy_records, tmp_path, monkeypatch, after):
     written, real = [], build_module.build_shard
 
     def breaks(job, *rest):
@@ -88,8 +103,8 @@ def test_finished_shards_are_not_written_again(toy_root, tmp_path, monkeypatch, 
         open_records(tmp_path / "killed")
     monkeypatch.setattr(build_module, "build_shard", counts)
     build(toy_root, tmp_path / "killed", workers=1)
-    assert len(written) == len(set(written)) == len(whole.shards)
-    assert same_files(tmp_path / "whole", tmp_path / "killed")
+    assert len(written) == len(set(written)) == len(toy_records.shards)
+    assert same_files(toy_records.directory, tmp_path / "killed")
 
 
 # Forks, so that what is imported is imported once; a fork is killed at a moment that it does not choose.
@@ -104,49 +119,63 @@ killed = finished = 0
 while killed < 20:
     child = os.fork()
     if not child:
-        build(root, out, ImageSettings(size=256), workers=2)
+        build(root, out, ImageSettings(size=256), workers=1 + killed % 2)
         os._exit(0)
-    time.sleep(moments.uniform(0, 1.6))
+    time.sleep(moments.uniform(0, 0.3 + 0.8 * (killed % 2)))
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     killed += os.WIFSIGNALED(status)
     if (out / "manifest.json").exists() and not os.WIFSIGNALED(status):
         finished += 1
-        out.rename(f"{out}-{finished}")
+        out.parent.rename(f"{out.parent}-{finished}")
 print(killed)
 """
 
 
-def test_killed_at_20_random_moments(toy_root, tmp_path):
+def test_killed_at_20_random_moments(small_root, tmp_path):
     image = ImageSettings(size=256)
-    build(toy_root, tmp_path / "whole", image)
+    whole = build(small_root, tmp_path / "whole" / "r", image)
     seed = random.randrange(10**6)
-    script = [sys.executable, "-c", KILLED_BUILDS, toy_root, tmp_path / "killed", str(seed)]
+    out = tmp_path / "killed" / "r"
+    script = [sys.executable, "-c", KILLED_BUILDS, small_root, out, str(seed)]
     result = subprocess.run(script, capture_output=True, text=True, cwd=Path(__file__).parents[3])
     # a worker whose parent dies while it starts says so itself, before the last line
     assert result.stdout.splitlines()[-1:] == ["20"], result.stderr
-    build(toy_root, tmp_path / "killed", image)
-    finished = sorted(tmp_path.glob("killed*"))
-    assert all(same_files(tmp_path / "whole", folder) for folder in finished), f"seed {seed}"
+    build(small_root, out, image)
+    finished = sorted(tmp_path.glob("killed*/r"))
+    assert all(same_files(whole.directory, folder) for folder in finished), f"seed {seed}"
 
 
 def build_command(root, out):
-    return [sys.executable, "-m", "kit", "records", "build", "toy", "--data", root, "--out", out, "--size", "512"]
+    return [
+        sys.executable,
+        "-m",
+        "kit",
+        "records",
+        "build",
+        "toy",
+        "--data",
+        root,
+        "--out",
+        out,
+        "--size",
+        str(SLOW.size),
+    ]
 
 
 def wait_until(what):
-    for _ in range(600):
+    for _ in range(3000):
         if what():
             return
-        time.sleep(0.05)
+        time.sleep(0.01)
     pytest.fail("nothing happened in 30 s")
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_by_a_signal_it_says_how_to_go_on(toy_root, tmp_path, signal_number):
+def test_stopped_by_a_signal_it_says_how_to_go_on(small_root, slow_records, tmp_path, signal_number):
     out = tmp_path / "r"
     with subprocess.Popen(
-        [*build_command(toy_root, out), "--workers", "2"], stderr=subprocess.PIPE, text=True
+        [*build_command(small_root, out), "--workers", "2"], stderr=subprocess.PIPE, text=True
     ) as process:
         wait_until(lambda: list(out.glob("train-*.json")))
         process.send_signal(signal_number)
@@ -155,9 +184,8 @@ def test_stopped_by_a_signal_it_says_how_to_go_on(toy_root, tmp_path, signal_num
     assert "run the same command again to continue" in printed
     assert "Traceback" not in printed
     assert not (out / "manifest.json").exists()
-    build(toy_root, out, SLOW)
-    build(toy_root, tmp_path / "whole", SLOW)
-    assert same_files(tmp_path / "whole", out)
+    build(small_root, out, SLOW)
+    assert same_files(slow_records.directory, out)
 
 
 def workers_of(pid):
@@ -167,10 +195,10 @@ def workers_of(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for its processes")
-def test_a_dying_worker_is_an_error_and_the_build_goes_on_afterwards(toy_root, tmp_path):
+def test_a_dying_worker_is_an_error_and_the_build_goes_on_afterwards(small_root, slow_records, tmp_path):
     out = tmp_path / "r"
     with subprocess.Popen(
-        [*build_command(toy_root, out), "--workers", "2"], stderr=subprocess.PIPE, text=True
+        [*build_command(small_root, out), "--workers", "2"], stderr=subprocess.PIPE, text=True
     ) as process:
         wait_until(lambda: list(out.glob("train-*.json")))
         os.kill(workers_of(process.pid)[0], signal.SIGKILL)
@@ -178,9 +206,8 @@ def test_a_dying_worker_is_an_error_and_the_build_goes_on_afterwards(toy_root, t
     assert process.returncode == 2
     assert "a worker process died" in printed
     assert "Traceback" not in printed
-    build(toy_root, out, SLOW)
-    build(toy_root, tmp_path / "whole", SLOW)
-    assert same_files(tmp_path / "whole", out)
+    build(small_root, out, SLOW)
+    assert same_files(slow_records.directory, out)
 
 
 # --- what is there already ---
@@ -208,7 +235,7 @@ def test_two_builds_into_one_directory(toy_root, tmp_path):
     build(toy_root, out)
 
 
-def test_a_build_of_something_else_leaves_nothing_behind(toy_root, tmp_path, monkeypatch):
+def test_a_build_of_something_else_leaves_nothing_behind(toy_root, toy_records, tmp_path, monkeypatch):
     real = build_module.build_shard
 
     def breaks(job, *rest):
@@ -221,14 +248,14 @@ def test_a_build_of_something_else_leaves_nothing_behind(toy_root, tmp_path, mon
         build(toy_root, tmp_path / "r", ImageSettings(size=16), workers=1)
     monkeypatch.undo()
     build(toy_root, tmp_path / "r")
-    assert same_files(tmp_path / "r", build(toy_root, tmp_path / "fresh").directory)
+    assert same_files(tmp_path / "r", toy_records.directory)
 
 
-def test_a_build_killed_at_its_very_first_file_goes_on(toy_root, tmp_path):
+def test_a_build_killed_at_its_very_first_file_goes_on(toy_root, toy_records, tmp_path):
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / ".part-7-building.json").write_text("{")
     build(toy_root, tmp_path / "r")
-    assert same_files(tmp_path / "r", build(toy_root, tmp_path / "fresh").directory)
+    assert same_files(tmp_path / "r", toy_records.directory)
 
 
 # --- bad images ---
@@ -269,7 +296,7 @@ def test_too_many_unreadable_images_fail_the_build(toy_root, tmp_path):
 # --- bad disks ---
 
 
-def test_a_full_disk_leaves_nothing_that_looks_finished(toy_root, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_nothing_that_looks_finished(toy_root, toy_records, tmp_path, monkeypatch):
     real = build_module.build_shard
 
     def full(job, *rest):
@@ -283,7 +310,7 @@ def test_a_full_disk_leaves_nothing_that_looks_finished(toy_root, tmp_path, monk
     assert not (tmp_path / "r" / "manifest.json").exists()
     monkeypatch.undo()
     build(toy_root, tmp_path / "r")
-    assert same_files(tmp_path / "r", build(toy_root, tmp_path / "fresh").directory)
+    assert same_files(tmp_path / "r", toy_records.directory)
 
 
 @pytest.fixture
@@ -294,9 +321,11 @@ def mounted(tmp_path):
     def mount(options):
         folder = tmp_path / f"disk{len(folders)}"
         folder.mkdir()
-        tried = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
-        if tried.returncode:
-            pytest.skip(f"only root can mount a small disk: {tried.stderr.strip()}")
+        result = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True
+        )
+        if result.returncode:
+            pytest.skip(f"only root can mount a small disk: {result.stderr.strip()}")
         folders.append(folder)
         return folder
 
@@ -305,7 +334,7 @@ def mounted(tmp_path):
         subprocess.run(["umount", folder], check=True)
 
 
-def test_a_disk_that_really_is_full(toy_root, tmp_path, mounted, capfd):
+def test_a_disk_that_really_is_full(toy_root, toy_records, tmp_path, mounted, capfd):
     disk = mounted("size=200k")
     command = ["records", "build", "toy", "--data", str(toy_root), "--out", str(disk / "r"), "--size", "32"]
     assert cli.main([*command, "--workers", "2"]) == 2
@@ -313,7 +342,7 @@ def test_a_disk_that_really_is_full(toy_root, tmp_path, mounted, capfd):
     assert not (disk / "r" / "manifest.json").exists()
     subprocess.run(["mount", "-o", "remount,size=5m", disk], check=True)
     assert cli.main(command) == 0
-    assert same_files(disk / "r", build(toy_root, tmp_path / "fresh").directory)
+    assert same_files(disk / "r", toy_records.directory)
 
 
 def test_a_read_only_folder_is_one_line(toy_root, mounted, capfd):
@@ -331,7 +360,7 @@ def test_other_write_errors_are_not_called_a_full_disk(toy_root, tmp_path, monke
         build(toy_root, tmp_path / "r", workers=1)
 
 
-def test_a_script_without_a_main_guard_can_build(toy_root, tmp_path):
+def test_a_script_without_a_main_guard_can_build(small_root, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import sys; from pathlib import Path; from tests.data.conftest import build\n"
@@ -339,5 +368,5 @@ def test_a_script_without_a_main_guard_can_build(toy_root, tmp_path):
     )
     root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    subprocess.run([sys.executable, script, toy_root, tmp_path / "r"], check=True, env=environment)
-    assert verify_records(open_records(tmp_path / "r")) == 150
+    subprocess.run([sys.executable, script, small_root, tmp_path / "r"], check=True, env=environment)
+    assert verify_records(open_records(tmp_path / "r")) == 50

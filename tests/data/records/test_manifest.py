@@ -79,7 +79,7 @@ def test_a_truncated_shard_is_named(toy_root, tmp_path):
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(DataError, match=rf"{shard.name}: record 1 .*is damaged"):
         verify_records(records)
-    with pytest.raises(DataError, match=f"{shard.name} is absent or not"):
+    with pytest.raises(DataError, match=f"{shard.name} is missing or not"):
         open_records(records.directory)
 
 
@@ -113,11 +113,39 @@ def test_a_folder_without_records(tmp_path):
         open_records(tmp_path)
 
 
-def test_records_of_a_newer_format(toy_root, tmp_path):
+@pytest.mark.parametrize(
+    ("version", "remedy"), [(99, "install a newer kit"), (2, "build the records again in another folder")]
+)
+def test_records_of_another_format(toy_root, tmp_path, version, remedy):
     build(toy_root, tmp_path / "r")
     path = tmp_path / "r" / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 99}))
-    with pytest.raises(DataError, match=r"has format 99, this kit reads \d: install a newer kit"):
+    content = json.loads(path.read_text())
+    if version == 2:  # it had one fingerprint only
+        del content["fingerprints"]
+    path.write_text(json.dumps({**content, "format_version": version}))
+    with pytest.raises(DataError, match=f"manifest.json has format {version}, this kit reads 3: {remedy}") as refusal:
+        open_records(tmp_path / "r")
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(DataError, match=f"has format {version}"):
+        build(toy_root, tmp_path / "r")
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"format_version": "3"}', '"text"'])
+def test_somebody_elses_manifest(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(DataError, match=r"manifest\.json is not the manifest of records"):
+        open_records(tmp_path)
+
+
+def test_a_damaged_manifest(toy_root, tmp_path):
+    build(toy_root, tmp_path / "r")
+    path = tmp_path / "r" / "manifest.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "cells": "many"}))
+    with pytest.raises(DataError, match=r"manifest\.json is damaged: delete .* and build the records again"):
+        open_records(tmp_path / "r")
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(DataError, match=r"manifest\.json is not valid JSON"):
         open_records(tmp_path / "r")
 
 

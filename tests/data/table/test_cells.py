@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kit.data.table.cells import CELLS, assign_cells, count_cells, split_folds
-from kit.data.table.leaks import assert_no_leak
-from kit.errors import ConfigError, LeakError
+from kit.errors import ConfigError
 
 
 def make_table(groups, labels, seed=0):
@@ -93,10 +92,3 @@ def test_folds_that_do_not_divide_the_cells(cells, folds):
 @pytest.mark.parametrize(("groups", "cells"), [(1, 1), (2, 2), (9, 6), (59, 30), (60, 60), (10**6, 60)])
 def test_small_sets_have_fewer_cells(groups, cells):
     assert count_cells(groups) == cells
-
-
-def test_leaks_are_found():
-    table = pd.DataFrame({"id": ["a", "b", "c"], "group": ["p", "q", "p"]})
-    assert_no_leak(table[:1], table[1:2])
-    with pytest.raises(LeakError, match="1 groups are in both training and validation, such as 'p'"):
-        assert_no_leak(table[:2], table[2:])
