@@ -25,7 +25,7 @@ demo: $(VENV)/.user ## the whole job on a small made-up competition: a few minut
 
 test: $(VENV)/.dev ## all tests, on both Keras backends
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
-	KERAS_BACKEND=jax $(BIN)/python -m pytest --numprocesses 2 --dist load -m "not once" tests/models tests/train
+	KERAS_BACKEND=jax $(BIN)/python -m pytest --numprocesses 2 --dist load -m "not once" tests/models tests/train tests/predict
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check .

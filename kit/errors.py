@@ -21,7 +21,7 @@ class UnreadableImage(Exception):
 
 
 class TrainingError(KitError):
-    """Training that cannot go on: its loss is no number any more, or even half of a batch does not fit in memory."""
+    """Training that cannot continue: the loss is NaN, or even half a batch does not fit in memory."""
 
 
 class LeakError(KitError):
@@ -32,13 +32,13 @@ class SubmissionError(KitError):
     """A submission that the competition would refuse or score wrongly."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'size'?"` for the known names closest to `name`, else the list of them all."""
-    known = sorted(known)
-    close = get_close_matches(name, known, n=3, cutoff=0.5)
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`"; did you mean 'size'?"` for those of `names` closest to `name`, else the list of them all."""
+    names = sorted(names)
+    close = get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
-        return "; did you mean " + " or ".join(repr(c) for c in close) + "?"
-    return "; known: " + ", ".join(known)
+        return "; did you mean " + " or ".join(map(repr, close)) + "?"
+    return "; known: " + ", ".join(names)
 
 
 def some(names: Iterable[str], at_most: int = 3) -> str:

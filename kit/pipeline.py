@@ -63,9 +63,9 @@ def run(
     kit_log.show()
     deadline = session.deadline(max_hours)
     config = load_config(competition, settings)
-    found = find_competition(config.competition, config)
-    this = Run(run or Path("runs", found.name, "run"))
-    data = raw_folder(found, Path(data) if data else None, this.directory.parent / "data")
+    definition = find_competition(config.competition, config)
+    this = Run(run or Path("runs", definition.name, "run"))
+    data = raw_folder(definition, Path(data) if data else None, this.directory.parent / "data")
     if before := session.adopt_output(this.directory):
         log.info(f"resumes from {before}, the output of an earlier session")
     refuse_other_run(config, this)
@@ -87,7 +87,7 @@ def run(
         score(this)
         if built.rows(None).empty:
             return this.oof_path if finished else None
-        sample = data / found.sample if found.sample and found.target.columns else None
+        sample = data / definition.sample if definition.sample and definition.target.columns else None
         write_submission(this, sample, this.submission_path)
     return this.submission_path if finished else None
 

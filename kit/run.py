@@ -11,7 +11,6 @@ say what a stage was run on (kit.files).
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -207,7 +206,7 @@ class Run:
         """Whether it is a blend of runs, without models of its own."""
         return self.ensemble_path.exists()
 
-    @cached_property
+    @property
     def config(self) -> Config:
         """The settings that the run was made with, what was built into its records included."""
         if not self.exists():

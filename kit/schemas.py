@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Number = float | None
+Number = int | float | None
 Metrics = dict[str, dict[str, dict[str, Number]]]  # labels | average | classes -> name -> metric -> value
 
 
@@ -180,7 +180,7 @@ class Threshold(Schema):
 class ClassFactors(Schema):
     """Factors for the classes' probabilities that maximise the balanced accuracy of argmax, and their worth.
 
-    They are `applied` where the cross-validated value is above that of plain argmax.
+    They are `applied` where, cross-validated, they beat plain argmax by more than two standard errors.
     """
 
     factors: dict[str, float] | None = None

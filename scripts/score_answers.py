@@ -1,4 +1,4 @@
-"""ROC AUC of a submission against labels that were held back: for data laid out with its answers, as the toy set's are.
+"""ROC AUC of a submission against held-back labels, for data that comes with its answers, such as the toy set.
 
     python scripts/score_answers.py submission.csv answers.csv
     python scripts/score_answers.py submission.csv answers.csv --id patientId --label Target --prediction pneumonia
@@ -19,10 +19,11 @@ def main():
     parser.add_argument("answers", type=Path)
     parser.add_argument("--id", default="id", help="the column of ids, in both files")
     parser.add_argument("--label", default="label", help="the answers' column")
-    parser.add_argument("--prediction", help="the submission's column (default: as the answers')")
-    given = parser.parse_args()
-    answers = read_submission(given.answers, given.id).groupby(given.id)[given.label].max()
-    predicted = read_submission(given.submission, given.id).set_index(given.id)[given.prediction or given.label]
+    parser.add_argument("--prediction", help="the submission's column (default: the same as --label)")
+    arguments = parser.parse_args()
+    answers = read_submission(arguments.answers, arguments.id).groupby(arguments.id)[arguments.label].max()
+    submission = read_submission(arguments.submission, arguments.id).set_index(arguments.id)
+    predicted = submission[arguments.prediction or arguments.label]
     print(f"{roc_auc(answers.to_numpy(float)[:, None], predicted[answers.index].to_numpy()[:, None]):.4f}")
 
 

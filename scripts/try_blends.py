@@ -16,10 +16,12 @@ from kit import pipeline
 from kit.competitions import find_competition
 from kit.config import load_config
 from kit.evaluate.blend import BLENDS
-from kit.evaluate.metrics import METRICS
-from kit.evaluate.score import with_known_labels
-from kit.predict import merging as store
-from kit.stages import score as results
+from kit.evaluate.metrics import find_metric
+from kit.evaluate.score import with_known_truth
+from kit.run import Run
+from kit.stages.ensemble import ensemble
+from kit.stages.score import mean_test, score
+from kit.tables import labels_of, probabilities, truth
 
 MODELS = {
     "pcam_cnn": ["model.weights=none"],
@@ -49,47 +51,44 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", help="of SqueezeNet, a file (default: downloaded)")
     parser.add_argument("--competitions", nargs="+", default=["pcam", "pneumonia", "nih", "breast"])
-    given = parser.parse_args()
-    for name in given.competitions:
+    arguments = parser.parse_args()
+    for name in arguments.competitions:
         runs = []
         for model, settings in MODELS.items():
-            weights = [f"model.weights={given.weights}"] if given.weights and model == "squeezenet" else []
+            weights = [f"model.weights={arguments.weights}"] if arguments.weights and model == "squeezenet" else []
             for seed in range(SEEDS):
-                run = given.out / name / f"{model}-{seed}"
+                run = arguments.out / name / f"{model}-{seed}"
                 chosen = [*SETTINGS, f"model.name={model}", f"seed={seed}", *settings, *weights]
-                pipeline.run(name, data=given.data / name, run=run, settings=chosen)
-                runs.append(run)
-        print(f"\n{name}: nine runs\n{table(name, runs, given)}\n", flush=True)
+                pipeline.run(name, data=arguments.data / name, run=run, settings=chosen)
+                runs.append(Run(run))
+        print(f"\n{name}: nine runs\n{table(name, runs, arguments)}\n", flush=True)
 
 
-def table(name, runs, given):
+def table(name, runs, arguments):
     """A row for each blend: nested, its interval, optimistic, and on the test set."""
-    out = given.out / name
-    told = results.ensemble(runs, out / "auto")["blends"]
+    out = arguments.out / name
+    scores = ensemble(runs, Run(out / "auto")).blends
     rows = {
-        f"the run {run.name}": {"nested": results.score(run)[0]["value"], "test": on_test(name, run, given)}
-        for run in runs
+        f"the run {run.name}": {"nested": score(run)[0].value, "test": on_test(name, run, arguments)} for run in runs
     }
     for blend in BLENDS:
-        results.ensemble(runs, out / blend, blend)
-        values = {
-            column: told[blend][column] for column in ("nested", "low", "high", "optimistic", "gain_low", "gain_high")
-        }
-        rows[blend] = {**values, "test": on_test(name, out / blend, given)}
+        ensemble(runs, Run(out / blend), blend)
+        columns = ("nested", "low", "high", "optimistic", "gain_low", "gain_high")
+        values = {column: getattr(scores[blend], column) for column in columns}
+        rows[blend] = {**values, "test": on_test(name, Run(out / blend), arguments)}
     return pd.DataFrame(rows).T.to_string(float_format="{:.4f}".format, na_rep="")
 
 
-def on_test(name, run, given):
+def on_test(name, run, arguments):
     """The metric on the test set: of its own labels, or of the answers that were held back."""
-    test = store.mean_over_folds(pd.read_parquet(run / "test.parquet"))
-    known = pd.read_parquet(run / "examples.parquet")
-    labelled = with_known_labels(test, known)
+    test, examples = mean_test(run), run.examples()
+    labelled = with_known_truth(test, examples)
     if labelled.empty:
-        answers = pd.read_csv(given.data / "_answers" / f"{name}.csv", dtype={"id": str})
-        label = next(column for column in known.columns if column.startswith("y_"))
+        answers = pd.read_csv(arguments.data / "_answers" / f"{name}.csv", dtype={"id": str})
+        label = f"y_{labels_of(examples)[0]}"
         labelled = test.merge(answers.rename(columns={"label": label}), on="id", validate="one_to_one")
-    metric = METRICS[find_competition(name, load_config(name)).metric]
-    return metric(labelled.filter(regex="^y_").to_numpy(float), labelled.filter(regex="^p_").to_numpy())
+    metric = find_metric(find_competition(name, load_config(name)).target.metric)
+    return metric(truth(labelled).astype(float), probabilities(labelled))
 
 
 if __name__ == "__main__":

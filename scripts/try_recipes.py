@@ -12,16 +12,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit import pipeline
+from kit import log
 from kit.competitions import find_competition
 from kit.config import config_names, load_config
-from kit.stages import train as fold
+from kit.evaluate.metrics import find_metric
+from kit.run import FoldFiles
+from kit.stages.examples import list_examples
+from kit.stages.fold import Fold
+from kit.stages.records import build_records
+from kit.stages.train import train_fold
 
 OTHERS = ("_esrgan", "_mobilenet")  # of the kit, not of another system
 SIDE = 96  # the least that every one of these networks can pool
 
 
 def main(data: Path, out: Path, recipes: list[str]) -> None:
+    log.show()
     for name in recipes or [name for name in config_names() if "_" in name and not name.endswith(OTHERS)]:
         settings = ["image.steps=[]", f"image.size={SIDE}", "model.weights=none", "train.batch_size=16"]
         config = load_config(name, settings)
@@ -31,14 +37,13 @@ def main(data: Path, out: Path, recipes: list[str]) -> None:
         train = config.train.model_copy(update={"phases": phases, "epochs": 1})
         config = config.model_copy(update={"train": train})
         started, raw = time.monotonic(), data / config.competition
-        table = pipeline.examples(config, raw)
-        records = pipeline.build_records(config, table, raw, out / f"records-{config.competition}-{config.image.color}")
+        folder = out / f"records-{config.competition}-{config.image.color}"
+        records = build_records(config, list_examples(config, raw), raw, folder)
         tenth = -(-records.cells // 10)
         cells = [list(range(tenth)), list(range(tenth, 3 * tenth))]  # scored on the first, fitted on the second
-        known = find_competition(config.competition, config)
-        this = fold.Fold(config, records, cells, 0, out / name / "fold0")
-        fold.train(this, known.metric, known.direction, None, pipeline.say)
-        history = pd.read_csv(this.folder / "history.csv")
+        fold = Fold(config, records, cells, 0, FoldFiles(out / name / "fold0"))
+        train_fold(fold, find_metric(find_competition(config.competition, config).target.metric), None)
+        history = pd.read_csv(fold.files.history)
         values = "  ".join(f"{column} {history[column].round(4).tolist()}" for column in history.columns[2:5])
         print(f"RECIPE {name}  {time.monotonic() - started:.0f} s  {values}", flush=True)
 

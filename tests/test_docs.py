@@ -89,9 +89,8 @@ def expand(line: str) -> list[list[str]]:
 
 
 def the_parser() -> argparse.ArgumentParser:
-    """The parser of the `kit` command."""
-    make = getattr(kit.cli, "parser", None)
-    return make() if callable(make) else kit.cli._parser()
+    """The parser of the command line."""
+    return kit.cli.make_parser()
 
 
 def leaf(parser: argparse.ArgumentParser, words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:

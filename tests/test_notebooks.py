@@ -21,7 +21,7 @@ FAST = ["folds=2", "image.size=32", "train.epochs=1", "train.batch_size=16", "ev
 
 
 @pytest.fixture(scope="module")
-def made():
+def script():
     spec = importlib.util.spec_from_file_location("make_notebooks", ROOT / "scripts" / "make_notebooks.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -35,15 +35,15 @@ def url():
     return setup["metadata"]["url"]
 
 
-def test_kernels_and_notebooks_are_what_the_script_writes(made, url):
-    for name in made.COMPETITIONS:
-        for path, text in made.pages(name, url).items():
+def test_kernels_and_notebooks_are_what_the_script_writes(script, url):
+    for name in script.COMPETITIONS:
+        for path, text in script.pages(name, url).items():
             assert (ROOT / path).read_text() == text, f"{path} is old: run scripts/make_notebooks.py"
-        assert made.colab(name, url) in (ROOT / "docs" / "kaggle.md").read_text()
+        assert script.colab(name, url) in (ROOT / "docs" / "kaggle.md").read_text()
 
 
-def test_a_kernel_fits_one_screen_and_its_slug_is_its_titles(made, url):
-    for name in made.COMPETITIONS:
+def test_a_kernel_fits_one_screen_and_its_slug_is_its_titles(script, url):
+    for name in script.COMPETITIONS:
         assert len((ROOT / f"kernels/{name}/kernel.py").read_text().splitlines()) <= 75
         metadata = json.loads((ROOT / f"kernels/{name}/kernel-metadata.json").read_text())
         assert (
@@ -51,9 +51,9 @@ def test_a_kernel_fits_one_screen_and_its_slug_is_its_titles(made, url):
         )
 
 
-def execute(name, url, made, folder, data, settings):
+def execute(name, url, script, folder, data, settings):
     """Run a notebook with the folders and settings of a test; returns its folder of results."""
-    notebook = nbformat.reads(json.dumps(made.notebook(name, url)), as_version=4)
+    notebook = nbformat.reads(json.dumps(script.notebook(name, url)), as_version=4)
     nbformat.validate(notebook)
     for cell in notebook.cells:
         if cell.id == "folders":
@@ -68,14 +68,14 @@ def execute(name, url, made, folder, data, settings):
 
 
 @pytest.mark.once
-def test_the_notebook_of_pcam_on_made_up_patches(made, url, tmp_path):
+def test_the_notebook_of_pcam_on_made_up_patches(script, url, tmp_path):
     toy.make(tmp_path / "data", train=160, test=24)
-    out, printed = execute("pcam", url, made, tmp_path, tmp_path / "data", [*FAST, "model.arguments={units: 8}"])
+    out, printed = execute("pcam", url, script, tmp_path, tmp_path / "data", [*FAST, "model.arguments={units: 8}"])
     assert len(pd.read_csv(out / "submission.csv")) == 24
     assert (out / "runs/pcam/kernel/fold1/done.json").exists() and "exit code 0" in printed and "roc_auc" in printed
 
 
-def test_in_colab_drive_is_mounted_and_the_data_fetched_with_the_secret(made, url, tmp_path, monkeypatch):
+def test_in_colab_drive_is_mounted_and_the_data_fetched_with_the_secret(script, url, tmp_path, monkeypatch):
     """The cells that differ there, with stand-ins for Colab's own modules."""
     did = []
     colab = types.ModuleType("google.colab")
@@ -85,7 +85,7 @@ def test_in_colab_drive_is_mounted_and_the_data_fetched_with_the_secret(made, ur
     monkeypatch.setitem(sys.modules, "google.colab", colab)
     monkeypatch.setenv("KAGGLE_API_TOKEN", "")
     monkeypatch.setattr("kit.cli.main", lambda words: did.append(words) or 0)
-    cells = {cell["id"]: "".join(cell["source"]) for cell in made.notebook("pcam", url)["cells"]}
+    cells = {cell["id"]: "".join(cell["source"]) for cell in script.notebook("pcam", url)["cells"]}
     assert f'%pip install --quiet "kit[kaggle] @ git+{url}"' in cells["install"]
     drive, data = str(tmp_path / "content/drive/MyDrive"), str(tmp_path / "data")
     source = "import importlib.util\n" + cells["folders"] + "\n" + cells["data"]
@@ -106,9 +106,9 @@ def test_in_colab_drive_is_mounted_and_the_data_fetched_with_the_secret(made, ur
         ("breast", 6, (248, 52), 0.6),
     ],
 )
-def test_the_other_notebooks_on_real_images(made, url, tmp_path, real_data, name, epochs, rows, at_least):
+def test_the_other_notebooks_on_real_images(script, url, tmp_path, real_data, name, epochs, rows, at_least):
     settings = ["folds=2", "image.size=32", "model.arguments={units: 32}", "evaluate.resamples=200"]
-    out, printed = execute(name, url, made, tmp_path, real_data(name), [*settings, f"train.epochs={epochs}"])
+    out, printed = execute(name, url, script, tmp_path, real_data(name), [*settings, f"train.epochs={epochs}"])
     scores = json.loads((out / "scores.json").read_text())
     assert (scores["rows"], scores.get("test", {}).get("rows")) == rows and scores["value"] > at_least
     submission = pd.read_csv(out / "submission.csv")

@@ -18,10 +18,17 @@ import pytest
 from kit import files, pipeline
 from kit.cli import main
 from kit.config import load_config
+from kit.data.records import build
+from kit.data.records.manifest import open_records
+from kit.data.table.raw import list_images
 from kit.errors import ConfigError, DataError, LeakError
+from kit.evaluate import metrics
 from kit.evaluate.metrics import roc_auc
-from kit.stages import score as results
-from kit.stages import train as fold
+from kit.run import FoldFiles, Run
+from kit.stages import predict as predicting
+from kit.stages import score as scoring
+from kit.stages import train as training
+from kit.stages.fold import Fold
 from tests.conftest import TINY
 
 SETTINGS = [argument for setting in TINY for argument in ("--set", setting)]
@@ -33,7 +40,7 @@ RUN_FILES = {
     "oof.parquet",
     "test.parquet",
     "scores.json",
-    "thresholds.json",
+    "decision.json",
     "submission.csv",
     "predicted.json",
     "scored.json",
@@ -47,7 +54,8 @@ RUN_FILES = {
             "oof.parquet",
             "test.parquet",
             "done.json",
-            "predicted.json",
+            "predicted_oof.json",
+            "predicted_test.json",
         )
     ),
 }
@@ -84,17 +92,17 @@ def test_every_training_image_is_predicted_by_the_fold_that_did_not_see_it(finis
     oof = pd.read_parquet(finished / "oof.parquet")
     examples = pd.read_parquet(finished / "examples.parquet")
     train = examples[examples["split"] == "train"].set_index("id")
-    assert list(oof) == ["id", "fold", "y_tumour", "p_tumour"]
+    assert list(oof) == ["id", "fold", "p_tumour"]
     assert sorted(oof["id"]) == sorted(train.index)
-    assert (oof["y_tumour"].to_numpy() == train["y_tumour"][oof["id"]].to_numpy()).all()
     folds = json.loads((finished / "folds.json").read_text())["folds"]
     assert all(train["cell"][name] in folds[fold] for name, fold in zip(oof["id"], oof["fold"], strict=True))
 
 
 def test_scores_and_submission_come_from_the_predictions(finished):
-    oof = pd.read_parquet(finished / "oof.parquet")
+    oof, examples = Run(finished).oof(), Run(finished).examples()
     scores = json.loads((finished / "scores.json").read_text())
-    assert scores["value"] == pytest.approx(roc_auc(oof[["y_tumour"]].to_numpy(), oof[["p_tumour"]].to_numpy()))
+    y = examples.set_index("id").loc[oof["id"], ["y_tumour"]].to_numpy()
+    assert scores["value"] == pytest.approx(roc_auc(y, oof[["p_tumour"]].to_numpy()))
     assert scores["interval"]["low"] <= scores["value"] <= scores["interval"]["high"]
     submission = pd.read_csv(finished / "submission.csv").set_index("id")["label"]
     mean = pd.read_parquet(finished / "test.parquet").groupby("id")["p_tumour"].mean()
@@ -104,7 +112,6 @@ def test_scores_and_submission_come_from_the_predictions(finished):
 
 def test_the_saved_fold_model_gives_the_stored_predictions(finished):
     from kit.data.records.batches import eval_batches
-    from kit.data.records.manifest import open_records
     from kit.models.saved import load_model
 
     records = open_records(next((finished.parent / "records").iterdir()))
@@ -115,9 +122,9 @@ def test_the_saved_fold_model_gives_the_stored_predictions(finished):
 
 
 def test_a_second_run_does_no_work(finished, monkeypatch):
-    for name in ("_fit", "predictions"):
-        monkeypatch.setattr(fold, name, lambda *_, **__: pytest.fail("worked again"))
-    monkeypatch.setattr(results.scoring, "score", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr(training, "_fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(predicting, "predict_batches", lambda *_, **__: pytest.fail("predicted again"))
+    monkeypatch.setattr(scoring.scoring, "score", lambda *_: pytest.fail("scored again"))
     before = {name: (finished / name).read_bytes() for name in all_files(finished)}
     pipeline.run("toy", run=finished, settings=TINY)
     assert {name: (finished / name).read_bytes() for name in all_files(finished)} == before
@@ -137,90 +144,149 @@ def test_a_changed_setting_redoes_what_depends_on_it(
     finished, monkeypatch, tmp_path, setting, trains, predicts, scores
 ):
     shutil.copytree(finished.parent, tmp_path / "runs")
-    run, done = tmp_path / "runs" / "toy", {"train": 0, "predict": 0, "score": 0}
-
-    def counted(module, name, key, when=lambda *_: True):
-        real = getattr(module, name)
-
-        def call(*args):
-            done[key] += when(*args)
-            return real(*args)
-
-        monkeypatch.setattr(module, name, call)
-
-    counted(fold, "_fit", "train")
-    counted(
-        fold, "eval_batches", "predict", when=lambda _records, cells, _size: cells is None
-    )  # the test set: once a fold
-    counted(results.scoring, "score", "score")
+    run, work = tmp_path / "runs" / "toy", count_work(monkeypatch)
     pipeline.run("toy", run=run, settings=[*TINY, setting])
-    assert done == {"train": trains, "predict": predicts, "score": scores}
+    assert work == {"train": trains, "predict oof": predicts, "predict test": predicts, "score": scores}
     assert all_files(run) == RUN_FILES
 
 
-def test_a_second_round_learns_pseudo_labels_fold_by_fold(finished, tmp_path, capsys):
-    from kit.data.records.manifest import open_records
+def count_work(monkeypatch) -> dict[str, int]:
+    """How often folds are trained and predicted, and runs scored, from now on."""
+    work = {"train": 0, "predict oof": 0, "predict test": 0, "score": 0}
 
+    def counted(module, name, key):
+        real = getattr(module, name)
+
+        def call(*arguments):
+            work[key(*arguments)] += 1
+            return real(*arguments)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted(training, "_fit", lambda *_: "train")
+    counted(predicting, "eval_batches", lambda _records, cells, _size: f"predict {'oof' if cells else 'test'}")
+    counted(scoring.scoring, "score", lambda *_: "score")
+    return work
+
+
+@pytest.mark.parametrize("change", ["fewer", "more", "none"])
+def test_another_test_set_trains_no_fold_again(finished, monkeypatch, tmp_path, capsys, change):
+    shutil.copytree(finished.parent, tmp_path / "runs")
+    data, run = tmp_path / "runs" / "data", tmp_path / "runs" / "toy"
+    test, sample = sorted((data / "test").iterdir()), pd.read_csv(data / "sample_submission.csv")
+    if change == "fewer":
+        for path in test[:40]:
+            path.unlink()
+        sample = sample[~sample["id"].isin([path.stem for path in test[:40]])]
+    elif change == "more":
+        for n, path in enumerate(test[:5]):
+            shutil.copy(path, data / "test" / f"new{n}.tif")
+        sample = pd.concat([sample, pd.DataFrame({"id": [f"new{n}" for n in range(5)], "label": 0})])
+    else:
+        for path in test:
+            path.unlink()
+        sample = sample[:0]
+        monkeypatch.setattr("kit.competitions.pcam.require_images", list_images)  # which insists on one
+    sample.to_csv(data / "sample_submission.csv", index=False)
+    weights = {path: path.read_bytes() for path in run.rglob("model.weights.h5")}
+    oof = (run / "oof.parquet").read_bytes()
+
+    work = count_work(monkeypatch)
+    decoded = []
+    real = build.build_shard
+    monkeypatch.setattr(build, "build_shard", lambda shard, *more: decoded.append(shard.file) or real(shard, *more))
+    pipeline.run("toy", run=run, settings=TINY)
+    assert work == {"train": 0, "predict oof": 0, "predict test": 2, "score": 1}
+    assert all(name.startswith("test-") for name in decoded)  # nor is a training image decoded again
+    assert "anew" not in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in run.rglob("model.weights.h5")} == weights
+    assert (run / "oof.parquet").read_bytes() == oof
+    assert set(pd.read_parquet(run / "test.parquet")["id"]) == set(sample["id"])
+    if change != "none":
+        assert list(pd.read_csv(run / "submission.csv")["id"]) == list(sample["id"])
+    # The commands one by one see it the same way.
+    records = open_records(
+        next(p for p in (run.parent / "records").iterdir() if p.stat().st_mtime > 0 and has(p, sample))
+    )
+    pipeline.predict(Run(run), records)
+    assert work["train"] == 0
+
+
+def has(records: Path, sample: pd.DataFrame) -> bool:
+    """Whether a records directory holds just these test images."""
+    table = pd.read_parquet(records / "examples.parquet")
+    return set(table["id"][table["split"] == "test"]) == set(sample["id"])
+
+
+def test_a_run_of_another_version_is_refused_and_left_alone(finished, tmp_path):
+    shutil.copytree(finished.parent, tmp_path / "runs")
+    run = tmp_path / "runs" / "toy"
+    folds = json.loads((run / "folds.json").read_text())
+    for content in ({**folds, "format_version": 2}, {key: folds[key] for key in ("task", "cells", "folds")}):
+        (run / "folds.json").write_text(json.dumps(content))
+        before = {name: (run / name).read_bytes() for name in all_files(run)}
+        with pytest.raises(DataError, match="was made by another version of kit: train it again in another --run"):
+            pipeline.run("toy", run=run, settings=TINY)
+        with pytest.raises(DataError, match="was made by another version of kit"):
+            scoring.score(Run(run))
+        assert {name: (run / name).read_bytes() for name in all_files(run)} == before
+
+
+def test_a_second_round_learns_pseudo_labels_fold_by_fold(finished, tmp_path, capsys):
     records = open_records(next((finished.parent / "records").iterdir()))
     run = tmp_path / "second"
     asked = [*TINY, f"pseudo.run={finished}", "pseudo.above=0.51", "pseudo.below=0.49"]
-    pipeline.train(load_config("toy", asked), records, run)
+    pipeline.train(load_config("toy", asked), records, Run(run))
     said = capsys.readouterr().out
     for k in range(2):
         p = pd.read_parquet(finished / f"fold{k}" / "test.parquet")["p_tumour"]
         sure = int(((p >= 0.51) | (p <= 0.49)).sum())
         assert sure and f"fold {k + 1}/2  {sure} of 240 test images join with pseudo-labels" in said
-    pipeline.predict(run, records)
+    pipeline.predict(Run(run), records)
     assert sorted(pd.read_parquet(run / "oof.parquet")["id"]) == sorted(records.rows(list(range(records.cells)))["id"])
     weights = [(folder / "fold0" / "model.weights.h5").read_bytes() for folder in (run, finished)]
     assert weights[0] != weights[1]
     asked[-3] = f"pseudo.run={tmp_path / 'moved'}"  # a trained fold does not need the first run any more
     (tmp_path / "moved").symlink_to(finished)
-    pipeline.train(load_config("toy", asked), records, run)
+    pipeline.train(load_config("toy", asked), records, Run(run))
     (tmp_path / "moved").unlink()
     capsys.readouterr()
-    pipeline.train(load_config("toy", asked), records, run)
+    pipeline.train(load_config("toy", asked), records, Run(run))
     assert "epoch" not in capsys.readouterr().out
-    pipeline.predict(run, records)
+    pipeline.predict(Run(run), records)
     asked[-3] = f"pseudo.run={finished}"
     with pytest.raises(ConfigError, match="has other folds or records"):
-        pipeline.train(load_config("toy", [*asked, "fold_seed=7"]), records, tmp_path / "third")
-    with pytest.raises(ConfigError, match="`kit run` or `kit predict` makes it"):
-        pipeline.train(load_config("toy", [*TINY, f"pseudo.run={tmp_path}"]), records, tmp_path / "fourth")
+        pipeline.train(load_config("toy", [*asked, "fold_seed=7"]), records, Run(tmp_path / "third"))
+    with pytest.raises(ConfigError, match="`kit run` or `kit predict` writes it"):
+        pipeline.train(load_config("toy", [*TINY, f"pseudo.run={tmp_path}"]), records, Run(tmp_path / "fourth"))
 
 
 def test_runs_of_another_seed_can_keep_the_folds(finished, tmp_path):
-    from kit.data.records.manifest import open_records
-
     records = open_records(next((finished.parent / "records").iterdir()))
     folds = [
-        pipeline.start_run(load_config("toy", [*TINY, *more]), records, tmp_path / f"{n}")
+        [fold.valid for fold in pipeline.start_run(load_config("toy", [*TINY, *more]), records, Run(tmp_path / f"{n}"))]
         for n, more in enumerate(([], ["seed=3", "fold_seed=0"], ["seed=3"]))
     ]
     assert folds[0] == folds[1] != folds[2]
 
 
 def test_a_fold_in_which_a_class_does_not_occur_comes_to_its_end(finished, tmp_path, monkeypatch, capsys):
-    from kit.data.records.manifest import open_records
-
     records = open_records(next((finished.parent / "records").iterdir()))
-    monkeypatch.setitem(fold.metrics.METRICS, "roc_auc", lambda y, p: float("nan"))
+    monkeypatch.setitem(metrics.METRICS, "roc_auc", metrics.Metric("roc_auc", lambda y, p: float("nan")))
     run = tmp_path / "run"
-    assert pipeline.train(load_config("toy", TINY), records, run, only=[0])
+    assert pipeline.train(load_config("toy", TINY), records, Run(run), only=[0])
     said = capsys.readouterr().out
     assert "fold 1/2  roc_auc is not defined on this fold (a class does not occur in it): epoch 1 is kept" in said
-    pipeline.predict(run, records)
+    pipeline.predict(Run(run), records)
     assert pd.read_csv(run / "fold0" / "history.csv")["val_roc_auc"].isna().all()
 
 
 def test_it_is_said_when_other_settings_throw_a_fold_away(finished, tmp_path, capsys):
-    from kit.data.records.manifest import open_records
-
     records = open_records(next((finished.parent / "records").iterdir()))
     shutil.copytree(finished, tmp_path / "run")
-    pipeline.train(load_config("toy", TINY), records, tmp_path / "run", only=[0])
+    pipeline.train(load_config("toy", TINY), records, Run(tmp_path / "run"), only=[0])
     assert "anew" not in capsys.readouterr().out
-    pipeline.train(load_config("toy", [*TINY, "train.clip_norm=1"]), records, tmp_path / "run", only=[0])
+    pipeline.train(load_config("toy", [*TINY, "train.clip_norm=1"]), records, Run(tmp_path / "run"), only=[0])
     assert "fold 1/2  was trained with other settings, and is trained anew" in capsys.readouterr().out
 
 
@@ -235,29 +301,25 @@ def test_fewer_folds_leave_no_old_ones(finished, tmp_path):
 
 def test_a_fold_of_other_settings_is_not_mixed_in(finished, tmp_path):
     shutil.copytree(finished.parent, tmp_path / "runs")
-    from kit.data.records.manifest import open_records
-
     records, run = open_records(next((tmp_path / "runs" / "records").iterdir())), tmp_path / "runs" / "toy"
     config = load_config("toy", [*TINY, "train.learning_rate=0.01"])
-    pipeline.train(config, records, run, only=[0])
-    pipeline.predict(run, records)
+    pipeline.train(config, records, Run(run), only=[0])
+    pipeline.predict(Run(run), records)
     assert set(pd.read_parquet(run / "oof.parquet")["fold"]) == {0}
     assert set(pd.read_parquet(run / "test.parquet")["fold"]) == {0}
-    assert pipeline.score(run)[0]["fold_sd"] is None
-    pipeline.train(config, records, run)
-    pipeline.predict(run, records)
+    assert pipeline.score(Run(run))[0].fold_sd is None
+    pipeline.train(config, records, Run(run))
+    pipeline.predict(Run(run), records)
     assert set(pd.read_parquet(run / "oof.parquet")["fold"]) == {0, 1}
-    pipeline.start_run(config.model_copy(update={"seed": 5}), records, run)
+    pipeline.start_run(config.model_copy(update={"seed": 5}), records, Run(run))
     with pytest.raises(DataError, match="has no fold trained yet"):
-        pipeline.predict(run, records)
+        pipeline.predict(Run(run), records)
 
 
 def test_records_of_another_competition(finished, tmp_path):
-    from kit.data.records.manifest import open_records
-
     records = open_records(next((finished.parent / "records").iterdir()))
     with pytest.raises(DataError, match="holds records of 'toy', not of 'pcam'"):
-        pipeline.train(load_config("pcam"), records, tmp_path / "run")
+        pipeline.train(load_config("pcam"), records, Run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
@@ -297,9 +359,8 @@ def assert_same_results(one: Path, other: Path) -> None:
     import h5py
 
     assert all_files(one) == all_files(other)
-    exact = [
-        name for name in RUN_FILES if not name.endswith((".h5", "done.json", "predicted.json", "environment.json"))
-    ]
+    machine = (".h5", "done.json", "predicted.json", "predicted_oof.json", "predicted_test.json", "environment.json")
+    exact = [name for name in RUN_FILES if not name.endswith(machine)]
     assert filecmp.cmpfiles(one, other, exact, shallow=False)[1:] == ([], [])
     for name in (name for name in RUN_FILES if name.endswith(".h5")):
         arrays: list[dict[str, np.ndarray]] = [{}, {}]
@@ -395,30 +456,28 @@ def test_missing_and_unreadable_images_that_are_allowed_are_said_and_the_submiss
 
 
 def test_out_of_time_with_a_fold_finished_its_submission_is_written(tmp_path, monkeypatch, capsys, keras):
-    train = fold.train
+    train = training.train_fold
 
-    def only_the_first(this, *arguments, **named):
-        return this.k == 0 and train(this, *arguments, **named)
+    def only_the_first(fold, *arguments, **named):
+        return fold.k == 0 and train(fold, *arguments, **named)
 
-    monkeypatch.setattr(fold, "train", only_the_first)
+    monkeypatch.setattr(training, "train_fold", only_the_first)
     run = tmp_path / "runs" / "toy"
     assert pipeline.run("toy", run=run, settings=TINY) is None
     assert "only 1 of 2 folds are trained" in capsys.readouterr().out
     early = pd.read_csv(run / "submission.csv")
     assert set(pd.read_parquet(run / "oof.parquet")["fold"]) == {0}
     assert json.loads((run / "scores.json").read_text())["fold_sd"] is None
-    monkeypatch.setattr(fold, "train", train)
+    monkeypatch.setattr(training, "train_fold", train)
     assert pipeline.run("toy", run=run, settings=TINY) == run / "submission.csv"
     assert set(pd.read_parquet(run / "oof.parquet")["fold"]) == {0, 1}
     assert not early.equals(pd.read_csv(run / "submission.csv"))
 
 
 def test_weights_of_a_run_that_saw_the_held_out_images_are_refused(finished, tmp_path):
-    from kit.data.records.manifest import open_records
-
     records = open_records(next((finished.parent / "records").iterdir()))
     config = load_config("toy", [*TINY, "train.epochs=1", f"model.weights=run:{finished}/fold0"])
     folds = files.read_json(finished / "folds.json")["folds"]
-    fold._refuse_leaking_weights(fold.Fold(config, records, folds, 0, tmp_path))  # it held the same ones out
-    with pytest.raises(LeakError, match=r"fitted on \d+ of the images or patients that fold 1 is validated on"):
-        fold._refuse_leaking_weights(fold.Fold(config, records, folds, 1, tmp_path))
+    training._refuse_leaking_weights(Fold(config, records, folds, 0, FoldFiles(tmp_path)))  # it held the same ones out
+    with pytest.raises(LeakError, match=r"fold 1: .* was fitted on \d+ of the images or patients that this fold is"):
+        training._refuse_leaking_weights(Fold(config, records, folds, 1, FoldFiles(tmp_path)))

@@ -56,18 +56,24 @@ def add_verb(
     return parser
 
 
+def call_verb(arguments: argparse.Namespace) -> int | None:
+    """Run the verb that was parsed; the `call` of a command with verbs."""
+    code: int | None = arguments.verb(arguments)
+    return code
+
+
 def at_least_one(text: str) -> int:
-    """An argument that counts something."""
+    """Parse a count."""
     if int(text) < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return int(text)
 
 
 def numbers(text: str) -> list[int]:
-    """Numbers separated by commas."""
+    """Parse numbers separated by commas."""
     return [int(number) for number in text.split(",")]
 
 
 def names(text: str) -> list[str]:
-    """Names separated by commas."""
+    """Parse names separated by commas."""
     return text.split(",")

@@ -3,25 +3,20 @@
 import argparse
 from pathlib import Path
 
-from kit.cli._arguments import add_config, add_verb, add_verbs
+from kit.cli._arguments import add_config, add_verb, add_verbs, call_verb
 
 EXAMPLE = "kit data fetch pcam --out data/pcam"
+call = call_verb
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit data`."""
-    text = "download a competition's files, check and unpack them, and look at every image"
+    text = "Download a competition's files, check and unpack them, and look at every image."
     fetch = add_verb(add_verbs(parser), "fetch", _fetch, text, EXAMPLE)
     add_config(fetch)
     fetch.add_argument("--out", type=Path, metavar="DIR", help="default: data/COMP")
     fetch.add_argument("--max-gib", type=float, default=100.0, metavar="G", help="largest size unpacked (default: 100)")
     fetch.add_argument("--no-check", action="store_true", help="do not look at the images")
-
-
-def call(arguments: argparse.Namespace) -> int | None:
-    """Run `kit data`."""
-    code: int | None = arguments.verb(arguments)
-    return code
 
 
 def _fetch(arguments: argparse.Namespace) -> None:

@@ -32,7 +32,7 @@ def call(arguments: argparse.Namespace) -> None:
     from kit.stages.examples import check_folder, list_examples, raw_folder
 
     if not arguments.out and not arguments.check:
-        raise ConfigError("nothing to do: give --out F.parquet to write the table, or --check to look at the data")
+        raise ConfigError("nothing to do: give --out F.parquet for the table, or --check to look at the data")
     config = load_config(arguments.competition, arguments.set)
     data = raw_folder(find_competition(config.competition, config), arguments.data, Path("data"))
     if arguments.check:

@@ -4,42 +4,37 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kit.cli._arguments import add_config, add_job, add_kernel, add_verb, add_verbs
+from kit.cli._arguments import add_config, add_job, add_kernel, add_verb, add_verbs, call_verb
 
 if TYPE_CHECKING:
     from kit.kaggle.job import SubmissionJob
     from kit.kaggle.plan import SubmissionPlan
 
 EXAMPLE = "kit kaggle push pcam"
+call = call_verb
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit kaggle`."""
     verbs = add_verbs(parser)
-    push = add_verb(verbs, "push", _push, "push the kernel and leave it running", EXAMPLE)
+    push = add_verb(verbs, "push", _push, "Push the kernel and leave it running.", EXAMPLE)
     add_kernel(push)
     add_job(push)
-    text = "what the kernel pushed last is doing"
+    text = "Show the state of the kernel pushed last."
     add_config(add_verb(verbs, "status", _status, text, "kit kaggle status pcam"))
-    add_config(add_verb(verbs, "logs", _logs, "the log of the kernel pushed last", "kit kaggle logs pcam"))
-    text = "download the output files of the kernel pushed last"
+    add_config(add_verb(verbs, "logs", _logs, "Show the log of the kernel pushed last.", "kit kaggle logs pcam"))
+    text = "Download the output files of the kernel pushed last."
     output = add_verb(verbs, "output", _output, text, "kit kaggle output pcam --out output")
     add_config(output)
     output.add_argument("--out", type=Path, required=True, metavar="DIR")
-    text = "write what would be sent into a folder: wheel, weights, kernel"
+    text = "Write what would be sent into a folder: wheel, weights, kernel."
     bundle = add_verb(verbs, "bundle", _bundle, text, "kit kaggle bundle pcam --out bundle")
     add_kernel(bundle)
     bundle.add_argument("--out", type=Path, required=True, metavar="DIR")
-    text = "publish built records as a private dataset: kernels attach it and start at once"
+    text = "Publish records as a private dataset: kernels attach it and start at once."
     records = add_verb(verbs, "records", _records, text, "kit kaggle records pcam --records records/pcam")
     add_config(records)
     records.add_argument("--records", type=Path, required=True, metavar="DIR")
-
-
-def call(arguments: argparse.Namespace) -> int | None:
-    """Run `kit kaggle`."""
-    code: int | None = arguments.verb(arguments)
-    return code
 
 
 def _push(arguments: argparse.Namespace) -> None:

@@ -5,18 +5,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kit.cli._arguments import add_config, add_verb, add_verbs, at_least_one
+from kit.cli._arguments import add_config, add_verb, add_verbs, at_least_one, call_verb
 
 if TYPE_CHECKING:
     from kit.data.records.shards import Rejected
 
 EXAMPLE = "kit records build pcam --data DIR --out records/pcam --size 96"
+call = call_verb
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit records`."""
     verbs = add_verbs(parser)
-    build = add_verb(verbs, "build", _build, "raw files -> TFRecords", EXAMPLE)
+    build = add_verb(verbs, "build", _build, "Build TFRecords from raw files.", EXAMPLE)
     add_config(build)
     build.add_argument("--data", required=True, metavar="DIR")
     build.add_argument("--out", required=True, metavar="DIR")
@@ -32,17 +33,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--runner-option", action="append", default=[], metavar="--x=y", help="for the runner; may be repeated"
     )
-    text = "read everything back and compare it with the manifest"
+    text = "Read everything back and compare it with the manifest."
     verify = add_verb(verbs, "verify", _verify, text, "kit records verify records/pcam")
-    info = add_verb(verbs, "info", _info, "describe a records directory", "kit records info records/pcam")
+    info = add_verb(verbs, "info", _info, "Describe a records directory.", "kit records info records/pcam")
     for verb in (verify, info):
         verb.add_argument("directory", type=Path, metavar="DIR")
-
-
-def call(arguments: argparse.Namespace) -> int | None:
-    """Run `kit records`."""
-    code: int | None = arguments.verb(arguments)
-    return code
 
 
 def _build(arguments: argparse.Namespace) -> None:

@@ -3,30 +3,25 @@
 import argparse
 from pathlib import Path
 
-from kit.cli._arguments import add_verb, add_verbs
+from kit.cli._arguments import add_verb, add_verbs, call_verb
 
 EXAMPLE = "kit submission write runs/pcam/first --sample DIR/sample_submission.csv --out submission.csv"
+call = call_verb
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit submission`."""
     verbs = add_verbs(parser)
-    write = add_verb(verbs, "write", _write, "test predictions -> a checked submission", EXAMPLE)
+    write = add_verb(verbs, "write", _write, "Turn test predictions into a checked submission.", EXAMPLE)
     write.add_argument("run", type=Path, metavar="RUN", help="a run or an ensemble")
     write.add_argument("--sample", type=Path, metavar="F", help="the sample submission, where there is one")
     write.add_argument("--out", type=Path, required=True, metavar="F")
     example = "kit submission check pcam submission.csv --sample DIR/sample_submission.csv"
-    check = add_verb(verbs, "check", _check, "would the competition take it, and score it as intended?", example)
+    check = add_verb(verbs, "check", _check, "Check whether the competition would accept a submission.", example)
     check.add_argument("competition", metavar="COMP")
     check.add_argument("file", type=Path, metavar="F")
     check.add_argument("--sample", type=Path, required=True, metavar="F")
     check.add_argument("--run", type=Path, metavar="RUN", help="compare its columns' means with out-of-fold ones too")
-
-
-def call(arguments: argparse.Namespace) -> int | None:
-    """Run `kit submission`."""
-    code: int | None = arguments.verb(arguments)
-    return code
 
 
 def _write(arguments: argparse.Namespace) -> None:

@@ -17,7 +17,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_job(parser)
     parser.add_argument("--from-run", type=Path, metavar="RUN", help="send a finished local run's submission instead")
     parser.add_argument("--data", type=Path, metavar="DIR", help="raw files of a COMP that is not on Kaggle")
-    parser.add_argument("--ledger", type=Path, default=Path("submissions.csv"), metavar="F.csv", help="what was sent")
+    parser.add_argument(
+        "--ledger", type=Path, default=Path("submissions.csv"), metavar="F.csv", help="the table of submissions"
+    )
 
 
 def call(arguments: argparse.Namespace) -> int:

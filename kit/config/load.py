@@ -152,7 +152,7 @@ def _inside(kind: Any, part: str | int) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _inside(inner[0], part)
-    if origin in (Union, UnionType):  # told apart by `name`, which pydantic adds to the location
+    if origin in (Union, UnionType):  # discriminated by `name`, which pydantic adds to the location
         return next((m for m in inner if part in get_args(m.model_fields["name"].annotation)), None)
     if origin is not None:  # tuple[X, ...], dict[str, X]
         return inner[1] if origin is dict else inner[0]

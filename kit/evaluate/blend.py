@@ -103,7 +103,8 @@ def _roc_auc(positive: np.ndarray, p: np.ndarray) -> float:
     upto = np.cumsum(hits)[last]
     misses = last + 1 - upto
     of_ties, between = np.diff(upto, prepend=0.0), np.diff(misses, prepend=0.0)
-    return float(of_ties @ (misses - between / 2) / (upto[-1] * misses[-1]))
+    # A sum, not a dot product: BLAS would start threads for it, ten times as slow where the cores are busy.
+    return float((of_ties * (misses - between / 2)).sum() / (upto[-1] * misses[-1]))
 
 
 def greedy_weights(rows: Rows, bags: int = _BAGS, steps: int = _STEPS, seed: int = 0) -> np.ndarray:

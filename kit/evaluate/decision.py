@@ -149,14 +149,22 @@ def _class_factors(labels: list[str], y: np.ndarray, p: np.ndarray, held_out: He
     if not (complete and all(complete)):
         return ClassFactors(balanced_accuracy_of_argmax=argmax)  # factors need every class in all the other folds
     factors = class_weights(y[labelled], p[labelled])
-    nested = balanced_accuracy(cross_validated_classes(y, held_out))
+    nested = cross_validated_classes(y, held_out)
     return ClassFactors(
         factors=dict(zip(labels, map(float, factors), strict=True)),
         balanced_accuracy_of_argmax=argmax,
         balanced_accuracy_on_the_rows_that_chose_them=balanced_accuracy((p * factors).argmax(axis=1)),
-        balanced_accuracy_cross_validated=nested,
-        applied=nested > argmax,
+        balanced_accuracy_cross_validated=balanced_accuracy(nested),
+        applied=_is_surely_better(truth[labelled], p.argmax(axis=1)[labelled], nested[labelled]),
     )
+
+
+def _is_surely_better(truth: np.ndarray, plain: np.ndarray, weighed: np.ndarray) -> bool:
+    """Whether balanced accuracy gains by more than two standard errors; of int [rows], paired."""
+    counts = np.bincount(truth)
+    worth = 1.0 / (counts[truth] * (counts > 0).sum())  # what a row that is right adds
+    gains = worth * ((weighed == truth).astype(int) - (plain == truth).astype(int))
+    return bool(gains.sum() > 2 * np.sqrt(np.square(gains).sum()))
 
 
 def _number(value: float) -> Number:

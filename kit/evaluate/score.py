@@ -48,7 +48,7 @@ def score(oof: pd.DataFrame, test: pd.DataFrame, examples: pd.DataFrame, by: Yar
 
     Raises DataError for an out-of-fold id that the example table does not have.
     """
-    values = _score_oof(_with_truth(oof, examples), examples, by)
+    values = _score_oof(_with_truth(oof, examples, predicted_labels(oof)), examples, by)
     labelled = with_known_truth(test, examples)
     if len(labelled):
         values["test"] = _score_test(labelled, examples, by)
@@ -71,7 +71,7 @@ def compare_runs(
     Raises DataError when the runs' ids or labels differ, or the example table lacks one.
     """
     first, members = aligned({name: table.drop(columns="fold") for name, table in runs.items()}, "training")
-    y = truth(_with_truth(next(iter(runs.values())), examples))
+    y = truth(_with_truth(first, examples, predicted_labels(next(iter(runs.values())))))
     group_of, count = numbered(_groups(first, examples).to_numpy())
     values = resample([statistic(metric, y, p, group_of) for p in members], count, settings.resamples)[:, :, 0]
     value = [metric(y, p) for p in members]
@@ -212,14 +212,14 @@ def _groups(rows: pd.DataFrame, examples: pd.DataFrame) -> pd.Series:
     return rows["id"].map(examples.set_index("id")["group"])
 
 
-def _with_truth(predictions: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
+def _with_truth(predictions: pd.DataFrame, examples: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     missing = predictions["id"][~predictions["id"].isin(examples["id"])]
     if len(missing):
         raise DataError(
             f"{len(missing)} predicted images, such as {missing.iloc[0]}, are not in the example table: "
             "predict with the examples that the run was trained on"
         )
-    return with_truth(predictions, examples, predicted_labels(predictions))
+    return with_truth(predictions, examples, labels)
 
 
 def _defined(values: Any) -> Any:

@@ -14,7 +14,6 @@ from kit.schemas import (
     Scores,
     SetScores,
     Subgroup,
-    Threshold,
 )
 
 _COLUMNS = ("roc_auc", "average_precision", "f1", "recall", "specificity", "mcc", "kappa", "log_loss", "brier")
@@ -37,7 +36,7 @@ def as_text(scores: Scores, decision: Decision) -> str:
         sections += [[*_headline("test", scores.test), *overlap], _table(scores.test)]
     sections += [
         _calibration(scores.calibration.cross_fitted),
-        _thresholds(decision.thresholds, decision.calibration.kind),
+        _thresholds(decision),
         _class_factors(decision.classes),
         [*(f"warning: {warning}" for warning in scores.warnings), scores.note],
     ]
@@ -60,15 +59,15 @@ def comparison(lines: Sequence[Comparison], confidence: float) -> str:
 
 def ensemble(report: EnsembleReport) -> str:
     """What `kit ensemble` prints."""
-    blends = pd.DataFrame({name: blend.model_dump() for name, blend in report.blends.items()}).T[list(_OF_BLENDS)]
+    blends = pd.DataFrame({name: blend.model_dump() for name, blend in report.blends.items()}).T
     chosen = [f"chosen: {report.chosen}, because {report.reason} (a value that was chosen for is slightly optimistic)"]
     if report.weights:
         chosen.append("weights  " + "  ".join(f"{name} {weight:.3f}" for name, weight in report.weights.items()))
     sections = [
         [f"{report.metric}, nested: each fold by a blend fitted on the others; gain: over the plain mean"],
-        _lines(blends, "{:.4f}"),
+        _lines(blends[list(_OF_BLENDS)].astype(float), "{:.4f}"),
         ["", "correlation of the members (Spearman, out of fold)"],
-        _lines(pd.DataFrame(report.correlation), "{:.3f}"),
+        _lines(pd.DataFrame(report.correlation).astype(float), "{:.3f}"),
         ["", *chosen],
     ]
     return "\n".join(line for section in sections for line in section)
@@ -93,6 +92,7 @@ def _table(scores: SetScores) -> list[str]:
     table = pd.DataFrame(metrics["labels"] | metrics["average"] if several else metrics["labels"]).T
     table = table[["positives", *_COLUMNS]].astype(float)
     table["positives"] = table["positives"].map("{:.0f}".format)
+    table.columns.name = "likeliest class" if "classes" in metrics else "cut at .5"
     lines = _lines(table, "{:.4f}")
     for name, values in metrics.get("classes", {}).items():
         lines.append(f"{name} classes  " + "  ".join(f"{metric} {_shown(value)}" for metric, value in values.items()))
@@ -122,19 +122,20 @@ def _calibration(kinds: Mapping[str, Deviation]) -> list[str]:
     return [f"calibration error  {', '.join(errors)}"]
 
 
-def _thresholds(thresholds: Mapping[str, Threshold], calibrator: str) -> list[str]:
-    if not thresholds:
+def _thresholds(decision: Decision) -> list[str]:
+    if not decision.thresholds:
         return []
     rows = {}
-    for label, cut in thresholds.items():
+    for label, cut in decision.thresholds.items():
         rows[label] = {"threshold": _shown(cut.threshold)}
         for name, metric in _OF_THRESHOLDS.items():
             nested = _shown(cut.cross_validated[metric] if cut.cross_validated else None)
             rows[label][name] = f"{nested} ({_shown(cut.on_the_rows_that_chose_it[metric])})"
-    of = "" if calibrator == "none" else f" of probabilities calibrated by {calibrator}"
+    steps = [] if decision.calibration.kind == "none" else [f"calibrated by {decision.calibration.kind}"]
+    steps += [] if decision.prior is None else ["shifted to the test prevalence"]
     return [
-        f"thresholds by {next(iter(thresholds.values())).rule}{of}: "
-        "cross-validated values (in brackets: on the rows that chose the threshold, optimistic)",
+        f"thresholds by {cut.rule}{' on probabilities ' if steps else ''}{' and '.join(steps)}; "
+        "values are cross-validated (in brackets, optimistic: on the rows that chose the threshold)",
         *pd.DataFrame(rows).T.to_string().split("\n"),
     ]
 

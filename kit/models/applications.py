@@ -1,7 +1,7 @@
 """Every backbone of keras.applications under a head, with the preprocessing its ImageNet weights expect.
 
-Where a weights file lies and what its checksum is stands in Keras; the names and sums here are for files found offline
-(a test compares them with Keras's). Licences are those of the weights as https://keras.io/api/applications/ gave them.
+File names and checksums are for weights found offline; Keras has its own (a test compares them). Licences are those of
+the weights, from https://keras.io/api/applications/.
 """
 
 from collections.abc import Callable
@@ -67,8 +67,8 @@ _LICENCES = {"vgg": "CC BY 4.0", "resnet": "MIT", "densenet": "BSD 3-Clause", "x
 def preprocess(x: Any, way: str) -> Any:
     """RGB in 0..255 as the weights expect it: `keras.applications.imagenet_utils.preprocess_input`, in layers.
 
-    caffe: BGR minus the mean in grey levels · tf: -1..1 · torch: 0..1, then by mean and deviation · own: as it is, the
-    network scales by itself.
+    caffe: BGR minus the mean in grey levels · tf: -1..1 · torch: 0..1, then standardised by mean and deviation ·
+    own: unchanged, since the network scales its input.
     """
     if way == "caffe":
         return layers.Rescaling(1.0, offset=[-123.68, -116.779, -103.939], name="preprocess")(x)[..., ::-1]
@@ -86,7 +86,7 @@ def _backbone(shape: tuple[int, int, int], application: Callable[..., keras.Mode
 
 
 def _downloaded(application: Callable[..., keras.Model]) -> keras.Model:
-    return _backbone((224, 224, 3), application, "imagenet")  # without a top the weights fit every size
+    return _backbone((224, 224, 3), application, "imagenet")  # without the top, weights fit any size
 
 
 for _name, _class, _way, _side, _parameters, _file, _sum in _TABLE:

@@ -1,4 +1,4 @@
-"""Backbones that keras.applications does not have: SqueezeNet 1.1, ResNet-18, and VGG-16 as one system used it."""
+"""Backbones missing from keras.applications: SqueezeNet 1.1, ResNet-18, and VGG-16 with the head of one system."""
 
 from dataclasses import replace
 from functools import partial
@@ -28,7 +28,7 @@ def _squeezenet(shape: tuple[int, int, int]) -> keras.Model:
 
 
 def _resnet18(shape: tuple[int, int, int]) -> keras.Model:
-    """ResNet-18 (He et al. 2015, arXiv:1512.03385, table 1) as torchvision has it: no biases, padding on both sides."""
+    """ResNet-18 (He et al. 2015, arXiv:1512.03385, table 1) as in torchvision: no biases, padding on both sides."""
 
     def convolution(x: Any, filters: int, kernel: int, strides: int, name: str) -> Any:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x) if kernel > 1 else x
@@ -68,7 +68,7 @@ register_backbone(
     lambda x: preprocess(x, "torch"),
     size=224,
     parameters=(11_712_449, 11_702_849),
-    source="arXiv:1512.03385; for ImageNet weights take hub/resnet_18_imagenet",
+    source="arXiv:1512.03385; for ImageNet weights use hub/resnet_18_imagenet",
 )
 
 

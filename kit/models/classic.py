@@ -1,4 +1,4 @@
-"""The networks of the systems that the kit replaces, kept as baselines and trained from scratch."""
+"""The networks of the systems that the kit replaces: baselines, trained from scratch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ _PCAM = "a public PCam notebook"
 _NIH = "a public NIH chest X-ray project"
 _PNEUMONIA = "a public pediatric pneumonia notebook"
 _RSNA = "a public RSNA pneumonia project"
-_BREAST = "a public breast ultrasound project (layer sizes ours: it gives none)"
+_BREAST = "a public breast ultrasound project (it gives no layer sizes: ours)"
 
 
 @register_model(size=224, parameters=(227_265, 226_817), source=f"{_PCAM} (custom CNN)")
@@ -40,9 +40,9 @@ def pcam_cnn_tuned(
     units: int = 448,
     dropout: float = 0.5382,
 ) -> keras.Model:
-    """Valid convolutions, each with ReLU, batch normalisation and pooling, as a Hyperband search left them.
+    """Valid convolutions, each with ReLU, batch normalisation and pooling, as found by a Hyperband search.
 
-    `blocks` takes only the first so many of `filters` and `kernels`.
+    `blocks` limits the network to that many of `filters` and `kernels`.
     """
     inputs, x = _scaled(shape)
     for count, kernel in list(zip(filters, kernels, strict=True))[:blocks]:
@@ -62,7 +62,7 @@ def nih_cnn(
 ) -> keras.Model:
     """Three pairs of 3x3 convolutions (same, then valid), each pair with pooling and dropout; flatten-1024.
 
-    `hidden` is the activation of all layers but the last.
+    `hidden` is the activation of all layers except the last.
     """
     inputs, x = _scaled(shape)
     for first, second in ((64, 32), (64, 64), (128, 128)):
@@ -75,7 +75,7 @@ def nih_cnn(
 
 @register_model(size=224, parameters=(77_238_785, 77_236_993), source=f"{_PNEUMONIA} (MLP)")
 def pneumonia_mlp(*, shape: tuple[int, int, int], outputs: int, activation: str, dropout: float = 0.5) -> keras.Model:
-    """Flatten-512-256-128, each dense layer with batch normalisation and dropout: no convolution at all."""
+    """Flatten-512-256-128, each dense layer with batch normalisation and dropout; no convolutions."""
     inputs, x = _scaled(shape)
     x = layers.Flatten()(x)
     for units in (512, 256, 128):
@@ -105,7 +105,7 @@ def rsna_separable_cnn(
 ) -> keras.Model:
     """Two convolutions of 128, then five blocks of two separable ones (256 four times, 512); flatten-512-256-128.
 
-    `dropouts` and `head_dropouts` are those of the five blocks and of the three dense layers.
+    `dropouts` has a rate for each of the five blocks, `head_dropouts` for each of the three dense layers.
     """
     inputs, x = _scaled(shape)
     for _ in range(2):
@@ -154,5 +154,5 @@ def _block(x: Any, filters: int, kernel: int) -> Any:
 
 
 def _normalised(x: Any) -> Any:
-    # Keras's momentum of .99 takes hundreds of steps to catch up: a small set's first validations would mean nothing.
+    # With Keras's .99 the statistics lag by hundreds of steps: on small sets the first validations would mean nothing.
     return layers.BatchNormalization(momentum=0.9)(x)

@@ -1,4 +1,4 @@
-"""What stands on a backbone's feature map: pooling, dense layers, dropout, the output."""
+"""What follows a backbone's feature map: pooling, dense layers, dropout, the output."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,30 +11,28 @@ from kit.errors import ConfigError, nearest
 
 @keras.saving.register_keras_serializable("kit")
 class GeneralizedMean(layers.Layer):
-    """Generalised-mean pooling with a learnt exponent, started at 3 (Radenovic et al. 2018, arXiv:1711.02512, eq. 3).
+    """Generalised-mean pooling with a learnt exponent, initially 3 (Radenovic et al. 2018, arXiv:1711.02512, eq. 3).
 
-    [B, h, w, channels] -> [B, channels]. An exponent of 1 is the mean, one without end the maximum; values below a
-    millionth count as that.
+    [B, h, w, channels] -> [B, channels]. An exponent of 1 gives the mean, an infinite one the maximum. Values below
+    1e-6 count as 1e-6.
     """
 
     def build(self, shape: Any) -> None:
-        """Make the exponent."""
         self.exponent = self.add_weight(shape=(), initializer=keras.initializers.Constant(3.0), name="exponent")
 
     def call(self, features: Any) -> Any:
-        """Pool, in float32: powers would leave the range of half precision."""
+        # in float32: powers leave the range of half precision
         exponent = ops.cast(self.exponent, "float32")
         powers = ops.power(ops.maximum(ops.cast(features, "float32"), 1e-6), exponent)
         return ops.cast(ops.power(ops.mean(powers, axis=(1, 2)), 1 / exponent), self.compute_dtype)
 
     def compute_output_shape(self, shape: Any) -> Any:
-        """[B, channels]."""
         return (shape[0], shape[-1])
 
 
 def _average_and_max(x: Any) -> Any:
-    both = [layers.GlobalAveragePooling2D(name="pool_average")(x), layers.GlobalMaxPooling2D(name="pool_max")(x)]
-    return layers.Concatenate(name="pool")(both)
+    pooled = [layers.GlobalAveragePooling2D(name="pool_average")(x), layers.GlobalMaxPooling2D(name="pool_max")(x)]
+    return layers.Concatenate(name="pool")(pooled)
 
 
 _POOLS: dict[str, Callable[[Any], Any]] = {
@@ -56,13 +54,12 @@ def head(
     dropout_samples: int = 1,
     l2: float = 0.0,
 ) -> Any:
-    """Pooling, dense ReLU layers each with dropout, and the output in float32 under every precision.
+    """Pooling, dense ReLU layers each followed by dropout, and the output in float32 at any precision.
 
-    `features` [B, h, w, channels], tokens [B, n, channels], or a vector [B, channels], which is not pooled ->
-    probabilities [B, outputs]. `units` is the size of each dense layer ([]: none, and the dropout follows the pooling);
-    `l2` penalises their kernels. With several `dropout_samples` the logits are the mean over as many masks of the last
-    dropout (Inoue 2019, arXiv:1905.09788).
-    Raises ConfigError for a pooling that does not exist.
+    `features` [B, h, w, channels], tokens [B, n, channels] or a vector [B, channels], which is not pooled ->
+    probabilities [B, outputs]. `units` is the size of each dense layer ([]: none, and dropout follows the pooling);
+    `l2` penalises their kernels. With `dropout_samples` > 1 the logits are the mean over that many masks of the last
+    dropout (Inoue 2019, arXiv:1905.09788). Raises ConfigError for an unknown pooling.
     """
     if pool not in _POOLS:
         raise ConfigError(f"model.arguments.pool = {pool}: no such pooling{nearest(pool, _POOLS)}")
@@ -79,9 +76,9 @@ def head(
 
 
 def output(x: Any, outputs: int, activation: str, dropout: float = 0.0, dropout_samples: int = 1) -> Any:
-    """Dropout and the last layer; its logits and activation stay float32, where half precision would lose small values.
+    """Dropout and the last layer; logits and activation are float32, as half precision would lose small values.
 
-    With several `dropout_samples`, the mean over the logits of as many dropout masks.
+    With `dropout_samples` > 1 the logits are the mean over that many dropout masks.
     """
     logits = layers.Dense(outputs, name="logits", dtype="float32")
     if dropout_samples == 1 or not dropout:
@@ -98,6 +95,6 @@ def image_input(shape: tuple[int, int, int]) -> keras.KerasTensor:
 
 
 def as_rgb(images: Any, shape: tuple[int, int, int]) -> Any:
-    """Float RGB in 0..255 from uint8 RGB or grey: weights trained on RGB see grey as three equal channels."""
+    """Float RGB in 0..255 from uint8 RGB or grey; grey becomes three equal channels, for weights trained on RGB."""
     x = layers.Rescaling(1.0, name="to_float")(images)
     return layers.Concatenate(name="grey_to_rgb")([x, x, x]) if shape[2] == 1 else x

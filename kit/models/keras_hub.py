@@ -20,14 +20,14 @@ from kit.models.cards import ModelCard, Provided
 from kit.models.registry import backbone_card
 from kit.runtime.session import KAGGLE_INPUT
 
-_LIST = "https://keras.io/keras_hub/presets"  # of all presets, some five hundred
-_USUAL_SIDE = 224  # what most presets were made for; their own is known only once they are fetched
+_LIST = "https://keras.io/keras_hub/presets"  # of all presets, about five hundred
+_USUAL_SIDE = 224  # of most presets; a preset's own is only known once it is downloaded
 
 
 def card(name: str) -> ModelCard:
-    """The card of `hub/PRESET`, `hub/FOLDER` or `hub/CLASS`, without fetching anything.
+    """The card of `hub/PRESET`, `hub/FOLDER` or `hub/CLASS`, without downloading anything.
 
-    Raises ConfigError for a name that is none of them, and when KerasHub is not installed.
+    Raises ConfigError for a name that is none of these, and when KerasHub is not installed.
     """
     models = _library().models
     what = name.removeprefix("hub/")
@@ -37,9 +37,9 @@ def card(name: str) -> ModelCard:
         source = f"keras_hub.models.{what}"
         return backbone_card(name, backbone, _to_unit_range, ("config",), size=_USUAL_SIDE, source=source)
     if not Path(what).is_dir() and "://" not in what and what not in models.Backbone.presets:
-        known = [*models.Backbone.presets, *(found for found in dir(models) if found.endswith("Backbone"))]
-        close = nearest(what, known) if get_close_matches(what, known, cutoff=0.5) else "; see " + _LIST
-        raise ConfigError(f"{name}: no KerasHub preset, no folder with one and no class of such a name{close}")
+        names = [*models.Backbone.presets, *(each for each in dir(models) if each.endswith("Backbone"))]
+        hint = nearest(what, names) if get_close_matches(what, names, cutoff=0.5) else "; see " + _LIST
+        raise ConfigError(f"{name}: no KerasHub preset, preset folder or backbone class has this name{hint}")
     preset = find_preset(what)
     backbone = partial(_from_preset, name=name, preset=preset)
     return backbone_card(
@@ -54,10 +54,10 @@ def card(name: str) -> ModelCard:
 
 
 def find_preset(preset: str, kaggle: Path = KAGGLE_INPUT) -> str:
-    """The newest version of a preset that is mounted on Kaggle, else what was given: KerasHub's name, or a folder."""
+    """The newest mounted version of a preset on Kaggle; otherwise `preset` itself, KerasHub's name or a folder."""
     places = (f"models/*/*/keras/{preset}/*/config.json", f"*/keras/{preset}/*/config.json")
-    mounted = [path.parent for place in places if "/" not in preset for path in kaggle.glob(place)]
-    return str(max(mounted, key=lambda path: (path.name.zfill(9), path))) if mounted else preset
+    versions = [path.parent for place in places if "/" not in preset for path in kaggle.glob(place)]
+    return str(max(versions, key=lambda path: (path.name.zfill(9), path))) if versions else preset
 
 
 def _library() -> Any:
@@ -82,27 +82,27 @@ def _from_preset(shape: tuple[int, int, int], name: str, preset: str, load_weigh
     try:
         return _images_to_features(_for_size(partial(make, load_weights=load_weights), shape), name)
     except (ImportError, OSError) as error:  # no kagglehub, no network, no file
-        raise _not_to_be_had(preset, error) from error
+        raise _unavailable(preset, error) from error
     except (ValueError, TypeError) as error:
         try:
             side = getattr(make(load_weights=False), "image_shape", (None, None))
-        except Exception:  # not even at its own size: its config is not here, or is none
-            raise _not_to_be_had(preset, error) from error
-        made_for = f"it was made for {side[0]}x{side[1]}" if side[0] else "it takes many sizes, but not this one"
+        except Exception:  # not even at its own size: its config is missing or broken
+            raise _unavailable(preset, error) from error
+        sizes = f"it was made for {side[0]}x{side[1]}" if side[0] else "it takes many sizes, but not this one"
         raise ConfigError(
-            f"{name} cannot be built for images of {shape[0]}x{shape[1]}: {made_for} ({_first_line(error)})"
+            f"{name} cannot be built for images of {shape[0]}x{shape[1]}: {sizes} ({_first_line(error)})"
         ) from error
 
 
-def _not_to_be_had(preset: str, error: Exception) -> ConfigError:
+def _unavailable(preset: str, error: Exception) -> ConfigError:
     return ConfigError(
-        f"the KerasHub preset {preset} cannot be had ({_first_line(error)}). Without internet, attach it to the kernel "
-        "as a Kaggle model, or download it elsewhere and name its folder: model.name=hub/FOLDER"
+        f"the KerasHub preset {preset} is not available ({_first_line(error)}). Without internet, attach it to the "
+        "kernel as a Kaggle model, or download it elsewhere and give its folder: model.name=hub/FOLDER"
     )
 
 
 def _for_size(make: Callable[..., keras.Model], shape: tuple[int, int, int]) -> keras.Model:
-    """The backbone built for images of `shape`; as it is, where its class knows nothing of sizes."""
+    """The backbone for images of `shape`; some classes take any size and no argument for it."""
     try:
         return make(image_shape=shape)
     except (TypeError, ValueError) as error:
@@ -112,25 +112,25 @@ def _for_size(make: Callable[..., keras.Model], shape: tuple[int, int, int]) -> 
 
 
 def _images_to_features(backbone: keras.Model, name: str) -> keras.Model:
-    """The backbone as a plain model of one image input and one output: of several feature maps, the last and smallest.
+    """The backbone as a plain model with one image input and one output: of several feature maps, the smallest.
 
-    (KerasHub's own take dictionaries as well, and some give them.)
+    (KerasHub's own take dictionaries as well, and some return them.)
     """
     inputs = list(getattr(backbone, "inputs", None) or [])
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
-        raise ConfigError(f"{name} is no backbone of images alone: it takes {', '.join(i.name for i in inputs) or '?'}")
+        names = ", ".join(each.name for each in inputs) or "?"
+        raise ConfigError(f"{name} is not a backbone of images alone: it takes {names}")
     # Keras sorts the outputs of a dictionary by their names ("stage4" before "stem"), so their order says nothing.
     features = min(reversed(backbone.outputs), key=lambda output: math.prod(side or 1 for side in output.shape[1:-1]))
     if len(features.shape) not in (2, 3, 4):
-        raise ConfigError(f"{name} gives {features.shape}, which is no feature map, tokens or vector")
+        raise ConfigError(f"{name} returns {features.shape}: not a feature map, tokens or a vector")
     for layer in backbone.layers:
-        if hasattr(
-            layer, "interpolated_position_embeddings"
-        ):  # DINO-v2's, which saves them stretched back, with a loss
+        # DINO-v2's would save its position embeddings resized, which loses precision.
+        if hasattr(layer, "interpolated_position_embeddings"):
             layer.save_own_variables = MethodType(layers.Layer.save_own_variables, layer)
             layer.load_own_variables = MethodType(layers.Layer.load_own_variables, layer)
     for variable in backbone.trainable_variables:
-        if variable.name == "mask_token":  # of DINO's own pre-training: nothing else ever trains it, and Keras warns so
+        if variable.name == "mask_token":  # used only in DINO's pre-training; Keras would warn that it has no gradient
             variable.trainable = False
     return keras.Model(inputs[0], features)
 
@@ -140,15 +140,15 @@ def _to_unit_range(x: Any) -> Any:
 
 
 def _as_converted(x: Any, preset: str) -> Any:
-    """RGB in 0..255 scaled as the preset's own image converter does it (which would also resize); 0..1 without one."""
+    """RGB in 0..255 scaled like the preset's image converter does it (which would also resize); 0..1 without one."""
     try:
         converter = _library().layers.ImageConverter.from_preset(preset)
     except (FileNotFoundError, ValueError):  # no image_converter.json; no converter for such a backbone
         return _to_unit_range(x)
-    except ImportError as error:  # KerasHub before 0.32 wants tensorflow-text even for this
+    except ImportError as error:  # KerasHub before 0.32 needs tensorflow-text for this
         raise ConfigError(f"hub/{preset}: {_first_line(error)} Or: pip install 'kit[kerashub]'") from error
     except OSError as error:
-        raise _not_to_be_had(preset, error) from error
+        raise _unavailable(preset, error) from error
     scale = 1.0 if converter.scale is None else converter.scale
     return layers.Rescaling(scale, offset=converter.offset or 0.0, name="preprocess")(x)
 

@@ -13,8 +13,7 @@ import kit
 from kit import files
 from kit.errors import DataError
 from kit.models import registry
-
-SPEC, WEIGHTS = "model.json", "model.weights.h5"
+from kit.run import MODEL, WEIGHTS
 
 
 def save_model(model: keras.Model, spec: dict[str, Any], folder: Path) -> list[Path]:
@@ -23,13 +22,13 @@ def save_model(model: keras.Model, spec: dict[str, Any], folder: Path) -> list[P
         model.save_weights(part)
     image_format = "uint8 images [batch, height, width, channels]; preprocessing is part of the model"
     versions = {"keras": keras.__version__, "kit": kit.__version__}
-    files.write_json(folder / SPEC, {"build": spec, "input": image_format, "versions": versions})
-    return [folder / SPEC, folder / WEIGHTS]
+    files.write_json(folder / MODEL, {"build": spec, "input": image_format, "versions": versions})
+    return [folder / MODEL, folder / WEIGHTS]
 
 
 def load_model(folder: Path) -> keras.Model:
     """The model that `save_model` wrote; raises DataError when it is missing or its weights do not fit."""
-    spec = files.read_json(folder / SPEC)["build"]
+    spec = files.read_json(folder / MODEL)["build"]
     model = registry.build(**{**spec, "shape": tuple(spec["shape"])})
     try:
         model.load_weights(folder / WEIGHTS)

@@ -21,6 +21,7 @@ import kit
 from kit.errors import ConfigError, some
 from kit.models import saved
 from kit.models.cards import BACKBONE, ModelCard, Provided, Published
+from kit.run import MODEL, WEIGHTS
 from kit.runtime.session import KAGGLE_INPUT, find_mount, mounted
 
 log = logging.getLogger(__name__)
@@ -75,9 +76,9 @@ def _fill(network: keras.Model, source: str, card: ModelCard) -> tuple[set[int],
 def trained_fold(source: str) -> Path:
     """The folder of the trained model that `run:RUN` (its first fold) or `run:RUN/fold2` names."""
     folder = Path(source.removeprefix("run:"))
-    fold = folder if (folder / saved.SPEC).is_file() else folder / "fold0"
-    if not (fold / saved.WEIGHTS).is_file():
-        raise ConfigError(f"model.weights = {source}: {folder} has no trained fold (fold0/{saved.WEIGHTS})")
+    fold = folder if (folder / MODEL).is_file() else folder / "fold0"
+    if not (fold / WEIGHTS).is_file():
+        raise ConfigError(f"model.weights = {source}: {folder} has no trained fold (fold0/{WEIGHTS})")
     return fold
 
 

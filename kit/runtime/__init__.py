@@ -1,1 +1,1 @@
-"""Where we run: host (Kaggle, Colab, local) and devices (backend, precision, compiler)."""
+"""Where we run: the session (Kaggle, Colab, local) and its devices (backend, precision, compiler)."""

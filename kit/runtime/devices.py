@@ -18,12 +18,12 @@ from packaging.requirements import Requirement
 
 from kit.config import RuntimeSettings
 from kit.errors import ConfigError
-from kit.runtime.session import host_name, memory_gib
+from kit.runtime.session import memory_gib, session_kind
 
 _BACKENDS = ("tensorflow", "jax")
 _PACKAGES = ("kit", "keras", "tensorflow", "jax", "numpy", "pandas", "scikit-learn", "opencv-python-headless", "pillow")
 
-# Modules that are not called as their packages, which other packages may bring too (such as opencv-python).
+# Modules named differently from their packages. Another package may bring them too (such as opencv-python).
 _MODULES = {
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
@@ -31,14 +31,15 @@ _MODULES = {
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
 }
-_STEPS_PER_EXECUTION = 16  # hides what Python takes between steps; more would say later that a loss is no number
+_STEPS_PER_EXECUTION = 16  # hides Python's time between steps; with more, a loss of NaN would be seen later
 
 
 @dataclass(frozen=True)
 class Device:
     """What training runs on; `precision` is a Keras dtype policy, `jit_compile` what Keras's compile takes.
 
-    `names` are the devices of this host that share each batch, `host` of `hosts` says which one this process is.
+    `names` are the devices of this host that share each batch. A host is one of several machines that train together:
+    this process is `host` of `hosts`.
     """
 
     backend: str
@@ -52,23 +53,23 @@ class Device:
 
     @property
     def count(self) -> int:
-        """How many devices share each batch, on all hosts."""
+        """How many devices share each batch, over all hosts."""
         return len(self.names) * self.hosts
 
     @property
     def mirrored(self) -> bool:
-        """Whether TensorFlow keeps a copy of the model on each device (`scope`)."""
+        """Whether TensorFlow keeps a copy of the model on each device."""
         return self.backend == "tensorflow" and self.count > 1
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Where a model that all devices train has to be made and compiled."""
+        """The context in which a model that all devices train has to be built and compiled."""
         return _strategy(len(self.names)).scope() if self.mirrored else nullcontext()
 
 
 def set_up(settings: RuntimeSettings) -> Device:
-    """Choose the backend, tame TensorFlow's use of GPUs, set Keras's precision; safe to call again.
+    """Choose the backend, let TensorFlow take GPU memory as needed, set Keras's precision; safe to call again.
 
-    Raises ConfigError for a backend the kit does not run on, and when Keras was imported with another one before.
+    Raises ConfigError for a backend that kit does not support, and when Keras was already imported with another one.
     """
     backend = _backend(settings)
     os.environ["KERAS_BACKEND"] = backend
@@ -81,8 +82,8 @@ def set_up(settings: RuntimeSettings) -> Device:
             f"Keras was imported with the {keras.backend.backend()} backend before kit could choose {backend}: "
             f"set KERAS_BACKEND={backend} first, or restart the session"
         )
-    found = _tensorflow_devices if backend == "tensorflow" else _jax_devices
-    kind, names, capability = found(settings.devices)
+    find_devices = _tensorflow_devices if backend == "tensorflow" else _jax_devices
+    kind, names, capability = find_devices(settings.devices)
     precision = settings.precision if settings.precision != "auto" else _best_precision(kind, capability)
     keras.config.set_dtype_policy(precision)
     jit_compile: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
@@ -92,11 +93,11 @@ def set_up(settings: RuntimeSettings) -> Device:
 
 
 def import_tensorflow() -> Any:
-    """The TensorFlow module, imported without its start-up chatter (2.21 writes it whatever it is told)."""
+    """The TensorFlow module, imported without its start-up messages (2.21 writes some at any log level)."""
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
-    # Without a GPU even errors are noise: that there is no GPU is one of them. Python exceptions are not affected.
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # which is what JAX sets, where it was imported before
+    # Without a GPU even errors are noise: the missing GPU is one of them. Python exceptions are not affected.
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # JAX, when imported before, sets it to 1
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2" if Path("/dev/nvidia0").exists() else "3"
     stderr = os.dup(2)
     try:
@@ -106,7 +107,7 @@ def import_tensorflow() -> Any:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-    tf.get_logger().setLevel("ERROR")  # its advice on retracing: a fold is a model of its own, traced anew
+    tf.get_logger().setLevel("ERROR")  # no advice on retracing: each fold has a model of its own
     return tf
 
 
@@ -118,7 +119,7 @@ def set_seed(seed: int) -> None:
 
 
 def synchronize_batch_norm(model: Any, device: Device) -> None:
-    """Make mirrored copies share their batch statistics: each would keep its own, and the first one's be saved."""
+    """Make mirrored copies share their batch statistics; else each has its own, and only the first one's are saved."""
     if device.mirrored:
         from kit.runtime import keras_private
 
@@ -128,7 +129,7 @@ def synchronize_batch_norm(model: Any, device: Device) -> None:
 
 @contextmanager
 def alone(device: Device) -> Iterator[None]:
-    """In the block nothing is distributed over hosts: what is computed there, each of them computes by itself."""
+    """In the block nothing is distributed over hosts: each of them computes everything by itself."""
     if device.hosts == 1:
         yield
         return
@@ -143,19 +144,19 @@ def alone(device: Device) -> Iterator[None]:
 
 
 def on_all_hosts(device: Device, number: int) -> list[int]:
-    """What each host says, in their order; every host has to ask. Of one host alone, what it says."""
+    """The number that each host calls this with, in the hosts' order; all of them have to call it."""
     if device.hosts == 1:
         return [number]
     import numpy as np
     from jax.experimental import multihost_utils
 
-    return [int(said) for said in np.ravel(multihost_utils.process_allgather(np.int32(number)))]
+    return [int(n) for n in np.ravel(multihost_utils.process_allgather(np.int32(number)))]
 
 
 def environment(device: Device | None = None) -> dict[str, Any]:
     """Versions and machine, for `environment.json` and `kit doctor`."""
     return {
-        "host": host_name(),
+        "host": session_kind(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -166,28 +167,28 @@ def environment(device: Device | None = None) -> dict[str, Any]:
 
 
 def missing_packages() -> list[str]:
-    """Packages that kit needs and that are not here; another distribution of the same module counts."""
+    """Packages that kit needs and that are not installed; another distribution of the same module will do."""
     missing = []
     for text in metadata.requires("kit") or ():
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             module = _MODULES.get(requirement.name, requirement.name.replace("-", "_"))
-            if not _is_here(module):
+            if not _is_installed(module):
                 missing.append(str(requirement.name))
     return missing
 
 
-def _is_here(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent is not
+    except ModuleNotFoundError:  # of its parent
         return False
 
 
 def _backend(settings: RuntimeSettings) -> str:
     # Kaggle's TPU image sets ISTPUVM, and the TensorFlow in it sees no TPU.
-    usual = "jax" if os.environ.get("ISTPUVM") and find_spec("jax") else "tensorflow"
-    chosen = settings.backend if settings.backend != "auto" else os.environ.get("KERAS_BACKEND") or usual
+    default = "jax" if os.environ.get("ISTPUVM") and find_spec("jax") else "tensorflow"
+    chosen = settings.backend if settings.backend != "auto" else os.environ.get("KERAS_BACKEND") or default
     if chosen not in _BACKENDS:
         raise ConfigError(f"KERAS_BACKEND={chosen}: kit runs on {' or '.join(_BACKENDS)}")
     if chosen == "jax" and not find_spec("jax"):
@@ -197,7 +198,7 @@ def _backend(settings: RuntimeSettings) -> str:
     return chosen
 
 
-def _tensorflow_devices(wanted: int | None) -> tuple[str, tuple[str, ...], float]:
+def _tensorflow_devices(requested: int | None) -> tuple[str, tuple[str, ...], float]:
     tf = import_tensorflow()
     if len(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", ())) > 1:
         raise ConfigError(
@@ -206,60 +207,60 @@ def _tensorflow_devices(wanted: int | None) -> tuple[str, tuple[str, ...], float
         )
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        # Operations that run beside each other split their sums by how busy the threads are, and equal runs then differ
-        # in the last bits. One after the other, each on all cores, they do not, and training is as fast.
-        with suppress(RuntimeError):  # TensorFlow is in use already: too late to choose
+        # Operations that run in parallel split their sums by how busy the threads are, so equal runs would differ in
+        # the last bits. One after the other, each on all cores, they do not, and training is as fast.
+        with suppress(RuntimeError):  # too late: TensorFlow is in use already
             tf.config.threading.set_inter_op_parallelism_threads(1)
-        return "CPU", _chosen([_processor()] * _virtual_cpus(tf, wanted or 1), wanted or 1), 0.0
+        return "CPU", _take([_processor()] * _virtual_cpus(tf, requested or 1), requested or 1), 0.0
     for gpu in gpus:
-        # asked first, because setting it once the GPU is in use is an error
+        # read first, because setting it once the GPU is in use is an error
         if not tf.config.experimental.get_memory_growth(gpu):
             tf.config.experimental.set_memory_growth(gpu, True)
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     major, minor = details[0].get("compute_capability", (0, 0))
-    return "GPU", _chosen([d.get("device_name", "GPU") for d in details], wanted), major + minor / 10
+    return "GPU", _take([d.get("device_name", "GPU") for d in details], requested), major + minor / 10
 
 
-def _virtual_cpus(tf: Any, wanted: int) -> int:
-    """Split the CPU into so many devices; returns how many there are, as it is too late once TensorFlow is in use."""
-    if wanted == 1:
+def _virtual_cpus(tf: Any, requested: int) -> int:
+    """Split the CPU into that many devices; returns how many there are, as TensorFlow in use cannot be changed."""
+    if requested == 1:
         return 1
     try:
-        configuration = [tf.config.LogicalDeviceConfiguration()] * wanted
+        configuration = [tf.config.LogicalDeviceConfiguration()] * requested
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], configuration)
     except RuntimeError:
         return len(tf.config.list_logical_devices("CPU"))
-    return wanted
+    return requested
 
 
 @cache  # a second one in one process fails in its first collective operation
 def _strategy(count: int) -> Any:
     tf = import_tensorflow()
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-    # the reduction that works on CPUs too; NCCL where there are GPUs
+    # NCCL, the default, works on GPUs only
     reduction = tf.distribute.ReductionToOneDevice() if kind == "CPU" else None
     return tf.distribute.MirroredStrategy([f"{kind}:{n}" for n in range(count)], cross_device_ops=reduction)
 
 
-def _jax_devices(wanted: int | None) -> tuple[str, tuple[str, ...], float]:
+def _jax_devices(requested: int | None) -> tuple[str, tuple[str, ...], float]:
     import jax
     import keras
 
     if find_spec("tensorflow"):
-        import_tensorflow().config.set_visible_devices([], "GPU")  # tf.data is the host's; JAX needs the GPU's memory
-    if wanted and wanted > 1:
-        with suppress(RuntimeError):  # virtual CPUs; JAX is in use already, or there are real devices
-            jax.config.update("jax_num_cpu_devices", wanted)
+        import_tensorflow().config.set_visible_devices([], "GPU")  # tf.data runs on the CPU; JAX needs the GPU's memory
+    if requested and requested > 1:
+        with suppress(RuntimeError):  # virtual CPUs; too late when JAX is in use already
+            jax.config.update("jax_num_cpu_devices", requested)
     if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES") and not jax.distributed.is_initialized():
         keras.distribution.initialize()
     devices = jax.local_devices()
     kind = {"gpu": "GPU", "tpu": "TPU"}.get(devices[0].platform, "CPU")
     capability = float(getattr(devices[0], "compute_capability", 0) or 0)
-    names = _chosen([d.device_kind for d in devices], wanted if kind != "CPU" else wanted or 1)
+    names = _take([d.device_kind for d in devices], requested if kind != "CPU" else requested or 1)
     if len(names) * jax.process_count() > 1 and keras.distribution.distribution() is None:
         used = [f"{d.platform}:{d.id}" for d in jax.devices()] if jax.process_count() > 1 else None
         used = used or [f"{d.platform}:{d.id}" for d in devices[: len(names)]]
-        # each host is given its own part of every batch
+        # no sharding by Keras: each host reads its own part of every batch
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=used, auto_shard_dataset=False))
     return kind, names, capability
 
@@ -270,10 +271,10 @@ def _hosts() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
-def _chosen(names: list[str], wanted: int | None) -> tuple[str, ...]:
-    if (wanted or 1) > len(names):
-        raise ConfigError(f"runtime.devices = {wanted}, but there are {len(names)}")
-    return tuple(names[:wanted])
+def _take(names: list[str], requested: int | None) -> tuple[str, ...]:
+    if (requested or 1) > len(names):
+        raise ConfigError(f"runtime.devices = {requested}, but there are {len(names)}")
+    return tuple(names[:requested])
 
 
 def _processor() -> str:

@@ -15,6 +15,14 @@ def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
 
 
+def nodes_by_depth(network: keras.Model) -> dict[int, list[Any]]:
+    """The calls that a functional model consists of, by their distance from its outputs.
+
+    A call has the `operation`, and its `input_tensors` and `output_tensors`.
+    """
+    return dict(network._nodes_by_depth)
+
+
 def seed_states(model: keras.Model) -> list[keras.Variable]:
     """The states of all seed generators of a model (dropout, augmentation), in the order of its layers."""
     return [variable for variable in model.variables if variable.name == "seed_generator_state"]

@@ -1,4 +1,4 @@
-"""Kaggle, Colab or local: which one this is, and where the raw files of a competition are mounted."""
+"""The session that this process runs in: on Kaggle, on Colab or local; its mounts, time limit and memory."""
 
 import os
 import re
@@ -11,9 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-# The variable moves Kaggle's folders elsewhere: to try on one's own machine what a kernel will find.
+# The variable moves Kaggle's folders elsewhere: to run on one's own machine what a kernel will run.
 KAGGLE_INPUT = Path(os.environ.get("KIT_KAGGLE_ROOT", "/kaggle"), "input")
-
 
 LOGIN = (
     "make a token at https://www.kaggle.com/settings (Generate New Token) and put it into ~/.kaggle/access_token, "
@@ -21,8 +20,9 @@ LOGIN = (
 )
 
 
-def host_name() -> Literal["kaggle", "colab", "local"]:
-    """Where this process runs. Kaggle is asked first: its images, built from Colab's, set Colab's variables too."""
+def session_kind() -> Literal["kaggle", "colab", "local"]:
+    """Where this process runs."""
+    # Kaggle first: its images, built from Colab's, set Colab's variables too.
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
         return "kaggle"
     if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ:
@@ -31,14 +31,14 @@ def host_name() -> Literal["kaggle", "colab", "local"]:
 
 
 def scratch() -> Path | None:
-    """Where to put large files that nobody wants to keep: on a host that keeps or uploads what lies beside a run."""
-    return None if host_name() == "local" else Path(tempfile.gettempdir())
+    """Where large temporary files go, where files beside a run would be kept or uploaded; None in a local session."""
+    return None if session_kind() == "local" else Path(tempfile.gettempdir())
 
 
 def find_mount(slug: str, root: Path = KAGGLE_INPUT) -> Path | None:
-    """The folder where Kaggle mounts a competition's files, or a dataset's ("owner/name"); None where there is none.
+    """The folder where Kaggle mounts a competition's files, or a dataset's ("owner/name"); None when there is none.
 
-    The layout of 2026 is looked for first, then the older one, in which the name alone is the folder.
+    The layout of 2026 comes first, then the older one, in which the folder is the name alone.
     """
     kind = "datasets" if "/" in slug else "competitions"
     candidates = (root / kind / slug, root / slug.split("/")[-1])
@@ -46,9 +46,9 @@ def find_mount(slug: str, root: Path = KAGGLE_INPUT) -> Path | None:
 
 
 def session_hours_left(proc: Path = Path("/proc")) -> float | None:
-    """What is left of a session that its host ends by itself, less a quarter of an hour to write what is finished.
+    """How many hours are left before Kaggle or Colab ends the session, less a quarter of an hour for writing results.
 
-    Kaggle gives 12 hours, 9 on a TPU; Colab 12 at most. None where nobody ends it, or where its age is not known.
+    Kaggle allows 12 hours, 9 on a TPU; Colab at most 12. None for a local session or one of unknown age.
     """
     limits = {"kaggle": 9 if any(name.startswith("TPU_") for name in os.environ) else 12, "colab": 12}
     try:
@@ -56,54 +56,55 @@ def session_hours_left(proc: Path = Path("/proc")) -> float | None:
         started = int((proc / "1" / "stat").read_text().rsplit(")", 1)[1].split()[19])  # the container's first process
     except (OSError, ValueError, IndexError):
         return None
-    limit, age = limits.get(host_name()), uptime - started / os.sysconf("SC_CLK_TCK")
+    limit, age = limits.get(session_kind()), uptime - started / os.sysconf("SC_CLK_TCK")
     return None if limit is None else limit - age / 3600 - 0.25
 
 
 class Deadline(float):
-    """When to stop, in seconds of `time.monotonic()`; it remembers how long epochs take, of every phase of training."""
+    """When to stop, in seconds of `time.monotonic()`; it remembers how long the epochs of each phase take."""
 
     def __init__(self, at: float) -> None:
         self.longest: dict[int, float] = {}  # seconds, by phase
 
     def took(self, phase: int, seconds: float) -> None:
-        """An epoch of that phase took so long."""
+        """Remember how long an epoch of that phase took."""
         self.longest[phase] = max(seconds, self.longest.get(phase, 0.0))
 
     def allows_another(self, phase: int) -> bool:
-        """Whether an epoch of that phase, of the longest so far, would end in time.
+        """Whether another epoch of that phase, as long as the longest so far, would end in time.
 
-        Of a phase not seen yet it is thrice that of the others: a step backward costs about twice a step forward.
+        One of a new phase is assumed to take three times the longest of the others: a backward pass costs about twice a
+        forward pass, and it may train layers that were frozen.
         """
         seconds = self.longest.get(phase, 3 * max(self.longest.values(), default=0.0))
         return time.monotonic() + seconds <= self
 
 
 def deadline(max_hours: float | None) -> Deadline | None:
-    """When to stop: in so many hours, or (None) in time for this host's session; None where nobody ends it."""
+    """When to stop: in `max_hours`, by default in time for the end of the session; None where it has no end."""
     hours = session_hours_left() if max_hours is None else max_hours
     return None if hours is None else Deadline(time.monotonic() + 3600 * hours)
 
 
 def mounted(name: str, root: Path = KAGGLE_INPUT) -> Iterator[Path]:
     """Paths that end in `name`, up to six folders deep in Kaggle's mounts, the shallowest first."""
-    if root.is_dir():  # a search without bounds would list every image of a competition
+    if root.is_dir():  # an unbounded search would list every image of a competition
         yield from (path for depth in range(1, 7) for path in sorted(root.glob("*/" * depth + name)))
 
 
 def adopt_output(run: Path, root: Path = KAGGLE_INPUT) -> Path | None:
-    """Copy the same run directory, known by its last three folders, from the mounted output of another session.
+    """Copy the same run directory, recognised by its last three folders, from the mounted output of another session.
 
-    Returns where it came from; None when there is none, or `run` is there already.
+    Returns where it was; None when there is none or `run` exists already.
     """
     tail = "/".join(run.absolute().parts[-3:])
-    before = None if run.exists() else next((path.parent for path in mounted(f"{tail}/config.yaml", root)), None)
-    if before:
+    source = None if run.exists() else next((path.parent for path in mounted(f"{tail}/config.yaml", root)), None)
+    if source:
         part = run.with_name(f".part-{run.name}")
         shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(before, part)
+        shutil.copytree(source, part)
         part.rename(run)
-    return before
+    return source
 
 
 def memory_gib() -> float:
@@ -114,13 +115,13 @@ def memory_gib() -> float:
 def free_memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes of memory that this process may still take: what Linux calls available, within the container's limit.
 
-    Memory that only caches files counts as free. Half of the machine's memory where the system does not say.
+    Memory that only caches files counts as free. Half of the machine's memory where the system reports nothing.
     """
     try:
         free = int(re.search(r"MemAvailable:\s+(\d+) kB", (proc / "meminfo").read_text())[1]) * 1024  # type: ignore[index]
     except (OSError, TypeError):
         return int(memory_gib() * 2**29)
-    try:  # version 2; version 1 has no such files
+    try:  # cgroup version 2; version 1 has no such files
         limit, used = ((cgroup / name).read_text().strip() for name in ("memory.max", "memory.current"))
         cached = re.search(r"^file (\d+)", (cgroup / "memory.stat").read_text(), re.MULTILINE)
     except OSError:
@@ -129,17 +130,17 @@ def free_memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup"
 
 
 def hints() -> list[str]:
-    """What to do, in a person's words, before `kit submit` can work here."""
-    if host_name() == "kaggle":
+    """What to do before `kit submit` can work here, one line per step."""
+    if session_kind() == "kaggle":
         return []
-    found = [] if find_spec("kaggle") else ["to submit from here: pip install 'kit[kaggle]'"]
+    steps = [] if find_spec("kaggle") else ["to submit from here: pip install 'kit[kaggle]'"]
     if kaggle_login() is None:
-        found.append(f"to submit from here, log in to Kaggle: {LOGIN}")
-    return found
+        steps.append(f"to submit from here, log in to Kaggle: {LOGIN}")
+    return steps
 
 
 def kaggle_login() -> str | None:
-    """Where a Kaggle token or key lies, without reading or checking it; None when there is none."""
+    """Where a Kaggle token or key is, without reading or checking it; None when there is none."""
     for variable in ("KAGGLE_API_TOKEN", "KAGGLE_KEY"):
         if os.environ.get(variable):
             return f"${variable}"

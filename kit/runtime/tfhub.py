@@ -14,11 +14,10 @@ from kit.runtime.session import KAGGLE_INPUT
 
 
 def load(handle: str, user: str) -> Any:
-    """The object that TensorFlow-Hub restores from `handle`; its variables die with it, so keep it.
+    """The object that TensorFlow-Hub restores from `handle`; keep it, as its variables are deleted with it.
 
-    `handle` is a TensorFlow-Hub address or a folder with a SavedModel, maybe some levels down; an address whose model
-    is mounted below /kaggle/input is taken from there. Raises ConfigError, naming the `user` and saying how to get the
-    model, when there is none.
+    `handle` is a TensorFlow-Hub address or a folder with a SavedModel, in it or below; a model that is mounted below
+    /kaggle/input is taken from there. Raises ConfigError when there is none, naming its `user` and how to get it.
     """
     import_tensorflow()
     hub = import_hub(user)
@@ -29,12 +28,12 @@ def load(handle: str, user: str) -> Any:
         raise ConfigError(
             f"{user} cannot load {handle!r} ({type(error).__name__}). Without internet, download the model elsewhere "
             "and name its folder (with saved_model.pb) instead, or attach it to the kernel as a Kaggle model, or put "
-            f"it where $TFHUB_CACHE_DIR ({cached}) is looked in"
+            f"it into $TFHUB_CACHE_DIR ({cached})"
         ) from error
 
 
 def import_hub(user: str) -> Any:
-    """TensorFlow-Hub, whose last version (0.16.1) needs of `pkg_resources`, gone with setuptools 82, one function."""
+    """TensorFlow-Hub. Its last version (0.16.1) needs one function of `pkg_resources`, which setuptools 82 dropped."""
     stands_in = "pkg_resources" not in sys.modules
     if stands_in:
         sys.modules["pkg_resources"] = SimpleNamespace(parse_version=parse_version)  # type: ignore[assignment]
@@ -49,15 +48,15 @@ def import_hub(user: str) -> Any:
 
 
 def find_saved_model(handle: str, kaggle: Path = KAGGLE_INPUT) -> str | None:
-    """The folder with `saved_model.pb` that `handle` means: itself or below it, or mounted on Kaggle; None otherwise.
+    """The folder with `saved_model.pb` in or below `handle`, or mounted on Kaggle under its name; None without one.
 
     Raises ConfigError when there are several.
     """
     name = handle.rstrip("/").removesuffix("/1").rsplit("/", 1)[-1]
     for place in (Path(handle), *sorted(kaggle.glob(f"models/*/{name}")), kaggle / name):
-        found: list[Any] = sorted(place.rglob("saved_model.pb")) if place.is_dir() else []
-        if len(found) > 1:
-            raise ConfigError(f"{place} holds {len(found)} SavedModels: name one, such as {found[-1].parent}")
-        if found:
-            return str(found[0].parent)
+        models = [path.parent for path in sorted(place.rglob("saved_model.pb"))] if place.is_dir() else []
+        if len(models) > 1:
+            raise ConfigError(f"{place} holds {len(models)} SavedModels: name one, such as {models[-1]}")
+        if models:
+            return str(models[0])
     return None

@@ -167,7 +167,7 @@ def _fit(
             feed(fold, seed, _shuffle_buffer(fold, device), device),
             validate,
             monitor=f"val_{metric.name}",
-            mode="max" if metric.larger_is_better else "min",
+            larger_is_better=metric.larger_is_better,
             task=records.task,
             train=config.train,
             augment=config.augment,
@@ -179,7 +179,7 @@ def _fit(
             most_parts=_most_parts(config, device),
             deadline=deadline,
             agree=lambda stop: any(devices.on_all_hosts(device, int(stop))),
-            reporting=Reporting(fold.title, folds_after, trackers=trackers),
+            reporting=Reporting(fold.title, folds_after, trackers),
             callbacks=callbacks,
         )
     if not fitted.finished:

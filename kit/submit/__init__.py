@@ -1,1 +1,1 @@
-"""Submissions: written, checked (and later sent). Tables only."""
+"""Submissions: written, checked, and listed in a ledger. Tables only."""

@@ -1,4 +1,4 @@
-"""What was sent: a table of submissions, to see whether out-of-fold scores foretell the leaderboard's."""
+"""The table of submissions: do out-of-fold scores predict the leaderboard's?"""
 
 import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from kit.errors import DataError
 from kit.run import Run
 
 COLUMNS = (
-    "sent",  # UTC, to the second
+    "sent",  # UTC, in seconds
     "competition",
     "sha256",  # of the file that was sent
     "runs",  # the run, or an ensemble's, separated by blanks
@@ -27,7 +27,7 @@ _SCORES = ("oof", "public", "private")
 
 
 def entry(run: Run, submission: Path, description: str = "") -> dict[str, Any]:
-    """The ledger's line for a submission of a run or an ensemble that is scored (`scores.json`)."""
+    """The ledger's line for a submission of a scored run or ensemble."""
     scores = run.scores
     runs = run.ensemble.runs if run.is_ensemble else [str(run)]
     return {
@@ -45,7 +45,7 @@ def entry(run: Run, submission: Path, description: str = "") -> dict[str, Any]:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The ledger, empty where there is none; raises DataError for a file that is none."""
+    """The ledger, empty where there is none; raises DataError for a file that is not a ledger."""
     if not path.exists():
         return pd.DataFrame({name: pd.Series(dtype=float if name in _SCORES else str) for name in COLUMNS})
     table = pd.read_csv(path, dtype={name: str for name in COLUMNS if name not in _SCORES}, keep_default_na=True)
@@ -55,7 +55,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def write(path: Path, line: dict[str, Any]) -> pd.DataFrame:
-    """Add a line, or, where the same file was sent to the same competition before, fill in its scores."""
+    """Add a line or, where the same file was submitted to the same competition before, fill in its scores."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.locked(path.parent):
         table = read(path)
@@ -72,26 +72,26 @@ def write(path: Path, line: dict[str, Any]) -> pd.DataFrame:
 
 
 def as_text(table: pd.DataFrame) -> str:
-    """The ledger for people: each competition's submissions, and how well their order out of fold foretold the rest."""
+    """The ledger as text: each competition's submissions, and how well out-of-fold scores predicted their ranks."""
     if table.empty:
-        return "nothing sent yet"
+        return "nothing submitted yet"
     lines = []
     for competition, rows in table.groupby("competition"):
-        shown = rows.assign(runs=rows["runs"].map(_short))
+        short = rows.assign(runs=rows["runs"].map(_folder_names))
         lines.append(f"{competition} ({', '.join(sorted(set(rows['metric'])))})")
         columns = ["sent", "runs", *_SCORES, "description"]
-        lines.append(shown[columns].to_string(index=False, float_format="{:.4f}".format, na_rep="-"))
+        lines.append(short[columns].to_string(index=False, float_format="{:.4f}".format, na_rep="-"))
         for board in ("public", "private"):
-            known = rows.dropna(subset=["oof", board])
-            if len(known) > 2 and known["oof"].nunique() > 1 and known[board].nunique() > 1:
-                rank = spearmanr(known["oof"], known[board]).statistic
-                gap = (known[board] - known["oof"]).median()
+            scored = rows.dropna(subset=["oof", board])
+            if len(scored) > 2 and scored["oof"].nunique() > 1 and scored[board].nunique() > 1:
+                rank = spearmanr(scored["oof"], scored[board]).statistic
+                gap = (scored[board] - scored["oof"]).median()
                 lines.append(
                     f"out of fold against {board}: rank correlation {rank:.2f}, median difference {gap:+.4f} "
-                    f"({len(known)} submissions)"
+                    f"({len(scored)} submissions)"
                 )
     return "\n".join(lines)
 
 
-def _short(runs: str) -> str:
+def _folder_names(runs: str) -> str:
     return " ".join(Path(run).name for run in runs.split())

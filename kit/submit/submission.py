@@ -1,4 +1,4 @@
-"""Write and check a submission table against the competition's sample."""
+"""Make a submission table, and check it against the competition's sample."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ BOXES = "PredictionString"  # the column of Kaggle's detection competitions: con
 
 
 def make_submission(competition: Competition, predictions: pd.DataFrame, sample: pd.DataFrame | None) -> pd.DataFrame:
-    """The submission in the sample's order of rows and columns, from a table with columns id and `p_<label>`.
+    """The submission in the sample's order of rows and columns, from a table with columns `id` and `p_<label>`.
 
     A row of the sample whose image could not be read gets the mean prediction, which is neutral for a ranking metric.
-    Without a sample, the rows are the predictions', and each label is a column. Raises SubmissionError for a sample of
-    other columns, or with an id twice.
+    Without a sample, the rows are the predictions', and each label is a column. Raises SubmissionError for a sample
+    with other columns or duplicate ids.
     """
     labels = predicted_labels(predictions)
     column_of = {label: column for column, label in (competition.target.columns or {x: x for x in labels}).items()}
@@ -26,21 +26,21 @@ def make_submission(competition: Competition, predictions: pd.DataFrame, sample:
     if sample is None:
         return table
     if BOXES in sample.columns and BOXES not in table.columns:
-        what = f"{competition.name} is scored by boxes ({BOXES}), and these predictions are of {some(labels)}"
-        raise SubmissionError(f"{what}: the kit has no model for boxes yet")
+        problem = f"{competition.name} is scored by boxes ({BOXES}), but these predictions are of {some(labels)}"
+        raise SubmissionError(f"{problem}: kit has no model for boxes yet")
     if absent := [column for column in sample.columns if column not in table.columns]:
         raise SubmissionError(
             f"the sample has the columns {list(sample.columns)}; the predictions have no {some(absent)}"
         )
-    twice = sample[competition.id_column][sample[competition.id_column].duplicated()]
-    if len(twice):
-        raise SubmissionError(f"the sample has {len(twice)} duplicate ids: {some(set(twice))}")
+    duplicates = sample[competition.id_column][sample[competition.id_column].duplicated()]
+    if len(duplicates):
+        raise SubmissionError(f"the sample has {len(duplicates)} duplicate ids: {some(set(duplicates))}")
     table = sample[[competition.id_column]].merge(table, on=competition.id_column, how="left", validate="one_to_one")
     return table.fillna({column: table[column].mean() for column in columns.values()})[list(sample.columns)]
 
 
 def read_submission(path: Path, id_column: str) -> pd.DataFrame:
-    """A submission or sample with ids as strings; raises SubmissionError when it is no CSV with that column."""
+    """A submission or sample with ids as strings; raises SubmissionError unless it is a CSV file with that column."""
     try:
         table = pd.read_csv(path, dtype={id_column: str})
     except (OSError, ValueError) as error:
@@ -53,23 +53,23 @@ def read_submission(path: Path, id_column: str) -> pd.DataFrame:
 def check_submission(
     competition: Competition, submission: pd.DataFrame, sample: pd.DataFrame, oof: pd.DataFrame | None = None
 ) -> list[str]:
-    """Raise SubmissionError, naming column and row, unless the competition would take this and score it as meant.
+    """Raise SubmissionError, naming column and row, unless the competition would accept this and score it as intended.
 
-    Returns what is odd but allowed, such as another order of rows than the sample's. A column of
-    only two values is refused: it is a thresholded prediction, and every metric here takes probabilities. With the
-    out-of-fold predictions (`p_*`), columns that stand in each other's place are found by their means.
+    Returns remarks on what is odd but allowed, such as another order of rows than the sample's. A column of only two
+    values is refused: it is a thresholded prediction, and every metric here takes probabilities. Given the out-of-fold
+    predictions (`p_*`), exchanged columns are detected by their means.
     """
     remarks = []
     key = competition.id_column
     if list(submission.columns) != list(sample.columns):
         raise SubmissionError(f"columns are {list(submission.columns)}, the sample has {list(sample.columns)}")
-    ids, wanted = submission[key], sample[key]
+    ids, expected = submission[key], sample[key]
     if ids.duplicated().any():
         raise SubmissionError(f"{ids.duplicated().sum()} duplicate ids: {some(set(ids[ids.duplicated()]))}")
-    for names, what in ((set(wanted) - set(ids), "missing"), (set(ids) - set(wanted), "not in the sample")):
+    for names, problem in ((set(expected) - set(ids), "missing"), (set(ids) - set(expected), "not in the sample")):
         if names:
-            raise SubmissionError(f"{len(names)} ids are {what}: {some(names)}")
-    if not ids.reset_index(drop=True).equals(wanted.reset_index(drop=True)):
+            raise SubmissionError(f"{len(names)} ids are {problem}: {some(names)}")
+    if not ids.reset_index(drop=True).equals(expected.reset_index(drop=True)):
         remarks.append("the rows are in another order than the sample's; they are matched by id")
     columns = list(submission.columns.drop(key))
     for column in columns:
@@ -79,7 +79,7 @@ def check_submission(
         values = _numbers(submission, column, key)
         distinct = np.unique(values)
         if len(values) > 2 and len(distinct) == 1:
-            raise SubmissionError(f"column {column!r} holds nothing but {distinct[0]:g}: no image differs from another")
+            raise SubmissionError(f"column {column!r} holds only {distinct[0]:g}: it ranks no image above another")
         if len(values) > 2 and len(distinct) == 2:
             why = (
                 "ROC AUC, which ranks probabilities" if competition.target.metric == "roc_auc" else "its probabilities"
@@ -89,56 +89,55 @@ def check_submission(
                 f"{why}. Submit the probabilities, not the thresholded labels"
             )
     if oof is not None and BOXES not in columns:
-        _check_places(competition, submission, columns, oof)
+        _check_exchanged(competition, submission, columns, oof)
     return remarks
 
 
 def _numbers(submission: pd.DataFrame, column: str, key: str) -> np.ndarray:
     if submission[column].dtype == bool:
-        raise SubmissionError(f"column {column!r} holds True and False: submit numbers, and probabilities where asked")
+        raise SubmissionError(f"column {column!r} holds True and False: submit numbers, such as probabilities")
     values = pd.to_numeric(submission[column], errors="coerce").to_numpy(np.float64)
-    for bad, what in ((~np.isfinite(values), "not a finite number"), ((values < 0) | (values > 1), "outside 0..1")):
+    for bad, problem in ((~np.isfinite(values), "not a finite number"), ((values < 0) | (values > 1), "outside 0..1")):
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise SubmissionError(
-                f"column {column!r}: {bad.sum()} values are {what}; the first is {submission[column].iloc[row]!r} "
+                f"column {column!r}: {bad.sum()} values are {problem}; the first is {submission[column].iloc[row]!r} "
                 f"in line {row + 2} ({submission[key].iloc[row]})"
             )
     return values
 
 
 def _check_boxes(submission: pd.DataFrame, column: str, key: str) -> None:
-    """Each cell is empty or fives of numbers: a confidence in 0..1, x and y of the corner, and a size above 0."""
+    """Refuse cells other than groups of five numbers: confidence in 0..1, x and y of the corner (≥ 0), size (> 0)."""
     for row, (name, cell) in enumerate(zip(submission[key], submission[column], strict=True)):
         text = "" if pd.isna(cell) else str(cell)
         try:
             boxes = np.array(text.split(), dtype=np.float64).reshape(-1, 5)
         except ValueError:
             boxes = np.full((1, 5), np.nan)
-        right = np.isfinite(boxes).all() and ((boxes[:, 0] >= 0) & (boxes[:, 0] <= 1)).all()
-        if not right or (boxes[:, 1:3] < 0).any() or (boxes[:, 3:] <= 0).any():
+        valid = np.isfinite(boxes).all() and ((boxes[:, 0] >= 0) & (boxes[:, 0] <= 1)).all()
+        if not valid or (boxes[:, 1:3] < 0).any() or (boxes[:, 3:] <= 0).any():
             raise SubmissionError(
                 f"column {column!r}, line {row + 2} ({name}): {text[:60]!r} is not `confidence x y width height` for "
                 "each box, with a confidence in 0..1 and pixels (an image without a box has an empty cell)"
             )
 
 
-def _check_places(competition: Competition, submission: pd.DataFrame, columns: list[str], oof: pd.DataFrame) -> None:
+def _check_exchanged(competition: Competition, submission: pd.DataFrame, columns: list[str], oof: pd.DataFrame) -> None:
     """Refuse columns whose means fit each other's label clearly better than their own.
 
-    Means are compared as logits: over a pair that was exchanged, both must come closer by a factor of e in the odds.
+    Means are compared as logits: exchanging a pair must bring both closer by a factor of e in the odds.
     """
-    label_of = competition.target.columns or {column: column for column in columns}
-    predicted = predicted_labels(oof)
-    known = [column for column in columns if label_of.get(column) in predicted]
-    sent = np.array([submission[column].astype(float).mean() for column in known])
-    trained = probabilities(oof, [label_of[column] for column in known]).mean(axis=0)
-    off = np.abs(_logit(sent)[:, None] - _logit(trained)[None])  # of column i's mean from label j's
-    for i, j in zip(*np.triu_indices(len(known), 1), strict=True):
-        if off[i, j] + 1 < off[i, i] and off[j, i] + 1 < off[j, j]:
+    label_of, labels = competition.target.columns or {column: column for column in columns}, predicted_labels(oof)
+    columns = [column for column in columns if label_of.get(column) in labels]
+    means = np.array([submission[column].astype(float).mean() for column in columns])
+    expected = probabilities(oof, [label_of[column] for column in columns]).mean(axis=0)
+    distance = np.abs(_logit(means)[:, None] - _logit(expected)[None])  # of column i's mean from label j's
+    for i, j in zip(*np.triu_indices(len(columns), 1), strict=True):
+        if distance[i, j] + 1 < distance[i, i] and distance[j, i] + 1 < distance[j, j]:
             raise SubmissionError(
-                f"columns {known[i]!r} and {known[j]!r} look exchanged: their means are {sent[i]:.3g} and "
-                f"{sent[j]:.3g}, out of fold {trained[i]:.3g} and {trained[j]:.3g}"
+                f"columns {columns[i]!r} and {columns[j]!r} look exchanged: their means are {means[i]:.3g} and "
+                f"{means[j]:.3g}, out of fold {expected[i]:.3g} and {expected[j]:.3g}"
             )
 
 

@@ -1,29 +1,32 @@
-"""What happens between epochs: seeds, validation, one line of progress, and the state from which training goes on."""
+"""What happens between epochs: seeds, validation, one line of progress, and the state from which training resumes."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
 
 from kit import files
 from kit.errors import TrainingError
+from kit.run import StateFiles
 from kit.runtime import keras_private
 from kit.runtime.session import Deadline
 
-Mode = Literal["max", "min"]  # which end of a score is better
 Logs = dict[str, float]
+
+log = logging.getLogger(__name__)
 
 
 class EpochSeeds(keras.callbacks.Callback):
-    """Set every seed generator (dropout, augmentation) at the start of an epoch from (seed, epoch).
+    """Sets every seed generator (dropout, augmentation) at the start of an epoch from (seed, epoch).
 
-    So the randomness of an epoch does not depend on whether the run was interrupted before it. `before` epochs were in
-    earlier phases.
+    So the randomness of an epoch does not depend on whether the run was interrupted before it. `before` is the number
+    of epochs in earlier phases.
     """
 
     def __init__(self, seed: int, before: int = 0) -> None:
@@ -31,12 +34,11 @@ class EpochSeeds(keras.callbacks.Callback):
         self.seed, self.before = seed, before
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Assign the states."""
         set_seeds(self.model, self.seed, self.before + epoch)
 
 
 def set_seeds(model: keras.Model, seed: int, epoch: int) -> None:
-    """Set every seed generator of a model to where that epoch begins."""
+    """Set every seed generator of a model to its state at the start of an epoch."""
     for n, state in enumerate(keras_private.seed_states(model)):
         words = np.random.SeedSequence([seed, epoch, n]).generate_state(2)
         state.assign((words % 2**31).astype(state.dtype))
@@ -44,7 +46,7 @@ def set_seeds(model: keras.Model, seed: int, epoch: int) -> None:
 
 @contextmanager
 def averaged(training: keras.Model) -> Iterator[None]:
-    """The exponential moving average in the place of the weights, where the optimiser keeps one."""
+    """In the block the weights are their exponential moving average, where the optimiser keeps one."""
     keras_private.swap_average(training)
     try:
         yield
@@ -53,10 +55,10 @@ def averaged(training: keras.Model) -> Iterator[None]:
 
 
 class NotFinite(keras.callbacks.Callback):
-    """Raise TrainingError at the first step whose loss is not a number, naming step, rate and images.
+    """Raises TrainingError at the first step whose loss is infinite or NaN, with the step, the rate and the images.
 
-    Of several steps that are executed at once it can only say that it was one of them. `name_images(epoch, step)` gives
-    the ids of a step's images, if they can be known; `before` epochs were in earlier phases.
+    Of several steps executed at once it can only name the range. `name_images(epoch, step)` gives the ids of a step's
+    images, if they can be known; `before` is the number of epochs in earlier phases.
     """
 
     def __init__(self, name_images: Callable[[int, int], Sequence[str]], title: str, before: int = 0) -> None:
@@ -65,11 +67,10 @@ class NotFinite(keras.callbacks.Callback):
         self.epoch, self.first = 0, 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Remember which epoch it is."""
         self.epoch, self.first = self.before + epoch, 0
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Look at the mean loss of the epoch so far, in which one that is not finite stays."""
+        # the loss is the mean of the epoch so far: once not finite, it stays so
         if logs and not math.isfinite(logs["loss"]):
             rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             several = self.first < batch
@@ -85,14 +86,13 @@ class NotFinite(keras.callbacks.Callback):
 
 
 class Validate(keras.callbacks.Callback):
-    """Add what `validate()` returns to the epoch's logs; comes first, so that all later callbacks see it."""
+    """Adds what `validate()` returns to the epoch's logs; comes first, so that all later callbacks see it."""
 
     def __init__(self, validate: Callable[[], Logs]) -> None:
         super().__init__()
         self.validate = validate
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Run the validation."""
         assert logs is not None
         with averaged(self.model):
             logs.update(self.validate())
@@ -100,64 +100,62 @@ class Validate(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """One line an epoch, with the time left for the fold and the run if every epoch is run.
+    """Logs one line per epoch, with the time left for the fold and the run if every epoch is run.
 
-    `before` and `after` are epochs of the fold in other phases, `folds_after` the folds that are still to come.
+    `before` and `after` are the fold's epochs in other phases, `folds_after` the folds that are still to come.
     """
 
-    def __init__(
-        self, title: str, epochs: int, before: int, after: int, folds_after: int, write: Callable[[str], None]
-    ) -> None:
+    def __init__(self, title: str, epochs: int, before: int, after: int, folds_after: int) -> None:
         super().__init__()
         self.title, self.epochs, self.before, self.after, self.folds_after = title, epochs, before, after, folds_after
-        self.write, self.started = write, 0.0
+        self.started = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Start the clock."""
         self.started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Write the line."""
         took = time.monotonic() - self.started
         values = "  ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
         total = self.before + self.epochs + self.after
         left = self.epochs - epoch - 1 + self.after
         run = f", {took * (left + self.folds_after * total) / 60:.1f} of the run" if self.folds_after else ""
-        self.write(
+        log.info(
             f"{self.title}  epoch {self.before + epoch + 1}/{total}  {values}  {took:.0f} s, "
             f"at most {took * left / 60:.1f} min left{run}"
         )
 
 
 class Track(keras.callbacks.Callback):
-    """Tell `log(values, epoch)`, such as that of Weights & Biases, of every epoch; `before` were in earlier phases."""
+    """Calls a tracker (`kit.train.trackers`) after every epoch; `before` is the number of epochs in earlier phases."""
 
-    def __init__(self, log: Callable[[Logs, int], None], before: int) -> None:
+    def __init__(self, tracker: Callable[[Logs, int], None], before: int) -> None:
         super().__init__()
-        self.log, self.before = log, before
+        self.tracker, self.before = tracker, before
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Tell."""
-        self.log(dict(logs or {}), self.before + epoch)
+        self.tracker(dict(logs or {}), self.before + epoch)
 
 
 class State(keras.callbacks.Callback):
-    """Everything needed to go on after a kill: weights, optimiser, history and the best weights so far; comes last.
+    """Saves all that training resumes from: weights, optimiser, history and the best weights so far; comes last.
 
     `state.json` is replaced last and names the weight files that belong to it, so it is whole at any moment. The state
-    of Keras's own callbacks (early stopping, plateau) is not stored but played back from the history.
+    of Keras's own callbacks (early stopping, plateau) is not stored but replayed from the history.
 
-    It serves all phases of a fold, one after the other: see `begin`. The last `keep` epochs' weights are kept as well.
+    It serves all phases of a fold, one after the other: see `begin`. The weights of the last `keep` epochs are kept.
     """
 
-    def __init__(self, folder: Path, best_of: keras.Model, monitor: str, mode: Mode, keep: int = 1) -> None:
+    def __init__(
+        self, folder: Path, best_of: keras.Model, monitor: str, larger_is_better: bool = True, keep: int = 1
+    ) -> None:
         super().__init__()
-        self.folder, self.best_of, self.monitor, self.mode, self.keep = folder, best_of, monitor, mode, keep
+        self.folder, self.best_of, self.monitor, self.keep = folder, best_of, monitor, keep
+        self.larger_is_better = larger_is_better
         self.phase, self.epochs, self.replayed = 0, 0, list[keras.callbacks.Callback]()
         self.parts, self.compiled = 1, lambda parts: best_of
-        path = folder / "state.json"
+        path = StateFiles(folder).state
         fresh: dict[str, Any] = {"history": [], "best": None, "weights": [], "phases": 0, "finished": False}
-        # parts: what lack of memory has batches cut into; saved_parts: into how many they came when last saved, in all
+        # parts: into how many lack of memory cuts batches; saved_parts: how many in all when last saved
         fresh |= {"parts": 1, "saved_parts": 1}
         self.values: dict[str, Any] = files.read_json(path) if path.exists() else fresh
 
@@ -188,9 +186,9 @@ class State(keras.callbacks.Callback):
         parts: int,
         compiled: Callable[[int], keras.Model],
     ) -> None:
-        """Serve this phase, of so many epochs, with those callbacks to be played back.
+        """Serve a phase of that many epochs; `replayed` are the callbacks to replay the history to.
 
-        Its batches come in `parts`; `compiled(parts)` is what is fitted, as it would be for another number of them.
+        Its batches come in `parts`; `compiled(parts)` is the model that is fitted, for any number of them.
         """
         self.phase, self.epochs, self.replayed = phase, epochs, replayed
         self.parts, self.compiled = parts, compiled
@@ -198,10 +196,9 @@ class State(keras.callbacks.Callback):
     def set(self, **values: Any) -> None:
         """Change what is stored."""
         self.values = {**self.values, **values}
-        files.write_json(self.folder / "state.json", self.values)
+        files.write_json(StateFiles(self.folder).state, self.values)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Bring the other callbacks, then the model and its optimiser, to where the last whole epoch left them."""
         past = self.of_phase(self.phase)
         for epoch, logs_then in enumerate(past):
             for callback in self.replayed:
@@ -214,10 +211,9 @@ class State(keras.callbacks.Callback):
                     model.optimizer.build(model.trainable_variables)
             saved.load_weights(self.kept_weights[-1])
             if saved is not self.model:
-                _take_over(saved.optimizer, parts, self.model.optimizer, self.parts)
+                _copy_optimizer(saved.optimizer, parts, self.model.optimizer, self.parts)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Save the epoch."""
         now: Logs = {"phase": self.phase, **{name: float(value) for name, value in (logs or {}).items()}}
         name = f"epoch{len(self.history):04d}.weights.h5"
         with files.replacing(self.folder / name) as part:
@@ -234,7 +230,7 @@ class State(keras.callbacks.Callback):
                 path.unlink()
 
     def best_after(self, now: Logs) -> str:
-        """The name of the best weights' file after an epoch with these logs; saves the model if that is the best."""
+        """The name of the best weights' file after an epoch with these logs; saves the model if it is the best."""
         if self.history and self._goodness(now) <= max(map(self._goodness, self.history)):
             return str(self.values["best"])
         name = f"best{len(self.history):04d}.weights.h5"
@@ -243,13 +239,13 @@ class State(keras.callbacks.Callback):
         return name
 
     def _goodness(self, logs: Logs) -> float:
-        """The score, larger being better; one that is not defined is worse than any."""
-        value = logs[self.monitor] if self.mode == "max" else -logs[self.monitor]
-        return value if value == value else float("-inf")
+        """The score with its sign turned so that larger is better; an undefined one (NaN) is worse than any."""
+        value = logs[self.monitor] if self.larger_is_better else -logs[self.monitor]
+        return float("-inf") if math.isnan(value) else value
 
 
-def _take_over(source: keras.Optimizer, source_parts: int, target: keras.Optimizer, parts: int) -> None:
-    """Bring an optimiser to where one is that makes its updates from another number of parts."""
+def _copy_optimizer(source: keras.Optimizer, source_parts: int, target: keras.Optimizer, parts: int) -> None:
+    """Give an optimiser the state of another, whose updates are made from a different number of batches."""
     source, target = keras_private.inner_optimizer(source), keras_private.inner_optimizer(target)
     states = keras_private.update_state(source), keras_private.update_state(target)
     for then, now in zip(*states, strict=True):
@@ -259,7 +255,10 @@ def _take_over(source: keras.Optimizer, source_parts: int, target: keras.Optimiz
 
 
 class Timer(keras.callbacks.Callback):
-    """Stop after an epoch of `phase` when the deadline allows no other; `agree` makes it every host's decision."""
+    """Stops training after an epoch when the deadline allows no other; comes after the state is saved.
+
+    `agree` makes stopping the decision of all hosts.
+    """
 
     def __init__(self, at: Deadline, agree: Callable[[bool], bool]) -> None:
         super().__init__()
@@ -272,11 +271,9 @@ class Timer(keras.callbacks.Callback):
         return not self.reached
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Start the clock."""
         self.started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Stop when there is no time for one more; comes after the state was saved."""
         self.at.took(self.phase, time.monotonic() - self.started)
         if self.agree(not self.at.allows_another(self.phase)):
             self.reached = self.model.stop_training = True

@@ -1,5 +1,6 @@
-"""Fit one fold's model, so that it can be killed at any moment and go on from the last whole epoch."""
+"""Fit one fold's model, so that it can be killed at any moment and resumes from the last whole epoch."""
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ from kit.errors import TrainingError
 from kit.runtime import keras_private
 from kit.runtime.session import Deadline
 from kit.train.augment import Augment
-from kit.train.callbacks import EpochSeeds, Logs, Mode, NotFinite, Progress, State, Timer, Track, Validate, set_seeds
+from kit.train.callbacks import EpochSeeds, Logs, NotFinite, Progress, State, Timer, Track, Validate, set_seeds
 from kit.train.losses import Loss, make_loss
 from kit.train.optimize import make_optimizer, rates_of, unfreeze
+from kit.train.trackers import Tracker
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,8 @@ class Fitted:
 class Feed:
     """Where a fold's training batches come from.
 
-    `batches(epoch, parts)` gives what Keras's `fit` takes, from that epoch on without end: ({"image": uint8
-    [b, H, W, C], "label": float32 [b, L]},), each batch cut into so many parts, one after the other; `steps` whole
+    `batches(epoch, parts)` is endless, from that epoch on, and yields what Keras's `fit` takes: ({"image": uint8
+    [b, H, W, C], "label": float32 [b, L]},), each batch cut into that many parts, one after the other. `steps` whole
     batches are an epoch. `labels` [n, L] are those of all training rows; `ids(epoch, step, parts)` names the images of
     a step, if it can.
     """
@@ -45,12 +49,11 @@ class Feed:
 
 @dataclass(frozen=True)
 class Reporting:
-    """How a fold is called, how many come after it, where a line goes, and who else is told of every epoch."""
+    """The fold's name in log lines, how many folds come after it, and the trackers that get every epoch's logs."""
 
     title: str = ""
     folds_after: int = 0
-    write: Callable[[str], None] = print
-    trackers: Sequence[Callable[[Logs, int], None]] = ()
+    trackers: Sequence[Tracker] = ()
 
 
 def fit(
@@ -59,7 +62,7 @@ def fit(
     validate: Callable[[], Logs],
     *,
     monitor: str,
-    mode: Mode = "max",
+    larger_is_better: bool = True,
     task: str,
     train: TrainSettings,
     augment: AugmentSettings,
@@ -74,19 +77,19 @@ def fit(
     reporting: Reporting = Reporting(),
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Fitted:
-    """Train `model` in place and leave it with the weights of its best epoch by `monitor`; `mode` says which end is.
+    """Train `model` in place and leave it with the weights of the epoch whose `monitor` is best.
 
-    `task` and `train.loss` decide what is minimised (`kit.train.losses`), `validate()` scores `model` as it stands.
-    `state` is the folder to go on from; `deadline` is in seconds of `time.monotonic()`, looked at between epochs; one
-    of `kit.runtime.session` remembers how long they take. Of several hosts, `agree` says whether any wants to stop. At
-    most `steps_per_execution` steps are run before Python looks at the loss. `callbacks` see every epoch's logs; what
-    trains is made and compiled in `scope()`.
+    `task` and `train.loss` decide what is minimised (`kit.train.losses`); `validate()` scores `model` as it is and
+    returns the values among which `monitor` is. `state` is the folder to resume from. `deadline`, in seconds of
+    `time.monotonic()`, is checked between epochs; one of `kit.runtime.session` remembers how long they take. With
+    several hosts, `agree` returns whether any of them wants to stop. At most `steps_per_execution` steps run before
+    Python sees the loss. `callbacks` see every epoch's logs; the model is compiled in `scope()`.
 
-    A batch that does not fit in memory is halved, once, and its gradients accumulated (not where `most_parts` is 1).
-    Raises TrainingError for a loss that is no number and for a batch, or half of one, that does not fit.
+    A batch that does not fit in memory is halved, once, and its gradients are accumulated (unless `most_parts` is 1).
+    Raises TrainingError when the loss is infinite or NaN, and when a batch, or half of one, does not fit.
     """
     phases, loss = train.all_phases, make_loss(task, train.loss, feed.labels)
-    saved = State(state, model, monitor, mode, keep=train.swa_epochs if train.average == "swa" else 1)
+    saved = State(state, model, monitor, larger_is_better, keep=train.swa_epochs if train.average == "swa" else 1)
     at = deadline if isinstance(deadline, Deadline) else Deadline(float("inf") if deadline is None else deadline)
     timer = Timer(at, agree)
 
@@ -115,7 +118,7 @@ def fit(
                 )
             return training
 
-        stopping = _stopping(train, monitor, mode)
+        stopping = _stopping(train, monitor, larger_is_better)
         saved.begin(n, phase.epochs, stopping, parts, compiled)
         after = sum(later.epochs for later in phases[n + 1 :])
         compiled(parts).fit(
@@ -130,8 +133,8 @@ def fit(
                 NotFinite(lambda epoch, step: feed.ids(epoch, step, parts), reporting.title, before),
                 Validate(validated),
                 *stopping,
-                Progress(reporting.title, phase.epochs, before, after, reporting.folds_after, reporting.write),
-                *(Track(log, before) for log in reporting.trackers),
+                Progress(reporting.title, phase.epochs, before, after, reporting.folds_after),
+                *(Track(tracker, before) for tracker in reporting.trackers),
                 saved,
                 *callbacks,
                 timer,
@@ -141,7 +144,7 @@ def fit(
     if train.batch_norm_momentum is not None:
         for layer in keras_private.batch_norms(model):
             layer.momentum = train.batch_norm_momentum
-    for phase in phases:  # one that cannot be is refused at once, not after those before it
+    for phase in phases:  # an impossible one is refused at once, not after those before it
         unfreeze(model, phase.unfreeze, train.freeze_batch_norm)
     for n in range(saved.values["phases"], len(phases)):
         if not timer.begin(n):
@@ -177,7 +180,6 @@ class Losses(keras.layers.Layer):
         self.loss = loss
 
     def call(self, inputs: Any) -> Any:
-        """The losses, float32."""
         return self.loss(*inputs)
 
 
@@ -185,20 +187,19 @@ class TrainingModel(keras.Model):
     """A model whose outputs are losses. (A layer's `add_loss` would count twice where copies on devices wait.)"""
 
     def compile(self, optimizer: keras.Optimizer, **arguments: Any) -> None:
-        """As Keras's, to minimise the mean of the outputs."""
         super().compile(optimizer, loss=lambda labels, losses: losses, **arguments)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """The mean of the losses, and what regularises; the labels are among the inputs."""
+        # the labels are among the inputs
         return super().compute_loss(x, x["label"], y_pred, sample_weight, training)
 
 
 def _halving(
     fit_phase: Callable[[], None], model: keras.Model, saved: State, most_parts: int, reporting: Reporting
 ) -> None:
-    """Run `fit_phase`; where a batch does not fit in memory, once more with batches cut in half."""
+    """Run `fit_phase`; when a batch does not fit in memory, run it again with batches cut in half."""
     fresh = model.get_weights()
     while True:
         try:
@@ -211,9 +212,7 @@ def _halving(
                     "half a batch does not fit in memory either" if most_parts > 1 else "a batch does not fit in memory"
                 )
                 raise TrainingError(f"{what}: lower train.batch_size") from error
-        reporting.write(
-            f"{reporting.title}  a batch does not fit in memory: it is cut in half, and gradients are accumulated"
-        )
+        log.info(f"{reporting.title}  a batch does not fit in memory: it is cut in half, and gradients are accumulated")
         saved.set(parts=2)
         model.set_weights(fresh)
 
@@ -233,7 +232,7 @@ def _average_epochs(
 ) -> None:
     """Stochastic weight averaging: the mean of the last epochs' weights is one more epoch, kept if it is the best one.
 
-    Izmailov et al. 2018 (arXiv:1803.05407); batch statistics are made anew from an epoch of images.
+    Izmailov et al. 2018 (arXiv:1803.05407); batch statistics are computed again from an epoch of images.
     """
     total: list[np.ndarray] = []
     shell = training_model(model, lambda y, p: p[:, 0], AugmentSettings(), 0)
@@ -244,18 +243,18 @@ def _average_epochs(
     count = len(saved.kept_weights)
     kinds = [w.dtype for w in model.get_weights()]
     model.set_weights([(w / count).astype(kind) for w, kind in zip(total, kinds, strict=True)])
-    set_seeds(model, seed, len(saved.history))  # of dropout, which moves the statistics behind it
+    set_seeds(model, seed, len(saved.history))  # of dropout, on which statistics after it depend
     _renew_batch_statistics(model, feed, len(saved.history), parts)
     logs = {"loss": float("nan"), **validate(), "learning_rate": 0.0}
     now = {"phase": saved.history[-1]["phase"], **logs}
     best = saved.best_after(now)
     saved.set(history=[*saved.history, now], best=best, finished=True)
     values = "  ".join(f"{name} {value:.4g}" for name, value in logs.items() if name.startswith("val_"))
-    reporting.write(f"{reporting.title}  mean of the last {count} epochs  {values}")
+    log.info(f"{reporting.title}  mean of the last {count} epochs  {values}")
 
 
 def _renew_batch_statistics(model: keras.Model, feed: Feed, epoch: int, parts: int) -> None:
-    """The mean over an epoch's batches of what each batch normalisation sees, in the place of its moving statistics."""
+    """Set the moving statistics of each batch normalisation to their mean over an epoch's batches."""
     norms = [layer for layer in keras_private.batch_norms(model) if layer.trainable]
     if not norms:
         return
@@ -263,14 +262,15 @@ def _renew_batch_statistics(model: keras.Model, feed: Feed, epoch: int, parts: i
     batches = iter(feed.batches(epoch, parts))
     for step in range(feed.steps * parts):
         for layer in norms:
-            layer.momentum = step / (step + 1)  # so that what moves is the mean so far
+            layer.momentum = step / (step + 1)  # so that the moving average is the mean so far
         model(next(batches)[0]["image"], training=True)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
 
 
-def _stopping(train: TrainSettings, monitor: str, mode: Mode) -> list[keras.callbacks.Callback]:
-    """Keras's own callbacks that decide from the history alone, and can so be played back."""
+def _stopping(train: TrainSettings, monitor: str, larger_is_better: bool) -> list[keras.callbacks.Callback]:
+    """Keras's own callbacks that decide from the history alone, so that it can be replayed to them."""
+    mode = "max" if larger_is_better else "min"
     callbacks: list[keras.callbacks.Callback] = []
     if train.patience is not None:
         callbacks.append(keras.callbacks.EarlyStopping(monitor, mode=mode, patience=train.patience))

@@ -1,4 +1,4 @@
-"""Optimisers, learning-rate schedules, and which part of a model learns how fast."""
+"""Optimisers, learning-rate schedules, and which parts of a model learn how fast."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,19 +8,20 @@ from keras import ops
 
 from kit.config import Phase, TrainSettings
 from kit.errors import ConfigError
+from kit.models.cards import BACKBONE
+from kit.models.features import stages
 from kit.runtime import keras_private
 
-_BACKBONE = "backbone"  # what kit.models names the layer that pre-trained weights go into
 _CLASSES = {name.lower(): name for name in dir(keras.optimizers) if name[0].isupper()}
 
 
 def make_optimizer(
     train: TrainSettings, phase: Phase, steps: int, rates: Sequence[float] | None = None, parts: int = 1
 ) -> keras.Optimizer:
-    """Keras's optimiser for a phase of `phase.epochs` epochs of `steps` updates, each made from `parts` batches.
+    """Keras's optimiser for a phase of `phase.epochs` epochs of `steps` updates, each of `parts` batches.
 
-    `rates` are factors of the learning rate, one for each trainable variable in the model's order. Raises ConfigError
-    for arguments that the optimiser does not take.
+    `rates` are factors of the learning rate, one per trainable variable in the model's order. Raises ConfigError for
+    arguments that the optimiser does not take.
     """
     kind = getattr(keras.optimizers, _CLASSES[train.optimizer])
     if rates is not None and set(rates) != {1.0}:
@@ -28,7 +29,7 @@ def make_optimizer(
     # Keras moves the average with every part of a batch.
     average = {"use_ema": True, "ema_momentum": train.ema_momentum ** (1 / parts)} if train.average == "ema" else {}
     arguments = {
-        "weight_decay": train.weight_decay or (0.0 if train.optimizer == "adamw" else None),  # which insists on one
+        "weight_decay": train.weight_decay or (0.0 if train.optimizer == "adamw" else None),  # AdamW takes no None
         "global_clipnorm": train.clip_norm,
         "gradient_accumulation_steps": parts if parts > 1 else None,
         **average,
@@ -44,7 +45,7 @@ def make_optimizer(
 
 
 def make_schedule(train: TrainSettings, phase: Phase, steps: int) -> Any:
-    """The learning rate of a phase: a number, or Keras's or our schedule over updates."""
+    """The learning rate of a phase: a number, or a schedule over updates (Keras's or one below)."""
     rate, updates = phase.learning_rate, phase.epochs * steps
     start = train.start_learning_rate
     if start is None:
@@ -77,7 +78,6 @@ class WarmupHoldExponential(keras.optimizers.schedules.LearningRateSchedule):
         self.decay, self.steps = decay, steps
 
     def __call__(self, step: Any) -> Any:
-        """The rate of an update."""
         epoch = ops.floor(ops.cast(step, "float32") / self.steps)
         up = self.start + (self.peak - self.start) * epoch / max(self.warmup, 1e-9)
         after = ops.maximum(epoch - self.warmup - self.hold, 0.0)
@@ -85,7 +85,6 @@ class WarmupHoldExponential(keras.optimizers.schedules.LearningRateSchedule):
         return ops.where(epoch < self.warmup, up, down)
 
     def get_config(self) -> dict[str, Any]:
-        """Its arguments."""
         return dict(vars(self))
 
 
@@ -99,7 +98,6 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         self.peak, self.updates = peak, updates
 
     def __call__(self, step: Any) -> Any:
-        """The rate of an update."""
         top, last = max(0.3 * self.updates - 1, 1e-9), max(self.updates - 1, 1)
         step = ops.cast(step, "float32")
         up = _half_cosine(self.peak / 25, self.peak, step / top)
@@ -107,12 +105,11 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         return ops.where(step <= top, up, down)
 
     def get_config(self) -> dict[str, Any]:
-        """Its arguments."""
         return dict(vars(self))
 
 
 class _OfParts(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule over updates where Keras counts the parts that they are made from."""
+    """A schedule over updates, for an optimiser that counts batches and makes an update from every `parts`."""
 
     def __init__(self, schedule: Any, parts: int) -> None:
         self.schedule, self.parts = schedule, parts
@@ -129,26 +126,24 @@ def _half_cosine(start: float, end: float, share: Any) -> Any:
 
 
 def unfreeze(model: keras.Model, what: str, freeze_batch_norm: bool = False) -> None:
-    """Let learn `none` of the backbone, `all`, or its last `N layers` or `N stages`; the head always learns.
+    """Make `none` of the backbone trainable, `all`, or its last `N layers` or `N stages`; the head always is.
 
-    What is frozen runs its batch normalisation in inference mode, as Keras has it. Raises ConfigError when the model
-    has no backbone, unless it is `all`.
+    Frozen batch normalisation runs in inference mode, as always in Keras. Raises ConfigError when the model has no
+    backbone and `what` is not `all`.
     """
     backbone = _backbone(model)
     if backbone is None:
         if what != "all":
-            raise ConfigError(
-                f"train.phases: unfreeze = {what}, but {model.name} has no backbone: it learns as a whole"
-            )
+            raise ConfigError(f"train.phases: unfreeze = {what}, but {model.name} has no backbone: set it to all")
         return
     layers = backbone.layers
     backbone.trainable = True
     learning = [what == "all"] * len(layers)
     if what not in ("all", "none"):
         count, unit = int(what.split()[0]), what.split()[1]
-        stages = stages_of(backbone)
+        stage_of = stages(backbone)
         first = len(layers) - count
-        learning = [n >= first if unit == "layers" else stages[n] < count for n in range(len(layers))]
+        learning = [n >= first if unit == "layers" else stage_of[n] < count for n in range(len(layers))]
     for layer, learns in zip(layers, learning, strict=True):
         layer.trainable = learns
     if freeze_batch_norm:
@@ -156,37 +151,18 @@ def unfreeze(model: keras.Model, what: str, freeze_batch_norm: bool = False) -> 
             layer.trainable = False
 
 
-def stages_of(backbone: keras.Model) -> list[int]:
-    """For each layer the number of its stage, counted from the end: a stage begins where the maps are halved.
-
-    Only layers with weights count (padding enlarges maps). What a convolution's border takes makes no new stage, nor do
-    the smaller maps of squeeze and excitation. A network that never shrinks its tokens, a vision transformer, is one.
-    """
-    heights = []
-    for layer in backbone.layers:
-        shape: Any = () if isinstance(layer.output, list | tuple | dict) else layer.output.shape
-        heights.append(shape[1] or 0 if len(shape) == 4 and layer.weights else 0)
-    stages, stage, largest = [], 0, 0
-    for now in reversed(heights):
-        if largest and now > 1.4 * largest:
-            stage += 1
-        largest = max(now, largest)
-        stages.append(stage)
-    return stages[::-1]
-
-
 def rates_of(model: keras.Model, decay: float) -> list[float]:
-    """The factor of the learning rate of each trainable variable: 1 in the head, decay^(1 + stage) in the backbone."""
+    """A factor of the learning rate per trainable variable: 1 in the head, decay^(1 + stage) in the backbone."""
     backbone = _backbone(model)
     if backbone is None or decay == 1:
         return [1.0] * len(model.trainable_variables)
     factors = {
         id(variable): decay ** (1 + stage)
-        for layer, stage in zip(backbone.layers, stages_of(backbone), strict=True)
+        for layer, stage in zip(backbone.layers, stages(backbone), strict=True)
         for variable in layer.trainable_variables
     }
     return [factors.get(id(variable), 1.0) for variable in model.trainable_variables]
 
 
 def _backbone(model: keras.Model) -> keras.Model | None:
-    return next((layer for layer in model.layers if layer.name == _BACKBONE), None)
+    return next((layer for layer in model.layers if layer.name == BACKBONE), None)

@@ -1,4 +1,4 @@
-"""Which learning rate to begin with: the range test of Smith 2015 (arXiv:1506.01186)."""
+"""Which learning rate to start with: the range test of Smith 2015 (arXiv:1506.01186)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -14,9 +14,9 @@ from kit.train.fit import training_model
 from kit.train.losses import Loss
 from kit.train.optimize import make_optimizer, rates_of, unfreeze
 
-_KEEP = 0.8  # of the smoothed loss at each step: it lags behind by four steps
-_SKIP = 5  # steps at the start, where the smoothed loss is the mean of next to nothing
-_REACH = 0.5  # powers of ten to either side over which a slope is taken: a step's alone is that of its batch
+_KEEP = 0.8  # of the smoothed loss at each step, which so lags by four steps
+_SKIP = 5  # steps at the start, where the smoothed loss is a mean of too few
+_REACH = 0.5  # powers of ten on either side over which the slope is fitted; single steps are too noisy
 _DIVERGED = 4.0  # times the least smoothed loss
 
 
@@ -34,12 +34,12 @@ def find_rate(
     jit_compile: bool | str = "auto",
     scope: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> tuple[pd.DataFrame, float]:
-    """Train `model` (then of no more use) while the rate rises from `low` to `high`; the curve and the suggested rate.
+    """Train `model`, useless afterwards, while the rate rises from `low` to `high`; the curve and the suggested rate.
 
-    `batches` gives ({"image": uint8 [b, H, W, C], "label": float32 [b, L]},) without end, each the whole of an update's
-    batch / `train.accumulate`. What learns, and by which optimiser, is as in the first phase of `train`. The curve has
-    a row per update: rate, loss, smoothed (an exponential mean, corrected for its start at 0). It ends when the
-    smoothed loss is four times its least, or no number. Raises TrainingError when the loss never falls.
+    `batches` is endless and yields ({"image": uint8 [b, H, W, C], "label": float32 [b, L]},); `train.accumulate` of
+    them make an update. Trainable layers and optimiser are those of the first phase of `train`. The curve has a row per
+    update: rate, loss, smoothed (an exponential mean, corrected for its start at 0). It ends when the smoothed loss is
+    four times its minimum, infinite or NaN. Raises TrainingError when the loss never falls.
     """
     phase, parts = train.all_phases[0], train.accumulate
     unfreeze(model, phase.unfreeze, train.freeze_batch_norm)
@@ -67,23 +67,23 @@ def find_rate(
 
 
 def suggested_rate(curve: pd.DataFrame) -> float:
-    """Where the smoothed loss falls most steeply over the logarithm of the rate, before it is least.
+    """Where the smoothed loss falls most steeply over the logarithm of the rate, before its minimum.
 
-    Of the least loss so far, so that to recover from a bad batch is no descent; the slope is that of the line through
-    the half power of ten on either side (least squares). Raises TrainingError when the loss is least at the start.
+    The slope is that of the running minimum, so that recovering from a bad batch does not count, by least squares over
+    half a power of ten on either side. Raises TrainingError when the minimum is at the start.
     """
     smoothed = curve["smoothed"].to_numpy()
     least = int(smoothed[_SKIP:].argmin()) + _SKIP if len(smoothed) > _SKIP else 0
     if least <= _SKIP:
-        raise TrainingError("the loss never falls, at any learning rate: look at train.loss, the labels and the model")
-    powers, fallen = np.log10(curve["rate"].to_numpy()), np.minimum.accumulate(smoothed[_SKIP:])
-    near = [np.abs(powers[_SKIP:] - power) <= _REACH for power in powers[_SKIP : least + 1]]
-    slopes = [np.polyfit(powers[_SKIP:][of], fallen[of], 1)[0] for of in near]
+        raise TrainingError("the loss does not fall at any learning rate: check train.loss, the labels and the model")
+    powers, falling = np.log10(curve["rate"].to_numpy()), np.minimum.accumulate(smoothed[_SKIP:])
+    windows = [np.abs(powers[_SKIP:] - power) <= _REACH for power in powers[_SKIP : least + 1]]
+    slopes = [np.polyfit(powers[_SKIP:][window], falling[window], 1)[0] for window in windows]
     return float(curve["rate"].iloc[_SKIP + int(np.argmin(slopes))])
 
 
 def _train_on(training: keras.Model, batch: Any) -> float:
-    """The loss of a batch, before the update that is made from it."""
-    training.reset_metrics()  # some versions of Keras go on with the mean of all batches so far
-    inputs = {name: np.asarray(value) for name, value in batch[0].items()}  # JAX takes no tensors of TensorFlow's
+    """The loss of a batch before its update."""
+    training.reset_metrics()  # some versions of Keras return the mean of all batches so far
+    inputs = {name: np.asarray(value) for name, value in batch[0].items()}  # JAX takes no TensorFlow tensors
     return float(training.train_on_batch(inputs, return_dict=True)["loss"])

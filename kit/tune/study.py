@@ -184,7 +184,8 @@ class Study:
             "",
             f"The best of {len(self.finished())} trials on training examples "
             f"{setup.records.fingerprints.training[:12]}: {setup.monitor} {best.value:.4f} (trial {best.number}).",
-            "This is optimistic: it was chosen for being the best, among the trials and among their epochs. Trials were fitted on the cells",
+            "This is optimistic: it was chosen for being the best, among the trials and among their",
+            "epochs. Trials were fitted on the cells",
             f"  {sorted(cell for held in setup.cells[1:] for cell in held)}",
             f"and scored on {setup.cells[0]},",
             "all of which fold 0 trains on in a run with this seed and these folds. So that run's",

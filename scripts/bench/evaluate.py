@@ -1,13 +1,13 @@
-"""What follows training, on as many rows as PCam has: intervals, thresholds, greedy selection; and views at test time.
+"""Everything after training, on as many rows as PCam has: intervals, thresholds, greedy selection, test-time views.
 
     python scripts/bench/evaluate.py [--rows 220025] [--labels 14] [--members 20] [--only bootstrap thresholds ...]
 
-Predictions are made up: labels of which a tenth is positive, scores that see them through noise. The bootstrap draws
-2,000 resamples, every row a group of its own; the alternative calls scikit-learn on each resample's weights (20 of
-them, times 100). Greedy selection is set against the same procedure with scikit-learn's roc_auc_score. Views: a fold
+Predictions are synthetic: a tenth of the labels is positive, scores are the labels with noise. The bootstrap draws
+2,000 resamples, every row a group of its own; the alternative calls scikit-learn with each resample's weights (20 of
+them, times 100). Greedy selection is compared with the same procedure on scikit-learn's roc_auc_score. Views: a fold
 model of pcam_cnn predicts 2,048 patches of 96 px, 8 views against one (medians of 3).
 """
-# ruff: noqa: B023 (what is timed is called at once)
+# ruff: noqa: B023 (the timed functions are called at once)
 
 import argparse
 import time
@@ -24,13 +24,13 @@ def main():
     parser.add_argument("--members", type=int, default=20)
     parts = {"bootstrap": bootstrap, "thresholds": thresholds, "greedy": greedy, "views": views}
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     print(machine(), flush=True)
-    for name in given.only:
-        parts[name](given)
+    for name in arguments.only:
+        parts[name](arguments)
 
 
-def made(rows, columns, noise=1.5, seed=0):
+def synthetic(rows, columns, noise=1.5, seed=0):
     rng = np.random.default_rng(seed)
     y = (rng.random((rows, columns)) < 0.1).astype(np.float32)
     p = 1 / (1 + np.exp(-rng.normal(2 * y - 1, noise)))
@@ -43,70 +43,78 @@ def timed(call):
     return time.perf_counter() - started, value
 
 
-def bootstrap(given):
+def bootstrap(arguments):
+    from kit.evaluate.metrics import METRICS
     from kit.evaluate.resample import resample, statistic
 
-    for columns in (1, given.labels):
-        y, p = made(given.rows, columns)
-        groups = np.arange(given.rows)
-        ours, _ = timed(lambda: resample([statistic("roc_auc", y, p, groups)], given.rows, 2000))
+    for columns in (1, arguments.labels):
+        y, p = synthetic(arguments.rows, columns)
+        groups = np.arange(arguments.rows)
+        ours, _ = timed(lambda: resample([statistic(METRICS["roc_auc"], y, p, groups)], arguments.rows, 2000))
         rng = np.random.default_rng(0)
 
         def theirs():
             for _ in range(20 // columns or 1):
-                times = np.bincount(rng.integers(0, given.rows, given.rows), minlength=given.rows)
+                times = np.bincount(rng.integers(0, arguments.rows, arguments.rows), minlength=arguments.rows)
                 for n in range(columns):
                     roc_auc_score(y[:, n], p[:, n], sample_weight=times)
 
         slow = timed(theirs)[0] * 2000 / (20 // columns or 1)
         print(
-            f"bootstrap of {given.rows} rows, {columns} labels, 2,000 resamples: {ours:.1f} s; scikit-learn "
+            f"bootstrap of {arguments.rows} rows, {columns} labels, 2,000 resamples: {ours:.1f} s; scikit-learn "
             f"{slow:.0f} s ({slow / ours:.0f} times)",
             flush=True,
         )
 
 
-def thresholds(given):
+def thresholds(arguments):
     from kit.evaluate.thresholds import all_cuts, best_threshold, cross_validated
 
-    y, p = made(given.rows, given.labels)
-    fold = np.arange(given.rows) % 5
-    ours, cuts = timed(lambda: [best_threshold(all_cuts(y[:, n] > 0.5, p[:, n]), "f1") for n in range(given.labels)])
-    whole, _ = timed(lambda: [cross_validated(y[:, n] > 0.5, p[:, n], fold, "f1") for n in range(given.labels)])
+    y, p = synthetic(arguments.rows, arguments.labels)
+    fold = np.arange(arguments.rows) % 5
+    ours, cuts = timed(
+        lambda: [best_threshold(all_cuts(y[:, n] > 0.5, p[:, n]), "f1") for n in range(arguments.labels)]
+    )
+    whole, _ = timed(
+        lambda: [
+            cross_validated(y[:, n], [(fold == k, p[:, n]) for k in range(5)], "f1") for n in range(arguments.labels)
+        ]
+    )
 
     def curve(n):
         precision, recall, thresholds = precision_recall_curve(y[:, n], p[:, n])
         return thresholds[np.argmax(2 * precision * recall / np.maximum(precision + recall, 1e-12))]
 
-    slow, others = timed(lambda: [curve(n) for n in range(given.labels)])
+    slow, others = timed(lambda: [curve(n) for n in range(arguments.labels)])
     worse = max(
-        f1_score(y[:, n], p[:, n] >= others[n]) - f1_score(y[:, n], p[:, n] >= cuts[n]) for n in range(given.labels)
+        f1_score(y[:, n], p[:, n] >= others[n]) - f1_score(y[:, n], p[:, n] >= cuts[n]) for n in range(arguments.labels)
     )
     print(
-        f"best F1 threshold of {given.rows} rows, {given.labels} labels: {ours:.2f} s, cross-validated over 5 folds "
-        f"{whole:.2f} s more; scikit-learn's curve {slow:.2f} s ({slow / ours:.1f} times; F1 higher by {worse:.1e} at "
-        "most)",
+        f"best F1 threshold of {arguments.rows} rows, {arguments.labels} labels: {ours:.2f} s, cross-validated over "
+        f"5 folds {whole:.2f} s more; scikit-learn's curve {slow:.2f} s ({slow / ours:.1f} times; F1 higher by "
+        f"{worse:.1e} at most)",
         flush=True,
     )
 
 
-def greedy(given):
+def greedy(arguments):
     import pandas as pd
 
     from kit.evaluate import blend
+    from kit.evaluate.metrics import METRICS
 
-    y, _ = made(given.rows, 1)
+    y, _ = synthetic(arguments.rows, 1)
     rng = np.random.default_rng(1)
-    spread = rng.uniform(1.5, 3, given.members)
+    spread = rng.uniform(1.5, 3, arguments.members)
     members = np.stack([1 / (1 + np.exp(-rng.normal(2 * y - 1, s))) for s in spread])
-    rows = blend.Rows(members, y, "roc_auc", 1, "binary", pd.DataFrame(index=range(given.rows)))
+    rows = blend.Rows(members, y, METRICS["roc_auc"], False, pd.DataFrame(index=range(arguments.rows)))
     ours, weights = timed(lambda: blend.greedy_weights(rows))
     value_of = blend.value_of
     blend.value_of = lambda metric, labels: lambda p: roc_auc_score(labels[:, 0], p[:, 0])
     slow, others = timed(lambda: blend.greedy_weights(rows))
     blend.value_of = value_of
     print(
-        f"greedy selection among {given.members} members of {given.rows} rows, 5 bags: {ours:.1f} s; with "
+        f"greedy selection among {arguments.members} members of {arguments.rows} rows, 5 bags: {ours:.1f} s; with "
         f"scikit-learn's area {slow:.1f} s ({slow / ours:.1f} times; weights differ by "
         f"{np.abs(weights - others).max():.2g})",
         flush=True,
@@ -115,7 +123,7 @@ def greedy(given):
         print(f"  {name}: {timed(lambda: blend.fit(name, rows))[0]:.1f} s", flush=True)
 
 
-def views(given):
+def views(arguments):
     from kit.config import RuntimeSettings
     from kit.runtime import devices
 

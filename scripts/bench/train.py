@@ -53,7 +53,7 @@ def build(folder, side, images):
     if not out.exists():
         toy.make(folder / "raw", train=images, test=4)
         config = load_config("toy", [f"image.size={side}", "image.encoding=raw"])  # reading is input.py's part
-        pipeline.build_records(config, pipeline.examples(config, folder / "raw"), folder / "raw", out)
+        pipeline.build_records(config, pipeline.list_examples(config, folder / "raw"), folder / "raw", out)
     return str(out)
 
 
@@ -75,7 +75,7 @@ def one(given, backend, model_and_side, directory):
     from kit.models import registry
     from kit.stages.train import Fold
     from kit.stages.train import feed as feed_of
-    from kit.train.fit import Reporting, fit
+    from kit.train.fit import fit
 
     mark("imports")
     records = open_records(Path(directory))
@@ -125,7 +125,6 @@ def one(given, backend, model_and_side, directory):
             state=Path(state_folder),
             jit_compile=device.jit_compile,
             steps_per_execution=device.steps_per_execution,
-            reporting=Reporting(write=lambda line: None),
             callbacks=[Turns()],
         )
     show(

@@ -40,14 +40,14 @@ def test_on_and_off_survive_yaml(xla, tmp_path):
     assert read_config(tmp_path) == config
 
 
-def test_a_config_file_of_ones_own(tmp_path):
+def test_a_config_of_your_own(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("competition: toy\nfolds: 4\n")
     assert load_config(str(path)).folds == 4
 
 
 @pytest.mark.parametrize(
-    ("override", "says"),
+    ("setting", "message"),
     [
         ("image.sise=64", "'image.sise'; did you mean 'image.size'"),
         ("flods=3", "'flods'; did you mean 'folds'"),
@@ -66,9 +66,9 @@ def test_a_config_file_of_ones_own(tmp_path):
         ("evaluate.threshold=fbeta", "threshold rule 'fbeta': write fbeta:BETA"),
     ],
 )
-def test_bad_settings_name_the_key(override, says):
-    with pytest.raises(ConfigError, match=says.replace("[", r"\[")):
-        load_config("pcam", [override])
+def test_bad_settings_name_the_key(setting, message):
+    with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
+        load_config("pcam", [setting])
 
 
 def test_unknown_names():
@@ -101,21 +101,21 @@ def test_an_unknown_setting_of_a_phase_is_named():
         load_config("toy", ["train.phases=[{epoch: 1, epochs: 1, learning_rate: 1}]"])
 
 
-def test_weights_and_balanced_batches_are_not_both_to_be_had():
+def test_class_weights_and_balanced_batches_exclude_each_other():
     with pytest.raises(ConfigError, match=r"input\.balance = classes and train\.loss\.weights both correct"):
         load_config("toy", ["input.balance=classes", "train.loss.weights=balanced"])
     assert load_config("toy", ["input.balance=classes"]).train.loss.weights == "none"
     assert load_config("toy", ["train.loss.weights=[1, 2]"]).train.loss.weights == (1.0, 2.0)
 
 
-def test_a_given_augmentation_counts_for_more_than_its_preset():
+def test_a_setting_overrides_its_preset():
     pcam = load_config("toy", ["augment.preset=pcam", "augment.rotation=5", "augment.vertical_flip=false"]).augment
     assert (pcam.rotation, pcam.vertical_flip, pcam.horizontal_flip, pcam.zoom) == (5, False, True, 0.1)
     strong = load_config("toy", ["augment={preset: strong, mixup: 0}"])
     assert (strong.augment.mixup, strong.augment.shear, strong.augment.erasing) == (0, 10, 0.25)
     assert load_config("toy", ["augment={preset: xray}"]).augment.fill_mode == "constant"
-    nothing = load_config("toy", ["augment={preset: none}"]).augment
-    assert nothing.model_dump() == AugmentSettings().model_dump()
+    none = load_config("toy", ["augment={preset: none}"]).augment
+    assert none.model_dump() == AugmentSettings().model_dump()
     with pytest.raises(ConfigError, match=r"augment\.preset = 'strog'"):
         load_config("toy", ["augment.preset=strog"])
 
@@ -135,17 +135,17 @@ def test_what_a_phase_can_unfreeze(what):
 
 
 @pytest.mark.parametrize("what", ["0 layers", "-1 stages", "3", "layers", "3 blocks", "all but 2 layers"])
-def test_what_it_cannot(what):
+def test_what_it_cannot_unfreeze(what):
     with pytest.raises(ConfigError, match=r"train\.phases\.0\.unfreeze"):
         load_config("toy", [f"train.phases=[{{epochs: 1, learning_rate: .1, unfreeze: '{what}'}}]"])
 
 
-def test_without_phases_there_is_one_of_everything():
+def test_without_phases_there_is_one_that_trains_everything():
     (phase,) = load_config("toy", ["train.epochs=7", "train.learning_rate=.01"]).train.all_phases
     assert (phase.epochs, phase.learning_rate, phase.unfreeze, phase.layer_decay) == (7, 0.01, "all", 1.0)
 
 
-def test_what_phases_overrule_cannot_be_set():
+def test_settings_that_phases_override_cannot_be_set():
     for setting in ("train.epochs=3", "train.learning_rate=0.1"):
         with pytest.raises(ConfigError, match=f"--set {setting.split('=')[0]} has no effect beside train.phases"):
             load_config("pcam_mobilenet", [setting])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kit.evaluate.delong import delong, delong_interval
+from kit.evaluate.metrics import METRICS
 from kit.evaluate.resample import interval, resample, statistic
 
 ROWS = """
@@ -34,11 +35,11 @@ def test_the_papers_example(example):
     assert delong_interval(example[0], example[1][0], 0.95) == pytest.approx((0.5549, 0.9182), abs=5e-5)
 
 
-def test_the_bootstrap_says_the_same():
+def test_the_bootstrap_agrees():
     rng = np.random.default_rng(0)
     positive = rng.random(600) < 0.3
     p = rng.normal(positive * 1.0, 1)
-    times = resample([statistic("roc_auc", positive[:, None] * 1.0, p[:, None], np.arange(600))], 600, 2000)
+    times = resample([statistic(METRICS["roc_auc"], positive[:, None] * 1.0, p[:, None], np.arange(600))], 600, 2000)
     assert interval(times[:, 0, 0], 0.95) == pytest.approx(delong_interval(positive, p, 0.95), abs=0.006)
 
 

@@ -13,7 +13,7 @@ NAN = float("nan")
 
 def intervals(metric, y, p, groups, resamples=2000):
     group_of, count = numbered(groups)
-    return interval(resample([statistic(metric, y, p, group_of)], count, resamples)[:, 0, 0], 0.95)
+    return interval(resample([statistic(METRICS[metric], y, p, group_of)], count, resamples)[:, 0, 0], 0.95)
 
 
 def test_the_interval_of_a_mean_is_the_textbooks():
@@ -41,31 +41,31 @@ def test_rows_of_one_group_are_drawn_together(metric):
 
 @given(st.integers(0, 10**6), st.sampled_from(sorted(METRICS)))
 @settings(max_examples=80, deadline=None)
-def test_a_resample_is_what_the_metric_says_of_the_rows_taken(seed, metric):
+def test_a_resample_is_the_metric_of_the_rows_drawn(seed, metric):
     rng = np.random.default_rng(seed)
     y, p = rng.integers(0, 2, (30, 2)).astype(float), rng.integers(0, 7, (30, 2)) / 6
     y[rng.random((30, 2)) < 0.1] = NAN
     group_of, count = numbered(rng.integers(0, 12, 30))
     times = rng.integers(0, 4, count)
-    rows = np.repeat(np.arange(30), times[group_of])  # a group taken n times is its rows n times
-    found = statistic(metric, y, p, group_of)(times)
+    rows = np.repeat(np.arange(30), times[group_of])  # a group drawn n times is its rows n times
+    values = statistic(METRICS[metric], y, p, group_of)(times)
     if len(rows) and not np.isnan(y[rows]).all():
-        assert found[0] == pytest.approx(METRICS[metric](y[rows], p[rows]), nan_ok=True)
+        assert values[0] == pytest.approx(METRICS[metric](y[rows], p[rows]), nan_ok=True)
         for n in range(2):
             if not np.isnan(y[rows, n]).all():
                 each = METRICS[metric](y[rows][:, [n]], p[rows][:, [n]])
-                assert found[n + 1] == pytest.approx(each, nan_ok=True)
+                assert values[n + 1] == pytest.approx(each, nan_ok=True)
 
 
 def test_weights_are_scikit_learns():
     rng = np.random.default_rng(0)
     y, p, times = rng.integers(0, 2, (50, 1)).astype(float), rng.integers(0, 9, (50, 1)) / 8, rng.integers(0, 4, 50)
     for metric, theirs in (("roc_auc", sk.roc_auc_score), ("average_precision", sk.average_precision_score)):
-        wanted = theirs(y[:, 0], p[:, 0], sample_weight=times)
-        assert statistic(metric, y, p, np.arange(50))(times)[0] == pytest.approx(wanted)
+        expected = theirs(y[:, 0], p[:, 0], sample_weight=times)
+        assert statistic(METRICS[metric], y, p, np.arange(50))(times)[0] == pytest.approx(expected)
 
 
-def test_resamples_without_both_classes_are_left_out():
+def test_resamples_of_a_single_class_are_left_out():
     y, p = np.array([[1.0], [0.0], [0.0]]), np.array([[0.9], [0.1], [0.2]])
     assert intervals("roc_auc", y, p, np.arange(3), 200) == (1.0, 1.0)
     assert np.isnan(intervals("roc_auc", y * 0, p, np.arange(3), 100)).all()
@@ -76,7 +76,7 @@ def test_two_models_are_compared_on_the_same_resamples():
     y = rng.integers(0, 2, (300, 1)).astype(float)
     p = np.clip(y * 0.2 + rng.random((300, 1)), 0, 1.2) / 1.2
     better = np.clip(p + 0.02 * (y - 0.5), 0, 1)  # a little better on every row
-    values = resample([statistic("brier", y, q, np.arange(300)) for q in (p, better)], 300, 400)[:, :, 0]
+    values = resample([statistic(METRICS["brier"], y, q, np.arange(300)) for q in (p, better)], 300, 400)[:, :, 0]
     assert np.diff(interval(values[:, 0], 0.95)) > 4 * np.diff(interval(values[:, 1] - values[:, 0], 0.95))
     assert share_above(values[:, 0] - values[:, 1]) == 1
     assert share_above(np.zeros(5)) == 0.5

@@ -18,8 +18,13 @@ from kit.evaluate.thresholds import (
 )
 
 
-def counts(y, called):
-    return int((y & called).sum()), int((called & ~y).sum()), int((y & ~called).sum()), int((~y & ~called).sum())
+def counts(y, predicted):
+    pairs = (y & predicted, ~y & predicted, y & ~predicted, ~y & ~predicted)
+    return tuple(int(pair.sum()) for pair in pairs)
+
+
+def held_out(p, fold):
+    return [(fold == k, p) for k in np.unique(fold)]
 
 
 def share(part, whole):
@@ -30,7 +35,7 @@ def matthews(tp, fp, fn, tn):
     return share(tp * tn - fp * fn, ((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)) ** 0.5)
 
 
-# What each rule makes large, by its definition, from tp, fp, fn, tn.
+# What each rule maximises, by its definition, from tp, fp, fn, tn.
 DEFINITIONS = {
     "f1": lambda tp, fp, fn, tn: share(2 * tp, 2 * tp + fp + fn),
     "fbeta:2": lambda tp, fp, fn, tn: share(5 * tp, 5 * tp + fp + 4 * fn),
@@ -54,7 +59,7 @@ ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=1, max_siz
 @settings(max_examples=100, deadline=None)
 def test_no_threshold_is_better_by_brute_force(rule, rows):
     y, p = np.array([r[0] for r in rows]), np.array([r[1] for r in rows]) / 6
-    thresholds = [2.0, *np.unique(p)]  # 2: none is called
+    thresholds = [2.0, *np.unique(p)]  # 2: no row is positive
     values = [DEFINITIONS[rule](*counts(y, p >= t)) for t in thresholds]
     chosen = best_threshold(all_cuts(y, p), rule)
     best = max(values)
@@ -79,14 +84,30 @@ def test_a_threshold_of_float32_scores_cuts_them_as_it_should():
 
 
 def test_the_cross_validated_value_uses_other_folds_thresholds():
-    y = np.array([1, 0, 1, 0, 1, 0, 1, 0], bool)
+    y = np.array([1, 0, 1, 0, 1, 0, 1, 0], float)
     p = np.array([0.9, 0.8, 0.9, 0.8, 0.3, 0.2, 0.3, 0.2])
     fold = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     # Fold 0 cut at fold 1's .3: all four positive (2 right). Fold 1 cut at fold 0's .9: none. F1 = 2*2 / (2*2 + 2 + 2).
-    found = cross_validated(y, p, fold, "f1")
-    assert found["f1"] == pytest.approx(0.5)
-    assert (found["recall"], found["specificity"]) == (0.5, 0.5)
-    assert cross_validated(y, p, fold * 0, "f1") is None
+    values = cross_validated(y, held_out(p, fold), "f1")
+    assert values["f1"] == pytest.approx(0.5)
+    assert (values["recall"], values["specificity"]) == (0.5, 0.5)
+    assert cross_validated(y, held_out(p, fold * 0), "f1") is None
+
+
+def test_a_cross_validated_value_uses_known_labels_alone_and_the_other_folds_scores():
+    y = np.array([1, 0, np.nan, 1, 0, np.nan])
+    p, fold = np.array([0.9, 0.8, 0.1, 0.3, 0.2, 0.9]), np.array([0, 0, 0, 1, 1, 1])
+    assert cross_validated(y, held_out(p, fold), "f1") == cross_validated(
+        y[~np.isnan(y)], held_out(p[~np.isnan(y)], fold[~np.isnan(y)]), "f1"
+    )
+    assert cross_validated(y, held_out(p, fold), "f1")["f1"] < 1
+    one_scale = np.array([0.9, 0.8, 0.1, 0.9, 0.8, 0.9])
+    assert cross_validated(y, [(fold == 0, one_scale), (fold == 1, one_scale)], "f1")["f1"] == 1
+
+
+def test_no_cross_validated_value_where_a_single_fold_has_known_labels():
+    y, fold = np.array([1, 0, np.nan, np.nan]), np.array([0, 0, 1, 1])
+    assert cross_validated(y, held_out(np.array([0.9, 0.1, 0.5, 0.5]), fold), "f1") is None
 
 
 def test_every_rule_of_the_settings_has_an_objective():
@@ -108,7 +129,7 @@ def test_every_rule_of_the_settings_has_an_objective():
         "sensitivity_at_specificity",
     ],
 )
-def test_rules_that_are_none(rule):
+def test_rules_that_do_not_exist(rule):
     with pytest.raises(ConfigError, match="threshold rule"):
         parse_rule(rule)
 
@@ -122,28 +143,28 @@ def test_the_rule_is_named_in_the_error():
 
 @given(st.integers(0, 10**6))
 @settings(max_examples=60, deadline=None)
-@example(17183)  # where a class is best never called
+@example(17183)  # where it is best never to predict one class
 def test_class_factors_are_never_worse_than_argmax(seed):
     rng = np.random.default_rng(seed)
     truth = np.concatenate([np.arange(3), rng.choice(3, 40, p=[0.7, 0.2, 0.1])])
     p = rng.dirichlet([4, 2, 1], len(truth)) + 0.2 * np.eye(3)[truth]
     p /= p.sum(axis=1, keepdims=True)
     factors = class_weights(np.eye(3)[truth], p)
-    argmax, weighed = (sk.balanced_accuracy_score(truth, q.argmax(axis=1)) for q in (p, p * factors))
-    assert weighed >= argmax
+    argmax, weighted = (sk.balanced_accuracy_score(truth, q.argmax(axis=1)) for q in (p, p * factors))
+    assert weighted >= argmax
     # none of many other factors of one class is better: each is searched exactly
     for c in range(3):
         for factor in np.geomspace(0.01, 100, 41):
-            tried = factors.copy()
-            tried[c] *= factor
-            assert sk.balanced_accuracy_score(truth, (p * tried).argmax(axis=1)) <= weighed + 1e-9
+            other = factors.copy()
+            other[c] *= factor
+            assert sk.balanced_accuracy_score(truth, (p * other).argmax(axis=1)) <= weighted + 1e-9
 
 
-def test_rare_classes_are_found_where_argmax_never_calls_them():
+def test_rare_classes_are_predicted_where_argmax_never_does():
     rng = np.random.default_rng(0)
     truth = rng.choice(3, 900, p=[0.9, 0.05, 0.05])
     likelihood = np.exp(rng.normal(np.eye(3)[truth] * 2, 1))
     p = likelihood * [0.9, 0.05, 0.05]
     p /= p.sum(axis=1, keepdims=True)
-    called = cross_validated_classes(np.eye(3)[truth], p, np.arange(900) % 5)
-    assert sk.balanced_accuracy_score(truth, called) > sk.balanced_accuracy_score(truth, p.argmax(axis=1)) + 0.1
+    classes = cross_validated_classes(np.eye(3)[truth], held_out(p, np.arange(900) % 5))
+    assert sk.balanced_accuracy_score(truth, classes) > sk.balanced_accuracy_score(truth, p.argmax(axis=1)) + 0.1

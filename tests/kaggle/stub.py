@@ -1,7 +1,7 @@
-"""A Kaggle of one's own, for tests: what the real client talks to when it is told that this is its proxy.
+"""A stub of Kaggle for tests, which the real client talks to when this is its proxy.
 
 It keeps datasets, kernels and submissions as Kaggle does (a dataset becomes ready after some looks, a kernel goes from
-queued to running to complete, a submission from pending to complete), can be told to fail in each way, and refuses
+queued to running to complete, a submission from pending to complete), can be made to fail in each way, and refuses
 CONNECT, so that nothing can reach the real hosts. Standard library only.
 """
 
@@ -60,7 +60,7 @@ class Stub:
         self.run_kernel = run_kernel or (lambda source, datasets: (0, "nothing was run", {}))
         self.calls: list[str] = []
         self.connects: list[str] = []
-        self.waited: list[float] = []  # seconds, by a client that was given this for sleep
+        self.waited: list[float] = []  # seconds, slept by a client whose sleep appends here
         self.leaks: list[str] = []  # storage addresses, which are others' servers, to which the token was sent
         self.faults: dict[str, list[Fault]] = defaultdict(list)
         self.datasets: dict[str, dict[str, Any]] = {}
@@ -77,7 +77,7 @@ class Stub:
 
     @property
     def address(self) -> str:
-        """Of the server, as a proxy is given."""
+        """Of the server, for use as a proxy."""
         return f"http://127.0.0.1:{self.server.server_port}"
 
     def __enter__(self) -> "Stub":
@@ -113,23 +113,23 @@ class Stub:
         """How often a method was called."""
         return self.calls.count(method)
 
-    # What each call does; `given` is its JSON, the answer is JSON or (status, message).
+    # What each call does; `fields` is its JSON, the answer is JSON or (status, message).
 
-    def introspect_token(self, given: dict[str, Any]) -> Any:
-        return {"active": given.get("token") == TOKEN, "username": USER}
+    def introspect_token(self, fields: dict[str, Any]) -> Any:
+        return {"active": fields.get("token") == TOKEN, "username": USER}
 
-    def get_competition(self, given: dict[str, Any]) -> Any:
-        return {"ref": given["competitionName"], **self.competition}
+    def get_competition(self, fields: dict[str, Any]) -> Any:
+        return {"ref": fields["competitionName"], **self.competition}
 
-    def get_submission_limits(self, given: dict[str, Any]) -> Any:
+    def get_submission_limits(self, fields: dict[str, Any]) -> Any:
         return self.limits
 
-    def get_accelerator_quota_statistics(self, given: dict[str, Any]) -> Any:
+    def get_accelerator_quota_statistics(self, fields: dict[str, Any]) -> Any:
         quota = {"timeUsed": "3600s", "totalTimeAllowed": "108000s"}
         return {"gpuQuota": quota, "tpuQuota": quota}
 
-    def get_dataset_status(self, given: dict[str, Any]) -> Any:
-        dataset = self.datasets.get(f"{given['ownerSlug']}/{given['datasetSlug']}")
+    def get_dataset_status(self, fields: dict[str, Any]) -> Any:
+        dataset = self.datasets.get(f"{fields['ownerSlug']}/{fields['datasetSlug']}")
         if dataset is None:
             return 403, "Permission 'datasets.get' was denied"
         dataset["looks"] += 1
@@ -138,63 +138,68 @@ class Stub:
             dataset["version"] += 1
         return {"status": "ready" if dataset["version"] else "blobs_received"}
 
-    def get_dataset(self, given: dict[str, Any]) -> Any:
-        dataset = self.datasets.get(f"{given['ownerSlug']}/{given['datasetSlug']}")
+    def get_dataset(self, fields: dict[str, Any]) -> Any:
+        dataset = self.datasets.get(f"{fields['ownerSlug']}/{fields['datasetSlug']}")
         return (404, "no such dataset") if dataset is None else {"currentVersionNumber": dataset["version"]}
 
-    def list_dataset_files(self, given: dict[str, Any]) -> Any:
-        dataset = self.datasets.get(f"{given['ownerSlug']}/{given['datasetSlug']}")
+    def list_dataset_files(self, fields: dict[str, Any]) -> Any:
+        dataset = self.datasets.get(f"{fields['ownerSlug']}/{fields['datasetSlug']}")
         if dataset is None:
             return 404, "no such dataset"
-        names, start = sorted(dataset["files"]), int(given.get("pageToken") or 0)
-        told: dict[str, Any] = {"datasetFiles": [{"name": name} for name in names[start : start + 1]]}  # one a page
-        return told | ({"nextPageToken": str(start + 1)} if start + 1 < len(names) else {})
+        names, start = sorted(dataset["files"]), int(fields.get("pageToken") or 0)
+        page: dict[str, Any] = {"datasetFiles": [{"name": name} for name in names[start : start + 1]]}  # one a page
+        return page | ({"nextPageToken": str(start + 1)} if start + 1 < len(names) else {})
 
-    def start_blob_upload(self, given: dict[str, Any]) -> Any:
+    def start_blob_upload(self, fields: dict[str, Any]) -> Any:
         token = f"blob{len(self.blobs)}"
-        self.blobs[token] = (given["name"], b"")
+        self.blobs[token] = (fields["name"], b"")
         return {"token": token, "createUrl": f"{self.address}/up/{token}"}
 
-    def create_dataset(self, given: dict[str, Any]) -> Any:
-        ref = f"{given['ownerSlug']}/{given['slug']}"
+    def create_dataset(self, fields: dict[str, Any]) -> Any:
+        ref = f"{fields['ownerSlug']}/{fields['slug']}"
         if ref in self.datasets:
             return {"status": "error", "error": "already in use"}
-        self.datasets[ref] = {"files": {}, "version": 0, "looks": 0, "private": given.get("isPrivate")}
-        return self._next_version(ref, given["files"])
+        self.datasets[ref] = {"files": {}, "version": 0, "looks": 0, "private": fields.get("isPrivate")}
+        return self._next_version(ref, fields["files"])
 
-    def create_dataset_version(self, given: dict[str, Any]) -> Any:
-        return self._next_version(f"{given['ownerSlug']}/{given['datasetSlug']}", given["body"]["files"])
+    def create_dataset_version(self, fields: dict[str, Any]) -> Any:
+        return self._next_version(f"{fields['ownerSlug']}/{fields['datasetSlug']}", fields["body"]["files"])
 
     def _next_version(self, ref: str, sent: list[dict[str, str]]) -> Any:
         self.datasets[ref] |= {"pending": dict(self.blobs[file["token"]] for file in sent), "looks": 0}
         return {"status": "ok", "url": f"https://www.kaggle.com/datasets/{ref}"}
 
-    def save_kernel(self, given: dict[str, Any]) -> Any:
-        kernel = self.kernels.setdefault(given["slug"], Kernel())
-        kernel.sources.append(given["text"])
-        kernel.requests.append(given)
+    def save_kernel(self, fields: dict[str, Any]) -> Any:
+        kernel = self.kernels.setdefault(fields["slug"], Kernel())
+        kernel.sources.append(fields["text"])
+        kernel.requests.append(fields)
         missing = [
-            ref for ref in given.get("datasetDataSources", []) if ref.startswith(USER) and ref not in self.datasets
+            ref for ref in fields.get("datasetDataSources", []) if ref.startswith(USER) and ref not in self.datasets
         ]
         return {
-            "ref": f"/code/{given['slug']}",
-            "url": f"https://www.kaggle.com/code/{given['slug']}",
+            "ref": f"/code/{fields['slug']}",
+            "url": f"https://www.kaggle.com/code/{fields['slug']}",
             "versionNumber": len(kernel.sources),
             "invalidDatasetSources": missing,
         }
 
-    def get_kernel(self, given: dict[str, Any]) -> Any:
-        kernel = self.kernels.get(f"{given['userName']}/{given['kernelSlug']}")
+    def get_kernel(self, fields: dict[str, Any]) -> Any:
+        kernel = self.kernels.get(f"{fields['userName']}/{fields['kernelSlug']}")
         if kernel is None:
             return 404, "Notebook not found"
-        blob = {"source": kernel.sources[-1], "language": "python", "kernelType": "script", "slug": given["kernelSlug"]}
+        blob = {
+            "source": kernel.sources[-1],
+            "language": "python",
+            "kernelType": "script",
+            "slug": fields["kernelSlug"],
+        }
         return {"metadata": {"currentVersionNumber": len(kernel.sources)}, "blob": blob}
 
-    def get_kernel_session_status(self, given: dict[str, Any]) -> Any:
-        kernel = self.kernels.get(f"{given['userName']}/{given['kernelSlug']}")
+    def get_kernel_session_status(self, fields: dict[str, Any]) -> Any:
+        kernel = self.kernels.get(f"{fields['userName']}/{fields['kernelSlug']}")
         if kernel is None:
             return 403, "Permission 'kernels.get' was denied"
-        version = int(str(given.get("versionLabel", f"v{len(kernel.sources)}")).removeprefix("v"))
+        version = int(str(fields.get("versionLabel", f"v{len(kernel.sources)}")).removeprefix("v"))
         kernel.looks[version] += 1
         if kernel.looks[version] < 3:
             return {"status": "queued" if kernel.looks[version] == 1 else "running"}
@@ -205,27 +210,27 @@ class Stub:
         code, _, _ = kernel.results[version]
         return {"status": "complete"} if code == 0 else {"status": "error", "failureMessage": f"exit code {code}"}
 
-    def list_kernel_session_output(self, given: dict[str, Any]) -> Any:
-        ref = f"{given['userName']}/{given['kernelSlug']}"
-        version = int(str(given["versionLabel"]).removeprefix("v"))
+    def list_kernel_session_output(self, fields: dict[str, Any]) -> Any:
+        ref = f"{fields['userName']}/{fields['kernelSlug']}"
+        version = int(str(fields["versionLabel"]).removeprefix("v"))
         _, log, output = self.kernels[ref].results[version]
-        names, start = sorted(output), int(given.get("pageToken") or 0)
-        page = names[start : start + 2]  # two a page, so that paging is used
-        for name in page:
+        names, start = sorted(output), int(fields.get("pageToken") or 0)
+        shown = names[start : start + 2]  # two a page, so that paging is used
+        for name in shown:
             self.downloads[f"/out/{ref}/{version}/{name}"] = output[name]
-        told: dict[str, Any] = {
-            "files": [{"url": f"{self.address}/out/{ref}/{version}/{name}", "fileName": name} for name in page],
+        page: dict[str, Any] = {
+            "files": [{"url": f"{self.address}/out/{ref}/{version}/{name}", "fileName": name} for name in shown],
             "log": json.dumps([{"stream_name": "stdout", "time": 0.1, "data": log}]),
         }
-        return told | ({"nextPageToken": str(start + 2)} if start + 2 < len(names) else {})
+        return page | ({"nextPageToken": str(start + 2)} if start + 2 < len(names) else {})
 
-    def start_submission_upload(self, given: dict[str, Any]) -> Any:
+    def start_submission_upload(self, fields: dict[str, Any]) -> Any:
         token = f"blob{len(self.blobs)}"
-        self.blobs[token] = (given["fileName"], b"")
+        self.blobs[token] = (fields["fileName"], b"")
         return {"token": token, "createUrl": f"{self.address}/up/{token}"}
 
-    def create_submission(self, given: dict[str, Any]) -> Any:
-        name, content = self.blobs[given["blobFileTokens"]]
+    def create_submission(self, fields: dict[str, Any]) -> Any:
+        name, content = self.blobs[fields["blobFileTokens"]]
         entry = {
             "ref": len(self.submissions) + 1,
             "fileName": name,
@@ -233,26 +238,26 @@ class Stub:
             "looks": 0,
             "content": content,
         }
-        self.submissions.append(entry | {"description": given.get("submissionDescription", "")})
+        self.submissions.append(entry | {"description": fields.get("submissionDescription", "")})
         return {"message": "Successfully submitted", "ref": entry["ref"]}
 
-    def download_data_file(self, given: dict[str, Any]) -> Any:
-        return f"/files/{given['competitionName']}/{given['fileName']}"
+    def download_data_file(self, fields: dict[str, Any]) -> Any:
+        return f"/files/{fields['competitionName']}/{fields['fileName']}"
 
-    def download_data_files(self, given: dict[str, Any]) -> Any:
-        return f"/files/{given['competitionName']}.zip"
+    def download_data_files(self, fields: dict[str, Any]) -> Any:
+        return f"/files/{fields['competitionName']}.zip"
 
-    def download_dataset(self, given: dict[str, Any]) -> Any:
-        return f"/files/{given['ownerSlug']}/{given['datasetSlug']}.zip"
+    def download_dataset(self, fields: dict[str, Any]) -> Any:
+        return f"/files/{fields['ownerSlug']}/{fields['datasetSlug']}.zip"
 
-    def list_submissions(self, given: dict[str, Any]) -> Any:
-        told = []
+    def list_submissions(self, fields: dict[str, Any]) -> Any:
+        listed = []
         for entry in self.submissions:
             entry["looks"] += 1
             if entry["looks"] > 2 and entry["status"] == "pending":
                 entry |= {"status": "complete", "publicScore": self.score(entry["content"]), "privateScore": ""}
-            told.append({key: value for key, value in entry.items() if key not in ("looks", "content")})
-        return {"submissions": told}
+            listed.append({key: value for key, value in entry.items() if key not in ("looks", "content")})
+        return {"submissions": listed}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -269,8 +274,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         method = urlsplit(self.path).path.rsplit("/", 1)[-1]
-        given = json.loads(self._body() or b"{}")
-        self._serve(method, lambda: self._api(method, given))
+        fields = json.loads(self._body() or b"{}")
+        self._serve(method, lambda: self._api(method, fields))
 
     def do_PUT(self) -> None:
         token, body = self.path.rsplit("/", 1)[-1], self._body()
@@ -295,16 +300,16 @@ class _Handler(BaseHTTPRequestHandler):
 
         self._serve("GET", get)
 
-    def _api(self, method: str, given: dict[str, Any]) -> tuple[int, bytes, str]:
+    def _api(self, method: str, fields: dict[str, Any]) -> tuple[int, bytes, str]:
         name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in method).strip("_")
         call = getattr(self.stub, name, None)
-        answer = (404, f"no method {method}") if call is None else call(given)
+        answer = (404, f"no method {method}") if call is None else call(fields)
         if isinstance(answer, str):  # where a file is
             return 302, answer.encode(), "text/plain"
-        status, told = (
+        status, content = (
             (answer[0], {"code": answer[0], "message": answer[1]}) if isinstance(answer, tuple) else (200, answer)
         )
-        return status, json.dumps(told).encode(), "application/json"
+        return status, json.dumps(content).encode(), "application/json"
 
     def _serve(self, method: str, work: Callable[[], tuple[int, bytes, str]]) -> None:
         with self.stub.lock:

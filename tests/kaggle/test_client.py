@@ -130,8 +130,8 @@ def test_no_token_is_shown(kaggle, stub, capfd, fault):
     stub.fail("CreateDataset", fault, times=9)
     with pytest.raises(KaggleError) as raised:
         kaggle.upload_dataset("fakeuser/kit-x", "kit x", [], "notes", new=True)
-    told = traceback.TracebackException.from_exception(raised.value, capture_locals=False)
-    assert TOKEN not in "".join(told.format()) + "".join(capfd.readouterr())
+    error = traceback.TracebackException.from_exception(raised.value, capture_locals=False)
+    assert TOKEN not in "".join(error.format()) + "".join(capfd.readouterr())
 
 
 def test_waiting_as_long_as_kaggle_asks(stub):

@@ -149,7 +149,7 @@ def test_nothing_is_spent_where_it_cannot_end_well(stub, submitted, change, says
 
 def test_no_quota_left(stub, submitted, monkeypatch, capsys):
     used = {"timeUsed": "107000s", "totalTimeAllowed": "108000s"}
-    monkeypatch.setattr(stub, "get_accelerator_quota_statistics", lambda given: {"gpuQuota": used})
+    monkeypatch.setattr(stub, "get_accelerator_quota_statistics", lambda fields: {"gpuQuota": used})
     with pytest.raises(KaggleError, match=r"0\.3 hours of this week's gpu quota"):
         submitted()
     assert submitted(dataclasses.replace(PLAN, accelerator="cpu")).state.public == 0.95
@@ -191,7 +191,7 @@ def test_local_runs_are_told_apart(stub, submitted, tmp_path):
             (tmp_path / name / file).write_bytes(content.replace(b"t0,0.1", f"t0,{p}".encode()))
         plans.append(dataclasses.replace(PLAN, from_run=tmp_path / name))
     first, second = plans
-    stub.fail("ListSubmissions", 401, times=99)  # it is sent, and what came of it is not known
+    stub.fail("ListSubmissions", 401, times=99)  # it is sent, and its result is unknown
     stub.faults["ListSubmissions"].insert(0, Fault("pass"))
     with pytest.raises(KaggleError, match="Kaggle rejected the login"):
         submitted(first)
@@ -288,7 +288,7 @@ def test_weights_go_along(stub, submitted, tmp_path):
 
 
 def test_a_refused_push_is_not_under_way(stub, submitted):
-    """What is pushed after it is another plan's, and known as that."""
+    """What is pushed after it is another plan's, and recognised as that."""
     stub.fail("SaveKernel", "json", '{"error": "Maximum batch GPU session count of 2 reached."}')
     with pytest.raises(KaggleError, match="Maximum batch GPU"):
         submitted()

@@ -103,6 +103,31 @@ def test_its_weights_learn_and_are_saved(name, images, tmp_path, keras):
     assert np.allclose(load_model(tmp_path).predict_on_batch(images), model.predict_on_batch(images), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "feature_map", "levels"),
+    [
+        ("ResNetBackbone", (4, 4, 16), {"P2": (8, 8, 64), "P3": (4, 4, 16)}),
+        ("ViTBackbone", (4, 4, 16), {"P3": (4, 4, 16)}),
+        ("SwinTransformerBackbone", (4, 4, 16), {"P2": (8, 8, 8), "P3": (4, 4, 16)}),
+        ("DINOV2Backbone", (4, 4, 16), {"P3": (4, 4, 16)}),
+    ],
+)
+def test_feature_map_and_pyramid(name, feature_map, levels, images):
+    from kit.models import features
+
+    model = registry.build(**spec(name, CLASSES[name]))
+    maps, probabilities = features.with_feature_map(model).predict_on_batch(images)
+    assert maps.shape == (4, *feature_map)
+    assert np.allclose(probabilities, model.predict_on_batch(images), atol=1e-5)
+    body, head = features.split(model)
+    tokens = body.predict_on_batch(images)
+    assert np.allclose(head.predict_on_batch(tokens), probabilities, atol=1e-5)
+    assert np.allclose(features.as_map(tokens, (32, 32)), maps, atol=1e-5)
+    pyramid = features.with_pyramid(model).predict_on_batch(images)
+    assert {level: level_map.shape[1:] for level, level_map in pyramid.items()} == levels
+    assert np.allclose(pyramid[max(pyramid)], maps, atol=1e-5)
+
+
 def test_of_several_feature_maps_the_smallest(keras):
     images = keras.Input((32, 32, 3), name="images")
     stem = keras.layers.Conv2D(4, 3, strides=2, padding="same")(images)
@@ -173,9 +198,9 @@ def test_position_embeddings_are_stretched_where_the_network_can(preset, keras):
 def test_a_preset_that_cannot_take_the_size_says_which_it_can(preset):
     _, folder = preset("ViTBackbone", {**VIT, "image_shape": (32, 32, 3)})
     with pytest.raises(ConfigError, match=r"cannot be built for images of 64x64: it was made for 32x32"):
-        registry.build(**spec(folder, size=64))
+        pretrained(spec(folder, size=64))
     with pytest.raises(ConfigError, match=r"cannot be built for images of 36x36: it was made for 32x32"):
-        registry.build(**spec(folder, size=36))
+        pretrained(spec(folder, size=36))
 
 
 def test_without_a_network(monkeypatch):
@@ -183,7 +208,7 @@ def test_without_a_network(monkeypatch):
         raise OSError("Failed to resolve 'api.kaggle.com'\nsecond line")
 
     monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", offline)
-    message = r"resnet_18_imagenet cannot be had \(Failed to resolve 'api.kaggle.com'\). .*attach it .*hub/FOLDER$"
+    message = r"resnet_18_imagenet is not available \(Failed to resolve 'api.kaggle.com'\). .*attach it .*hub/FOLDER$"
     with pytest.raises(ConfigError, match=message):
         registry.build(**spec("resnet_18_imagenet"))
 
@@ -202,12 +227,12 @@ def test_a_preset_mounted_on_kaggle_is_taken_from_there(tmp_path):
     [
         (spec("resnet_18_imagent"), "no KerasHub preset, .*did you mean 'resnet_18_imagenet'"),
         (spec("ResNetBackbon"), "did you mean 'ResNetBackbone'"),
-        (spec("qqqqqqqq"), r"of such a name; see https://keras\.io"),
+        (spec("qqqqqqqq"), r"has this name; see https://keras\.io"),
         (spec("ResNetBackbone"), "missing 6 required positional arguments"),
         (spec("ResNetBackbone", {**RESNET, "block_type": "none"}), "block_type"),
         (spec("ResNetBackbone", RESNET, unit=3), "unexpected keyword argument 'unit'"),
         (spec("BertBackbone", {"vocabulary_size": 9, "num_layers": 1, "num_heads": 1, "hidden_dim": 8,
-                               "intermediate_dim": 8}), "no backbone of images alone"),
+                               "intermediate_dim": 8}), "not a backbone of images alone"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_built(arguments, message):

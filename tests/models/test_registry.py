@@ -58,9 +58,9 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (4, 96, 96, 3), dtype=np.uint8)
 
 
-def test_parameters_are_those_of_the_card(registry, name):
-    card = registry.model_card(name)
-    model = registry.build(name, shape=(card.size, card.size, 3), outputs=card.outputs)
+@pytest.mark.once
+def test_parameters_are_those_of_the_card(registry, outline, registered):
+    card, model = registry.model_card(registered), outline(registered)
     assert (model.count_params(), count(model.trainable_weights)) == card.parameters
 
 

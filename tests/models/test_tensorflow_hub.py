@@ -164,6 +164,8 @@ def test_it_sees_the_range_it_expects(registry, on_tensorflow, tmp_path, keras, 
 
 
 def test_vectors_go_to_the_dense_layers_and_maps_are_pooled(registry, on_tensorflow, tmp_path, images, keras):
+    from kit.models.features import with_feature_map
+
     vector = registry.build(**spec(save_network(tmp_path / "vector")), pool="gem")
     assert "pool" not in [layer.name for layer in vector.layers]
     features = registry.build(**spec(save_network(tmp_path / "map", pooled=False)))
@@ -171,6 +173,9 @@ def test_vectors_go_to_the_dense_layers_and_maps_are_pooled(registry, on_tensorf
     ours = keras.Model(features.inputs, features.get_layer("pool").output).predict_on_batch(images)
     theirs = keras.Model(vector.inputs, vector.get_layer("dense").input).predict_on_batch(images)
     assert np.allclose(ours, theirs, atol=1e-6)
+    assert with_feature_map(features).output_shape == [(None, 16, 16, 4), (None, 1)]
+    with pytest.raises(ConfigError, match="has no feature map: its head takes a vector"):
+        with_feature_map(vector)
     grey = registry.build(**{**spec(tmp_path / "vector"), "shape": (48, 32, 1)})
     p = grey.predict_on_batch(np.zeros((2, 48, 32, 1), np.uint8))
     assert p.shape == (2, 1)
@@ -195,7 +200,7 @@ def test_a_signature_can_infer_but_not_learn(registry, on_tensorflow, tmp_path, 
     before = held(model)
     train(model, images, keras)
     assert all(np.array_equal(before[name], after) for name, after in held(model).items())
-    with pytest.raises(ConfigError, match=r"can only infer .*model\.arguments\.trainable=false"):
+    with pytest.raises(ConfigError, match=r"cannot be trained .*set model\.arguments\.trainable=false"):
         registry.build(**spec(folder), trainable=True)
 
 
@@ -213,5 +218,5 @@ def test_what_cannot_be_built(registry, on_tensorflow, tmp_path):
 
 def test_jax_is_refused(registry, tmp_path, keras, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ConfigError, match=r"runs on TensorFlow alone, not on jax: set runtime\.backend=tensorflow"):
+    with pytest.raises(ConfigError, match=r"runs on TensorFlow only, not on jax: set runtime\.backend=tensorflow"):
         registry.build(**spec(tmp_path))

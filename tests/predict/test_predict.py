@@ -18,15 +18,14 @@ class CornerModel:
 
 def batch(ids, size=4, seed=0):
     images = np.random.default_rng(seed).integers(0, 256, (size, 6, 6, 3), dtype=np.uint8)
-    labels = np.arange(len(ids), dtype=np.float32)[:, None]
-    return Batch(images, np.arange(size) < len(ids), ids, labels)
+    return Batch(images, np.arange(size) < len(ids), ids)
 
 
 def test_padding_is_dropped_and_order_kept():
     batches = [batch(["a", "b", "c", "d"]), batch(["e"], seed=1)]
     table = predict(CornerModel(), batches, ["x"])
     assert table["id"].tolist() == list("abcde")
-    assert list(table) == ["id", "y_x", "p_x"]
+    assert list(table) == ["id", "p_x"]
     wanted = np.concatenate([batches[0].images[:, 0, 0, 0], batches[1].images[:1, 0, 0, 0]]) / 255
     assert np.allclose(table["p_x"], wanted)
 
@@ -67,19 +66,19 @@ def test_crops_and_scales_show_parts_of_the_image_at_its_size(name, count, chann
 
 
 def test_no_batches_give_an_empty_table():
-    assert predict(CornerModel(), [], ["x"]).shape == (0, 3)
+    assert predict(CornerModel(), [], ["x"]).shape == (0, 2)
 
 
 def tables():
     return [
-        pd.DataFrame({"id": ["b", "a"], "y_x": [0.0, 1.0], "p_x": [0.2, 0.4]}),
-        pd.DataFrame({"id": ["d", "c"], "y_x": [0.0, 1.0], "p_x": [0.6, 0.8]}),
+        pd.DataFrame({"id": ["b", "a"], "p_x": [0.2, 0.4]}),
+        pd.DataFrame({"id": ["d", "c"], "p_x": [0.6, 0.8]}),
     ]
 
 
 def test_merging_out_of_fold_predictions():
     merged = merge_oof(dict(enumerate(tables())))
-    assert list(merged) == ["id", "fold", "y_x", "p_x"]
+    assert list(merged) == ["id", "fold", "p_x"]
     assert merged["id"].tolist() == list("abcd")
     assert merged["fold"].tolist() == [0, 0, 1, 1]
     with pytest.raises(DataError, match="2 ids were predicted by two folds"):

@@ -1,16 +1,20 @@
-"""Two virtual CPU devices train as one does; each in a process of its own, as a process has one strategy."""
+"""Two virtual CPU devices, or two hosts, train as one device does; in processes, which have one strategy each."""
 
 import json
 import os
 import socket
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from kit import files
+from kit import pipeline
+from kit.config import RuntimeSettings, load_config
+from kit.errors import ConfigError
+from kit.runtime import devices
 
 SETTINGS = [
     "folds=2",
@@ -33,14 +37,19 @@ SETTINGS = [
 CODE = """
 import os, sys
 from pathlib import Path
-from kit import pipeline
+from kit import files, pipeline
 from kit.config import load_config
 from kit.data.records.manifest import open_records
-from kit.runtime import session as host
+from kit.runtime.session import Deadline
 records, run = open_records(Path(sys.argv[1])), Path(sys.argv[2])
+config = load_config("toy", sys.argv[3:])
 only = [0] if os.environ["KERAS_BACKEND"] == "jax" else None  # a second fold must not make a second strategy
-deadline = host.Deadline(0) if "KIT_TEST_STOP" in os.environ else None
-if pipeline.train(load_config("toy", sys.argv[3:]), records, run, only=only, deadline=deadline):
+if state := os.environ.get("KIT_TEST_STOP"):  # before any epoch; then this host alone goes on from one
+    assert not pipeline.train(config, records, run, only=only, deadline=Deadline(0 if state == "first" else 1e9))
+    assert not (run / "fold0" / "done.json").exists()
+    if state == "second":
+        files.write_json(run / "fold0" / "state" / "state.json", {"history": [{}]})
+if pipeline.train(config, records, run, only=only):
     pipeline.predict(run, records)
 """
 
@@ -59,16 +68,28 @@ def trained(*arguments, **named):
     return process.returncode, errors
 
 
-@pytest.mark.parametrize(("backend", "tolerance"), [("tensorflow", 1e-4), ("jax", 1e-5)])
-def test_two_devices_train_as_one_does(toy_records, tmp_path, backend, tolerance):
-    histories = []
-    for devices in (1, 2):
-        run = tmp_path / str(devices)
-        code, errors = trained(toy_records, run, f"runtime.devices={devices}", backend=backend)
+@pytest.fixture(scope="module")
+def on_devices(toy_records, tmp_path_factory):
+    """A function: backend and number of devices -> the run directory of a training on them; each is run once."""
+
+    @cache
+    def run(backend, count):
+        folder = tmp_path_factory.mktemp(backend) / str(count)
+        code, errors = trained(toy_records, folder, f"runtime.devices={count}", backend=backend)
         assert code == 0, errors[-2000:]
+        return folder
+
+    return run
+
+
+@pytest.mark.parametrize(("backend", "tolerance"), [("tensorflow", 1e-4), ("jax", 1e-5)])
+def test_two_devices_train_as_one_does(toy_records, on_devices, backend, tolerance):
+    histories = []
+    for count in (1, 2):
+        run = on_devices(backend, count)
         histories.append(pd.read_csv(run / "fold0" / "history.csv"))
         environment = json.loads((run / "environment.json").read_text())
-        assert len(environment["device"]["names"]) == devices
+        assert len(environment["device"]["names"]) == count
         oof = pd.read_parquet(run / "fold0" / "oof.parquet")
         assert pd.read_parquet(run / "oof.parquet")["id"].is_unique
         folds = json.loads((run / "folds.json").read_text())["folds"]
@@ -100,32 +121,49 @@ def two_hosts(records, folder, *environments):
     return [process.returncode for process in processes], errors
 
 
-def test_two_hosts_train_as_one_does(toy_records, tmp_path):
+def test_two_hosts_train_as_one_does(toy_records, on_devices, tmp_path):
     codes, errors = two_hosts(toy_records, tmp_path, {}, {})
     assert codes == [0, 0], errors[0][-1000:] + errors[1][-1000:]
-    assert trained(toy_records, tmp_path / "alone", backend="jax")[0] == 0
-    one, two, alone = (pd.read_csv(tmp_path / name / "fold0" / "history.csv") for name in ("0", "1", "alone"))
+    runs = tmp_path / "0", tmp_path / "1", on_devices("jax", 1)
+    one, two, alone = (pd.read_csv(run / "fold0" / "history.csv") for run in runs)
     assert np.allclose(one["loss"], two["loss"], atol=1e-6)
     assert np.allclose(one["loss"], alone["loss"], atol=1e-5)
-    assert len(pd.read_parquet(tmp_path / "1" / "oof.parquet")) == len(pd.read_parquet(tmp_path / "alone/oof.parquet"))
+    assert len({len(pd.read_parquet(run / "oof.parquet")) for run in runs}) == 1
 
 
 def test_hosts_stop_together_and_go_on_only_together(toy_records, tmp_path):
-    codes, errors = two_hosts(toy_records, tmp_path, {"KIT_TEST_STOP": "1"}, {})  # one has no time, the other has
-    assert codes == [0, 0], errors[0][-1000:] + errors[1][-1000:]
-    assert not list(tmp_path.glob("*/fold0/done.json"))
-    state = tmp_path / "1" / "fold0" / "state" / "state.json"
-    files.write_json(state, {"history": [{}]})
-    codes, errors = two_hosts(toy_records, tmp_path, {}, {})
+    # one has no time left, the other has: neither trains; then the other one's state is an epoch ahead
+    codes, errors = two_hosts(toy_records, tmp_path, {"KIT_TEST_STOP": "first"}, {"KIT_TEST_STOP": "second"})
     assert codes[0] and codes[1]
-    assert all("the hosts stand at different epochs (0, 1)" in said for said in errors)
+    assert all("the hosts stand at different epochs (0, 1)" in error for error in errors), errors
+    assert not list(tmp_path.glob("*/fold0/done.json"))
 
 
-def test_what_several_devices_refuse(toy_records, tmp_path):
-    _, errors = trained(toy_records, tmp_path, "runtime.devices=2", "train.batch_size=15", backend="tensorflow")
-    assert "does not split evenly over 2 devices, 1 parts each: make it a multiple of 2, such as 14" in errors
-    _, errors = trained(toy_records, tmp_path, "runtime.devices=2", "train.clip_norm=1", backend="tensorflow")
-    assert "clipping of gradients (train.clip_norm) would be done on each device's part by itself" in errors
-    workers = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}})
-    _, errors = trained(toy_records, tmp_path, backend="tensorflow", TF_CONFIG=workers)
-    assert "cannot fit a model under TensorFlow's multi-worker strategy" in errors
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "train.batch_size=15",
+            "does not split evenly over 2 devices, 1 parts each: make it a multiple of 2, such as 14",
+        ),
+        (
+            "train.clip_norm=1",
+            r"clipping of gradients \(train.clip_norm\) would be done on each device's part by itself",
+        ),
+    ],
+    ids=["shares", "clipping"],
+)
+def test_what_several_devices_refuse(keras, toy_records, tmp_path, monkeypatch, setting, message):
+    two = devices.Device("tensorflow", "CPU", ("CPU", "CPU"), "float32", "auto")
+    monkeypatch.setattr(devices, "set_up", lambda settings: two)
+    with pytest.raises(ConfigError, match=message):
+        pipeline.train(load_config("toy", [*SETTINGS, setting]), toy_records, tmp_path / "run")
+
+
+def test_tensorflows_workers_are_refused(keras, monkeypatch):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("a variable of TensorFlow's")
+    workers = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(workers))
+    with pytest.raises(ConfigError, match="cannot fit a model under TensorFlow's multi-worker strategy"):
+        devices.set_up(RuntimeSettings())

@@ -142,3 +142,14 @@ def test_rates_are_multiplied_variable_by_variable(keras, private, decay):
     values = [keras.ops.convert_to_numpy(variable) for variable in variables]
     assert values[0] == pytest.approx(np.full(2, 1 - 0.5 * 0.1 * 0.2))
     assert values[1] == pytest.approx(np.ones(2))
+
+
+def test_the_calls_of_a_network_by_depth(keras, private):
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(3, name="hidden")(inputs)
+    outputs = keras.layers.Add(name="sum")([hidden, keras.layers.Dense(3, name="other")(inputs)])
+    depths = private.nodes_by_depth(keras.Model(inputs, outputs))
+    assert sorted(node.operation.name for node in depths[1]) == ["hidden", "other"]
+    (last,) = depths[0]
+    assert last.operation.name == "sum" and last.output_tensors[0] is outputs
+    assert any(tensor is hidden for tensor in last.input_tensors)

@@ -10,14 +10,14 @@ from kit.submit import ledger
 def line(tmp_path):
     """A function: out-of-fold score, bytes of the file, further values -> a line of the ledger."""
 
-    def made(oof, content="a", **values):
+    def write_line(oof, content="a", **values):
         run = tmp_path / "runs" / "first"
         files.write_text(run / "config.yaml", "competition: pcam\n")
         files.write_json(run / "scores.json", {"metric": "roc_auc", "value": oof})
         files.write_text(tmp_path / "submission.csv", content)
         return {**ledger.entry(run, tmp_path / "submission.csv", "try"), **values}
 
-    return made
+    return write_line
 
 
 def test_a_line_says_what_was_sent(line, tmp_path):
@@ -56,7 +56,7 @@ def test_the_rank_correlation_is_shown(line, tmp_path):
     assert "out of fold against public: rank correlation 0.80, median difference -0.0150 (4 submissions)" in (
         ledger.as_text(table)
     )
-    assert ledger.as_text(ledger.read(tmp_path / "none.csv")) == "nothing sent yet"
+    assert ledger.as_text(ledger.read(tmp_path / "none.csv")) == "nothing submitted yet"
 
 
 def test_a_file_that_is_no_ledger_stays_as_it_is(line, tmp_path):

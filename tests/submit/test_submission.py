@@ -38,7 +38,7 @@ def test_a_good_one_passes_in_any_order():
         (GOOD.assign(label=[0.1, 0.2, 0.3, 1.5]), r"outside 0\.\.1; the first is .*1.5.* in line 5 \(d\)"),
         (GOOD.assign(label=[-0.1, 0.2, 0.3, 1]), "outside"),
         (GOOD.assign(label=[0, 1, 1, 0]), r"only the values \[.*0.*1.*\]: pcam is scored by ROC AUC"),
-        (SAMPLE, "column 'label' holds nothing but 0: no image differs from another"),
+        (SAMPLE, "column 'label' holds only 0: it ranks no image above another"),
         (GOOD.assign(label=[True, False, True, True]), "column 'label' holds True and False: submit numbers"),
     ],
 )
@@ -50,10 +50,10 @@ def test_what_is_refused(bad, says):
 @given(st.permutations(["a", "b", "c", "d"]), st.lists(st.floats(0, 1), min_size=4, max_size=4, unique=True))
 @settings(max_examples=50, deadline=None)
 def test_what_is_made_passes_the_check_and_keeps_ids_with_their_values(ids, values):
-    made = make_submission(COMPETITION, pd.DataFrame({"id": ids, "p_tumour": values}), SAMPLE)
-    check_submission(COMPETITION, made, SAMPLE)
-    assert made["id"].tolist() == ["a", "b", "c", "d"]
-    assert made.set_index("id")["label"].to_dict() == dict(zip(ids, values, strict=True))
+    submission = make_submission(COMPETITION, pd.DataFrame({"id": ids, "p_tumour": values}), SAMPLE)
+    check_submission(COMPETITION, submission, SAMPLE)
+    assert submission["id"].tolist() == ["a", "b", "c", "d"]
+    assert submission.set_index("id")["label"].to_dict() == dict(zip(ids, values, strict=True))
 
 
 def test_an_image_that_could_not_be_read_gets_the_mean():
@@ -79,11 +79,11 @@ def test_without_a_sample_every_label_is_a_column():
 
     labels = BREAST.labels
     predictions = pd.DataFrame({"id": ["a", "b"], **{f"p_{label}": [0.2, 0.6] for label in labels}})
-    made = make_submission(BREAST, predictions, None)
-    assert list(made) == ["id", "normal", "benign", "cancer"]
-    check_submission(BREAST, made, made)
+    submission = make_submission(BREAST, predictions, None)
+    assert list(submission) == ["id", "normal", "benign", "cancer"]
+    check_submission(BREAST, submission, submission)
     with pytest.raises(SubmissionError, match="column 'benign': 1 values are outside"):
-        check_submission(BREAST, made.assign(benign=[2.0, 0.1]), made)
+        check_submission(BREAST, submission.assign(benign=[2.0, 0.1]), submission)
 
 
 BOXES = pd.DataFrame({"patientId": ["a", "b", "c"], "PredictionString": ["", "0.9 10 20 30 40.5", np.nan]})
@@ -139,7 +139,7 @@ def test_a_sample_that_asks_for_something_else_is_refused():
         SubmissionError, match=r"the sample has the columns .*'target'.*; the predictions have no target"
     ):
         make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "b"], "target": 0}))
-    with pytest.raises(SubmissionError, match=r"pcam is scored by boxes .* the kit has no model for boxes yet"):
+    with pytest.raises(SubmissionError, match=r"pcam is scored by boxes .* kit has no model for boxes yet"):
         make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "b"], "PredictionString": ""}))
     with pytest.raises(SubmissionError, match="the sample has 1 duplicate ids: a"):
         make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "a"], "label": 0}))

@@ -308,7 +308,7 @@ def test_mixing_weighs_images_and_labels_alike(keras):
         assert np.abs(means - levels).max() > 0
 
 
-def test_labels_that_are_not_known_stay_so_when_mixed(keras):
+def test_unknown_labels_stay_unknown_when_mixed(keras):
     from kit.train.augment import Augment
 
     y = np.ones((64, 2), np.float32)
@@ -317,12 +317,12 @@ def test_labels_that_are_not_known_stay_so_when_mixed(keras):
     for chosen in ({"mixup": 0.2}, {"cutmix": 0.3}):
         batch = Augment(AugmentSettings(**chosen), 0)({"image": x, "label": y}, training=True)
         mixed = keras.ops.convert_to_numpy(batch["label"])
-        assert np.isnan(mixed[::8, 1]).all()  # nothing is made up for them
-        assert 8 <= np.isnan(mixed[:, 1]).sum() <= 16  # those that were mixed with one are not known either
+        assert np.isnan(mixed[::8, 1]).all()  # no label is invented for them
+        assert 8 <= np.isnan(mixed[:, 1]).sum() <= 16  # those mixed with one become unknown
         assert mixed[:, 0] == pytest.approx(np.ones(64))  # other labels are not touched
 
 
-def test_as_many_images_are_erased_as_asked_for(augment):
+def test_the_set_share_of_images_is_erased(augment):
     x = np.full((400, 16, 16, 1), 100, np.uint8)
     for share in (0.25, 1.0):
         erased = (augment(AugmentSettings(erasing=share), x) != 100).any(axis=(1, 2, 3)).mean()
@@ -343,7 +343,7 @@ def test_half_precision_rounds_no_label(keras):
     assert np.array_equal(keras.ops.convert_to_numpy(batch["label"]), y)
 
 
-def test_keras_cv_is_asked_for_by_name(keras, monkeypatch):
+def test_a_missing_keras_cv_is_named(keras, monkeypatch):
     import sys
 
     from kit.errors import ConfigError

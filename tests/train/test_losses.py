@@ -91,7 +91,7 @@ def test_asymmetric_loss_is_ridniks(loss_of, multilabel, gamma, clip):
     assert loss_of("multilabel", y, p, name="asymmetric", gamma=gamma, clip=clip) == pytest.approx(expected, rel=1e-4)
 
 
-def test_an_easy_negative_counts_for_nothing_in_the_asymmetric_loss(loss_of):
+def test_an_easy_negative_does_not_count_in_the_asymmetric_loss(loss_of):
     assert loss_of("binary", [[0], [0]], [[0.04], [0.06]], name="asymmetric", clip=0.05) == pytest.approx(
         [0, 0], abs=1e-5
     )
@@ -99,7 +99,7 @@ def test_an_easy_negative_counts_for_nothing_in_the_asymmetric_loss(loss_of):
 
 
 @pytest.mark.parametrize("name", ["crossentropy", "focal", "asymmetric"])
-def test_an_unknown_label_counts_for_nothing(loss_of, gradient_of, name):
+def test_an_unknown_label_does_not_count(loss_of, gradient_of, name):
     y, p = [[1, NAN], [NAN, NAN]], [[0.8, 0.3], [0.1, 0.9]]
     values = loss_of("multilabel", y, p, name=name)
     assert values == pytest.approx([loss_of("binary", [[1]], [[0.8]], name=name)[0] / 2, 0], rel=1e-5)
@@ -109,7 +109,7 @@ def test_an_unknown_label_counts_for_nothing(loss_of, gradient_of, name):
 
 
 @pytest.mark.parametrize("name", ["crossentropy", "focal"])
-def test_a_row_of_unknown_class_counts_for_nothing(loss_of, gradient_of, name):
+def test_a_row_of_unknown_class_does_not_count(loss_of, gradient_of, name):
     y, p = [[0, 1, 0], [NAN, NAN, NAN]], [[0.2, 0.5, 0.3], [0.2, 0.5, 0.3]]
     values = loss_of("multiclass", y, p, name=name)
     assert values == pytest.approx([loss_of("multiclass", y[:1], p[:1], name=name)[0], 0])
@@ -160,8 +160,8 @@ def test_balanced_weights_are_scikit_learns(keras):
     weights = class_weights("multilabel", LossSettings(weights="balanced"), labels)
     assert weights.shape == (2, 2)
     for label in range(2):
-        known = labels[~np.isnan(labels[:, label]), label]
-        assert weights[label] == pytest.approx(compute_class_weight("balanced", classes=np.array([0.0, 1.0]), y=known))
+        values = labels[~np.isnan(labels[:, label]), label]
+        assert weights[label] == pytest.approx(compute_class_weight("balanced", classes=np.array([0.0, 1.0]), y=values))
 
 
 def test_balanced_weights_of_the_pneumonia_x_rays(keras):
@@ -216,15 +216,15 @@ def test_weights_multiply_the_loss_of_what_they_are_for(loss_of):
 
 
 @pytest.mark.parametrize(
-    ("task", "labels", "wrong", "says"),
+    ("task", "labels", "wrong", "message"),
     [
         ("binary", [[0.0], [1.0]], (1.0,), "1 values, not 2: .negative, positive"),
         ("multiclass", np.eye(3), (1.0, 2.0), "2 values, not 3: one for each class"),
         ("multilabel", np.eye(3), (1.0, 2.0, 3.0, 4.0), "4 values, not 3: one for each label"),
     ],
 )
-def test_a_wrong_number_of_weights_is_refused(loss_of, task, labels, wrong, says):
-    with pytest.raises(ConfigError, match=says):
+def test_a_wrong_number_of_weights_is_refused(loss_of, task, labels, wrong, message):
+    with pytest.raises(ConfigError, match=message):
         loss_of(task, labels, labels, weights=wrong)
 
 

@@ -40,15 +40,15 @@ def step(keras):
 
 @pytest.fixture(scope="module")
 def models(keras):
-    """A function: name of a backbone -> an untrained model with it under a head of 8 units, each made once."""
-    made = {}
+    """A function: name of a backbone -> an untrained model with it under a head of 8 units, each built once."""
+    built = {}
 
     def model(name, side=64):
         from kit.models import registry
 
-        if name not in made:
-            made[name] = registry.build(name, shape=(side, side, 3), outputs=1, units=8)
-        return made[name]
+        if name not in built:
+            built[name] = registry.build(name, shape=(side, side, 3), outputs=1, units=8)
+        return built[name]
 
     return model
 
@@ -205,12 +205,13 @@ def test_the_last_layers_learn_and_no_others(models):
     ],
 )
 def test_stages_are_the_sizes_of_the_maps(models, name, largest, first):
-    from kit.train.optimize import stages_of, unfreeze
+    from kit.models.features import stages
+    from kit.train.optimize import unfreeze
 
     model, stages = models(name, 80 if name == "inception_v3" else 64), len(largest)
     backbone = model.get_layer("backbone")
     unfreeze(model, "all")
-    of = dict(zip([layer.name for layer in backbone.layers], stages_of(backbone), strict=True))
+    of = dict(zip([layer.name for layer in backbone.layers], stages(backbone), strict=True))
     learners = [layer for layer in backbone.layers if layer.trainable_variables]
     sizes = [{layer.output.shape[1] for layer in learners if of[layer.name] == stage} for stage in range(stages)]
     assert [max(size) for size in sizes] == largest

@@ -1,4 +1,4 @@
-"""The search: its space, what it may see, and that it goes on after a kill."""
+"""The search: its space, which cells it may see, and that it resumes after a kill."""
 
 import os
 import signal
@@ -18,10 +18,13 @@ from kit.errors import ConfigError, DataError, TrainingError
 from kit.stages import train as fold
 from kit.tune.search import inner_folds, search
 from kit.tune.space import Space, check_space, read_space, space_names
+from kit.tune.trials import run_trials
 
 pytest.importorskip("optuna")
 
-SETTINGS = ["folds=3", "train.batch_size=16", "predict.batch_size=64", "model.arguments={units: 8}"]
+# A trial on toy data is nearly all tracing: here of one step, not of a loop of several, and of a light optimiser.
+CHEAP = ["runtime.steps_per_execution=1", "train.optimizer=sgd"]
+SETTINGS = ["folds=3", "train.batch_size=16", "predict.batch_size=64", *CHEAP, "model.arguments={units: 8}"]
 SMALL = {
     "epochs": 2,
     "space": {
@@ -32,48 +35,56 @@ SMALL = {
 
 
 class First:
-    """What suggests the first of everything, as an Optuna trial would, and remembers what it was asked."""
+    """Stands in for an Optuna trial: suggests the first of everything, and records the calls."""
 
     def __init__(self):
-        self.asked = {}
+        self.calls = {}
 
     def suggest_categorical(self, name, choices):
-        self.asked[name] = choices
+        self.calls[name] = choices
         return choices[0]
 
     def suggest_int(self, name, low, high, *, step=1, log=False):
-        self.asked[name] = ("int", low, high, step, log)
+        self.calls[name] = ("int", low, high, step, log)
         return low
 
     def suggest_float(self, name, low, high, *, step=None, log=False):
-        self.asked[name] = ("float", low, high, step, log)
+        self.calls[name] = ("float", low, high, step, log)
         return low
 
 
 @pytest.fixture
-def written(tmp_path):
-    def write(value, name="space.yaml"):
-        (tmp_path / name).write_text(value if isinstance(value, str) else yaml.safe_dump(value, sort_keys=False))
-        return str(tmp_path / name)
+def write_space(tmp_path):
+    def write(value):
+        path = tmp_path / "space.yaml"
+        path.write_text(value if isinstance(value, str) else yaml.safe_dump(value, sort_keys=False))
+        return str(path)
 
     return write
+
+
+def wait_until(condition, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "timed out"
+        time.sleep(0.1)
 
 
 def states(run):
     return pd.read_csv(run / "trials.csv")["state"].value_counts().to_dict()
 
 
-def test_a_space_in_all_its_forms(written):
+def test_a_space_in_all_its_forms(write_space):
     read = read_space(
-        written(
+        write_space(
             "pruner: asha\nspace:\n  train.learning_rate: {low: 1e-5, high: 1e-1, log: true}\n  train.epochs: [1, 2]\n"
             "  model.arguments: [{}, {units: 3}]\n  model.arguments.filters: {repeat: 2, choices: [8, 16]}\n"
             "  train.batch_size: {low: 8, high: 24, step: 8}\n  model.arguments.dropout: {low: 0, high: 0.5}\n"
         )
     )
     trial = First()
-    tried = read.suggest(trial)
-    assert trial.asked == {
+    settings = read.suggest(trial)
+    assert trial.calls == {
         "train.learning_rate": ("float", 1e-5, 0.1, None, True),
         "train.epochs": [1, 2],
         "model.arguments": ["{}", "{units: 3}"],
@@ -82,13 +93,13 @@ def test_a_space_in_all_its_forms(written):
         "train.batch_size": ("int", 8, 24, 8, False),
         "model.arguments.dropout": ("float", 0, 0.5, None, False),
     }
-    config = load_config("pcam", tried)
+    config = load_config("pcam", settings)
     assert (config.train.learning_rate, config.train.epochs, config.train.batch_size) == (1e-5, 1, 8)
     assert config.model.arguments == {"filters": [8, 8], "dropout": 0}
 
 
 @pytest.mark.parametrize(
-    ("entry", "says"),
+    ("space", "message"),
     [
         ({"space": {"train.learning_ratee": [1]}}, "'train.learning_ratee'; did you mean 'train.learning_rate'"),
         ({"space": {"train.optimizer": ["adam", "adma"]}}, "train.optimizer = 'adma'"),
@@ -114,16 +125,16 @@ def test_a_space_in_all_its_forms(written):
         ("space: [", "is not valid YAML"),
     ],
 )
-def test_a_bad_space_is_one_clear_line_before_any_data_is_looked_at(entry, says, written, tmp_path, capsys):
-    call = ["search", "pcam", "--space", written(entry), "--trials", "3", "--records", str(tmp_path / "none")]
+def test_a_bad_space_is_one_clear_line_before_any_data_is_looked_at(space, message, write_space, tmp_path, capsys):
+    call = ["search", "pcam", "--space", write_space(space), "--trials", "3", "--records", str(tmp_path / "none")]
     assert main(call) == 2
-    message = capsys.readouterr().err
-    assert says in message
-    assert message.startswith("kit: ")
-    assert message.count("\n") == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("kit: ")
+    assert error.count("\n") == 1
 
 
-def test_what_cannot_be_searched_together(written):
+def test_what_cannot_be_searched_together(write_space):
     phases = "train.phases=[{epochs: 1, learning_rate: 0.1}]"
     with pytest.raises(ConfigError, match="has no effect beside"):
         check_space(Space(space={"train.learning_rate": [1.0]}), "x", "pcam", [phases])
@@ -132,7 +143,7 @@ def test_what_cannot_be_searched_together(written):
     with pytest.raises(ConfigError, match="unknown space 'pcam_cn'; did you mean 'pcam_cnn'"):
         read_space("pcam_cn")
     with pytest.raises(ConfigError, match=r"cannot read .*none\.yaml"):
-        read_space(written("")[:-5] + "none.yaml")
+        read_space(write_space("")[:-5] + "none.yaml")
 
 
 def test_the_spaces_that_come_with_the_kit(keras):
@@ -157,8 +168,8 @@ def test_the_inner_folds_leave_out_what_fold_0_holds(cells, folds, inner):
         inner_folds(2, 2, 7)
 
 
-def test_a_search_dies_and_goes_on_and_never_sees_what_fold_0_holds(
-    keras, toy_records, tmp_path, written, monkeypatch, capsys
+def test_a_killed_search_resumes_and_never_sees_the_cells_fold_0_is_validated_on(
+    keras, toy_records, tmp_path, write_space, monkeypatch, capsys
 ):
     run, seen = tmp_path / "runs" / "toy" / "search", set()
     held = set(split_folds(toy_records.cells, 3, 0)[0])
@@ -182,7 +193,7 @@ def test_a_search_dies_and_goes_on_and_never_sees_what_fold_0_holds(
     def go(trials):
         return search(
             "toy",
-            written({"pruner": "none", **SMALL}),
+            write_space({"pruner": "none", **SMALL}),
             trials,
             run=run,
             records=toy_records.directory,
@@ -200,14 +211,14 @@ def test_a_search_dies_and_goes_on_and_never_sees_what_fold_0_holds(
     monkeypatch.setattr(fold, "_fit", real["_fit"])
     capsys.readouterr()
     assert go(3)
-    said = capsys.readouterr().out
-    assert [line.split()[1] for line in said.splitlines()[:2]] == ["2", "3"]  # trial 2 is trial 1 once more
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines[:2]] == ["2", "3"]  # trial 2 is trial 1 again
     assert states(run) == {"complete": 3, "cut off": 1}
     table = pd.read_csv(run / "trials.csv")
-    tried = [column for column in table if column.startswith(("train.", "model."))]
-    assert table.loc[1, tried].tolist() == table.loc[2, tried].tolist()
+    searched = [column for column in table if column.startswith(("train.", "model."))]
+    assert table.loc[1, searched].tolist() == table.loc[2, searched].tolist()
     history = pd.read_csv(run / "trials" / "0002" / "history.csv")
-    assert history["val_roc_auc"].iloc[0] == cut[0]["val_roc_auc"]  # it went on with what was trained
+    assert history["val_roc_auc"].iloc[0] == cut[0]["val_roc_auc"]  # it continued what was trained
     assert table["epochs"].tolist() == [2, 1, 2, 2]
     assert sorted(p.name for p in (run / "trials" / "0002").iterdir()) == ["history.csv"]
     assert seen
@@ -228,17 +239,17 @@ def test_a_search_dies_and_goes_on_and_never_sees_what_fold_0_holds(
     assert go(3)  # nothing left to do
     assert (run / "trials.csv").read_bytes() == before
     with pytest.raises(DataError, match="other settings, space or records"):
-        search("toy", written(SMALL), 3, run=run, records=toy_records.directory, settings=["folds=2"])
+        search("toy", write_space(SMALL), 3, run=run, records=toy_records.directory, settings=["folds=2"])
 
 
-def test_bad_trials_are_stopped_failing_ones_noted_and_a_hopeless_search_ends(
-    toy_records, tmp_path, written, monkeypatch, capsys
+def test_poor_trials_are_pruned_failures_recorded_and_a_hopeless_search_ends(
+    toy_records, tmp_path, write_space, monkeypatch, capsys
 ):
     scores = iter([0.9, 0.9, 0.9, 0.1])  # of the epochs of a good trial, then of a bad one
     monkeypatch.setattr(fold.metrics, "METRICS", {"roc_auc": lambda y, p: next(scores)})
     asha = {"pruner": "asha", "epochs": 3, "space": {"model.arguments.units": [4, 4]}}
     run = tmp_path / "pruned"
-    assert search("toy", written(asha), 2, run=run, records=toy_records.directory, settings=SETTINGS)
+    assert search("toy", write_space(asha), 2, run=run, records=toy_records.directory, settings=SETTINGS)
     assert states(run) == {"complete": 1, "pruned": 1}
     assert pd.read_csv(run / "trials.csv")["epochs"].tolist() == [3, 1]
     assert len(pd.read_csv(run / "trials" / "0001" / "history.csv")) == 1
@@ -246,31 +257,52 @@ def test_bad_trials_are_stopped_failing_ones_noted_and_a_hopeless_search_ends(
 
     small = {"space": {"model.name": ["pcam_cnn_tuned"], "model.arguments": [{"kernels": [7, 7, 7, 7]}]}}
     with pytest.raises(TrainingError, match=r"the first 5 trials all failed.*cannot be built for images of \(32"):
-        search("toy", written(small), 9, run=tmp_path / "small", records=toy_records.directory, settings=SETTINGS[:3])
+        search(
+            "toy", write_space(small), 9, run=tmp_path / "small", records=toy_records.directory, settings=SETTINGS[:-1]
+        )
     table = pd.read_csv(tmp_path / "small" / "trials.csv")
     assert table["state"].tolist() == ["fail"] * 5
     assert table["error"].str.contains("cannot be built").all()
     assert not (tmp_path / "small" / "best.yaml").exists()
 
 
-def test_two_processes_share_the_trials_and_a_killed_pair_goes_on(toy_records, tmp_path, written):
+def test_two_processes_share_the_trials_and_a_killed_pair_resumes(
+    toy_records, tmp_path, write_space, monkeypatch, capfd
+):
     run = tmp_path / "search"
-    call = [sys.executable, "-m", "kit", "search", "toy", "--space", written({**SMALL, "epochs": 1})]
-    call += ["--trials", "3", "--workers", "2", "--records", str(toy_records.directory), "--run", str(run)]
+    call = ["search", "toy", "--space", write_space({**SMALL, "epochs": 1}), "--trials", "3", "--workers", "2"]
+    call += ["--records", str(toy_records.directory), "--run", str(run)]
     call += [part for override in SETTINGS for part in ("--set", override)]
-    with subprocess.Popen(call, stdout=subprocess.DEVNULL) as killed:
-        until = time.monotonic() + 60
-        while time.monotonic() < until and not list(run.glob("trials/*/state/state.json")):
-            time.sleep(0.1)
+    with subprocess.Popen([sys.executable, "-m", "kit", *call], stdout=subprocess.DEVNULL) as killed:
+        wait_until(lambda: list(run.glob("trials/*/state/state.json")))
         os.kill(killed.pid, signal.SIGKILL)
-    done = subprocess.run(call, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+
+    def once_the_helper_runs_one(study, after_trial):
+        wait_until(lambda: any(trial.state.name == "RUNNING" for trial in study.all_trials()))
+        run_trials(study, after_trial)
+
+    monkeypatch.setattr("kit.tune.search.run_trials", once_the_helper_runs_one)
+    capfd.readouterr()
+    assert main(call) == 0
+    output, errors = capfd.readouterr()
+    assert errors == ""
     counts = states(run)
     assert counts.pop("cut off") >= 1
     assert counts == {"complete": 3}
-    assert "best of 3 trials" in done.stdout
+    assert "best of 3 trials" in output
 
 
-def test_out_of_time(toy_records, tmp_path, written):
-    call = ["search", "toy", "--space", written(SMALL), "--trials", "2", "--hours", "0", "--run", str(tmp_path / "s")]
+def test_out_of_time(toy_records, tmp_path, write_space):
+    call = [
+        "search",
+        "toy",
+        "--space",
+        write_space(SMALL),
+        "--trials",
+        "2",
+        "--hours",
+        "0",
+        "--run",
+        str(tmp_path / "s"),
+    ]
     assert main([*call, "--records", str(toy_records.directory), "--set", "folds=3"]) == 3

@@ -13,7 +13,10 @@ from kit import files
 from kit.cli import main
 from kit.config import dump_config, load_config
 from kit.errors import ConfigError, DataError
-from kit.stages import score as results
+from kit.run import FORMAT_VERSION, Run
+from kit.stages.ensemble import ensemble
+from kit.stages.score import compare, score
+from kit.stages.submission import write_submission
 
 ROWS, TESTS, FOLDS = 300, 60, 3
 
@@ -33,15 +36,17 @@ def make_run(tmp_path):
         known = pd.DataFrame({"id": ids, "split": split, "group": ids, "age": truth * 10.0 + 40})
         known["y_tumour"] = np.where(known["split"] == "train", truth, np.nan).astype(np.float32)
         oof = pd.DataFrame({"id": ids[:ROWS], "fold": np.arange(ROWS) // 2 % FOLDS})
-        oof = oof.assign(y_tumour=np.float32(truth[:ROWS]), p_tumour=p[:ROWS], **columns)
+        oof = oof.assign(p_tumour=p[:ROWS], **columns)
         test = pd.DataFrame({"id": ids[ROWS:] * 2, "fold": np.repeat([0, 1], TESTS), "p_tumour": np.tile(p[ROWS:], 2)})
-        (run / "fold0").mkdir(parents=True, exist_ok=True)
+        files.write_text(run / "fold0" / "done.json", "{}")
         config = load_config("pcam", ["folds=3", "evaluate.resamples=200", *settings])
         files.write_text(run / "config.yaml", dump_config(config))
-        files.write_json(run / "folds.json", {"task": "binary", "folds": [[0], [1], [2]], "records": "r", "cells": 3})
+        folds = {"task": "binary", "labels": ["tumour"], "cells": 3, "folds": [[0], [1], [2]]}
+        folds |= {"format_version": FORMAT_VERSION, "training": "t", "test": "u", "image": "i"}
+        files.write_json(run / "folds.json", folds)
         for table, file in ((known, "examples"), (oof, "oof"), (test, "test")):
             files.write_parquet(run / f"{file}.parquet", table)
-        return run
+        return Run(run)
 
     return made
 
@@ -57,8 +62,7 @@ def test_scores_of_two_runs(make_run, capsys):
     runs = [str(make_run("first", 2.0)), str(make_run("second", 0.3))]
     assert main(["score", *runs]) == 0
     out = capsys.readouterr().out
-    first, second = (pd.read_parquet(f"{run}/oof.parquet") for run in runs)
-    areas = [roc_auc_score(table["y_tumour"], table["p_tumour"]) for table in (first, second)]
+    areas = [roc_auc_score(np.arange(ROWS) % 2, Run(run).oof()["p_tumour"]) for run in runs]
     assert f"out-of-fold roc_auc  {areas[0]:.4f}" in out and "DeLong" in out
     assert f"second  {areas[1]:.4f}   difference {areas[1] - areas[0]:+.4f}, 95% interval" in out
     assert "specificity" in out and "calibration error" in out and "by beta" in out
@@ -79,14 +83,14 @@ def test_scoring_needs_no_keras(make_run):
 
 
 def test_an_ensemble_is_a_run(make_run, sample, tmp_path, capsys):
-    runs, out = [make_run("first", 0.4), make_run("second", 3.0)], tmp_path / "both"
+    runs, out = [make_run("first", 0.4), make_run("second", 3.0)], Run(tmp_path / "both")
     assert main(["ensemble", *map(str, runs), "--out", str(out)]) == 0
-    told = json.loads((out / "ensemble.json").read_text())
-    assert told["chosen"] != "mean" and told["blends"][told["chosen"]]["gain_low"] > 0
-    assert told["correlation"]["first"]["first"] == pytest.approx(1)
-    oof = pd.read_parquet(out / "oof.parquet")
-    assert roc_auc_score(oof["y_tumour"], oof["p_tumour"]) == pytest.approx(told["blends"][told["chosen"]]["nested"])
-    assert f"chosen: {told['chosen']}" in capsys.readouterr().out
+    report = out.ensemble
+    assert report.chosen != "mean" and report.blends[report.chosen].gain_low > 0
+    assert report.correlation["first"]["first"] == pytest.approx(1)
+    area = roc_auc_score(np.arange(ROWS) % 2, out.oof()["p_tumour"])
+    assert area == pytest.approx(report.blends[report.chosen].nested)
+    assert f"chosen: {report.chosen}" in capsys.readouterr().out
     submission = tmp_path / "submission.csv"
     assert main(["submission", "write", str(out), "--sample", str(sample), "--out", str(submission)]) == 0
     assert main(["submission", "check", "pcam", str(submission), "--sample", str(sample), "--run", str(out)]) == 0
@@ -98,74 +102,75 @@ def test_an_ensemble_is_a_run(make_run, sample, tmp_path, capsys):
 
 
 def test_an_ensemble_is_made_once_and_overwrites_no_run(make_run, tmp_path, monkeypatch):
-    runs, out = [make_run("first", 0.4), make_run("second", 3.0)], tmp_path / "both"
-    told = results.ensemble(runs, out, "mean")
+    runs, out = [make_run("first", 0.4), make_run("second", 3.0)], Run(tmp_path / "both")
+    report = ensemble(runs, out, "mean")
     with pytest.raises(DataError, match="is a run, which an ensemble would overwrite"):
-        results.ensemble(runs, runs[0])
-    monkeypatch.setattr(results.blending, "compare", lambda *_: pytest.fail("worked again"))
-    assert results.ensemble(runs, out, "mean") == json.loads(json.dumps(told))
+        ensemble(runs, runs[0])
+    monkeypatch.setattr("kit.evaluate.ensemble.compare_blends", lambda *_: pytest.fail("worked again"))
+    assert ensemble(runs, out, "mean") == report
     with pytest.raises(pytest.fail.Exception, match="worked again"):
-        results.ensemble(runs, out, "logit")
+        ensemble(runs, out, "logit")
 
 
 def test_the_blend_that_is_asked_for(make_run, tmp_path):
     runs = [make_run("first", 1.0), make_run("second", 2.0)]
-    told = results.ensemble(runs, tmp_path / "given", "weighted:3,1")
-    assert (told["chosen"], told["weights"]) == ("weighted:3,1", {"first": 0.75, "second": 0.25})
-    p = [pd.read_parquet(run / "test.parquet").groupby("id")["p_tumour"].mean() for run in runs]
-    made = pd.read_parquet(tmp_path / "given" / "test.parquet").set_index("id")["p_tumour"]
-    assert made.to_numpy() == pytest.approx((0.75 * p[0] + 0.25 * p[1])[made.index].to_numpy(), abs=1e-6)
-    results.ensemble(runs, tmp_path / "boosted", "boost", ["age"])  # age tells the truth here
-    boosted = pd.read_parquet(tmp_path / "boosted" / "oof.parquet")
-    assert roc_auc_score(boosted["y_tumour"], boosted["p_tumour"]) == 1
+    weighted, boosted = Run(tmp_path / "weighted"), Run(tmp_path / "boosted")
+    report = ensemble(runs, weighted, "weighted:3,1")
+    assert (report.chosen, report.weights) == ("weighted:3,1", {"first": 0.75, "second": 0.25})
+    p = [run.test().groupby("id")["p_tumour"].mean() for run in runs]
+    blend = weighted.test().set_index("id")["p_tumour"]
+    assert blend.to_numpy() == pytest.approx((0.75 * p[0] + 0.25 * p[1])[blend.index].to_numpy(), abs=1e-6)
+    ensemble(runs, boosted, "boost", ["age"])  # age gives the truth away here
+    assert roc_auc_score(np.arange(ROWS) % 2, boosted.oof()["p_tumour"]) == 1
 
 
 def test_runs_without_test_images_can_be_blended(make_run, tmp_path):
     runs = [make_run("first", 0.4), make_run("second", 3.0)]
     for run in runs:
-        files.write_parquet(run / "test.parquet", pd.read_parquet(run / "test.parquet")[:0])
+        files.write_parquet(run.test_path, run.test()[:0])
     for how in ("stack", "rank"):
-        results.ensemble(runs, tmp_path / how, how)
-        assert pd.read_parquet(tmp_path / how / "test.parquet").empty
-        assert results.score(tmp_path / how)[0]["value"] > 0.5
+        out = Run(tmp_path / how)
+        ensemble(runs, out, how)
+        assert out.test().empty
+        assert score(out)[0].value > 0.5
 
 
 def test_ensembles_that_are_refused(make_run, tmp_path):
     first, second = make_run("first"), make_run("second", fold=0)
     with pytest.raises(DataError, match="second and first have different folds"):
-        results.ensemble([first, second], tmp_path / "out")
+        ensemble([first, second], Run(tmp_path / "out"))
     with pytest.raises(ConfigError, match="two runs at least"):
-        results.ensemble([first], tmp_path / "out")
+        ensemble([first], Run(tmp_path / "out"))
     with pytest.raises(ConfigError, match="the same run is given twice"):
-        results.ensemble([first, first], tmp_path / "out")
+        ensemble([first, first], Run(tmp_path / "out"))
     for bad in ("height", "y_tumour", "path"):
         with pytest.raises(ConfigError, match=f"no metadata column '{bad}'"):
-            results.ensemble([first, make_run("third", 2.0)], tmp_path / "out", "boost", [bad])
+            ensemble([first, make_run("third", 2.0)], Run(tmp_path / "out"), "boost", [bad])
     other = make_run("other", 2.0)
-    files.write_text(other / "config.yaml", dump_config(load_config("toy")))
+    other.write_config(load_config("toy"))
     with pytest.raises(DataError, match="is a run of 'toy'"):
-        results.ensemble([first, other], tmp_path / "out")
+        ensemble([first, other], Run(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
 def test_what_is_sent_can_be_calibrated_and_of_another_prevalence(make_run, sample, tmp_path):
     plain = make_run("plain")
-    results.write_submission(plain, sample, tmp_path / "plain.csv")
+    write_submission(plain, sample, tmp_path / "plain.csv")
     as_it_is = pd.read_csv(tmp_path / "plain.csv")["label"]
     rarer = make_run("rarer", settings=["evaluate.test_prevalence=[0.1]"])
-    results.write_submission(rarer, sample, tmp_path / "rarer.csv")
+    write_submission(rarer, sample, tmp_path / "rarer.csv")
     odds = as_it_is / (1 - as_it_is) / 9  # half were positive in training
     assert pd.read_csv(tmp_path / "rarer.csv")["label"].to_numpy() == pytest.approx((odds / (1 + odds)).to_numpy())
     warm = make_run("warm", settings=["evaluate.calibration=platt"])
-    results.write_submission(warm, sample, tmp_path / "warm.csv")
+    write_submission(warm, sample, tmp_path / "warm.csv")
     calibrated = pd.read_csv(tmp_path / "warm.csv")["label"]
     assert (calibrated.rank() == as_it_is.rank()).all() and not np.allclose(calibrated, as_it_is)
     balanced = make_run("balanced", settings=["evaluate.test_prevalence=[0.1]", "input.balance=classes"])
     with pytest.raises(ConfigError, match=r"which balancing .* hid from the model: set evaluate.calibration too"):
-        results.write_submission(balanced, sample, tmp_path / "balanced.csv")
+        write_submission(balanced, sample, tmp_path / "balanced.csv")
     wrong = make_run("wrong", settings=["evaluate.test_prevalence=[0.1,0.2]"])
-    with pytest.raises(ConfigError, match="give 1 numbers, for p_tumour"):
-        results.write_submission(wrong, sample, tmp_path / "wrong.csv")
+    with pytest.raises(ConfigError, match="give 1 numbers, for tumour"):
+        write_submission(wrong, sample, tmp_path / "wrong.csv")
 
 
 def test_a_wrong_rule_is_told_before_anything_is_trained():
@@ -175,11 +180,11 @@ def test_a_wrong_rule_is_told_before_anything_is_trained():
 
 def test_a_run_without_predictions(make_run):
     run = make_run("first")
-    (run / "oof.parquet").unlink()
+    run.oof_path.unlink()
     for stage in (
-        lambda: results.score(run),
-        lambda: results.compare([run, make_run("second")]),
-        lambda: results.write_submission(run, None, run / "s.csv"),
+        lambda: score(run),
+        lambda: compare([run, make_run("second")]),
+        lambda: write_submission(run, None, run.submission_path),
     ):
         with pytest.raises(DataError, match=r"has no oof.parquet yet: run `kit predict` first"):
             stage()
