@@ -1,4 +1,4 @@
-"""What kit has to know of a competition: plain values, without state."""
+"""What kit knows about a competition: plain values, without state."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """One of the things that can be learnt from a competition's data.
+    """One of the things that can be learnt from the data of a competition.
 
-    `task` names one of `kit.tasks.TASKS`; it and `labels` are empty where the data says them. `metric` names one of
-    `kit.evaluate.metrics.METRICS`, the leaderboard's where there is one. `columns` is the submission's format (column
-    -> label); None: nobody takes submissions of this target, and one that is written has a column for every label.
-    `means` are further means of the metric over some of the labels, by a name.
+    `task` names one of `kit.tasks.TASKS`; it and `labels` are empty where they depend on the data. `metric` names one
+    of `kit.evaluate.metrics.METRICS`, that of the leaderboard where there is one. `columns` is the format of the
+    submission (column -> label); None where no leaderboard takes this target: a submission has a column for each label.
+    `means` are further means of the metric over some of the labels, by name.
     """
 
     task: str
@@ -29,13 +29,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Competition:
-    """A competition, or another set of images with labels.
+    """A competition, or another set of labelled images.
 
     `read` turns the raw folder into examples. The setting `target` chooses among `targets`; the first is the default.
-    `settings` names what else of `kit.config.Source` it reads. `slug` is Kaggle's, of a dataset with its owner.
-    `id_column` is the submission's, `sample` the path of the sample submission below the data root (None: there is
-    none, the test split is what the data itself holds back). `make`, where there is one, writes the raw folder
-    (competitions that kit makes up).
+    `settings` are the further fields of `kit.config.Source` that it reads. `slug` is Kaggle's; a dataset's starts with
+    its owner. `id_column` is that of the submission; `sample` is the path of the sample submission below the data root
+    (None: there is none, the data itself holds the test split back). `make` writes the raw folder of a synthetic
+    competition.
     """
 
     name: str
@@ -51,10 +51,10 @@ class Competition:
 
     @property
     def target(self) -> Target:
-        """The target that was chosen."""
+        """The chosen target."""
         return self.targets[self.chosen or next(iter(self.targets))]
 
     @property
     def leaderboard(self) -> bool:
-        """Whether Kaggle scores what kit predicts: a competition, not a dataset, that takes this target's columns."""
+        """Whether Kaggle scores this target: `slug` is a competition's, not a dataset's, and there is a format."""
         return bool(self.slug and "/" not in self.slug and self.target.columns)

@@ -1,4 +1,4 @@
-"""Many calls on all cores, each in a process of its own, and a bar that also a log file can show."""
+"""Calls spread over processes, and a progress bar that also works in a log file."""
 
 import os
 import sys
@@ -14,19 +14,19 @@ from tqdm import tqdm
 
 from kit.errors import DataError
 
-_WORTH_A_PROCESS = 300  # images; for fewer, starting another one takes longer than the work
+_PER_WORKER = 300  # images; with fewer, starting a process takes longer than the work
 
 
-def count_workers(images: int, wanted: int | None = None) -> int:
-    """How many processes to use: what was asked for, else one per core that we may use and that the work is worth."""
-    return wanted or min(joblib.cpu_count(), 1 + images // _WORTH_A_PROCESS)
+def count_workers(images: int, requested: int | None = None) -> int:
+    """How many processes to use: those requested, else one for each usable core, but no more than the work is worth."""
+    return requested or min(joblib.cpu_count(), 1 + images // _PER_WORKER)
 
 
 def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], workers: int) -> Iterator[Any]:
-    """The results of `function(*call)` as they are done; one worker is this process itself.
+    """The results of `function(*call)` in the order in which they are ready; one worker is this process itself.
 
-    `calls` is only taken from as workers get free. What a call raises is raised here; DataError when a worker dies.
-    joblib's workers do not import the caller's main module again: scripts need no `if __name__ == "__main__"`.
+    `calls` is consumed as workers become free. An error of a call is raised here; so is DataError, when a worker dies.
+    The workers do not import the caller's main module: scripts need no `if __name__ == "__main__"`.
     """
     options: dict[str, Any] = {"backend": "sequential"}
     if workers > 1:
@@ -36,17 +36,17 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
         yield from pool(joblib.delayed(function)(*call) for call in calls)
     except BrokenProcessPool as error:
         raise DataError(
-            "a worker process died, most likely killed for want of memory: run again, what is finished is kept; "
-            "if it dies again, use fewer --workers"
+            "a worker process died, most likely for lack of memory: run again (finished work is kept), "
+            "and if one dies again, with fewer --workers"
         ) from error
     finally:
-        # They hold memory, and are not left to end by themselves: a call that comes just then waits for ever.
+        # They hold memory. Left to end by themselves, they would make a call that comes at that moment wait forever.
         if workers > 1:
             get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
 def _end_with(parent: int) -> None:
-    """Make this worker end with its parent: one that is killed with a lock in hand would leave it waiting for ever."""
+    """End this worker with its parent: if that is killed while it holds a lock, the worker would wait forever."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -57,6 +57,6 @@ def _end_with(parent: int) -> None:
 
 
 def progress_bar(what: str, unit: str, total: int | None, done: int = 0, **more: Any) -> Any:
-    """A tqdm bar with rate and time left; in a log, instead of a terminal, a line every half minute."""
+    """A tqdm bar with rate and time left; outside of a terminal, a line every half minute."""
     log: dict[str, Any] = {} if sys.stderr.isatty() else {"mininterval": 30, "maxinterval": 30, "delay": 30}
     return tqdm(desc=what, unit=unit, total=total, initial=done, **{**log, **more})

@@ -1,4 +1,4 @@
-"""One module per competition, found by its name: raw layout -> examples, targets, submission format.
+"""One module per competition, found by name: raw layout -> examples, targets, submission format.
 
 To add one, write `kit/competitions/NAME.py` with a `COMPETITION = Competition(...)`, and `configs/NAME.yaml`
 (docs/extending.md shows a whole one).
@@ -16,15 +16,15 @@ __all__ = ["competition_names", "find_competition"]
 
 
 def competition_names() -> list[str]:
-    """Names of the competitions that come with kit."""
+    """The names of kit's competitions."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def find_competition(name: str, source: Source | None = None) -> Competition:
     """The competition of that name, with the target that the settings choose.
 
-    Raises ConfigError with the nearest names for an unknown competition or target, and for a setting of `Source` that
-    this competition does not read.
+    Raises ConfigError for an unknown competition or target, with the nearest names, and for a setting of `Source` that
+    the competition does not read.
     """
     if name not in competition_names():
         raise ConfigError(f"unknown competition {name!r}{nearest(name, competition_names())}")

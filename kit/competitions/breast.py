@@ -1,7 +1,7 @@
 """Breast ultrasound (BUSI, Al-Dhabyani et al. 2020) or mammograms in class folders: normal, benign or cancer?
 
-Patients are not known: every image is a group of its own, and the images of one patient can stand on both sides of a
-fold (BUSI has 780 images of 600 women). Expect less on patients that the model has never seen.
+Patients are unknown: every image is its own group, and images of one patient can be on both sides of a fold (BUSI has
+780 images of 600 women). Expect a lower score on patients that the model has never seen.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Your own images in folders by class: `kit run folders --data DIR`.
 
-`train/CLASS/...` and, if there are, `val/CLASS/...` (folded like train) and `test/CLASS/...`; or `CLASS/...` alone. The
-images of a test folder without classes are predicted. Two classes are one label, the later name (or `target`); more are
-a label each. `columns.group` is a regular expression: what it finds in the path below the class is the patient.
+`train/CLASS/...`, optionally `val/CLASS/...` (folded like train) and `test/CLASS/...`; or `CLASS/...` alone. The images
+of a test folder without classes are predicted. Two classes are one label, the later name (or `target`); more are one
+label each. `columns.group` is a regular expression: its match in the path below the class is the patient.
 """
 
 import re
@@ -24,7 +24,7 @@ _LAYOUT = "train/CLASS/* (and val/CLASS/*, test/CLASS/*), or CLASS/*"
 
 
 def read(root: Path, source: Source) -> Examples:
-    """Examples of a folder of class folders, whatever the classes; raises DataError where there are fewer than two."""
+    """Examples from class folders of any names; raises DataError for fewer than two classes."""
     rows = list_classes(root)
     classes = sorted(rows["class"][rows["split"] == "train"].dropna().unique())
     if len(classes) < 2:
@@ -37,9 +37,9 @@ def read(root: Path, source: Source) -> Examples:
 
 
 def list_classes(root: Path) -> pd.DataFrame:
-    """Columns path, bytes, split, class (missing: in no class folder), part (the split's folder), name (below it).
+    """Columns path, bytes, split, class, part (the folder of the split) and name (the path below it) of all images.
 
-    Where there are split folders, the split of images outside of them is missing.
+    The class is missing outside of class folders; so is the split outside of split folders, where there are any.
     """
     require_folder(root)
     top = _top(root)
@@ -60,10 +60,10 @@ def list_classes(root: Path) -> pd.DataFrame:
 def examples(
     rows: pd.DataFrame, classes: Sequence[str], labels: tuple[str, ...], group_of: Callable[[str], str | None]
 ) -> Examples:
-    """Examples from `list_classes` rows of these `classes`; `labels` are all of them, or the positive one of two.
+    """Examples from the rows of `list_classes`; `labels` are all `classes`, or the positive one of two.
 
-    The id is the path below the split's folder (below the top, where two splits have the same). `group_of` gives the
-    patient for the path of an image below its class, or None where that does not tell: a group of its own.
+    The id is the path below the folder of the split (below the top, where two splits have the same). `group_of` returns
+    the patient from the path of an image below its class, or None, which makes the image its own group.
     """
     outside = rows["split"].isna()
     rows = rows[~outside]
@@ -71,7 +71,7 @@ def examples(
     rows = rows.drop(index=surplus.index)
     unknown = set(rows["class"].dropna()) - set(classes)
     if unknown:
-        raise DataError(f"unknown class folders: {some(unknown)} (known are {', '.join(classes)})")
+        raise DataError(f"unknown class folders: {some(unknown)}; expected {', '.join(classes)}")
     ids = rows["name"].where(~rows["name"].duplicated(keep=False), rows["part"] + "/" + rows["name"])
     groups = [group_of(name.split("/", 1)[-1]) for name in rows["name"]]
     table = pd.concat(
@@ -83,14 +83,14 @@ def examples(
         axis=1,
     )
     task = "binary" if len(labels) == 1 else "multiclass"
-    remarks = {"images outside the folders of the splits, left alone": int(outside.sum())} if outside.any() else {}
+    remarks = {"images outside the split folders, left out": int(outside.sum())} if outside.any() else {}
     return Examples(table, labels, task, surplus=tuple(surplus["path"]), remarks=remarks)
 
 
 def _top(root: Path) -> Path:
-    """The folder that holds splits or classes: the first with a `train` at most three below, else past lone folders."""
-    if (found := folder_with(root, ["train"]) or folder_with(root, ["training"])) is not None:
-        return found
+    """The folder of splits or classes: the first with a `train` up to three levels below, else below lone folders."""
+    if (folder := folder_with(root, ["train"]) or folder_with(root, ["training"])) is not None:
+        return folder
     while len(children := subfolders(root)) == 1 and subfolders(children[0]):
         root = children[0]
     return root
@@ -102,11 +102,11 @@ def _group_by(pattern: str | None) -> Callable[[str], str | None]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ConfigError(f"columns.group = {pattern!r} is no regular expression: {error}") from error
+        raise ConfigError(f"columns.group = {pattern!r} is not a regular expression: {error}") from error
 
     def group(path: str) -> str | None:
-        found = compiled.search(path)
-        return found[0] if found else None
+        match = compiled.search(path)
+        return match[0] if match else None
 
     return group
 

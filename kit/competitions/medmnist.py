@@ -1,8 +1,8 @@
 """MedMNIST v2 and MedMNIST+ (Yang et al. 2023), the 2-D sets: `breastmnist.npz`, `pathmnist_64.npz` and so on.
 
 Training and validation images are folded; the official test images, where the file has them, are the test split. The
-score is the benchmark's: AUC (mean over classes, one against the rest; over labels for several) and ACC (the likeliest
-class; for one or several labels at .5). Patients are not known: every image is a group of its own.
+score is that of the benchmark: AUC (mean over classes, one against the rest, or over labels) and ACC (of the likeliest
+class; of labels at .5). Patients are unknown: every image is its own group.
 """
 
 import re
@@ -24,7 +24,7 @@ _ORGANS = (
     "bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right", "liver", "lung-left", "lung-right",
     "pancreas", "spleen",
 )  # fmt: skip
-CLASSES = {  # what 0, 1, 2, ... mean, as the benchmark's own package says; of chestmnist, what the columns are
+CLASSES = {  # the meaning of 0, 1, 2, ... (for chestmnist, of the columns), from the benchmark's own package
     "pathmnist": (
         "adipose", "background", "debris", "lymphocytes", "mucus", "smooth muscle", "normal colon mucosa",
         "cancer-associated stroma", "colorectal adenocarcinoma epithelium",
@@ -55,20 +55,20 @@ CLASSES = {  # what 0, 1, 2, ... mean, as the benchmark's own package says; of c
 
 
 def read(root: Path, source: Source) -> Examples:
-    """Examples of one `.npz`: that named by `table`, or the only one in the folder.
+    """Examples from one `.npz`: that named by `table`, or the only one in the folder.
 
-    Raises DataError for files that are not MedMNIST's, or of pickled objects, which are never unpacked.
+    Raises DataError for files that are not MedMNIST's, and for pickled objects, which are never unpacked.
     """
     path = _file(root, source.table)
-    found = headers(path)
-    parts = [part for part in _PARTS if f"{part}_images" in found]
+    arrays = headers(path)
+    parts = [part for part in _PARTS if f"{part}_images" in arrays]
     for part in parts or ["train"]:
-        _require_part(path, part, found)
+        _require_part(path, part, arrays)
     labels = {part: read_small(path, f"{part}_labels").astype(np.int64) for part in parts}
     names, task, y = _targets(path, np.concatenate([*labels.values()]))
     tables = []
     for part in parts:
-        count, image = found[f"{part}_images"].shape[0], found[f"{part}_images"]
+        count, image = arrays[f"{part}_images"].shape[0], arrays[f"{part}_images"]
         rows = [f"{part}_images/{row}" for row in range(count)]
         tables.append(
             pd.DataFrame(
@@ -78,7 +78,7 @@ def read(root: Path, source: Source) -> Examples:
                     "bytes": int(np.prod(image.shape[1:])),
                     "split": _PARTS[part],
                     "part": part,
-                    "crc32": f"{image.crc:08x}",  # so that another file of the same shape is seen to be another
+                    "crc32": f"{image.crc:08x}",  # tells files of the same shape apart
                 }
             )
         )
@@ -89,25 +89,25 @@ def read(root: Path, source: Source) -> Examples:
 
 def _file(root: Path, table: str | None) -> Path:
     require_folder(root)
-    known = sorted(root.glob("*.npz"))
+    files = sorted(root.glob("*.npz"))
     if table is not None and not (root / table).is_file():
         raise DataError(f"{root} has no {table}; found {found_in(root)}")
-    if not known:
+    if not files:
         raise DataError(
             f"{root} holds no .npz: expected one of MedMNIST's, such as breastmnist.npz; found {found_in(root)}"
         )
-    if table is None and len(known) > 1:
-        names = some([path.name for path in known], 12)
-        raise DataError(f"{root} holds {len(known)} .npz files: choose one of {names} with --set table=...")
-    return root / table if table is not None else known[0]
+    if table is None and len(files) > 1:
+        names = some([path.name for path in files], 12)
+        raise DataError(f"{root} holds {len(files)} .npz files: choose one of {names} with --set table=...")
+    return root / table if table is not None else files[0]
 
 
-def _require_part(path: Path, part: str, found: dict[str, Header]) -> None:
+def _require_part(path: Path, part: str, arrays: dict[str, Header]) -> None:
     """Raise DataError unless `part` has uint8 images (n, h, w) or (n, h, w, 3) and as many integer labels (n, L)."""
-    images, labels = found.get(f"{part}_images"), found.get(f"{part}_labels")
+    images, labels = arrays.get(f"{part}_images"), arrays.get(f"{part}_labels")
     if images is None or labels is None:
         raise DataError(
-            f"{path} is not MedMNIST's: expected {part}_images and {part}_labels; it has {some(found, 6) or 'nothing'}"
+            f"{path} is not MedMNIST's: expected {part}_images and {part}_labels; it has {some(arrays, 6) or 'nothing'}"
         )
     flat = len(images.shape) == 3 or (len(images.shape) == 4 and images.shape[3] == 3)
     if not flat or images.dtype != np.uint8:
@@ -123,14 +123,17 @@ def _require_part(path: Path, part: str, found: dict[str, Header]) -> None:
 
 def _targets(path: Path, values: np.ndarray) -> tuple[tuple[str, ...], str, np.ndarray]:
     """Label names, task and float32 [n, labels] from the integer labels [n, 1] (classes) or [n, L] (each 0 or 1)."""
-    found = re.match(r"[a-z]+mnist", path.name.lower())
-    names = CLASSES.get(found[0], ()) if found else ()
+    match = re.match(r"[a-z]+mnist", path.name.lower())
+    names = CLASSES.get(match[0], ()) if match else ()
     columns = values.shape[1]
     count = columns if columns > 1 else max(len(names), int(values.max()) + 1)
     most = 1 if columns > 1 else count - 1
     if values.min() < 0 or values.max() > most or (names and count != len(names)):
-        expected = f"{len(names)} are known" if names else "0 and 1 were expected"
-        raise DataError(f"{path}: labels reach from {values.min()} to {values.max()} in {columns} columns; {expected}")
+        expected = f"{len(names)} classes or labels" if names else "0 and 1"
+        raise DataError(
+            f"{path}: labels are {values.min()} to {values.max()} in {columns} column{'s' * (columns > 1)}; "
+            f"expected {expected}"
+        )
     names = names or tuple(f"class_{n}" for n in range(count))
     if columns > 1:
         return names, "multilabel", values.astype(np.float32)

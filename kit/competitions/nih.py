@@ -1,9 +1,8 @@
 """ChestX-ray14 (Wang et al. 2017) on Kaggle: fourteen findings in chest X-rays, mined from reports, or none.
 
-Patients are known, and the official lists keep them apart. The target `findings` (the default) is the fourteen that
-published tables average over; `fifteen` has "No Finding" as a label of its own beside them.
-Most people download a part: images that are listed but not there are counted, and only too many if you say so
-(`data.max_missing`).
+Patients are known, and the official lists keep them apart. The target `findings` (the default) is the fourteen labels
+that published tables average over; `fifteen` has "No Finding" as a fifteenth.
+Most people download only a part: listed images without a file are left out and counted, up to `data.max_missing`.
 """
 
 import re
@@ -17,6 +16,7 @@ from kit.config import Source
 from kit.data.table.examples import Examples
 from kit.data.table.raw import found_in, list_images, match, read_table, refuse_rows, require_layout, subfolders
 from kit.errors import DataError, some
+from kit.tables import truth_columns
 
 FINDINGS = (
     "Atelectasis",
@@ -38,15 +38,15 @@ NONE = "No Finding"
 _TABLE, _BOXES = "Data_Entry_2017.csv", "BBox_List_2017.csv"
 _LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
 _LAYOUT = f"images_001/images/*.png and so on, {_TABLE}, {', '.join(_LISTS.values())}"
-_AGE = re.compile(r"(\d+)([YMD]?)")  # "058Y" and "011M" in the table of 2017, plain years in that of 2020
+_AGE = re.compile(r"(\d+)([YMD]?)")  # "058Y" and "011M" in the table of 2017, years in that of 2020
 _AGE_UNITS = {"": 1, "Y": 1, "M": 12, "D": 365.25}
 _OLDEST = 120  # years
 
 
 def read(root: Path, source: Source) -> Examples:
-    """Examples of the raw folder; `boxes` (and their `box_findings`) where the radiologists drew some.
+    """Examples of the raw folder; `boxes` and their `box_findings` where radiologists drew some.
 
-    Raises DataError for another layout, findings that are not known, and lists that disagree with the table.
+    Raises DataError for another layout, unknown findings, and lists that disagree with the table.
     """
     require_layout(root, [_TABLE, *_LISTS.values()], _LAYOUT)
     rows, remarks = entries(root / _TABLE)
@@ -61,27 +61,29 @@ def read(root: Path, source: Source) -> Examples:
         raise DataError(f"{root} holds no image: expected {_LAYOUT}; found {found_in(root)}")
     table, missing, surplus = match(rows, images.assign(id=images["path"].str.split("/").str[-1]))
     labels = TARGETS[source.target or "findings"].labels
-    table = table.drop(columns=[f"y_{label}" for label in (*FINDINGS, NONE) if label not in labels])
+    table = table.drop(columns=truth_columns({*FINDINGS, NONE} - {*labels}))
     return Examples(table, labels, "multilabel", missing, surplus, remarks)
 
 
 def entries(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The table as id, group, labels, age (years), sex, view_position, follow_up; and how many ages cannot be.
+    """The table as id, group, labels, age (years), sex, view_position, follow_up; and the number of impossible ages.
 
     Raises DataError for other columns, duplicate images and unknown findings.
     """
-    image, patient, labels = "Image Index", "Patient ID", "Finding Labels"
+    image, patient, labels, every = "Image Index", "Patient ID", "Finding Labels", (*FINDINGS, NONE)
     raw = read_table(path, [image, patient, labels], unique=image)
-    found = raw[labels].str.split("|")
-    known = {*FINDINGS, NONE}
-    refuse_rows(path, raw, ~found.map(known.issuperset), labels, "findings of ChestX-ray14, or No Finding")
-    refuse_rows(path, raw, found.map(lambda names: NONE in names and len(names) > 1), labels, "No Finding alone")
+    findings = raw[labels].str.split("|")
+    refuse_rows(path, raw, ~findings.map({*every}.issuperset), labels, "findings of ChestX-ray14, or No Finding")
+    refuse_rows(path, raw, findings.map(lambda names: NONE in names and len(names) > 1), labels, "No Finding alone")
     age = _column(raw, "Patient Age").map(_years)
     rows = pd.DataFrame(
         {
             "id": raw[image],
             "group": raw[patient],
-            **{f"y_{label}": found.map(lambda names: label in names).astype(np.float32) for label in (*FINDINGS, NONE)},  # noqa: B023 (used at once)
+            **{
+                column: findings.map(lambda names: label in names).astype(np.float32)  # noqa: B023 (used at once)
+                for label, column in zip(every, truth_columns(every), strict=True)
+            },
             "age": age.where(age <= _OLDEST),
             "sex": _column(raw, "Patient Gender", "Patient Sex"),  # the header of 2017, and a newer one
             "view_position": _column(raw, "View Position"),
@@ -97,12 +99,12 @@ def _column(raw: pd.DataFrame, *names: str) -> pd.Series:
 
 
 def _years(text: str | None) -> float:
-    found = _AGE.fullmatch(text or "")
-    return int(found[1]) / _AGE_UNITS[found[2]] if found else float("nan")
+    age = _AGE.fullmatch(text or "")
+    return int(age[1]) / _AGE_UNITS[age[2]] if age else float("nan")
 
 
 def _splits(root: Path, ids: pd.Series) -> pd.Series:
-    """The split of every image of the table; raises DataError unless just one of the two lists names it."""
+    """The split of every image in the table; raises DataError unless exactly one of the two lists names it."""
     listed = {split: {*(root / name).read_text().split()} for split, name in _LISTS.items()}
     both = listed["train"] & listed["test"]
     if both:

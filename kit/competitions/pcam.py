@@ -1,8 +1,8 @@
 """PCam on Kaggle: is there tumour in the centre 32x32 pixels of a 96x96 histopathology patch? Scored by ROC AUC.
 
-The patches were cut from whole slides, but the competition does not say which slide a patch is from. So every patch is
-a group of its own, and patches of one slide can stand on both sides of a fold: expect a lower score than the
-out-of-fold one on slides that the model has never seen.
+The patches were cut from whole slides, but the competition does not say from which. So every patch is its own group,
+and patches of one slide can be on both sides of a fold: on slides that the model has never seen, expect a lower score
+than the out-of-fold one.
 """
 
 from pathlib import Path

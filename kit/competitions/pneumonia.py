@@ -1,7 +1,7 @@
 """Pediatric chest X-rays (Kermany et al. 2018) on Kaggle, in class folders: pneumonia or not?
 
-File names tell the patient: `personNNN_...`, `IM-NNNN-...`, `NORMAL2-IM-NNNN-...`. The 16 images of `val` join the
-training images; the official `test` is the test split. It shares patient numbers with them, and the score says so.
+File names hold the patient: `personNNN_...`, `IM-NNNN-...`, `NORMAL2-IM-NNNN-...`. The 16 images of `val` join the
+training images; the official `test` is the test split. It shares patient numbers with them, and scores report that.
 """
 
 import re
@@ -31,9 +31,9 @@ def read(root: Path, source: Source) -> Examples:
 
 
 def patient(path: str) -> str | None:
-    """The patient in a file's name, with the class where numbers are counted by class; None for other names."""
-    found = _PATIENT.match(Path(path).name)
-    return found[0] if found else None
+    """The patient in a file name, such as person12 or IM-0115; None for other names."""
+    match = _PATIENT.match(Path(path).name)
+    return match[0] if match else None
 
 
 COMPETITION = Competition(

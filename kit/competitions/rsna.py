@@ -1,8 +1,8 @@
 """RSNA pneumonia detection on Kaggle (stage 2): chest X-rays as DICOM, lung opacities as boxes.
 
-The leaderboard scores boxes (`target` boxes); pneumonia or not (`two_class`) and the three classes of the detailed
-table (`three_class`) are scored here, by ROC AUC. One image a patient. The headers give metadata columns; every age in
-the competition's files is written without its unit ("62"): such ages are read as years, and counted.
+The leaderboard scores boxes (target `boxes`); pneumonia or not (`two_class`, the default) and the three classes of the
+detailed table (`three_class`) are scored here, by ROC AUC. There is one image per patient. Headers give metadata; the
+ages in them have no unit ("62") and are read as years, which a remark counts.
 """
 
 from pathlib import Path
@@ -33,9 +33,9 @@ BOXES = "PredictionString"  # the submission's column
 
 
 def read(root: Path, source: Source) -> Examples:
-    """Examples of the raw folder, with `boxes` and the header's columns.
+    """Examples of the raw folder, with `boxes` and the columns of the DICOM headers.
 
-    Raises DataError for another layout, tables that contradict each other, and boxes that leave their image.
+    Raises DataError for another layout, tables that contradict each other, and boxes outside their image.
     """
     require_layout(root, [*_IMAGES.values(), _BOXES, _CLASSES, _SAMPLE], _LAYOUT)
     train, test = labels(root), read_table(root / _SAMPLE, ["patientId"], unique="patientId")
@@ -60,7 +60,7 @@ def read(root: Path, source: Source) -> Examples:
 def labels(root: Path) -> pd.DataFrame:
     """One row per patient from the two tables: id, target (0., 1.), class (a label), boxes ([[x, y, width, height]]).
 
-    Raises DataError, naming a line or a patient, where a table breaks its own rules or the two contradict each other.
+    Raises DataError, naming a line or patient, when a table breaks its rules or the two contradict each other.
     """
     path, corners = root / _BOXES, ["x", "y", "width", "height"]
     boxes = read_table(path, ["patientId", *corners, "Target"])
@@ -68,20 +68,20 @@ def labels(root: Path) -> pd.DataFrame:
     numbers = boxes[corners].apply(pd.to_numeric, errors="coerce")
     positive = boxes["Target"] == "1"
     for column in corners:
-        refuse_rows(path, boxes, positive & numbers[column].isna(), column, "a number, though Target is 1")
-        refuse_rows(path, boxes, ~positive & (boxes[column] != ""), column, "empty, though Target is 0")
+        refuse_rows(path, boxes, positive & numbers[column].isna(), column, "a number, although Target is 1")
+        refuse_rows(path, boxes, ~positive & (boxes[column] != ""), column, "empty, although Target is 0")
     of_patient = positive.groupby(boxes["patientId"])
     mixed = of_patient.any() & ~of_patient.all()
     if mixed.any():
-        raise DataError(f"{path}: Target is 0 and 1 for the same patient: {some(mixed.index[mixed])}")
+        raise DataError(f"{path}: Target is both 0 and 1 for {some(mixed.index[mixed])}")
 
     path = root / _CLASSES
     classes = read_table(path, ["patientId", "class"])
     refuse_rows(path, classes, ~classes["class"].isin([*_NAMES]), "class", f"one of {', '.join(_NAMES)}")
     classes = classes.drop_duplicates()
-    twice = classes["patientId"][classes["patientId"].duplicated()]
-    if len(twice):
-        raise DataError(f"{path}: several classes for the same patient: {some(set(twice))}")
+    several = classes["patientId"][classes["patientId"].duplicated()]
+    if len(several):
+        raise DataError(f"{path}: several classes for {some(set(several))}")
 
     class_of, target = classes.set_index("patientId")["class"], of_patient.any()
     alone = set(class_of.index) ^ set(target.index)
@@ -92,7 +92,7 @@ def labels(root: Path) -> pd.DataFrame:
     if len(contrary):
         raise DataError(
             f"{_BOXES} and {_CLASSES} contradict each other for {len(contrary)} patients: {some(contrary)} "
-            "(Target is 1 where, and only where, the class is Lung Opacity)"
+            "(Target must be 1 exactly where the class is Lung Opacity)"
         )
     listed = numbers[positive].groupby(boxes["patientId"][positive]).apply(lambda rows: rows.to_numpy().tolist())
     return pd.DataFrame(
@@ -106,17 +106,17 @@ def labels(root: Path) -> pd.DataFrame:
 
 
 def headers(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The allowed header columns of DICOM files, in their order; and counts of odd ages, by what is odd about them."""
+    """The allowed header columns of DICOM files, in order; and remarks that count odd ages."""
     chunks = [paths[start : start + 500] for start in range(0, len(paths), 500)]
     calls = [(n, chunk) for n, chunk in enumerate(chunks)]
     read = dict(in_processes(_headers, calls, count_workers(len(paths) // 10)))
     rows = [row for n in sorted(read) for row in read[n]]
-    written = np.array([row["age"] is not None for row in rows])
+    present = np.array([row["age"] is not None for row in rows])
     table = pd.DataFrame(rows)
     age, bare = table["age"].to_numpy(float), table.pop("age_unit").eq("").to_numpy()
     remarks = {
         "ages without a unit, read as years": bare & (age <= _OLDEST),
-        "ages that are no DICOM age, taken as missing": written & np.isnan(age),
+        "ages that are not DICOM ages, taken as missing": present & np.isnan(age),
         f"ages above {_OLDEST}, taken as missing": age > _OLDEST,
     }
     table["age"] = np.where(age <= _OLDEST, age, np.nan)
@@ -130,17 +130,17 @@ def _headers(number: int, paths: list[Path]) -> tuple[int, list[dict[str, object
 def _header(path: Path) -> dict[str, object]:
     try:
         return dicom.header(path)
-    except UnreadableImage:  # told when records are built
+    except UnreadableImage:  # reported when records are built
         return dict.fromkeys([*dicom.HEADER.values(), "age_unit", "compression"])
 
 
 def _require_boxes_inside(path: Path, table: pd.DataFrame) -> None:
-    known = table[table["width"].notna() & table["height"].notna()]
-    for patient, boxes, width, height in zip(known["id"], known["boxes"], known["width"], known["height"], strict=True):
+    sized = table[table["width"].notna() & table["height"].notna()]
+    for patient, boxes, width, height in sized[["id", "boxes", "width", "height"]].itertuples(index=False):
         for x, y, w, h in boxes:
             if min(x, y) < 0 or min(w, h) <= 0 or x + w > width or y + h > height:
                 raise DataError(
-                    f"{path}: a box of {patient}, x {x:g}, y {y:g}, {w:g} x {h:g}, leaves the image of "
+                    f"{path}: a box of {patient}, x {x:g}, y {y:g}, {w:g} x {h:g}, is not inside the image of "
                     f"{width:g} x {height:g} pixels"
                 )
 

@@ -1,4 +1,4 @@
-"""A small competition that the kit makes itself, in exactly the PCam layout: for `kit demo` and the tests."""
+"""A small synthetic competition in the layout of PCam, for `kit demo` and the tests."""
 
 import hashlib
 from dataclasses import replace
@@ -15,7 +15,7 @@ ANSWERS = "_answers.csv"  # the test labels, which a real competition would keep
 
 
 def make(root: Path, train: int = 900, test: int = 240, seed: int = 0) -> None:
-    """Write `train` and `test` patches, their tables and the answers below `root`; the same bytes for the same seed."""
+    """Write `train` and `test` patches, their tables and the answers below `root`; a seed gives the same bytes."""
     rng = np.random.default_rng(seed)
     for split, count in (("train", train), ("test", test)):
         (root / split).mkdir(parents=True, exist_ok=True)
@@ -31,4 +31,4 @@ def make(root: Path, train: int = 900, test: int = 240, seed: int = 0) -> None:
             table.assign(label=0).to_csv(root / "sample_submission.csv", index=False)
 
 
-COMPETITION = replace(pcam.COMPETITION, name="toy", title="Made-up tissue patches", slug=None, make=make)
+COMPETITION = replace(pcam.COMPETITION, name="toy", title="Synthetic tissue patches", slug=None, make=make)

@@ -70,7 +70,7 @@ def test_a_split_of_its_own(root):
     assert table.loc["4", "y_label"] == 1
     with pytest.raises(DataError, match="line 2: set is 'early', not train, val or test"):
         read(root, text.replace("0,0,train", "0,0,early"), split="set")
-    with pytest.raises(DataError, match="line 2: label is '', not a label, though its split is train"):
+    with pytest.raises(DataError, match="line 2: label is '', not a label, although its split is train"):
         read(root, text.replace("0,0,train", "0,,train"), split="set")
 
 
@@ -82,7 +82,7 @@ def test_a_split_of_its_own(root):
         (rows("0,1,p", "0,0,p"), {}, "1 duplicate ids, the first is '0' in lines 2, 3"),
         (rows("0,1,p", "1,0,"), {"group": "who"}, "line 3: who is '', not a group"),
         (rows("0,0.25,p", "1,0.5,p"), {"label": "label,who"}, "line 2: label is '0.25', not 0, 1 or empty"),
-        (rows("0,same,p", "1,same,p"), {}, r"label has 1 different values \(same\): no classes"),
+        (rows("0,same,p", "1,same,p"), {}, r"label has 1 distinct values \(same\), not 2 to 100 classes"),
     ],
 )
 def test_tables_that_do_not_fit(root, text, columns, says):
@@ -98,10 +98,10 @@ def test_missing_images_are_named(root):
 
 def test_settings_that_are_missing_or_wrong(root, tmp_path):
     with pytest.raises(
-        DataError, match=r"which file is the table of labels\? Give --set table=FILE\.csv.*found images/"
+        DataError, match=r"needs a table of labels: give one below it with --set table=FILE\.csv; found images/"
     ):
         csv.read(root, Source())
-    with pytest.raises(DataError, match=r"there is no other\.csv"):
+    with pytest.raises(DataError, match=r"has no other\.csv: give one"):
         csv.read(root, Source(table="other.csv"))
     with pytest.raises(ConfigError, match=r"did you mean 'columns\.label'"):
         load_config("csv", ["columns.labels=a"])

@@ -83,7 +83,7 @@ def test_which_file(tmp_path):
         ({"train_images": np.zeros((8, 28, 28, 28), np.uint8)}, "not 2-D images in 8 bit"),
         ({"train_images": np.zeros((8, 28, 28), np.float32)}, r"train_images is float32 of shape \(8, 28, 28\)"),
         ({"train_labels": np.zeros((7, 1), np.uint8)}, "not 8 rows of integers"),
-        ({"train_labels": np.full((8, 1), 5, np.uint8)}, "labels reach from 0 to 5 in 1 columns; 2 are known"),
+        ({"train_labels": np.full((8, 1), 5, np.uint8)}, "labels are 0 to 5 in 1 column; expected 2 classes"),
         ({"train_labels": np.zeros((8, 1))}, "train_labels is float64"),
     ],
 )

@@ -48,7 +48,7 @@ def test_ages_are_years_and_impossible_ones_are_missing_and_counted(rsna_root):
     assert ages[["p2", "p4", "p5"]].isna().all()
     assert examples.remarks == {  # 62; abc; 130Y
         "ages without a unit, read as years": 1,
-        "ages that are no DICOM age, taken as missing": 1,
+        "ages that are not DICOM ages, taken as missing": 1,
         "ages above 120, taken as missing": 1,
     }
 
@@ -70,17 +70,22 @@ BOXES, CLASSES = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
 @pytest.mark.parametrize(
     ("table", "old", "new", "says"),
     [
-        (BOXES, "p0,1,2,30,40,1", "p0,40,2,30,40,1", "a box of p0, x 40, y 2, 30 x 40, leaves the image of 64 x 64"),
+        (
+            BOXES,
+            "p0,1,2,30,40,1",
+            "p0,40,2,30,40,1",
+            "a box of p0, x 40, y 2, 30 x 40, is not inside the image of 64 x 64",
+        ),
         (BOXES, "p0,1,2,30,40,1", "p0,-1,2,30,40,1", "a box of p0, x -1"),
-        (BOXES, "p0,1,2,30,40,1", "p0,1,2,,40,1", "line 2: width is '', not a number, though Target is 1"),
-        (BOXES, "p2,,,,,0", "p2,3,,,,0", "x is '3', not empty, though Target is 0"),
+        (BOXES, "p0,1,2,30,40,1", "p0,1,2,,40,1", "line 2: width is '', not a number, although Target is 1"),
+        (BOXES, "p2,,,,,0", "p2,3,,,,0", "x is '3', not empty, although Target is 0"),
         (BOXES, "p2,,,,,0", "p2,,,,,2", "line 5: Target is '2', not 0 or 1"),
-        (BOXES, "p0,33,2,31,62,1", "p0,,,,,0", "Target is 0 and 1 for the same patient: p0"),
+        (BOXES, "p0,33,2,31,62,1", "p0,,,,,0", "Target is both 0 and 1 for p0"),
         (BOXES, "p2,,,,,0\n", "", "1 patients are in only one of .*: p2"),
         (CLASSES, "p1,Lung Opacity", "p1,Normal", "contradict each other for 1 patients: p1"),
         (CLASSES, "p3,Normal", "p3,Lung Opacity", "contradict each other for 1 patients: p3"),
         (CLASSES, "p3,Normal", "p3,Healthy", "class is 'Healthy', not one of Normal"),
-        (CLASSES, "p0,Lung Opacity", "p0,Normal", "several classes for the same patient: p0"),
+        (CLASSES, "p0,Lung Opacity", "p0,Normal", "several classes for p0"),
         (BOXES, "patientId,x", "patient,x", "lacks the columns patientId; it has Target, height, patient"),
     ],
 )

@@ -1,7 +1,7 @@
 """Images that are rows of an array in a NumPy `.npz`: their path is `file.npz/array/row`. Nothing is ever unpickled.
 
-A `.npz` is a zip file, which gives no quick way to its middle. So before images are read, the arrays they are in are
-unpacked beside the work (streamed: memory holds one buffer), and mapped.
+The middle of a `.npz`, a zip file, cannot be read quickly. So arrays are unpacked to files before their images are read
+(streamed: memory holds one buffer), and mapped.
 """
 
 import io
@@ -25,7 +25,7 @@ ReadBytes = Callable[[str], bytes]
 
 
 class Header(NamedTuple):
-    """What a `.npz` says of one of its arrays, and the CRC-32 of its bytes."""
+    """Shape and dtype of an array in a `.npz`, and the CRC-32 of its bytes."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -33,12 +33,12 @@ class Header(NamedTuple):
 
 
 def lies_in_array(path: str) -> bool:
-    """Whether a path of the example table leads into a `.npz`."""
+    """Whether a path of the example table names a row of an array in a `.npz`."""
     return _PATH.fullmatch(path) is not None
 
 
 def is_array(data: bytes) -> bool:
-    """Whether a file's first bytes are those of a `.npy`."""
+    """Whether a file starts as a `.npy`."""
     return data.startswith(_MAGIC)
 
 
@@ -60,23 +60,23 @@ def as_pixels(array: np.ndarray) -> np.ndarray:
 
 
 def headers(npz: Path) -> dict[str, Header]:
-    """Name -> header of every array in a `.npz`; raises DataError for other files and for arrays of pickled objects."""
+    """Name -> header of all arrays in a `.npz`; raises DataError for other files and arrays of pickled objects."""
     try:
         with zipfile.ZipFile(npz) as archive:
-            found = {}
+            arrays = {}
             for info in archive.infolist():
                 with archive.open(info) as member:
                     shape, _, dtype = _read_header(member)
                 if dtype.hasobject:
                     raise DataError(f"{npz}: {info.filename} holds pickled objects, which are never unpacked")
-                found[info.filename.removesuffix(".npy")] = Header(shape, dtype, info.CRC)
+                arrays[info.filename.removesuffix(".npy")] = Header(shape, dtype, info.CRC)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read {npz} as .npz: {error}") from error
-    return found
+    return arrays
 
 
 def read_small(npz: Path, name: str) -> np.ndarray:
-    """One array as a whole, such as labels; raises DataError when it is broken or holds pickled objects."""
+    """A whole array, such as labels; raises DataError when it is broken or holds pickled objects."""
     try:
         with np.load(npz, allow_pickle=False) as arrays:
             return arrays[name]
@@ -86,11 +86,12 @@ def read_small(npz: Path, name: str) -> np.ndarray:
 
 @contextmanager
 def unpacked(root: Path, paths: Iterable[str], scratch: Path) -> Iterator[dict[str, Path]]:
-    """`file.npz/array` -> its array as a file in `scratch`, for all that `paths` name; removed when the block ends."""
-    wanted = sorted({(found["npz"], found["array"]) for path in paths if (found := _PATH.fullmatch(path))})
-    files = {f"{npz}/{array}": scratch / f"{PART}array-{n}.npy" for n, (npz, array) in enumerate(wanted)}
+    """The arrays that `paths` name as files in `scratch`, by `file.npz/array`; they are removed when the block ends."""
+    matches = (_PATH.fullmatch(path) for path in paths)
+    arrays = sorted({(match["npz"], match["array"]) for match in matches if match})
+    files = {f"{npz}/{array}": scratch / f"{PART}array-{n}.npy" for n, (npz, array) in enumerate(arrays)}
     try:
-        for (npz, array), file in zip(wanted, files.values(), strict=True):
+        for (npz, array), file in zip(arrays, files.values(), strict=True):
             with (
                 zipfile.ZipFile(root / npz) as archive,
                 archive.open(f"{array}.npy") as member,
@@ -109,11 +110,11 @@ def reader(root: Path, unpacked: dict[str, Path]) -> ReadBytes:
     """A function from a path of the example table to the bytes of an image file."""
 
     def read(path: str) -> bytes:
-        found = _PATH.fullmatch(path) if unpacked else None
-        if found is None:
+        match = _PATH.fullmatch(path) if unpacked else None
+        if match is None:
             return (root / path).read_bytes()
         buffer = io.BytesIO()
-        np.save(buffer, _mapped(unpacked[f"{found['npz']}/{found['array']}"])[int(found["row"])], allow_pickle=False)
+        np.save(buffer, _mapped(unpacked[f"{match['npz']}/{match['array']}"])[int(match["row"])], allow_pickle=False)
         return buffer.getvalue()
 
     return read

@@ -1,7 +1,7 @@
-"""The DICOM half of reading images: what a file shows, in 8 bit; and the few columns of its header that are kept.
+"""Reading DICOM files: the image that a file shows, in 8 bit, and the few columns of its header that are kept.
 
 Stored values -> modality LUT or rescale -> VOI LUT or window -> 8 bit -> MONOCHROME1 inverted -> padding black. pydicom
-decodes and does the arithmetic (PS3.3, C.7.6.3, C.11.1, C.11.2). Its warnings and its words on a broken header may
+decodes and does the arithmetic (PS3.3, C.7.6.3, C.11.1, C.11.2). Its warnings and its errors over a broken header may
 quote the header, and with it a patient: they are never shown.
 """
 
@@ -25,7 +25,7 @@ _IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 _DEFAULT = DicomSettings()
 _REMEDY = "pip install 'kit[dicom]'"
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")  # the value representation CS (PS3.5, 6.2)
-_AGE_UNITS = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1}  # a year is so many
+_AGE_UNITS = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1}  # how many make a year
 
 # The columns taken from a header: an allow-list, so that no name, number, date or free text of a patient is ever kept.
 HEADER = {
@@ -40,32 +40,32 @@ HEADER = {
 
 
 class Undecodable(NamedTuple):
-    """A transfer syntax that no installed package decodes, and how many files have it."""
+    """A transfer syntax that no installed package decodes, and the number of files that have it."""
 
     syntax: str
     files: int
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether a file's first bytes are DICOM's: the 128-byte preamble (PS3.10, 7.1), or a data set as it was before."""
+    """Whether a file starts as a DICOM: with a 128-byte preamble (PS3.10, 7.1), or, as older files, with a data set."""
     return data[128:132] == b"DICM" or data.startswith(_NO_PREAMBLE)
 
 
 def read(data: bytes, settings: DicomSettings = _DEFAULT) -> np.ndarray | bytes:
-    """What a DICOM file shows: a JPEG file where one can be had undecoded, else (height, width, 1 or 3) uint8 pixels.
+    """The image that a DICOM file shows: (height, width, 1 or 3) uint8 pixels, or a JPEG file that is not decoded yet.
 
-    A single-frame, 8-bit, MONOCHROME2, baseline-JPEG file whose header changes no value *is* a JPEG in an envelope.
-    Values without a window or VOI LUT are shown as they are (8 bit, unsigned, no rescale), else from the smallest to
-    the largest. Raises UnreadableImage for files that are broken, of several frames when none is chosen, without
-    pixels, or in a transfer syntax that no installed package decodes.
+    A JPEG is returned where the file is nothing but its envelope: single-frame, 8-bit, MONOCHROME2, baseline JPEG, with
+    a header that changes no value. Without a window or VOI LUT, 8-bit unsigned values without a rescale are shown as
+    they are, others from the smallest to the largest. Raises UnreadableImage for files that are broken, that have no
+    pixels or several frames of which none is chosen, or whose transfer syntax no installed package decodes.
     """
     with _QUIET, _reasons():
         dataset = _dataset(io.BytesIO(data))
         kind, frames = dataset.get("PhotometricInterpretation"), int(dataset.get("NumberOfFrames") or 1)
         if frames > 1 and settings.frame is None:
-            raise UnreadableImage(f"a DICOM of {frames} frames: choose one with --set image.dicom.frame=0")
+            raise UnreadableImage(f"a DICOM with {frames} frames: choose one with --set image.dicom.frame=0")
         if (frame := settings.frame or 0) >= frames:
-            raise UnreadableImage(f"frame {frame} is wanted, it has {frames} (counted from 0)")
+            raise UnreadableImage(f"image.dicom.frame = {frame}, but there are {frames} frames, counted from 0")
         as_stored = _is_shown_as_stored(dataset, settings)
         is_jpeg = frames == 1 and kind == "MONOCHROME2" and _syntax(dataset) == _JPEG_BASELINE
         if as_stored and is_jpeg and "PixelPaddingValue" not in dataset:
@@ -90,21 +90,22 @@ def describe(data: bytes) -> tuple[str, str]:
 
 
 def header(path: Path) -> dict[str, Any]:
-    """The allowed columns of a file's header, as strings or None; `width`, `height` int; `pixel_spacing` mm, by rows.
+    """The allowed columns of a file's header: strings or None; `width` and `height` int, `pixel_spacing` (of rows) mm.
 
-    `age` is in years, NaN where what is written is no age; `age_unit` is D, W, M, Y, or empty for a bare number, which
-    is read as years. Also `compression`, the name of the transfer syntax. Raises UnreadableImage for what is no DICOM.
+    `age` is in years, NaN where the text is not an age; `age_unit` is D, W, M, Y,
+    or empty for a bare number, which counts as years. `compression` is the name of the transfer syntax. Raises
+    UnreadableImage for a file that is not a DICOM.
     """
     with _QUIET, _reasons(), path.open("rb") as file:
         if not is_dicom(file.read(132)):
-            raise UnreadableImage("no DICOM")
+            raise UnreadableImage("not a DICOM")
         file.seek(0)
         dataset = _dataset(file, specific_tags=[*HEADER], stop_before_pixels=True)
         values: dict[str, Any] = {}
         for keyword, column in HEADER.items():
             try:
                 value = dataset.get(keyword)
-            except Exception:  # the value breaks the rules of its kind: not known
+            except Exception:  # not a valid value of its kind: missing
                 value = None
             values[column] = None if value is None or value == "" else value
         for size in ("width", "height"):
@@ -113,7 +114,7 @@ def header(path: Path) -> dict[str, Any]:
         values["age_unit"] = None
         if values["age"] is not None:
             values["age"], values["age_unit"] = age_years(str(values["age"]))
-        for code in ("sex", "view_position", "photometric_interpretation"):  # nothing but what a code can be
+        for code in ("sex", "view_position", "photometric_interpretation"):  # only what can be a code
             values[code] = str(values[code]) if _CODE.fullmatch(str(values[code] or "")) else None
         values["sex"] = values["sex"] if values["sex"] in ("M", "F", "O") else None
         return {**values, "compression": _name(_syntax(dataset))}
@@ -131,23 +132,23 @@ def age_years(text: str) -> tuple[float, str | None]:
 
 
 def undecodable(paths: Iterable[Path]) -> list[Undecodable]:
-    """The transfer syntaxes among some DICOM files that nothing installed here decodes; other files are passed over."""
+    """The transfer syntaxes of DICOM files that no installed package decodes; files of other kinds are skipped."""
     from pydicom.pixels import get_decoder
 
     counts = Counter(uid for path in paths if (uid := _syntax_of(path)))
-    found = []
+    syntaxes = []
     for uid, files in sorted(counts.items()):
         try:
             available = get_decoder(uid).is_available
         except NotImplementedError:  # a private syntax, a video
             available = False
         if not available:
-            found.append(Undecodable(_name(uid), files))
-    return found
+            syntaxes.append(Undecodable(_name(uid), files))
+    return syntaxes
 
 
 def _syntax_of(path: Path) -> str | None:
-    """The transfer syntax of a file, or None for what is no DICOM: reads the first bytes only."""
+    """The transfer syntax of a file, or None when it is not a DICOM; reads the first bytes only."""
     from pydicom.filereader import read_file_meta_info
 
     try:
@@ -156,17 +157,17 @@ def _syntax_of(path: Path) -> str | None:
                 return None
         with _QUIET:
             return str(read_file_meta_info(path).get("TransferSyntaxUID", _IMPLICIT_LITTLE_ENDIAN))
-    except Exception:  # whatever is wrong with it is told when it is read
+    except Exception:  # the error is reported when the file is read
         return None
 
 
 def _dataset(source: Any, **options: Any) -> Any:
-    import pydicom  # here, because not everybody has DICOMs
+    import pydicom  # here: most competitions have no DICOMs
 
     dataset = pydicom.dcmread(source, force=True, **options)  # force: also without preamble
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(_IMPLICIT_LITTLE_ENDIAN)  # PS3.5, 10.1
-    # Some writers leave elements empty, which means that they change nothing.
+    # Some writers leave elements empty: they change nothing.
     for name in ("ModalityLUTSequence", "VOILUTSequence"):
         if name in dataset and not any(item.get("LUTDescriptor") for item in dataset[name].value or []):
             del dataset[name]
@@ -187,7 +188,7 @@ def _name(syntax: str) -> str:
 
 
 def _is_shown_as_stored(dataset: Any, settings: DicomSettings) -> bool:
-    """Whether grey values are 8-bit, unsigned, and nothing but padding in header or settings changes them."""
+    """Whether grey values are 8-bit and unsigned, and header and settings change none of them, padding excepted."""
     rescale = (float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0))
     lookups = ("ModalityLUTSequence", "VOILUTSequence", "WindowCenter")
     return (
@@ -263,12 +264,12 @@ def _chosen_window(dataset: Any, window: str) -> tuple[str, int] | None:
     names = (names + [""] * count)[:count]
     if window == "first":
         return ("lut", 0) if luts else ("window", 0) if names else None
-    for kind, known in (("lut", luts), ("window", names)):
-        for index, name in enumerate(known):
+    for kind, explanations in (("lut", luts), ("window", names)):
+        for index, name in enumerate(explanations):
             if name.strip().lower() == window.lower():
                 return kind, index
-    known_names = ", ".join(repr(name) for name in [*luts, *names] if name) or "none with a name"
-    raise UnreadableImage(f"no window is named {window!r}; it has {known_names}")
+    named = ", ".join(repr(name) for name in [*luts, *names] if name) or "none with a name"
+    raise UnreadableImage(f"no window is named {window!r}; the file has {named}")
 
 
 def _several(value: Any) -> list[Any]:
@@ -278,7 +279,7 @@ def _several(value: Any) -> list[Any]:
 
 
 def _padding(dataset: Any, stored: np.ndarray) -> np.ndarray:
-    """Which pixels are no part of the picture (PS3.3, C.7.5.1.1.2): bool, of the shape of `stored`."""
+    """Which pixels are padding, not part of the image (PS3.3, C.7.5.1.1.2): bool, of the shape of `stored`."""
     if (value := dataset.get("PixelPaddingValue")) is None:
         return np.zeros(stored.shape, bool)
     ends = sorted((int(value), int(dataset.get("PixelPaddingRangeLimit", value))))
@@ -286,7 +287,7 @@ def _padding(dataset: Any, stored: np.ndarray) -> np.ndarray:
 
 
 def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """uint8: `low` becomes 0, `high` 255, what lies beyond is cut off; rounded to the nearest."""
+    """uint8: `low` becomes 0 and `high` 255, values beyond are clipped; rounded to the nearest."""
     if values.dtype == np.uint8 and (low, high) == (0, 255):
         return values.copy()
     share = (values.astype(np.float64) - low) / ((high - low) or 1)
@@ -295,7 +296,7 @@ def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 @contextmanager
 def _reasons(reason: str = "broken DICOM ({kind})") -> Iterator[None]:
-    """Whatever is raised becomes an UnreadableImage; only errors of decoders, which see no patient, are quoted."""
+    """Turn any error into an UnreadableImage; only errors of decoders, which see no patient, are quoted."""
     try:
         yield
     except UnreadableImage:

@@ -1,4 +1,4 @@
-"""A look at image files, the work of one process. To start fast, it imports no TensorFlow, no pandas."""
+"""Looking at image files: the work of one process. To start fast, it imports no TensorFlow, no pandas."""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +11,7 @@ from kit.errors import UnreadableImage
 
 
 class Look(NamedTuple):
-    """What was seen of one image: its file's format and channels, pixels, a hash of them; or why it is unreadable."""
+    """Format, channels and size of an image file and a hash of its pixels; or the reason why it cannot be read."""
 
     path: str
     format: str | None = None
@@ -23,7 +23,7 @@ class Look(NamedTuple):
 
 
 def look(paths: list[str], root: Path, arrays: dict[str, Path], settings: DicomSettings) -> list[Look]:
-    """A `Look` for each of some paths below `root`, in their order; `arrays` as `arrays.unpacked` gives it."""
+    """A `Look` at each of some paths below `root`, in their order; `arrays` is what `arrays.unpacked` returned."""
     read, looks = reader(root, arrays), []
     for path in paths:
         try:

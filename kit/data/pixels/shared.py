@@ -37,7 +37,7 @@ def add_warnings_filter(action: Literal["error", "ignore"], module: str = "") ->
     entry = filters[0]
 
     def remove() -> None:
-        with suppress(ValueError):  # somebody else has reset the filters
+        with suppress(ValueError):  # the filters were reset meanwhile
             filters.remove(entry)
 
     return remove

@@ -1,4 +1,4 @@
-"""The image steps a config can name, between decoding and the final size: streams of uint8 images to streams."""
+"""The image steps that a config can name, between decoding and the final size; each maps a stream of uint8 images."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -15,9 +15,9 @@ Image = np.ndarray  # (height, width, 1 or 3) uint8
 
 
 def apply_steps(images: Iterable[Image | bytes], settings: ImageSettings) -> Iterator[Image | bytes]:
-    """The images after every step of `settings`, one by one and in order, each of the final size and colour.
+    """The images after all steps of `settings`, in order, with the final size and colour.
 
-    Bytes (already encoded images) pass through as they are.
+    Bytes (images that are already encoded) pass through unchanged.
     """
     stream: Iterator[Any] = iter(images)
     for step in settings.steps:
@@ -26,10 +26,10 @@ def apply_steps(images: Iterable[Image | bytes], settings: ImageSettings) -> Ite
 
 
 def prepare(image: Image, settings: ImageSettings) -> Image:
-    """One image after all steps: just what records built with these settings hold before encoding."""
-    (prepared,) = apply_steps([image], settings)
-    assert isinstance(prepared, np.ndarray)
-    return prepared
+    """One image after all steps, as records with these settings hold it before it is encoded."""
+    (result,) = apply_steps([image], settings)
+    assert isinstance(result, np.ndarray)
+    return result
 
 
 def center_crop(image: Image, size: int) -> Image:
@@ -42,7 +42,7 @@ def center_crop(image: Image, size: int) -> Image:
 
 
 def grayscale(image: Image) -> Image:
-    """One channel: the luma of ITU-R BT.601, as OpenCV rounds it."""
+    """One channel: the luma of ITU-R BT.601, rounded as by OpenCV."""
     return image if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
 
 

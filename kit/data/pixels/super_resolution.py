@@ -11,7 +11,7 @@ from kit.runtime.devices import import_tensorflow
 
 
 def enlarged(images: Iterable[np.ndarray], step: SuperResolution) -> Iterator[np.ndarray]:
-    """Every (H, W, 1 or 3) uint8 image as (F·H, F·W, 3), in order; the model sees batches of equal shapes."""
+    """Each (H, W, 1 or 3) uint8 image as (F·H, F·W, 3), in order; images of one shape are enlarged in batches."""
     enlarge = load_model(step.model)
     batch: list[np.ndarray] = []
     for image in images:
@@ -25,24 +25,24 @@ def enlarged(images: Iterable[np.ndarray], step: SuperResolution) -> Iterator[np
 
 @cache  # loaded once, not once a shard
 def load_model(handle: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The model behind `handle` as a function: uint8 [B, H, W, 1 or 3] -> uint8 [B, F·H, F·W, 3].
+    """The model of a TensorFlow-Hub `handle` as a function: uint8 [B, H, W, 1 or 3] -> uint8 [B, F·H, F·W, 3].
 
-    `handle` is what `tfhub.load` takes. The model takes and gives float32 RGB in 0..255, as
-    tfhub.dev/captain-pool/esrgan-tf2/1 does. Raises ConfigError, saying how to get it, when there is none.
+    `handle` is what `tfhub.load` takes. The model maps float32 RGB in 0..255 to the same, as
+    tfhub.dev/captain-pool/esrgan-tf2/1 does. Raises ConfigError, with how to get it, when there is none.
     """
     tf, loaded = import_tensorflow(), tfhub.load(handle, "super_resolution")
     function = loaded if callable(loaded) else loaded.signatures["serving_default"]
-    # Some exports take one image at a time, and say so in their signature.
+    # The signatures of some exports take one image at a time.
     inputs = [signature.structured_input_signature for signature in loaded.signatures.values()]
     one_by_one = any(spec.shape.rank == 4 and spec.shape[0] == 1 for spec in tf.nest.flatten(inputs))
 
     def call(pixels: np.ndarray) -> np.ndarray:
-        made = function(tf.constant(np.broadcast_to(pixels, (*pixels.shape[:3], 3)), tf.float32))
-        return np.asarray(next(iter(made.values())) if isinstance(made, dict) else made)
+        output = function(tf.constant(np.broadcast_to(pixels, (*pixels.shape[:3], 3)), tf.float32))
+        return np.asarray(next(iter(output.values())) if isinstance(output, dict) else output)
 
     def enlarge(pixels: np.ndarray) -> np.ndarray:
-        made = [call(pixels[n : n + 1]) for n in range(len(pixels))] if one_by_one else [call(pixels)]
-        return np.clip(np.rint(np.concatenate(made)), 0, 255).astype(np.uint8)
+        parts = [call(pixels[n : n + 1]) for n in range(len(pixels))] if one_by_one else [call(pixels)]
+        return np.clip(np.rint(np.concatenate(parts)), 0, 255).astype(np.uint8)
 
     enlarge.__dict__["loaded"] = loaded  # a SavedModel's variables die with the object it was loaded as
     return enlarge

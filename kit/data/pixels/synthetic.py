@@ -1,4 +1,4 @@
-"""Made-up tissue: patches whose texture, not colour, tells the label. For the demo and the tests; no real tissue."""
+"""Synthetic tissue for the demo and the tests: patches in which texture, not colour, depends on the label."""
 
 import cv2
 import numpy as np
@@ -8,18 +8,18 @@ _NUCLEUS = np.array([112.0, 72.0, 150.0])  # RGB of haematoxylin-like purple
 
 
 def tissue_patch(rng: np.random.Generator, tumour: bool, size: int = 96) -> np.ndarray:
-    """A (size, size, 3) uint8 RGB patch: nuclei, in tumour mostly larger and more elongated (the two kinds overlap).
+    """A (size, size, 3) uint8 RGB patch with nuclei; in tumour most are larger and more elongated (the kinds overlap).
 
-    Nuclei cover about the same area in both, and every channel's mean is set to a value drawn without regard to the
-    label: only the shape of what is there tells.
+    Nuclei cover about the same area in both kinds, and the mean of every channel is drawn regardless of the label: only
+    shapes depend on it.
     """
     radius, stretch = (rng.normal(4.4, 0.6), 1.35) if tumour else (rng.normal(3.0, 0.6), 1.2)
     nuclei = _nuclei_mask(rng, size, max(1.5, radius), stretch)
     grain = cv2.GaussianBlur(rng.normal(0, 30, (size, size, 3)), (0, 0), 1.5)
     patch = _BACKGROUND + nuclei[..., None] * (_NUCLEUS - _BACKGROUND) + grain
-    wanted = np.array([196.0, 150.0, 186.0]) + rng.normal(0, 12, 3)
+    mean = np.array([196.0, 150.0, 186.0]) + rng.normal(0, 12, 3)
     for _ in range(8):  # clipping to 0..255 moves the mean a little; a few rounds settle it
-        patch = np.clip(patch + wanted - patch.mean((0, 1)), 0, 255)
+        patch = np.clip(patch + mean - patch.mean((0, 1)), 0, 255)
     return np.rint(patch).astype(np.uint8)
 
 

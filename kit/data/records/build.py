@@ -121,7 +121,7 @@ def _build(
 
 
 def _adopt_shards(plans: list[ShardPlan], parts: Fingerprints, out: Path) -> None:
-    """Take over the shards of records beside `out`, or mounted, that were made of the same training or test examples.
+    """Take over the shards of records beside `out`, or mounted, that have the same training or test examples.
 
     So a change of the test set decodes no training image again. Shards are linked where the file system allows, else
     copied. One from which an image was rejected is built anew, as is one that is damaged.

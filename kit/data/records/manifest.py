@@ -1,4 +1,4 @@
-"""What a records directory holds and says of itself: opened, verified. Plain `tf.data.TFRecordDataset` reads it.
+"""A records directory: its manifest, opening and verifying it. Plain `tf.data.TFRecordDataset` reads its shards.
 
 A directory holds `manifest.json`, `examples.parquet` and shards: `train-cell07-00000.tfrecord`, `test-00000.tfrecord`.
 The manifest is written last, so a directory with a manifest is complete.
@@ -28,14 +28,14 @@ from kit.tables import truth, truth_columns
 
 MANIFEST, EXAMPLES, BUILDING = "manifest.json", "examples.parquet", "building.json"
 
-VERSION = 3  # of the format and of what `prepare` does to pixels; a change makes old records stale
-_IDENTITY = ("id", "path", "bytes", "group", "crc32")  # columns that decide what is trained on, beside the truth
+VERSION = 3  # of the format and of what `prepare` does to pixels; older records are refused
+_IDENTITY = ("id", "path", "bytes", "group", "crc32")  # with the truth, the columns that decide what is trained on
 
 
 class Fingerprints(Schema):
-    """SHA-256 of what records are made from: the training examples, the test examples, and the image settings.
+    """SHA-256 of the training examples, of the test examples and of the image settings. Metadata are in none of them.
 
-    A trained fold depends on the first and the last alone. Metadata are in none of them.
+    A trained fold depends on the first and the last alone.
     """
 
     training: str
@@ -44,7 +44,7 @@ class Fingerprints(Schema):
 
 
 class Manifest(Schema):
-    """`manifest.json`; `fingerprint` is that of everything that decides the content of the directory."""
+    """`manifest.json`; `fingerprint` covers everything that decides the content of the directory."""
 
     format_version: int
     competition: str
@@ -64,7 +64,7 @@ class Manifest(Schema):
 
 @dataclass(frozen=True)
 class Records:
-    """An opened records directory: its manifest's values and its example table (with a column `cell`, -1 for test)."""
+    """An opened records directory: the values of its manifest, and its example table with `cell` (-1 for test)."""
 
     directory: Path
     competition: str
@@ -80,7 +80,7 @@ class Records:
 
     @property
     def manifest_path(self) -> Path:
-        """Where its manifest is."""
+        """Path of the manifest."""
         return self.directory / MANIFEST
 
     def shard_paths(self, cells: list[int] | None) -> list[Path]:
@@ -105,7 +105,7 @@ def fingerprint(competition: str, examples: Examples, image: ImageSettings, data
 
 
 def fingerprints(competition: str, examples: Examples, image: ImageSettings, data: DataSettings) -> Fingerprints:
-    """The fingerprints of the parts; a part's does not change with what stands in the others."""
+    """The fingerprints of the parts: each depends on its own part alone."""
     identity = (*_IDENTITY, *target_format(examples.task).columns)
     columns = [column for column in identity if column in examples.table.columns]
     y = truth_columns(examples.labels)
@@ -120,13 +120,13 @@ def fingerprints(competition: str, examples: Examples, image: ImageSettings, dat
 
 
 def mounted_records(fingerprint: str, root: Path = KAGGLE_INPUT) -> Path | None:
-    """The records directory with that `fingerprint` among Kaggle's mounts; None where there is none."""
+    """The records directory with this `fingerprint` among Kaggle's mounts, or None."""
     manifests = ((path, read_manifest(path)) for path in mounted(MANIFEST, root))
     return next((path.parent for path, manifest in manifests if manifest and manifest.fingerprint == fingerprint), None)
 
 
 def read_manifest(path: Path) -> Manifest | None:
-    """The manifest in a file, or None where that is something else, such as somebody else's `manifest.json`."""
+    """The manifest in a file, or None where the file is something else, such as another program's `manifest.json`."""
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
@@ -141,7 +141,7 @@ def make_manifest(
     data: DataSettings,
     notes: Sequence[Note],
 ) -> tuple[Manifest, pd.DataFrame]:
-    """The manifest over the notes of all shards, and the table (with cells) without the rejected rows.
+    """The manifest from the notes of all shards, and the table (with cells) without the rejected rows.
 
     Raises DataError when more than `data.max_rejected` of the images could not be read.
     """
@@ -149,9 +149,8 @@ def make_manifest(
     if len(rejected) > data.max_rejected * len(table):
         reason = Counter(entry.reason for entry in rejected).most_common(1)[0][0]
         raise DataError(
-            f"{len(rejected)} of {len(table)} images cannot be read, such as {rejected[0].path} "
-            f"({rejected[0].reason}; most often: {reason}). Repair them, or allow a share "
-            "of them with --set data.max_rejected=..."
+            f"{len(rejected)} of {len(table)} images cannot be read, such as {rejected[0].path} ({rejected[0].reason}; "
+            f"most often: {reason}): repair them, or leave out up to a share of them with --set data.max_rejected=..."
         )
     manifest = Manifest(
         format_version=VERSION,
@@ -170,10 +169,10 @@ def make_manifest(
 
 
 def open_records(directory: Path) -> Records:
-    """The records in a directory; raises DataError when there are none, or a shard is absent or of another size."""
+    """The records in a directory; raises DataError when there are none, or a shard is missing or has another size."""
     path = directory / MANIFEST
     if not path.exists():
-        hint = "its build was cut off, run it again" if (directory / BUILDING).exists() else "build them first"
+        hint = "their build was cut off, run it again" if (directory / BUILDING).exists() else "build them first"
         raise DataError(f"{directory} holds no records ({hint}: `kit records build COMP --data DIR --out {directory}`)")
     content = files.read_json(path)
     version = content.get("format_version") if isinstance(content, dict) else None
@@ -196,9 +195,9 @@ def open_records(directory: Path) -> Records:
 
 
 def verify_records(records: Records, workers: int | None = None) -> int:
-    """Read everything back: hashes, every example's id, label, group and shape. Returns the number of examples.
+    """Read everything back: hashes; id, target, group and shape of every example. Returns the number of examples.
 
-    Raises DataError naming a shard, and in it the first record and its bytes, that are not as they were written.
+    Raises DataError that names the shard, the record and its bytes where the first difference is.
     """
     calls, total = [], 0
     for shard in records.shards:
@@ -214,7 +213,7 @@ def verify_records(records: Records, workers: int | None = None) -> int:
 
 
 def describe(records: Records) -> pd.DataFrame:
-    """Examples, groups, MiB and each label's positives: a row for `train`, `test` and every cell ("cell 7")."""
+    """Examples, groups, MiB and positives of each label: a row for `train`, `test` and every cell ("cell 7")."""
     table, labels = records.table, records.labels
     sizes = pd.Series({shard.file: shard.bytes for shard in records.shards}, dtype="int64")
     cells = pd.Series({shard.file: -1 if shard.cell is None else shard.cell for shard in records.shards})
@@ -236,14 +235,14 @@ def describe(records: Records) -> pd.DataFrame:
 
 
 def _digest(table: pd.DataFrame) -> str:
-    """SHA-256 of a table's text, the same under every version of pandas."""
+    """SHA-256 of a table as CSV."""
     text = _HashedText()
     table.to_csv(text, index=False)
     return text.digest.hexdigest()
 
 
 class _HashedText(io.StringIO):
-    """A text file that is only hashed, so that a table of 220,000 rows is never one string."""
+    """A text file that is hashed as it is written, so that a table of 220,000 rows is never one string."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,8 +1,7 @@
 """Rows of the example table -> one shard: the work of one process. To start fast, it imports no TensorFlow, no pandas.
 
 Each tf.train.Example: `id` bytes, `image` bytes, `shape` int64[3], `group` bytes, and the target (targets.py): `label`
-float[L], NaN = unknown. The image decodes to `shape` when the decoder is asked for that many channels: grey is stored
-as one.
+float[L], NaN = unknown. The image decodes to `shape` when the decoder is told the channels: grey is stored as one.
 """
 
 import os

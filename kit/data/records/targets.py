@@ -1,4 +1,4 @@
-"""What an example's target is: features of its record, keys of its batch. One entry for each kind of prediction."""
+"""What the target of an example is: features of its record, keys of its batch. One entry per kind of prediction."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,8 +16,8 @@ Features = dict[str, list[float]]  # of one tf.train.Example, by name
 class TargetFormat(NamedTuple):
     """How targets are written and read.
 
-    `features` turns rows of an example table into each row's features, `spec` a number of labels into what
-    `tf.io.parse_example` reads them with. `columns` are those that targets are made of, beside the truth.
+    `features` turns rows of an example table into the features of each row; `spec` turns the number of labels into the
+    features that `tf.io.parse_example` takes. `columns` are the table's that enter targets, beside the truth.
     """
 
     features: Callable[[pd.DataFrame], list[Features]]

@@ -19,7 +19,7 @@ _OVERHEAD = _HEADER.size + _FOOTER.size
 
 
 class CorruptRecord(Exception):
-    """A record that is not as it was written: `record` counts from 0, `start` and `stop` bound its bytes."""
+    """A record that is damaged: its number, from 0, and where its bytes start and stop."""
 
     def __init__(self, record: int, start: int, stop: int):
         super().__init__(f"record {record} (bytes {start} to {stop}) is damaged")
@@ -51,7 +51,7 @@ def write_records(file: BinaryIO, records: Iterable[bytes]) -> Written:
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """The data of every record of a file; raises CorruptRecord at the first that is damaged or cut off."""
+    """The data of every record of a file; raises CorruptRecord at the first that is damaged or truncated."""
     size, start, n = path.stat().st_size, 0, 0
     with path.open("rb") as file:
         while start < size:
@@ -81,10 +81,10 @@ def serialise(features: Mapping[str, Sequence[bytes] | Sequence[int] | Sequence[
 
 
 def parse(data: bytes) -> dict[str, list[Any]]:
-    """What `serialise` was given; raises ValueError when `data` is no tf.train.Example."""
+    """The features of a serialised tf.train.Example, as lists; raises ValueError for anything else."""
     try:
         features = _Example.FromString(data).features.feature
-    except Exception as error:  # protobuf's DecodeError, whose class moves about between its implementations
+    except Exception as error:  # protobuf's DecodeError, which is another class in each of its implementations
         raise ValueError("not a tf.train.Example") from error
     return {name: list(getattr(feature, feature.WhichOneof("kind")).value) for name, feature in features.items()}
 

@@ -1,1 +1,1 @@
-"""The example table: raw tables, cells, leaks, pseudo-labels, checks."""
+"""The example table: raw tables, cells, leaks, checks."""

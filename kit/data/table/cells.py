@@ -1,7 +1,7 @@
 """Leak-free stratified cells: the training groups dealt into C cells; a fold of K is a union of C / K cells.
 
-Cells are made once, when records are built, so that one set of records serves every K that divides C and every seed of
-the folds. The dealing follows scikit-learn's StratifiedGroupKFold in spirit (hardest groups first, each to where it
+Cells are assigned once, when records are built, so that one set of records serves every K that divides C and every seed
+of the folds. The dealing follows scikit-learn's StratifiedGroupKFold in spirit (hardest groups first, each to where it
 unbalances least), with a score cheap enough for 220,000 groups that breaks ties by cell number; so equal groups go
 round the cells in order, and any K neighbouring cells are alike.
 """
@@ -19,15 +19,15 @@ _FEWER = (30, 12, 10, 6, 4, 2)
 
 
 def count_cells(groups: int) -> int:
-    """How many cells a set of that many groups gets: 60, or fewer when there are not that many groups."""
+    """The number of cells for a number of groups: 60, or fewer when there are fewer groups."""
     return next((cells for cells in (CELLS, *_FEWER) if cells <= groups), 1)
 
 
 def assign_cells(table: pd.DataFrame, seed: int = 0) -> pd.Series:
-    """The cell (int64, 0 ≤ cell < C) of every row of a training table with columns id, group and `y_<label>`.
+    """The cell (int64, 0 ≤ cell < C) of every row of a training table with columns group and `y_<label>`.
 
-    No group stands in two cells. Depends on groups, labels and seed alone, not on the order of rows. Unknown labels
-    (NaN) count as a kind of their own. Returns a Series with the table's index.
+    No group is in two cells. The cells depend on groups, labels and seed alone, not on the order of rows. Unknown
+    labels (NaN) count as a class of their own. Returns a Series with the table's index.
     """
     codes, groups = pd.factorize(table["group"], sort=True)
     counts = _counts_by_group(table, codes)
@@ -50,7 +50,7 @@ def assign_cells(table: pd.DataFrame, seed: int = 0) -> pd.Series:
 def split_folds(cells: int, folds: int, seed: int) -> list[list[int]]:
     """The cells of each of K folds, shuffled by the seed; raises ConfigError unless K divides the number of cells.
 
-    Every run of K consecutive cells gives one cell to each fold: what was dealt evenly to neighbours stays even.
+    Each K consecutive cells give one cell to every fold, so that what is even between neighbours stays even.
     """
     if folds > cells or cells % folds:
         usable = ", ".join(str(k) for k in range(2, cells + 1) if cells % k == 0)
@@ -61,7 +61,7 @@ def split_folds(cells: int, folds: int, seed: int) -> list[list[int]]:
 
 
 def _counts_by_group(table: pd.DataFrame, codes: np.ndarray) -> np.ndarray:
-    """Rows, and of every label positives and unknowns, of each group (float64 [G, columns that occur])."""
+    """Rows, and positives and unknowns of each label, in each group: float64 [G, columns that are not all 0]."""
     columns: list[np.ndarray] = [np.ones(len(table))]
     for y in truth(table).T:
         columns += [y > 0.5, np.isnan(y)]

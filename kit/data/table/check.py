@@ -1,6 +1,6 @@
 """Looking at the data before anything is trained: what is there, what is odd. Every image is decoded, none is kept.
 
-Two images are duplicates when their pixels are the same, whatever their files are: the hash is of the decoded picture,
+Images are duplicates when their pixels are equal, whatever their files are: the hash is that of the decoded image, with
 grey in three channels taken as grey.
 """
 
@@ -20,14 +20,14 @@ from kit.errors import some
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.tables import truth, truth_columns
 
-_AT_ONCE = 50  # images that a worker is given
+_AT_ONCE = 50  # images per call of a worker
 _ORDER = "train val test"  # others come first
 
 
 def check_images(examples: Examples, root: Path, settings: DicomSettings, workers: int | None = None) -> dict[str, Any]:
-    """Counts, sizes, formats, files missing, surplus and unreadable, duplicates, groups on two sides; for JSON.
+    """Counts, sizes, formats; missing, surplus and unreadable files; duplicates and groups on two sides. Fit for JSON.
 
-    Sides are the official ones: the folders or lists that the data came in (a column `part`), else train and test.
+    Sides are the official ones: the folders or lists of the data (column `part`), else train and test.
     """
     kept = ["id", "path", "group", "split", "part", *truth_columns(examples.labels)]
     table = examples.table[[column for column in kept if column in examples.table.columns]].reset_index(drop=True)
@@ -59,7 +59,7 @@ def check_images(examples: Examples, root: Path, settings: DicomSettings, worker
 
 
 def look_at(paths: list[str], root: Path, settings: DicomSettings, workers: int | None = None) -> list[Look]:
-    """A `Look` for each of some paths below `root`, in no order."""
+    """A `Look` at each of some paths below `root`, in any order."""
     chunks = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
     seen: list[Look] = []
     with (
@@ -74,28 +74,28 @@ def look_at(paths: list[str], root: Path, settings: DicomSettings, workers: int 
     return seen
 
 
-def as_text(found: dict[str, Any]) -> str:
-    """What was found as one screen of text; the JSON has all names."""
-    lines = [f"{found['images']} images, {found['groups']} groups, {found['task']}"]
-    for name, counts in found["splits"].items():
+def as_text(report: dict[str, Any]) -> str:
+    """The report of `check_images` as one screen of text; only the JSON has all names."""
+    lines = [f"{report['images']} images, {report['groups']} groups, {report['task']}"]
+    for name, counts in report["splits"].items():
         labels = "  ".join(f"{label} {count}" for label, count in counts["labels"].items())
         unlabelled = f"  (unlabelled {counts['unlabelled']})" if counts["unlabelled"] else ""
         lines.append(f"  {name}: {counts['images']} images, {counts['groups']} groups   {labels}{unlabelled}")
-    sizes = found["sizes"]
+    sizes = report["sizes"]
     lines += [
         f"sizes      {sizes['count']} different, sides {sizes['pixels']} pixels; most: {_listed(sizes['most'])}",
-        f"formats    {_listed(found['formats'])}",
-        f"channels   {_listed(found['channels'])}",
-        f"per group  {_per_group(found['images_per_group'])}",
+        f"formats    {_listed(report['formats'])}",
+        f"channels   {_listed(report['channels'])}",
+        f"per group  {_per_group(report['images_per_group'])}",
     ]
     for what in ("missing", "surplus"):
-        lines.append(f"{what:10} {_named(found[what])}")
-    lines.append("unreadable " + _named(["{path} ({reason})".format(**bad) for bad in found["unreadable"]]))
-    if found["with_alpha"]:
-        lines.append(f"alpha      {_named(found['with_alpha'])} (transparency is not used)")
-    lines += [f"noticed    {count} {what}" for what, count in found["remarks"].items()]
-    duplicates = found["duplicates"]
-    lines.append(f"duplicates {duplicates['images']} images look exactly like another")
+        lines.append(f"{what:10} {_named(report[what])}")
+    lines.append("unreadable " + _named(["{path} ({reason})".format(**bad) for bad in report["unreadable"]]))
+    if report["with_alpha"]:
+        lines.append(f"alpha      {_named(report['with_alpha'])} (transparency is not used)")
+    lines += [f"noticed    {count} {what}" for what, count in report["remarks"].items()]
+    duplicates = report["duplicates"]
+    lines.append(f"duplicates {duplicates['images']} images have the same pixels as another")
     for kind, words in (
         ("within_class", "of one class"),
         ("across_classes", "IN SEVERAL CLASSES: one of the labels is wrong"),
@@ -106,7 +106,7 @@ def as_text(found: dict[str, Any]) -> str:
         if sets:
             examples = some([" = ".join(same) for same in sets], 2)
             lines.append(f"  {len(sets)} set{'s' * (len(sets) > 1)} {words}: {examples}")
-    shared = found["groups_in_several_splits"]
+    shared = report["groups_in_several_splits"]
     lines.append(f"groups in several splits: {_named(shared)}")
     return "\n".join(lines)
 
@@ -116,25 +116,25 @@ def _counts(rows: pd.DataFrame, examples: Examples) -> dict[str, Any]:
     labels = dict(zip(examples.labels, (y > 0.5).sum(axis=0).tolist(), strict=True))
     if len(examples.labels) == 1:
         labels[f"not {examples.labels[0]}"] = int((y < 0.5).sum())
-    known = ~np.isnan(y).all(axis=1)
+    labelled = ~np.isnan(y).all(axis=1)
     return {
         "images": len(rows),
         "groups": int(rows["group"].nunique()),
-        "labels": labels if known.any() else {},
-        "unlabelled": int((~known).sum()),
+        "labels": labels if labelled.any() else {},
+        "unlabelled": int((~labelled).sum()),
     }
 
 
 def _duplicates(table: pd.DataFrame, side: pd.Series, examples: Examples) -> dict[str, Any]:
-    """Sets of ids whose pixels are the same, by what they have in common; a set can be in several lists."""
-    twice = table[table["pixels"].duplicated(keep=False)]
-    kinds: dict[str, Any] = {"images": len(twice)}
+    """Sets of ids whose images are equal, by what else they share; a set can be in several lists."""
+    equal = table[table["pixels"].duplicated(keep=False)]
+    kinds: dict[str, Any] = {"images": len(equal)}
     kinds |= {kind: [] for kind in ("within_class", "across_classes", "across_groups", "across_splits")}
     labels = truth_columns(examples.labels)
-    for _, rows in twice.groupby("pixels", sort=False):
+    for _, rows in equal.groupby("pixels", sort=False):
         ids = sorted(rows["id"])
-        known = rows[labels].dropna(how="all")
-        kinds["across_classes" if len(known.drop_duplicates()) > 1 else "within_class"].append(ids)
+        truths = rows[labels].dropna(how="all").drop_duplicates()
+        kinds["across_classes" if len(truths) > 1 else "within_class"].append(ids)
         if rows["group"].nunique() > 1:
             kinds["across_groups"].append(ids)
         if side[rows.index].nunique() > 1:
@@ -158,7 +158,7 @@ def _listed(counts: dict[str, int]) -> str:
 
 
 def _per_group(counts: dict[str, int]) -> str:
-    """1 image: 150 groups, 2: 12, 3 to 9: 4."""
+    """Such as `1 image: 150 groups, 2 images: 12 groups, 3 to 9 images: 4 groups`."""
     most = max(map(int, counts), default=0)
     binned: Counter[str] = Counter()
     for images, groups in counts.items():

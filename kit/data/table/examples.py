@@ -1,9 +1,9 @@
 """The example table: one row per image, the contract between a competition's raw files and everything after.
 
-Columns: `id` str, unique; `path` str, relative to the data root; `bytes` int64, the file's size; `split` train|test;
-`group` str (patient, slide; the id when unknown); one float32 column `y_<label>` per label (NaN = unknown); `boxes`
-(where a competition has them): lists of [x, y, width, height] in pixels of the source; any further columns are
-metadata, never used silently.
+Columns: `id` str, unique; `path` str, relative to the data root; `bytes` int64, the size of the file; `split`
+train|test; `group` str (patient, slide; the id when unknown); a float32 column `y_<label>` for each label (NaN =
+unknown); `boxes`, where a competition has them: lists of [x, y, width, height] in pixels of the source. Further columns
+are metadata, never used silently.
 """
 
 from dataclasses import dataclass, field, replace
@@ -23,10 +23,10 @@ _COLUMNS = ["id", "path", "bytes", "split", "group"]
 
 @dataclass(frozen=True)
 class Examples:
-    """The example table, its label names and task; and what the raw folder lacks or has too much.
+    """The example table with its labels and task, and what is odd about the raw folder.
 
-    `missing` names labelled or expected images that have no file, `surplus` files that nothing speaks of. `remarks` are
-    oddities that were counted on the way (what -> how many), such as ages that no one can have.
+    `missing` are the ids of labelled or expected images that have no file, `surplus` the paths of images that no table
+    names. `remarks` count oddities (what -> how many), such as impossible ages.
     """
 
     table: pd.DataFrame
@@ -38,18 +38,18 @@ class Examples:
 
 
 def validate(examples: Examples, max_missing: float) -> Examples:
-    """The examples with rows sorted by (split, id) and columns in order, once they are seen to keep the contract.
+    """The examples with rows sorted by (split, id) and columns in order; raises DataError when they break the contract.
 
-    Raises DataError for duplicate ids, no image at all, unlabelled training rows, rows of several classes where there
-    can be one, and more than `max_missing` (a share of those that there should be) missing or surplus images.
+    That is: duplicate ids, no training image, unlabelled training rows, rows with several of exclusive classes, and
+    more missing or surplus images than `max_missing` (a share of the images that there should be).
     """
     table, y = examples.table, truth_columns(examples.labels)
     absent = {*_COLUMNS, *y} - set(table.columns)
     if absent:
         raise DataError(f"the example table lacks the columns {some(absent)}")
-    twice = table["id"][table["id"].duplicated()]
-    if len(twice):
-        raise DataError(f"duplicate ids in the example table: {some(set(twice))}")
+    duplicates = table["id"][table["id"].duplicated()]
+    if len(duplicates):
+        raise DataError(f"duplicate ids in the example table: {some(set(duplicates))}")
     for names, what in (
         (examples.missing, "expected images have no file"),
         (examples.surplus, "images are unlabelled"),
@@ -57,7 +57,7 @@ def validate(examples: Examples, max_missing: float) -> Examples:
         share = len(names) / max(len(table) + len(names), 1)
         if share > max_missing:
             raise DataError(
-                f"{len(names)} {what}: {some(names)}. Complete the data, or allow a share of them "
+                f"{len(names)} {what}: {some(names)}. Complete the data, or leave them out "
                 f"with --set data.max_missing={_round_up(share)}"
             )
     train = table[table["split"] == "train"]
@@ -76,23 +76,23 @@ def validate(examples: Examples, max_missing: float) -> Examples:
 
 
 def write_examples(path: Path, examples: Examples) -> None:
-    """The example table as parquet, which says its task itself."""
+    """Write the example table as parquet, with its task in the metadata."""
     table = examples.table.copy()
     table.attrs = {"task": examples.task}
     files.write_parquet(path, table)
 
 
 def read_examples(path: Path) -> Examples:
-    """The examples in a table that `kit examples` wrote, checked again; raises DataError when it is none."""
+    """The examples in a file that `kit examples` wrote, validated again; raises DataError for other files."""
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path} as parquet ({error}): write it with `kit examples`") from error
     if table.attrs.get("task") not in TASKS:
-        raise DataError(f"{path} does not say its task: write it with `kit examples`")
+        raise DataError(f"{path} does not name its task: write it with `kit examples`")
     task, table.attrs = table.attrs["task"], {}
     for column in table.columns[table.map(lambda value: isinstance(value, np.ndarray)).any()]:
-        table[column] = [_as_list(value) for value in table[column]]  # boxes: the same table as before it was written
+        table[column] = [_as_list(value) for value in table[column]]  # boxes: as they were before they were written
     return validate(Examples(table, tuple(labels_of(table)), task), max_missing=0)
 
 

@@ -14,9 +14,9 @@ def assert_no_leak(train: pd.DataFrame, valid: pd.DataFrame) -> None:
 
 
 def assert_unseen(examples: pd.DataFrame, held_out: list[int], valid: pd.DataFrame, source: str) -> None:
-    """Raise LeakError when another run's model was fitted on images or patients of `valid`.
+    """Raise LeakError when the model of another run was fitted on images or patients of `valid`.
 
-    `examples` is that run's table with cells, `held_out` are the cells its model did not see; `source` names it.
+    `examples` is that run's table with cells, `held_out` are the cells that its model did not see; `source` names it.
     """
     seen = examples[(examples["split"] == "train") & ~examples["cell"].isin(held_out)]
     shared = set(valid["id"]) & set(seen["id"]) or set(valid["group"]) & set(seen["group"])

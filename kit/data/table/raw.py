@@ -1,4 +1,4 @@
-"""What readers of raw folders share: is the layout there, tables as strings, lists of image files, joining the two."""
+"""For readers of raw folders: checking the layout, tables as strings, lists of image files, joining the two."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")  #
 
 
 def require_layout(root: Path, names: Sequence[str], layout: str) -> None:
-    """Raise DataError, saying what was expected and what is there, unless `root` holds all `names`."""
+    """Raise DataError, with the expected layout and what is there, unless `root` holds all `names`."""
     require_folder(root)
     absent = [name for name in names if not (root / name).exists()]
     if absent:
@@ -26,30 +26,30 @@ def require_folder(root: Path) -> None:
 
 
 def found_in(root: Path) -> str:
-    """A few of the names in a folder, for a message."""
+    """Some of the names in a folder, for a message."""
     return some(path.name + "/" * path.is_dir() for path in root.iterdir()) or "nothing"
 
 
 def folder_with(root: Path, names: Sequence[str]) -> Path | None:
-    """The folder that holds all `names` (in any case): `root`, else the first at most three below it; or None."""
-    level, wanted = [root], {name.lower() for name in names}
+    """The folder that holds all `names`, in any case: `root`, or the first up to three levels below it; or None."""
+    level, expected = [root], {name.lower() for name in names}
     for _ in range(4):
         for folder in level:
-            if wanted <= {path.name.lower() for path in folder.iterdir()}:
+            if expected <= {path.name.lower() for path in folder.iterdir()}:
                 return folder
         level = [child for folder in level for child in subfolders(folder)]
     return None
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, by name, without hidden ones and those that macOS leaves in zip files."""
+    """The folders in a folder, by name, without hidden ones and those that macOS adds to zip files."""
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
 
 
 def read_table(path: Path, columns: Sequence[str], unique: str | None = None) -> pd.DataFrame:
-    """A CSV as strings, with at least `columns`; raises DataError for others and for a value of `unique` in two rows.
+    """A CSV file as strings; raises DataError when it lacks one of `columns` or has a value of `unique` twice.
 
-    The index is the line number in the file, so that an error can name the row.
+    The index is the line in the file, so that an error can name it.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -59,29 +59,29 @@ def read_table(path: Path, columns: Sequence[str], unique: str | None = None) ->
     if absent:
         raise DataError(f"{path} lacks the columns {some(absent)}; it has {some(table.columns, 6)}")
     table.index += 2  # the header is line 1
-    twice = table[table[unique].duplicated(keep=False)] if unique else table[:0]
-    if len(twice):
-        first = twice[unique].iloc[0]
-        lines = some(map(str, twice.index[twice[unique] == first]))
-        count = twice[unique].nunique()
+    duplicates = table[table[unique].duplicated(keep=False)] if unique else table[:0]
+    if len(duplicates):
+        first = duplicates[unique].iloc[0]
+        lines = some(map(str, duplicates.index[duplicates[unique] == first]))
+        count = duplicates[unique].nunique()
         raise DataError(f"{path}: {count} duplicate ids, the first is {first!r} in lines {lines}: keep one of each")
     return table
 
 
-def refuse_rows(path: Path, table: pd.DataFrame, bad: pd.Series, column: str, wanted: str) -> None:
-    """Raise DataError, naming the first line where `bad`, its value in `column` and what was `wanted`."""
+def refuse_rows(path: Path, table: pd.DataFrame, bad: pd.Series, column: str, expected: str) -> None:
+    """Raise DataError when a row is `bad`, with the first such line, its value in `column` and what was `expected`."""
     if bad.any():
         line, row = next(table[bad].iterrows())
         more = f" ({bad.sum()} lines are like this)" if bad.sum() > 1 else ""
-        raise DataError(f"{path}, line {line}: {column} is {row[column]!r}, not {wanted}{more}")
+        raise DataError(f"{path}, line {line}: {column} is {row[column]!r}, not {expected}{more}")
 
 
 def list_images(root: Path, folder: str = "", endings: Sequence[str] = IMAGES) -> pd.DataFrame:
-    """Columns path (relative to `root`) and bytes of the image files in a folder and below it, by path."""
+    """Columns path (relative to `root`) and bytes of all image files in a folder and below, sorted by path."""
     prefix = "" if folder in ("", ".") else f"{folder}/"
-    found = sorted(_walk(str(root / folder), prefix, tuple(endings)))
+    images = sorted(_walk(str(root / folder), prefix, tuple(endings)))
     return pd.DataFrame(
-        {"path": [path for path, _ in found], "bytes": pd.Series([size for _, size in found], dtype="int64")}
+        {"path": [path for path, _ in images], "bytes": pd.Series([size for _, size in images], dtype="int64")}
     )
 
 
@@ -93,20 +93,21 @@ def require_images(root: Path, folder: str, endings: Sequence[str]) -> pd.DataFr
 
 
 def stems(images: pd.DataFrame) -> pd.Series:
-    """The file names without folder and ending."""
+    """The file names, without folder and ending."""
     return images["path"].str.extract(r"([^/]+?)(?:\.[^./]*)?$")[0].astype(str)
 
 
 def match(
     rows: pd.DataFrame, images: pd.DataFrame, on: Sequence[str] = ("id",)
 ) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
-    """Join rows (id, …) with images (id, path, bytes): the table, ids without an image, paths without a row.
+    """Join rows (id, …) with images (id, path, bytes): the table, the ids without an image, the paths without a row.
 
-    Raises DataError when an id is the name of two files.
+    Raises DataError when two images have the same id.
     """
-    twice = images[images.duplicated([*on], keep=False)].sort_values("id")
-    if len(twice):
-        raise DataError(f"{twice['id'].iloc[0]!r} is the name of several files: {some(twice['path'][:2])}")
+    duplicates = images[images.duplicated([*on], keep=False)].sort_values("id")
+    if len(duplicates):
+        first = duplicates["id"].iloc[0]
+        raise DataError(f"{first!r} is the name of several files: {some(duplicates['path'][:2])}")
     joined = rows.merge(images, on=[*on], how="outer", indicator="side", validate="one_to_one")
     missing = tuple(sorted(joined["id"][joined["side"] == "left_only"]))
     surplus = tuple(sorted(joined["path"][joined["side"] == "right_only"]))
@@ -115,10 +116,10 @@ def match(
 
 
 def _walk(folder: str, prefix: str, endings: tuple[str, ...]) -> Iterator[tuple[str, int]]:
-    """Paths with `prefix` in front, and sizes; strings, because there may be hundreds of thousands."""
+    """Paths (behind `prefix`) and sizes; as strings, because there may be hundreds of thousands."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith((".", "__MACOSX")):  # "._x.tif": macOS leaves them
+            if entry.name.startswith((".", "__MACOSX")):  # macOS adds "._x.tif"
                 continue
             if entry.is_dir():
                 yield from _walk(entry.path, f"{prefix}{entry.name}/", endings)

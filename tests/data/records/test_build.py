@@ -99,7 +99,7 @@ def test_finished_shards_are_not_written_again(toy_root, toy_records, tmp_path, 
     monkeypatch.setattr(build_module, "build_shard", breaks)
     with pytest.raises(KeyboardInterrupt):
         build(toy_root, tmp_path / "killed", workers=1)
-    with pytest.raises(DataError, match="its build was cut off"):
+    with pytest.raises(DataError, match="their build was cut off"):
         open_records(tmp_path / "killed")
     monkeypatch.setattr(build_module, "build_shard", counts)
     build(toy_root, tmp_path / "killed", workers=1)

@@ -62,7 +62,7 @@ def test_a_written_table_knows_its_task_and_labels(tmp_path):
     assert (read.task, read.labels) == ("binary", ("x",))
     pd.testing.assert_frame_equal(read.table, written.table)
     table().to_parquet(tmp_path / "other.parquet")
-    with pytest.raises(DataError, match="does not say its task: write it with `kit examples`"):
+    with pytest.raises(DataError, match="does not name its task: write it with `kit examples`"):
         read_examples(tmp_path / "other.parquet")
 
 
