@@ -208,17 +208,17 @@ def test_stages_are_the_sizes_of_the_maps(models, name, largest, first):
     from kit.models.features import stages
     from kit.train.optimize import unfreeze
 
-    model, stages = models(name, 80 if name == "inception_v3" else 64), len(largest)
+    model = models(name, 80 if name == "inception_v3" else 64)
     backbone = model.get_layer("backbone")
     unfreeze(model, "all")
     of = dict(zip([layer.name for layer in backbone.layers], stages(backbone), strict=True))
     learners = [layer for layer in backbone.layers if layer.trainable_variables]
-    sizes = [{layer.output.shape[1] for layer in learners if of[layer.name] == stage} for stage in range(stages)]
+    sizes = [{layer.output.shape[1] for layer in learners if of[layer.name] == stage} for stage in range(len(largest))]
     assert [max(size) for size in sizes] == largest
     unfreeze(model, "1 stages")
     learns = [layer.name for layer in backbone.layers if layer.trainable and layer.weights]
     assert first in (None, learns[0])
-    unfreeze(model, f"{stages} stages")
+    unfreeze(model, f"{len(largest)} stages")
     assert all(layer.trainable for layer in learners)
 
 
