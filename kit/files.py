@@ -17,7 +17,7 @@ from kit.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-PART = ".part-"  # a prefix, so that the ending (".weights.h5", ".parquet") still says what the file is
+PART = ".part-"  # a prefix, because the ending (".weights.h5", ".parquet") says what the file is
 _LOCK = f"{PART}lock"
 
 

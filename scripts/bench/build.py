@@ -1,6 +1,7 @@
 """Building records: kit against a TFDS builder and the loops of the notebooks; then growth and memory up to 220,000.
 
     python scripts/bench/build.py --pcam DIR --xrays DIR --dicoms DIR [--repeats 5] [--growth 27500] [--only growth]
+                                  [--share .01]
 
 --pcam is a folder in the PCam layout (96 px .tif), --xrays one of class folders with JPEGs of 224 px, --dicoms one of
 1024 px DICOMs; their files are listed several times, under new ids. From a warm page cache to a local disk; every turn
@@ -36,19 +37,29 @@ def main():
     parser.add_argument("--dicoms", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--growth", type=int, default=27_500, metavar="N")
+    parser.add_argument("--share", type=float, default=1, help="of the images that are built, for a quick try")
     parser.add_argument("--only", choices=["pcam", "xrays", "dicoms", "growth"])
-    given = parser.parse_args()
+    options = parser.parse_args()
     print(machine())
-    patches = validate(pcam.COMPETITION.read(given.pcam, Source()), 0)
-    xrays, dicoms, grey = class_folders(given.xrays), dicom_files(given.dicoms), ImageSettings(size=224, color="gray")
+    patches = validate(pcam.COMPETITION.read(options.pcam, Source()), 0)
+    xrays, dicoms, grey = (
+        class_folders(options.xrays),
+        dicom_files(options.dicoms),
+        ImageSettings(size=224, color="gray"),
+    )
     sets = {  # as many images as kit builds in some seconds
-        "pcam": (tiled(patches, 10_000), given.pcam, ImageSettings(size=96), "PCam .tif 96 px -> png"),
-        "xrays": (tiled(xrays, 40_000), given.xrays, grey, "JPEG 224 px, as is"),
-        "dicoms": (tiled(dicoms, 3_000), given.dicoms, grey, "DICOM 1024 px -> 224 px png"),
+        "pcam": (
+            tiled(patches, round(10_000 * options.share)),
+            options.pcam,
+            ImageSettings(size=96),
+            "PCam .tif 96 px -> png",
+        ),
+        "xrays": (tiled(xrays, round(40_000 * options.share)), options.xrays, grey, "JPEG 224 px, as is"),
+        "dicoms": (tiled(dicoms, round(3_000 * options.share)), options.dicoms, grey, "DICOM 1024 px -> 224 px png"),
     }
     with tempfile.TemporaryDirectory() as scratch:
         for name, (examples, root, image, title) in sets.items():
-            if given.only in (None, name):
+            if options.only in (None, name):
                 variants = {
                     "kit": with_kit,
                     "kit, 1 worker": partial(with_kit, workers=1),
@@ -63,12 +74,12 @@ def main():
                     print(f"left out: TFDS ({error})")
                     del variants["TFDS"]
                 jobs = {n: in_new_folder(work, examples, root, image, Path(scratch)) for n, work in variants.items()}
-                show(f"{title}, {len(examples.table)} images", in_turn(jobs, given.repeats), "kit")
-        if given.only in (None, "growth"):
+                show(f"{title}, {len(examples.table)} images", in_turn(jobs, options.repeats), "kit")
+        if options.only in (None, "growth"):
             print("\nPCam, growth: images, images/s, peak memory")
             for times in (1, 2, 4, 8):
-                grown = tiled(patches, times * given.growth)
-                seconds, peak = watched(with_kit, grown, given.pcam, ImageSettings(size=96), Path(scratch) / "grown")
+                grown = tiled(patches, times * options.growth)
+                seconds, peak = watched(with_kit, grown, options.pcam, ImageSettings(size=96), Path(scratch) / "grown")
                 count = len(grown.table)
                 print(f"  {count:8} {count / seconds:8.0f} images/s {peak / 2**20:8.0f} MiB", flush=True)
 

@@ -38,17 +38,17 @@ def main():
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--repeats", type=int, default=3)
-    given = parser.parse_args()
+    options = parser.parse_args()
     print(machine())
-    for root in given.folders:
-        paths = list(itertools.islice(itertools.cycle(list_images(root)["path"]), given.images))
+    for root in options.folders:
+        paths = list(itertools.islice(itertools.cycle(list_images(root)["path"]), options.images))
         variants = {
             "kit": lambda root=root, paths=paths: len(look_at(paths, root, DicomSettings())),
             "kit, 1 worker": lambda root=root, paths=paths: len(look_at(paths, root, DicomSettings(), workers=1)),
             "loop": lambda root=root, paths=paths: loop(root, paths),
         }
-        speeds = in_turn(variants, given.repeats)
-        show(f"{root.name}: {given.images} looks", speeds, against="loop")
+        speeds = in_turn(variants, options.repeats)
+        show(f"{root.name}: {options.images} looks", speeds, against="loop")
 
 
 if __name__ == "__main__":

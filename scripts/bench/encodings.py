@@ -27,13 +27,15 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--images", type=int, default=300)
-    given = parser.parse_args()
+    options = parser.parse_args()
     cv2.setNumThreads(1)
-    files = sorted(path for path in given.folder.rglob("*") if path.is_file() and path.suffix != ".csv")[: given.images]
-    print(machine(), f"{len(files)} files of {given.folder.name}, {given.size} px", sep="\n")
+    files = sorted(path for path in options.folder.rglob("*") if path.is_file() and path.suffix != ".csv")[
+        : options.images
+    ]
+    print(machine(), f"{len(files)} files of {options.folder.name}, {options.size} px", sep="\n")
     pixels = [images.decode(path.read_bytes()) for path in files]
-    png([images.resize(p, given.size, "area") if p.shape[:2] != (given.size,) * 2 else p for p in pixels])
-    reduced([path.read_bytes() for path in files], given.size)
+    png([images.resize(p, options.size, "area") if p.shape[:2] != (options.size,) * 2 else p for p in pixels])
+    reduced([path.read_bytes() for path in files], options.size)
 
 
 def png(pixels):
@@ -64,8 +66,8 @@ def reduced(files, size):
     full_time, full = timed(lambda: [images.resize(grey(data), size, "area").astype(int) for data in jpegs])
     print(f"full scale, then areas            {len(jpegs) / full_time:6.0f}/s")
     for times in (1, 2, 4):
-        took, made = timed(lambda times=times: [images.resize(grey(d, times * size), size, "area") for d in jpegs])
-        off = np.abs(np.stack(made) - np.stack(full))
+        took, results = timed(lambda times=times: [images.resize(grey(d, times * size), size, "area") for d in jpegs])
+        off = np.abs(np.stack(results) - np.stack(full))
         quantile = np.quantile(off, 0.999)
         print(
             f"a scale that leaves {times} x the size   {len(jpegs) / took:6.0f}/s   grey levels off: "

@@ -36,31 +36,36 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--only", help="variants whose names begin with this", default="")
-    given = parser.parse_args()
-    print(machine(), f"tensorflow {tf.__version__}, batches of {given.batch}", sep="\n")
+    options = parser.parse_args()
+    print(machine(), f"tensorflow {tf.__version__}, batches of {options.batch}", sep="\n")
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
-        if given.pcam is None:
-            given.pcam = scratch / "pcam"
-            toy.make(given.pcam, train=2000, test=10)
-        patches = validate(pcam.COMPETITION.read(given.pcam, Source()), 0)
-        if given.xrays is None:
-            given.xrays = enlarged(patches, given.pcam, scratch / "xrays")
-        for size, examples, root in ((96, patches, given.pcam), (224, class_folders(given.xrays), given.xrays)):
+        if options.pcam is None:
+            options.pcam = scratch / "pcam"
+            toy.make(options.pcam, train=2000, test=10)
+        patches = validate(pcam.COMPETITION.read(options.pcam, Source()), 0)
+        if options.xrays is None:
+            options.xrays = enlarged(patches, options.pcam, scratch / "xrays")
+        for size, examples, root in (
+            (96, patches, options.pcam),
+            (224, class_folders(options.xrays), options.xrays),
+        ):
             variants = {}
             for encoding in ENCODINGS:
                 image = ImageSettings(size=size, encoding=encoding)
                 out = scratch / f"{size}-{encoding}"
                 records = build_records("bench", examples, root, out, image, DataSettings(max_rejected=0))
-                variants[f"limit: bare tf.data, {encoding}"] = endless(partial(bare, records, given.batch))
+                variants[f"limit: bare tf.data, {encoding}"] = endless(partial(bare, records, options.batch))
                 if encoding == "raw":  # where memory, not a decoder, sets the pace, shuffling itself can be seen
-                    variants[f"bare tf.data, shuffled, {encoding}"] = endless(partial(bare, records, given.batch, True))
+                    variants[f"bare tf.data, shuffled, {encoding}"] = endless(
+                        partial(bare, records, options.batch, True)
+                    )
                 # as if the set were too large for memory: from the shards in every epoch, shuffled among 1,024
-                variants[f"kit, from disk, {encoding}"] = endless(partial(kit, records, given.batch, 1024))
-                variants[f"kit, {encoding}"] = endless(partial(kit, records, given.batch))
-            variants |= peers(examples, root, size, given.batch, scratch / f"peers-{size}")
-            variants = {name: work for name, work in variants.items() if name.startswith(given.only)}
-            speeds = in_turn(variants, given.repeats)
+                variants[f"kit, from disk, {encoding}"] = endless(partial(kit, records, options.batch, 1024))
+                variants[f"kit, {encoding}"] = endless(partial(kit, records, options.batch))
+            variants |= peers(examples, root, size, options.batch, scratch / f"peers-{size}")
+            variants = {name: work for name, work in variants.items() if name.startswith(options.only)}
+            speeds = in_turn(variants, options.repeats)
             show(f"{size} px, {len(examples.table)} files", speeds, next(iter(speeds)))
             for encoding in ENCODINGS:
                 pair = {
@@ -99,7 +104,7 @@ def bare(records, batch, shuffled=False):
     """The same shards: raw is parsed a batch at a time, the others are decoded in parallel."""
     paths = [str(path) for path in records.shard_paths(list(range(records.cells)))]
     shape = (records.image.size, records.image.size, 3)
-    wanted = {
+    features = {
         "image": tf.io.FixedLenFeature([], tf.string),
         "label": tf.io.FixedLenFeature([1], tf.float32),
     }
@@ -109,14 +114,14 @@ def bare(records, batch, shuffled=False):
     if records.image.encoding == "raw":
 
         def parse(serialised):
-            example = tf.io.parse_example(serialised, wanted)
+            example = tf.io.parse_example(serialised, features)
             return tf.reshape(tf.io.decode_raw(example["image"], tf.uint8), (-1, *shape)), example["label"]
 
         dataset = dataset.batch(batch, True).map(parse, tf.data.AUTOTUNE)
     else:
 
         def parse(serialised):
-            example = tf.io.parse_single_example(serialised, wanted)
+            example = tf.io.parse_single_example(serialised, features)
             decode = tf.io.decode_png if records.image.encoding == "png" else tf.io.decode_jpeg
             return tf.ensure_shape(decode(example["image"], 3), shape), example["label"]
 

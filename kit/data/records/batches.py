@@ -1,4 +1,4 @@
-"""Records -> batches of uint8 images: the only reader of records. Everything else happens on the accelerator."""
+"""Records -> batches of uint8 images, the only reader of records. Everything after happens on the accelerator."""
 
 import os
 from collections.abc import Iterator
@@ -25,9 +25,9 @@ _CHUNK = 256  # records that balanced sampling repeats at a time
 
 
 class Batch(NamedTuple):
-    """An evaluation batch of B rows, of which the last may be padding.
+    """An evaluation batch of B rows, the last of which may be padding.
 
-    `images` uint8 [B, H, W, C] · `mask` bool [B], False for padding · `ids` of the rows that are no padding.
+    `images` uint8 [B, H, W, C] · `mask` bool [B], False for padding · `ids` of the rows that are not padding.
     """
 
     images: np.ndarray
@@ -37,14 +37,14 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Host:
-    """Which of several hosts this process is: each decodes its share of every global batch."""
+    """Which of several hosts this process is; each decodes its share of every global batch."""
 
     index: int = 0
     count: int = 1
 
 
 def steps_per_epoch(records: Records, cells: list[int], batch_size: int) -> int:
-    """Whole batches in an epoch; the ragged rest of each epoch is dropped. Raises ConfigError when there is none."""
+    """The number of whole batches in an epoch; the rest is dropped. Raises ConfigError when there is none."""
     examples = len(records.rows(cells))
     if examples < batch_size:
         raise ConfigError(f"train.batch_size = {batch_size}, but a fold trains on {examples} images: make it smaller")
@@ -52,10 +52,10 @@ def steps_per_epoch(records: Records, cells: list[int], batch_size: int) -> int:
 
 
 def shuffle_buffer(records: Records, cells: list[int], free: int | None = None) -> int:
-    """How many examples to shuffle among: all of those cells when they fit a quarter of the free memory (bytes).
+    """How many examples to shuffle among: all of those cells, if they fit into a quarter of the free memory (bytes).
 
-    In that case they stay in memory, encoded, and the shards are read once. The number is part of what decides an
-    epoch's order, so a run keeps the one it began with.
+    Then they stay in memory, encoded, and the shards are read once. The order of an epoch depends on this number, so a
+    run keeps the one with which it began.
     """
     room = _SHUFFLE_SHARE * (free_memory() if free is None else free)
     examples = len(records.rows(cells))
@@ -63,7 +63,7 @@ def shuffle_buffer(records: Records, cells: list[int], free: int | None = None) 
 
 
 def cache_bytes(records: Records, cells: list[int], cache: str, free: int | None = None) -> int:
-    """What `input.cache` (none, encoded or decoded) takes for those cells; raises ConfigError when it does not fit."""
+    """Bytes that `input.cache` (none, encoded, decoded) takes for those cells; ConfigError if they do not fit."""
     decoded = len(records.rows(cells)) * int(np.prod(image_shape(records.image)))
     sizes = {"none": 0, "encoded": _encoded_bytes(records, cells), "decoded": decoded}
     free = free_memory() if free is None else free
@@ -92,14 +92,14 @@ def train_batches(
 
     (A tuple of one, as Keras's `fit` takes inputs without targets.)
 
-    Every epoch is `steps_per_epoch` batches in an order that depends on (seed, epoch, `buffer`) alone, so a run that
-    goes on at epoch n sees what an uninterrupted one would have seen. `buffer` is from `shuffle_buffer`: when it holds
-    all examples they are shuffled as a whole, else first the shards and then the examples within the buffer. What is
-    shuffled is encoded. Of several hosts, each gets every `host.count`-th example of the same order: B is
-    batch_size / host.count, and together the batches are those of one host. Each batch comes in so many `parts`, one
-    after the other, B / parts large.
+    Every epoch has `steps_per_epoch` batches, in an order that depends on (seed, epoch, `buffer`) alone: a run that
+    resumes at epoch n sees what an uninterrupted one would have seen. `buffer` is that of `shuffle_buffer`: when it
+    holds all examples they are shuffled as a whole, else first the shards, then the examples within the buffer.
+    Examples are shuffled while they are encoded. Of several hosts, each gets every `host.count`-th example of the same
+    order: B is batch_size / host.count, and together the batches are those of one host. Each batch comes in `parts`
+    batches of B / parts, one after the other.
 
-    While iterating, a damaged shard raises a TensorFlow error: see `naming_damage`.
+    Over a damaged shard, iterating raises a TensorFlow error: see `naming_damage`.
     """
     batches = _ordered(records, cells, batch_size, seed, first_epoch, buffer, options, host, parts)
     batches = batches.map(lambda batch: ({key: batch[key] for key in batch if key != "id"},))
@@ -119,7 +119,7 @@ def batch_ids(
     options: InputSettings | None = None,
     parts: int = 1,
 ) -> list[str]:
-    """The ids of the images of one step's batch, as `train_batches` with the same arguments gave it."""
+    """The ids in the batch of one step, as `train_batches` with the same arguments gives it."""
     batches = _ordered(records, cells, batch_size, seed, epoch, buffer, options, Host(), parts)
     batch = next(iter(batches.skip(step).with_options(_own_threads())))
     return [name.decode() for name in batch["id"].numpy()]
@@ -136,7 +136,7 @@ def _ordered(
     host: Host,
     parts: int,
 ) -> Any:
-    """The batches of `train_batches`, each a dictionary with id, image and label."""
+    """The batches of `train_batches`, each a dictionary with id, image and the target."""
     tf = import_tensorflow()
     options = options or InputSettings()
     if batch_size % (host.count * parts):
@@ -149,7 +149,7 @@ def _ordered(
     buffer = examples if options.cache != "none" else buffer or shuffle_buffer(records, cells)
     weights = balanced_weights(rows) if options.balance == "classes" else None
     cache = None
-    if buffer >= examples:  # what the buffer would hold at every epoch's start can as well stay in memory
+    if buffer >= examples:  # the buffer would hold all at the start of each epoch: they can as well stay in memory
         decoded = options.cache == "decoded"
         dataset = _from_shards(
             records, cells, None, None, at_once=1 if options.balance == "classes" else _FILES_AT_ONCE
@@ -160,12 +160,12 @@ def _ordered(
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
         counts = None if weights is None else _copies(weights, key)
         dataset = _repeated(cache, counts, 0) if cache is not None else _from_shards(records, cells, key, counts)
-        # A shard that ends too early must not make a shorter epoch.
+        # A shard that ends too early must not shorten the epoch.
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(examples))
-        # Of this graph alone: the order is to depend on no global seed, and with one of 0 TensorFlow would take the
-        # tensor below for a bool.
+        # Set in this graph alone: the order must not depend on the global seed, and with a global seed of 0 TensorFlow
+        # would take the tensor below for a bool.
         tf.random.set_seed(1)
-        # One more than there are, so that the end of the data is reached, and with it a cache completed.
+        # One more than there are, so that the end of the data is reached and a cache is completed.
         dataset = dataset.shuffle(buffer + 1, seed=seed * 1_000_003 + epoch, reshuffle_each_iteration=False)
         dataset = dataset.take(used)
         return dataset.shard(host.count, host.index) if host.count > 1 else dataset
@@ -181,11 +181,11 @@ def eval_batches(
     batch_size: int,
     host: Host = Host(),
 ) -> Iterator[Batch]:
-    """Every example of some training cells, or of the test set (None), once, in the order of `records.rows(cells)`.
+    """Each example of some training cells, or of the test set (None), once, in the order of `records.rows(cells)`.
 
     Every batch has `batch_size` rows, so that one compiled program and any number of devices serve them all. Of several
-    hosts, each gets every `host.count`-th example and, maybe with an empty one at the end, equally many batches. Raises
-    DataError naming the shard when one is damaged.
+    hosts, each gets every `host.count`-th example, and all get equally many batches (the last may be empty). Raises
+    DataError, naming the shard, when one is damaged.
     """
     tf = import_tensorflow()
     paths = [str(path) for path in records.shard_paths(cells)]
@@ -202,7 +202,7 @@ def eval_batches(
             batches += 1
             ids = [name.decode() for name in batch["id"]]
             yield Batch(images, np.arange(batch_size) < rows, ids)
-    most = -(-examples // host.count)  # examples that any host has; rounded up, as the batches of them are
+    most = -(-examples // host.count)  # the most examples of a host, rounded up as its batches are
     for _ in range(batches, -(-most // batch_size)):
         empty = np.zeros((batch_size, *image_shape(records.image)), np.uint8)
         yield Batch(empty, np.zeros(batch_size, bool), [])
@@ -210,20 +210,20 @@ def eval_batches(
 
 @contextmanager
 def naming_damage(records: Records) -> Iterator[None]:
-    """Turn TensorFlow's error over a damaged shard, raised in the block, into a DataError that names it."""
+    """Turn TensorFlow's error over a damaged shard into a DataError that names the shard."""
     errors = import_tensorflow().errors
     try:
         yield
     except (errors.DataLossError, errors.InvalidArgumentError, errors.FailedPreconditionError, errors.NotFoundError):
-        verify_records(records)  # raises, if it is the records that are wrong
+        verify_records(records)  # raises if the records are damaged
         raise
 
 
 def balanced_weights(rows: pd.DataFrame) -> np.ndarray:
-    """How often, in the mean, an epoch shows each example (float64 [n], mean 1) so that classes come up equally often.
+    """How often an epoch shows each example in the mean, so that classes are shown equally often: float64 [n], mean 1.
 
-    The classes of one label are yes and no; of several labels, each label's positives and the examples without any. An
-    example in several classes counts for each. Unknown labels (NaN) are not positive.
+    A single label has the classes yes and no. Several labels have a class each, their positives, and one of the
+    examples without any. An example in several classes counts in each. Unknown labels (NaN) are not positive.
     """
     positive = truth(rows) > 0.5
     classes = np.column_stack([positive, ~positive.any(axis=1)])
@@ -237,7 +237,7 @@ def _encoded_bytes(records: Records, cells: list[int]) -> int:
 
 
 def _from_shards(records: Records, cells: list[int], key: Any, counts: Any, at_once: int = _FILES_AT_ONCE) -> Any:
-    """Serialised examples, from some shards at a time; shards are shuffled by `key`, examples repeated by `counts`."""
+    """Serialised examples, from some shards at a time: shards shuffled by `key`, examples repeated by `counts`."""
     tf = import_tensorflow()
     paths = tf.constant([str(path) for path in records.shard_paths(cells)])
     sizes = [shard.examples for shard in records.shards if shard.cell in cells]
@@ -249,14 +249,14 @@ def _from_shards(records: Records, cells: list[int], key: Any, counts: Any, at_o
     def of_shard(n: Any) -> Any:
         return _repeated(tf.data.TFRecordDataset(tf.gather(paths, n)), counts, tf.gather(starts, n))
 
-    # deterministic whatever the options say: it only keeps the files' turns, and costs nothing
+    # always deterministic: it only keeps the order of the files, and costs nothing
     return tf.data.Dataset.from_tensor_slices(order).interleave(
         of_shard, cycle_length=at_once, block_length=16, num_parallel_calls=at_once, deterministic=True
     )
 
 
 def _repeated(dataset: Any, counts: Any, start: Any) -> Any:
-    """Each element as often as `counts` (int64 [n]) says, of which the first one's is at `start`; None: all once."""
+    """Each element repeated as `counts` (int64 [n]) says, from index `start` on; None: all once."""
     tf = import_tensorflow()
     if counts is None:
         return dataset
@@ -270,21 +270,21 @@ def _repeated(dataset: Any, counts: Any, start: Any) -> Any:
 
 
 def _copies(weights: np.ndarray, key: Any) -> Any:
-    """How often one epoch shows each example (int64 [n], sum n), each its weight in the mean over epochs.
+    """How often an epoch shows each example: int64 [n] with the sum n, over epochs in the mean its weight.
 
-    Systematic sampling (Madow 1949) in a random order: floor or ceiling of the weight, never further off.
+    By systematic sampling (Madow 1949) in a random order: always the floor or the ceiling of the weight.
     """
     tf = import_tensorflow()
     order = tf.random.experimental.stateless_shuffle(tf.range(len(weights)), seed=key)
     ends = tf.cumsum(tf.gather(tf.constant(weights), order))
     ends = ends * len(weights) / ends[-1] + tf.random.stateless_uniform([], seed=key, dtype=tf.float64)
-    ends = tf.concat([[0.0], ends[:-1], [float(len(weights))]], axis=0)  # the last one is that but for rounding
+    ends = tf.concat([[0.0], ends[:-1], [float(len(weights))]], axis=0)  # the last end is n but for rounding
     counts = tf.cast(tf.floor(ends[1:]) - tf.floor(ends[:-1]), tf.int64)
     return tf.scatter_nd(order[:, None], counts, [len(weights)])
 
 
 def _own_threads(deterministic: bool = True) -> Any:
-    """Options for a thread per core of its own: what TensorFlow computes with may be set to one (`devices.set_up`)."""
+    """Options for threads of its own, one per core: TensorFlow's may be set to one (`devices.set_up`)."""
     options = import_tensorflow().data.Options()
     options.threading.private_threadpool_size = os.cpu_count() or 1
     options.deterministic = deterministic
@@ -292,7 +292,7 @@ def _own_threads(deterministic: bool = True) -> Any:
 
 
 def _decoded(dataset: Any, records: Records, size: int | None, drop_remainder: bool) -> Any:
-    """Serialised examples -> batches (`size` None: single ones) of id, image uint8 [H, W, C] and the target."""
+    """Serialised examples -> batches (`size` None: single examples) of id, image uint8 [H, W, C] and the target."""
     tf = import_tensorflow()
     shape = image_shape(records.image)
     features = {
@@ -305,7 +305,7 @@ def _decoded(dataset: Any, records: Records, size: int | None, drop_remainder: b
         example = tf.io.parse_single_example(serialised, features)
         if records.image.encoding == "raw":
             image = tf.reshape(tf.io.decode_raw(example["image"], tf.uint8), shape)
-        else:  # decodes PNG too; this method gives the very pixels that Pillow gives
+        else:  # decodes PNG too; this method gives the same pixels as Pillow
             image = tf.io.decode_jpeg(example["image"], shape[2], dct_method="INTEGER_ACCURATE")
         return {**example, "image": tf.ensure_shape(image, shape)}
 
