@@ -20,7 +20,7 @@ from kit.data.records import tfrecord
 from kit.data.records.batches import eval_batches
 from kit.data.records.build import build_records
 from kit.data.table.cells import assign_cells, split_folds
-from kit.data.table.check import check
+from kit.data.table.check import check_images
 from kit.data.table.examples import Examples
 from kit.errors import UnreadableImage
 from kit.evaluate.metrics import roc_auc
@@ -180,7 +180,7 @@ def test_all_kinds_of_dicom_are_read(real_data):
 def test_what_is_odd_in_the_real_sets_is_found(real_data):
     def look(competition, data, **source):
         root, chosen = real_data(data), Source(**source)
-        return check(find_competition(competition, chosen).read(root, chosen), root, DicomSettings())
+        return check_images(find_competition(competition, chosen).read(root, chosen), root, DicomSettings())
 
     nih = look("nih", "nih")
     assert nih["channels"]["RGBA"] == len(nih["with_alpha"]) == 23
@@ -202,8 +202,8 @@ def test_patients_of_both_sides_of_the_pediatric_set_are_told(real_data, tmp_pat
               for side in ("train", "test")}  # fmt: skip
     expected = sorted(people["train"] & people["test"])
     assert len(expected) > 5
-    found = check(pneumonia.read(tmp_path, Source()), tmp_path, DicomSettings())
-    assert found["groups_in_several_splits"] == expected
+    report = check_images(pneumonia.read(tmp_path, Source()), tmp_path, DicomSettings())
+    assert report["groups_in_several_splits"] == expected
 
 
 def test_cells_of_the_full_nih_table_are_even_and_part_no_patient(real_data):

@@ -51,11 +51,11 @@ def test_settings_that_a_competition_does_not_take():
 
 def test_raw_files_are_given_or_mounted(tmp_path, monkeypatch):
     nih, breast = find_competition("nih"), find_competition("breast")
-    assert raw_folder(nih, tmp_path, tmp_path / "made") == tmp_path
+    assert raw_folder(nih, tmp_path, tmp_path / "own") == tmp_path
     with pytest.raises(DataError, match="where are the raw files of breast"):
-        raw_folder(breast, None, tmp_path / "made")
+        raw_folder(breast, None, tmp_path / "own")
     monkeypatch.setattr(stage, "find_mount", lambda slug: Path("/kaggle/input") / slug)
-    assert raw_folder(nih, None, tmp_path / "made") == Path("/kaggle/input/nih-chest-xrays/data")
+    assert raw_folder(nih, None, tmp_path / "own") == Path("/kaggle/input/nih-chest-xrays/data")
 
 
 def block(kind, first):
@@ -77,12 +77,12 @@ def test_the_competition_of_the_docs_runs(write_images, tmp_path, monkeypatch, k
     (root / "truth.csv").write_text("\n".join(["photo,patient,melanoma", *truth]) + "\n")
     sample = [f"m{n},0.5" for n in range(24, 30)]
     (root / "sample_submission.csv").write_text("\n".join(["photo,target", *sample]) + "\n")
-    made = pipeline.run(
+    submission = pipeline.run(
         str(tmp_path / "moles.yaml"), data=root, run=tmp_path / "run", settings=[*TINY, "train.batch_size=4"]
     )
-    submission = pd.read_csv(made)
-    assert list(submission) == ["photo", "target"]
-    assert submission["photo"].tolist() == [f"m{n}" for n in range(24, 30)]
+    sent = pd.read_csv(submission)
+    assert list(sent) == ["photo", "target"]
+    assert sent["photo"].tolist() == [f"m{n}" for n in range(24, 30)]
     table = pd.read_parquet(tmp_path / "run" / "examples.parquet").set_index("id")
     assert table.loc["m0", "group"] == table.loc["m1", "group"] == "p0"
 

@@ -34,8 +34,8 @@ def test_two_classes(tmp_path):
     assert (examples.task, examples.labels) == ("binary", ("normal or benign",))
     assert table["part"].value_counts().to_dict() == {"train": 8, "val": 4, "test": 4}
     assert table["split"].value_counts().to_dict() == {"train": 12, "test": 4}
-    known = table.set_index("path")["y_normal or benign"]
-    assert known["breastmnist.npz/val_images/1"] == arrays["val_labels"][1, 0]
+    label = table.set_index("path")["y_normal or benign"]
+    assert label["breastmnist.npz/val_images/1"] == arrays["val_labels"][1, 0]
 
 
 def test_many_classes_in_colour_at_64_pixels(tmp_path):

@@ -13,11 +13,11 @@ from kit.errors import UnreadableImage
 @pytest.fixture
 def arrays(tmp_path):
     rng = np.random.default_rng(0)
-    made = {"a": rng.integers(0, 256, (40, 16, 16), np.uint8), "b": rng.integers(0, 256, (9, 16, 16, 3), np.uint8)}
+    content = {"a": rng.integers(0, 256, (40, 16, 16), np.uint8), "b": rng.integers(0, 256, (9, 16, 16, 3), np.uint8)}
     (tmp_path / "sub").mkdir()
-    np.savez_compressed(tmp_path / "sub" / "x.npz", **made)
+    np.savez_compressed(tmp_path / "sub" / "x.npz", **content)
     (tmp_path / "file.png").write_bytes(b"as it is")
-    return made
+    return content
 
 
 def test_rows_come_as_npy_and_files_as_they_are(arrays, tmp_path):

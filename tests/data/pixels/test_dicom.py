@@ -258,13 +258,13 @@ def test_nothing_that_tells_who_it_is_gets_out(grey, tmp_path, capfd):
     rows = {"id": names, "path": names, "bytes": 1, "split": "train", "group": names, "y_x": [0.0, 1.0] * 3}
     examples = Examples(pd.DataFrame(rows), ("x",), "binary")
     build_records("x", examples, tmp_path / "raw", tmp_path / "r", ImageSettings(size=64), DataSettings(max_rejected=1))
-    found = check_images(examples, tmp_path / "raw", DicomSettings())
-    assert [bad["path"] for bad in found["unreadable"]] == ["4.dcm", "5.dcm"]
+    report = check_images(examples, tmp_path / "raw", DicomSettings())
+    assert [bad["path"] for bad in report["unreadable"]] == ["4.dcm", "5.dcm"]
     printed = "".join(capfd.readouterr())
     header = str(dicom.header(tmp_path / "raw" / "0.dcm"))
     written = b"".join(path.read_bytes() for path in (tmp_path / "r").iterdir())
     for secret in (*SECRETS.values(), "Doe", "Elm", "1967"):
-        assert secret not in printed + header + json.dumps(found) + as_text(found)
+        assert secret not in printed + header + json.dumps(report) + as_text(report)
         assert secret.encode() not in written
 
 

@@ -30,23 +30,23 @@ def test_center_crop(pixels):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_resize_area_is_the_mean_of_blocks(channels):
     image = np.random.default_rng(0).integers(0, 256, (64, 64, channels), dtype=np.uint8)
-    made = prepare(
+    result = prepare(
         image,
         settings({"name": "resize", "size": 16, "method": "area"}, size=16, color="gray" if channels == 1 else "rgb"),
     )
     blocks = image.reshape(16, 4, 16, 4, channels).mean((1, 3))
-    assert made.shape == (16, 16, channels)
-    assert np.abs(made - blocks).max() <= 0.5
+    assert result.shape == (16, 16, channels)
+    assert np.abs(result - blocks).max() <= 0.5
 
 
 def test_resize_lanczos_is_pillows(pixels):
-    made = prepare(pixels, settings({"name": "resize", "size": 64, "method": "lanczos"}, size=64))
-    assert np.array_equal(made, np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.LANCZOS)))
+    result = prepare(pixels, settings({"name": "resize", "size": 64, "method": "lanczos"}, size=64))
+    assert np.array_equal(result, np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.LANCZOS)))
 
 
 def test_grayscale_is_the_luma_of_bt601(pixels):
-    made = prepare(pixels, settings({"name": "grayscale"}, {"name": "resize", "size": 16}, size=16, color="rgb"))
-    assert (made[..., 0] == made[..., 1]).all()
+    result = prepare(pixels, settings({"name": "grayscale"}, {"name": "resize", "size": 16}, size=16, color="rgb"))
+    assert (result[..., 0] == result[..., 1]).all()
     grey = prepare(pixels[:16, :16], settings({"name": "grayscale"}, size=16, color="gray"))
     assert np.abs(grey[..., 0] - pixels[:16, :16] @ [0.299, 0.587, 0.114]).max() <= 1
 
@@ -110,8 +110,8 @@ def test_super_resolution_enlarges_every_image_in_order(tmp_path, batch):
     images = list(np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8))
     images.insert(2, images[0][:20, :20])  # another shape ends the batch
     step = {"name": "super_resolution", "model": str(model), "batch_size": 2}
-    made = list(apply_steps(images, settings(step, size=128)))
-    for image, enlarged in zip(images, made, strict=True):
+    result = list(apply_steps(images, settings(step, size=128)))
+    for image, enlarged in zip(images, result, strict=True):
         four = image.repeat(4, 0).repeat(4, 1)
         if image.shape == (32, 32, 3):
             assert np.array_equal(enlarged, four)

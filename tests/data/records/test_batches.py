@@ -208,8 +208,8 @@ def test_classes_come_up_equally_often(toy_records):
     (again,) = epochs(toy_records, 1, first=7, batch_size=20, options=InputSettings(balance="classes"))
     assert as_bytes(again) == as_bytes(many[7])
     # labels stay with their images
-    known = dict(zip(epoch_images(toy_records), rows["y_tumour"], strict=True))
-    assert all(known[i.tobytes()] == y[0] for images, labels in many[0] for i, y in zip(images, labels, strict=True))
+    label_of = dict(zip(epoch_images(toy_records), rows["y_tumour"], strict=True))
+    assert all(label_of[i.tobytes()] == y[0] for images, labels in many[0] for i, y in zip(images, labels, strict=True))
 
 
 def epoch_images(records):

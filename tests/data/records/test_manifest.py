@@ -86,13 +86,13 @@ def test_a_truncated_shard_is_named(toy_root, tmp_path):
 def test_a_valid_shard_with_other_bytes_is_found(toy_root, tmp_path):
     records = build(toy_root, tmp_path / "r")
     shard = records.directory / records.shards[0].file
-    known = list(tfrecord.read_records(shard))
-    other = {**tfrecord.parse(known[0]), "image": [b"another image"]}
+    examples = list(tfrecord.read_records(shard))
+    other = {**tfrecord.parse(examples[0]), "image": [b"another image"]}
     for records_now, message in (
-        ([tfrecord.serialise(other), *known[1:]], r"SHA-256 differs"),
-        ([b"\xff\xff", *known[1:]], r"record 0: not the example"),
-        ([*known, known[0]], rf"record {len(known)}: not any example"),
-        (known[:-1], rf"holds {len(known) - 1} examples, examples.parquet {len(known)}"),
+        ([tfrecord.serialise(other), *examples[1:]], r"SHA-256 differs"),
+        ([b"\xff\xff", *examples[1:]], r"record 0: not the example"),
+        ([*examples, examples[0]], rf"record {len(examples)}: not any example"),
+        (examples[:-1], rf"holds {len(examples) - 1} examples, examples.parquet {len(examples)}"),
     ):
         shard.write_bytes(b"".join(map(tfrecord.framed, records_now)))
         with pytest.raises(DataError, match=message):

@@ -17,15 +17,15 @@ FEATURES = {
 
 def tensorflow_example(features):
     tf = import_tensorflow()
-    made = {}
+    message = {}
     for name, values in features.items():
         if isinstance(values[0], bytes):
-            made[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+            message[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
         elif isinstance(values[0], int):
-            made[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+            message[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
         else:
-            made[name] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
-    return tf.train.Example(features=tf.train.Features(feature=made)).SerializeToString(deterministic=True)
+            message[name] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
+    return tf.train.Example(features=tf.train.Features(feature=message)).SerializeToString(deterministic=True)
 
 
 def test_an_example_is_the_one_tensorflow_writes():

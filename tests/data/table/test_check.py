@@ -45,29 +45,29 @@ def root(tmp_path):
 
 def test_everything_odd_is_found(root):
     source = Source(columns={"group": r"p\d+"})
-    found = check_images(folders.read(root, source), root, DicomSettings())
-    assert found["images"] == 10
-    assert found["splits"]["train"] == {
+    report = check_images(folders.read(root, source), root, DicomSettings())
+    assert report["images"] == 10
+    assert report["splits"]["train"] == {
         "images": 7,
         "groups": 6,
         "labels": {"well": 4, "not well": 3},
         "unlabelled": 0,
     }
-    assert list(found["splits"]) == ["train", "val", "test"]
-    assert found["surplus"] == ["train/stray.png"]
-    assert [bad["path"] for bad in found["unreadable"]] == ["train/well/p6_0.png"]
-    assert found["channels"] == {"L": 6, "RGB": 2, "RGBA": 1}
-    assert found["with_alpha"] == ["train/well/p4_0.png"]
-    assert found["sizes"]["most"] == {"30x20": 9}
-    assert found["images_per_group"] == {"1": 5, "2": 1, "3": 1}
-    duplicates = found["duplicates"]
+    assert list(report["splits"]) == ["train", "val", "test"]
+    assert report["surplus"] == ["train/stray.png"]
+    assert [bad["path"] for bad in report["unreadable"]] == ["train/well/p6_0.png"]
+    assert report["channels"] == {"L": 6, "RGB": 2, "RGBA": 1}
+    assert report["with_alpha"] == ["train/well/p4_0.png"]
+    assert report["sizes"]["most"] == {"30x20": 9}
+    assert report["images_per_group"] == {"1": 5, "2": 1, "3": 1}
+    duplicates = report["duplicates"]
     assert duplicates["images"] == 6
     assert duplicates["within_class"] == [["ill/p1_0.png", "ill/p1_1.png"], ["well/p4_0.png", "well/p7_0.png"]]
     assert duplicates["across_classes"] == [["ill/p3_0.png", "well/p2_0.png"]]
     assert duplicates["across_splits"] == [["well/p4_0.png", "well/p7_0.png"]]
     assert len(duplicates["across_groups"]) == 2
-    assert found["groups_in_several_splits"] == ["p1", "p2"]  # train and test; train and val
-    text = as_text(found)
+    assert report["groups_in_several_splits"] == ["p1", "p2"]  # train and test; train and val
+    text = as_text(report)
     assert len(text.splitlines()) < 30
     for line in (
         "alpha      1: train/well/p4_0.png",
@@ -91,6 +91,6 @@ def test_the_command_gives_text_json_and_a_table(root, tmp_path, capsys):
 def test_a_set_that_is_broken_can_be_looked_at(root):
     for path in (root / "train" / "well").iterdir():
         path.write_bytes(b"")
-    found = check_images(folders.read(root, Source()), root, DicomSettings())
-    assert len(found["unreadable"]) == 4
-    assert "the file is empty" in as_text(found)
+    report = check_images(folders.read(root, Source()), root, DicomSettings())
+    assert len(report["unreadable"]) == 4
+    assert "the file is empty" in as_text(report)

@@ -67,6 +67,6 @@ def test_a_written_table_knows_its_task_and_labels(tmp_path):
 
 
 def test_one_hot_leaves_unknown_classes_unknown():
-    made = one_hot(pd.Series(["a", None, "b"]), ["b", "a"])
-    assert made["y_b"].fillna(-1).tolist() == [0, -1, 1]
-    assert made["y_a"].fillna(-1).tolist() == [1, -1, 0]
+    truth = one_hot(pd.Series(["a", None, "b"]), ["b", "a"])
+    assert truth["y_b"].fillna(-1).tolist() == [0, -1, 1]
+    assert truth["y_a"].fillna(-1).tolist() == [1, -1, 0]
