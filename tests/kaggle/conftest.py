@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import files
-from kit.config import dump_config, load_config
+from kit.config import load_config
 from kit.kaggle import bundle
 from tests.kaggle.stub import Stub
+from tests.runs import write_run
 
 _wheel = functools.cache(bundle.make_wheel)
 IDS = [f"i{n:02}" for n in range(40)]
@@ -24,25 +24,20 @@ def run_files():
     import tempfile
     from pathlib import Path
 
-    from kit.stages import score as stage
+    from kit.stages.score import score
 
     rng = np.random.default_rng(0)
     truth = np.float32(np.arange(40) % 2)
-    p = rng.random(40).astype(np.float32)
+    oof = pd.DataFrame({"id": IDS, "fold": np.arange(40) // 2 % 2, "p_tumour": rng.random(40).astype(np.float32)})
+    test = pd.DataFrame({"id": [f"t{n}" for n in range(9)], "fold": 0, "p_tumour": np.linspace(0.1, 0.9, 9)})
+    examples = pd.DataFrame({"id": IDS, "split": "train", "group": IDS, "y_tumour": truth})
+    config = load_config("pcam", ["evaluate.resamples=100", "folds=2"])
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder)
-        oof = {"id": IDS, "fold": np.arange(40) // 2 % 2, "y_tumour": truth, "p_tumour": p}
-        files.write_parquet(run / "oof.parquet", pd.DataFrame(oof))
-        test = pd.DataFrame({"id": [f"t{n}" for n in range(9)], "fold": 0, "p_tumour": np.linspace(0.1, 0.9, 9)})
-        files.write_parquet(run / "test.parquet", test)
-        examples = pd.DataFrame({"id": IDS, "split": "train", "group": IDS, "y_tumour": truth})
-        files.write_parquet(run / "examples.parquet", examples)
-        (run / "config.yaml").write_text(dump_config(load_config("pcam", ["evaluate.resamples=100"])))
-        files.write_json(run / "folds.json", {"task": "binary", "folds": [[0], [1]], "records": "r"})
-        stage.score(run)
+        run = write_run(Path(folder), config, examples, oof, test, 2)
+        score(run)
         text = test[["id"]].assign(label=test["p_tumour"]).to_csv(index=False)
-        (run / "submission.csv").write_text(text)
-        return {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+        run.submission_path.write_text(text)
+        return {path.name: path.read_bytes() for path in run.directory.iterdir() if path.is_file()}
 
 
 def plan_of(source):

@@ -77,8 +77,9 @@ def test_kit_submit_from_a_checkout_to_a_score(stub, python, here, capfd):
     (folder,) = (here / "runs/pcam/kaggle").glob("kit-*")
     log = (folder / "output" / "kernel.log").read_text()
     assert '"host": "kaggle"' in log and f"run {folder.name}" in log and "exit code 0" in log
-    manifest = json.loads((folder / "output/runs/pcam/kernel/folds.json").read_text())
-    assert manifest["records"] == json.loads((records / "manifest.json").read_text())["fingerprint"]
+    folds = json.loads((folder / "output/runs/pcam/kernel/folds.json").read_text())
+    fingerprints = json.loads((records / "manifest.json").read_text())["fingerprints"]
+    assert {name: folds[name] for name in fingerprints} == fingerprints
     assert not (here / "kaggle/tmp/records").exists(), "the published records were used"
     sent = stub.submissions[0]["content"].decode().splitlines()
     assert len(sent) == 25 and sent[0] == "id,label"

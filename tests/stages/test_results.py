@@ -11,12 +11,13 @@ from sklearn.metrics import roc_auc_score
 
 from kit import files
 from kit.cli import main
-from kit.config import dump_config, load_config
+from kit.config import load_config
 from kit.errors import ConfigError, DataError
-from kit.run import FORMAT_VERSION, Run
+from kit.run import Run
 from kit.stages.ensemble import ensemble
 from kit.stages.score import compare, score
 from kit.stages.submission import write_submission
+from tests.runs import write_run
 
 ROWS, TESTS, FOLDS = 300, 60, 3
 
@@ -38,15 +39,8 @@ def make_run(tmp_path):
         oof = pd.DataFrame({"id": ids[:ROWS], "fold": np.arange(ROWS) // 2 % FOLDS})
         oof = oof.assign(p_tumour=p[:ROWS], **columns)
         test = pd.DataFrame({"id": ids[ROWS:] * 2, "fold": np.repeat([0, 1], TESTS), "p_tumour": np.tile(p[ROWS:], 2)})
-        files.write_text(run / "fold0" / "done.json", "{}")
         config = load_config("pcam", ["folds=3", "evaluate.resamples=200", *settings])
-        files.write_text(run / "config.yaml", dump_config(config))
-        folds = {"task": "binary", "labels": ["tumour"], "cells": 3, "folds": [[0], [1], [2]]}
-        folds |= {"format_version": FORMAT_VERSION, "training": "t", "test": "u", "image": "i"}
-        files.write_json(run / "folds.json", folds)
-        for table, file in ((known, "examples"), (oof, "oof"), (test, "test")):
-            files.write_parquet(run / f"{file}.parquet", table)
-        return Run(run)
+        return write_run(run, config, known, oof, test, 3)
 
     return made
 

@@ -2,8 +2,28 @@ import pandas as pd
 import pytest
 
 from kit import files
+from kit.config import load_config
 from kit.errors import DataError
+from kit.run import Run
 from kit.submit import ledger
+
+SCORES = {
+    "metric": "roc_auc",
+    "rows": 4,
+    "groups": 4,
+    "interval": {"low": None, "high": None, "resamples": 100, "confidence": 0.95},
+    "labels": {},
+    "accuracy": None,
+    "metrics": {},
+    "subgroups": [],
+    "folds": {},
+    "fold_mean": None,
+    "fold_sd": None,
+    "fold_metrics": {},
+    "calibration": {"cross_fitted": {}, "reliability": {}},
+    "warnings": [],
+    "note": "",
+}
 
 
 @pytest.fixture
@@ -11,9 +31,9 @@ def line(tmp_path):
     """A function: out-of-fold score, bytes of the file, further values -> a line of the ledger."""
 
     def write_line(oof, content="a", **values):
-        run = tmp_path / "runs" / "first"
-        files.write_text(run / "config.yaml", "competition: pcam\n")
-        files.write_json(run / "scores.json", {"metric": "roc_auc", "value": oof})
+        run = Run(tmp_path / "runs" / "first")
+        run.write_config(load_config("pcam"))
+        files.write_json(run.scores_path, {**SCORES, "value": oof})
         files.write_text(tmp_path / "submission.csv", content)
         return {**ledger.entry(run, tmp_path / "submission.csv", "try"), **values}
 
@@ -44,8 +64,10 @@ def test_a_score_that_comes_later_is_filled_in(line, tmp_path):
 
 def test_an_ensemble_names_its_runs(line, tmp_path):
     line(0.9)
-    files.write_json(tmp_path / "runs/first/ensemble.json", {"runs": ["runs/a", "runs/b"]})
-    assert ledger.entry(tmp_path / "runs/first", tmp_path / "submission.csv")["runs"] == "runs/a runs/b"
+    run = Run(tmp_path / "runs/first")
+    report = {"metric": "roc_auc", "runs": ["runs/a", "runs/b"], "blends": {}, "correlation": {}, "chosen": "mean"}
+    files.write_json(run.ensemble_path, {**report, "reason": "", "weights": None, "metadata": []})
+    assert ledger.entry(run, tmp_path / "submission.csv")["runs"] == "runs/a runs/b"
 
 
 def test_the_rank_correlation_is_shown(line, tmp_path):

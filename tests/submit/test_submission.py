@@ -77,7 +77,7 @@ def test_ids_are_read_as_text(tmp_path):
 def test_without_a_sample_every_label_is_a_column():
     from kit.competitions.breast import COMPETITION as BREAST
 
-    labels = BREAST.labels
+    labels = BREAST.target.labels
     predictions = pd.DataFrame({"id": ["a", "b"], **{f"p_{label}": [0.2, 0.6] for label in labels}})
     submission = make_submission(BREAST, predictions, None)
     assert list(submission) == ["id", "normal", "benign", "cancer"]
@@ -90,7 +90,8 @@ BOXES = pd.DataFrame({"patientId": ["a", "b", "c"], "PredictionString": ["", "0.
 
 
 def test_boxes_are_checked_as_such():
-    competition = replace(COMPETITION, name="boxes", id_column="patientId", columns=None)
+    target = replace(COMPETITION.target, columns=None)
+    competition = replace(COMPETITION, name="boxes", id_column="patientId", targets={"boxes": target})
     assert check_submission(competition, BOXES, BOXES) == []
     two = "0.9 1 2 3 4 0.8 5 6 7 8"
     check_submission(competition, BOXES.assign(PredictionString=[two, "", ""]), BOXES)
@@ -128,7 +129,7 @@ def test_columns_in_their_place_are_never_refused(seed, shift):
     means = rng.uniform(0.02, 0.45, 3)
     sent = pd.DataFrame({"id": [f"i{n}" for n in range(20)]})
     oof = pd.DataFrame()
-    for label, mean in zip(BREAST.labels, means, strict=True):
+    for label, mean in zip(BREAST.target.labels, means, strict=True):
         sent[label], oof[f"p_{label}"] = rng.uniform(0.5, 1.5, 20) * mean * shift / 2, rng.uniform(0.5, 1.5, 20) * mean
     check_submission(BREAST, sent, sent, oof)
 
