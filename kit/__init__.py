@@ -2,7 +2,7 @@
 
 In a notebook, `import kit; kit.run("pcam", data=..., run=...)` does what `kit run` does, with the same arguments and
 files. Single stages are the functions of `kit.pipeline`, the file to read first; they take what `kit.load_config` and
-`kit.open_records` return.
+`kit.open_records` return, and a `kit.Run`.
 """
 
 import importlib
@@ -11,10 +11,11 @@ from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "__version__", "load_config", "open_records", "pipeline", "run"]
+__all__ = ["Predictor", "Run", "__version__", "load_config", "open_records", "pipeline", "run"]
 
 _HOMES = {
     "Predictor": "kit.predict.predictor",
+    "Run": "kit.run",
     "load_config": "kit.config",
     "open_records": "kit.data.records.manifest",
 }

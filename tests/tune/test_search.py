@@ -15,6 +15,7 @@ from kit.cli import main
 from kit.config import load_config
 from kit.data.table.cells import split_folds
 from kit.errors import ConfigError, DataError, TrainingError
+from kit.evaluate.metrics import METRICS, Metric
 from kit.stages import train as fold
 from kit.tune.search import inner_folds, search
 from kit.tune.space import Space, check_space, read_space, space_names
@@ -246,7 +247,7 @@ def test_poor_trials_are_pruned_failures_recorded_and_a_hopeless_search_ends(
     toy_records, tmp_path, write_space, monkeypatch, capsys
 ):
     scores = iter([0.9, 0.9, 0.9, 0.1])  # of the epochs of a good trial, then of a bad one
-    monkeypatch.setattr(fold.metrics, "METRICS", {"roc_auc": lambda y, p: next(scores)})
+    monkeypatch.setitem(METRICS, "roc_auc", Metric("roc_auc", lambda y, p: next(scores)))
     asha = {"pruner": "asha", "epochs": 3, "space": {"model.arguments.units": [4, 4]}}
     run = tmp_path / "pruned"
     assert search("toy", write_space(asha), 2, run=run, records=toy_records.directory, settings=SETTINGS)
