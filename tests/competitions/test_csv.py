@@ -91,7 +91,7 @@ def test_tables_that_do_not_fit(root, text, columns, says):
 
 
 def test_ids_that_name_no_image(root):
-    says = r"labels\.csv: the column id \('x', \.\.\.\) names none of the images below .*raw \(images/0\.png, .*columns\.id="
+    says = r"labels\.csv: the column id \('x', \.\.\.\) names none of the images .* \(images/0\.png, .*columns\.id="
     with pytest.raises(DataError, match=says):
         read(root, rows("x,1,p", "y,0,p"))
 
