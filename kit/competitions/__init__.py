@@ -32,10 +32,10 @@ def find_competition(name: str, source: Source | None = None) -> Competition:
     source = source or Source()
     has_choice = len(competition.targets) > 1
     accepted = {*competition.settings, *(["target"] if has_choice else [])}
-    for key, default in Source().model_dump().items():
+    for key in Source.model_fields:
         if getattr(source, key) != getattr(Source(), key) and key not in accepted:
-            what = f"it takes {', '.join(sorted(accepted))}" if accepted else "it has none of its own"
-            raise ConfigError(f"{name} does not take the setting {key!r} ({default!r} by default): {what}")
+            what = f"it takes {', '.join(sorted(accepted))}" if accepted else "it takes none of this kind"
+            raise ConfigError(f"{name} does not take the setting {key!r}; {what}")
     if not has_choice or source.target is None:
         return competition
     if source.target not in competition.targets:

@@ -46,7 +46,13 @@ def read(root: Path, source: Source) -> Examples:
     images = list_images(root)
     if images.empty:
         raise DataError(f"{root} holds no image; found {found_in(root)}")
-    table, missing, surplus = match(rows, images.assign(id=_ids(rows["id"], images)))
+    names = _ids(rows["id"], images)
+    if len(rows) and not rows["id"].isin(names).any():
+        raise DataError(
+            f"{path}: the column {columns.id} ({raw[columns.id].iloc[0]!r}, ...) names none of the images below {root} "
+            f"({some(images['path'])}): choose another one with --set columns.id=..."
+        )
+    table, missing, surplus = match(rows, images.assign(id=names))
     return Examples(table, tuple(labels_of(y)), task, missing, surplus)
 
 

@@ -28,7 +28,8 @@ def read(root: Path, source: Source) -> Examples:
     rows = list_classes(root)
     classes = sorted(rows["class"][rows["split"] == "train"].dropna().unique())
     if len(classes) < 2:
-        raise DataError(f"{root} has the classes {some(classes) or 'none'}: expected two or more, {_LAYOUT}")
+        what = f"only the class {classes[0]}" if classes else "no class folders"
+        raise DataError(f"{root} has {what}: expected two or more classes, as {_LAYOUT}")
     if source.target is not None and (len(classes) > 2 or source.target not in classes):
         what = "the positive one of two classes" if len(classes) > 2 else "one of the classes"
         raise ConfigError(f"target = {source.target!r} is not {what}{nearest(source.target, classes)}")

@@ -42,7 +42,7 @@ def test_every_config_names_a_competition():
 
 
 def test_settings_that_a_competition_does_not_take():
-    with pytest.raises(ConfigError, match=r"pcam does not take the setting 'target'.*it has none of its own"):
+    with pytest.raises(ConfigError, match=r"pcam does not take the setting 'target'.*it takes none of this kind"):
         find_competition("pcam", Source(target="x"))
     with pytest.raises(ConfigError, match=r"medmnist does not take the setting 'columns'.*it takes table"):
         find_competition("medmnist", Source(columns={"id": "x"}))

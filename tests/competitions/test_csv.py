@@ -77,9 +77,9 @@ def test_a_split_of_its_own(root):
 @pytest.mark.parametrize(
     ("text", "columns", "says"),
     [
-        ("name,label\n0,1\n", {}, "lacks the columns id; it has label, name"),
-        (rows("0,1,p"), {"group": "patient"}, "lacks the columns patient"),
-        (rows("0,1,p", "0,0,p"), {}, "1 duplicate ids, the first is '0' in lines 2, 3"),
+        ("name,label\n0,1\n", {}, "has no column id; it has label, name"),
+        (rows("0,1,p"), {"group": "patient"}, "has no column patient"),
+        (rows("0,1,p", "0,0,p"), {}, "id '0' is in lines 2, 3: keep one line for each"),
         (rows("0,1,p", "1,0,"), {"group": "who"}, "line 3: who is '', not a group"),
         (rows("0,0.25,p", "1,0.5,p"), {"label": "label,who"}, "line 2: label is '0.25', not 0, 1 or empty"),
         (rows("0,same,p", "1,same,p"), {}, r"label has 1 distinct values \(same\), not 2 to 100 classes"),
@@ -88,6 +88,12 @@ def test_a_split_of_its_own(root):
 def test_tables_that_do_not_fit(root, text, columns, says):
     with pytest.raises(DataError, match=says):
         read(root, text, **columns)
+
+
+def test_ids_that_name_no_image(root):
+    says = r"labels\.csv: the column id \('x', \.\.\.\) names none of the images .* \(images/0\.png, .*columns\.id="
+    with pytest.raises(DataError, match=says):
+        read(root, rows("x,1,p", "y,0,p"))
 
 
 def test_missing_images_are_named(root):

@@ -92,7 +92,7 @@ def test_a_test_folder_without_classes_is_predicted(write_images):
 
 def test_what_is_no_folder_of_classes(write_images, tmp_path):
     root = write_images("one/1.png")
-    with pytest.raises(DataError, match="has the classes one: expected two or more"):
+    with pytest.raises(DataError, match="has only the class one: expected two or more classes"):
         folders.read(root, Source())
     with pytest.raises(DataError, match="no such data folder"):
         folders.read(tmp_path / "nowhere", Source())

@@ -46,7 +46,7 @@ def test_surplus_alone(toy_root):
 
 def test_duplicate_ids(toy_root):
     change_labels(toy_root, lambda t: pd.concat([t, t.iloc[:1]]))
-    with pytest.raises(DataError, match=r"train_labels\.csv: 1 duplicate ids.*lines 122, 2"):
+    with pytest.raises(DataError, match=r"train_labels\.csv: id '\w+' is in lines 2, 122: keep one line for each"):
         pcam.read(toy_root, Source())
 
 
@@ -72,7 +72,7 @@ def test_wrong_folders(toy_root, tmp_path):
 
 def test_a_table_with_other_columns(toy_root):
     change_labels(toy_root, lambda t: t.rename(columns={"label": "target"}))
-    with pytest.raises(DataError, match="lacks the columns label; it has id, target"):
+    with pytest.raises(DataError, match="has no column label; it has id, target"):
         pcam.read(toy_root, Source())
 
 

@@ -36,7 +36,7 @@ def center_crop(image: Image, size: int) -> Image:
     """The central size x size pixels; raises DataError when the image is smaller."""
     height, width = image.shape[:2]
     if min(height, width) < size:
-        raise DataError(f"center_crop to {size} pixels: an image has only {width}x{height}")
+        raise DataError(f"center_crop to {size} pixels, but the image has only {width}x{height}: make the crop smaller")
     top, left = (height - size) // 2, (width - size) // 2
     return image[top : top + size, left : left + size]
 

@@ -101,7 +101,7 @@ def write_shard(
             yield content
 
     def examples() -> Iterator[bytes]:
-        for content in apply_steps(loaded(), image):
+        for content in _naming_image(apply_steps(loaded(), image), pending):
             row = pending.popleft()
             yield tfrecord.serialise(
                 {
@@ -116,6 +116,14 @@ def write_shard(
     count, size, sha256 = tfrecord.write_records(file, examples())
     description = Shard(file=shard.file, cell=shard.cell, examples=count, bytes=size, sha256=sha256)
     return Note(shard=description, rejected=tuple(rejected))
+
+
+def _naming_image(images: Iterator[np.ndarray | bytes], pending: deque[Row]) -> Iterator[np.ndarray | bytes]:
+    """The images; an error over one of them names its file."""
+    try:
+        yield from images
+    except DataError as error:
+        raise DataError(f"{pending[-1].path}: {error}") from error
 
 
 def build_shard(

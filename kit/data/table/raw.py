@@ -53,18 +53,20 @@ def read_table(path: Path, columns: Sequence[str], unique: str | None = None) ->
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: save it as CSV in UTF-8") from error
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path} as CSV: {error}") from error
     absent = set(columns) - set(table.columns)
     if absent:
-        raise DataError(f"{path} lacks the columns {some(absent)}; it has {some(table.columns, 6)}")
+        raise DataError(f"{path} has no column {some(absent)}; it has {some(table.columns, 6)}")
     table.index += 2  # the header is line 1
     duplicates = table[table[unique].duplicated(keep=False)] if unique else table[:0]
     if len(duplicates):
-        first = duplicates[unique].iloc[0]
-        lines = some(map(str, duplicates.index[duplicates[unique] == first]))
-        count = duplicates[unique].nunique()
-        raise DataError(f"{path}: {count} duplicate ids, the first is {first!r} in lines {lines}: keep one of each")
+        first, count = duplicates[unique].iloc[0], duplicates[unique].nunique()
+        lines = ", ".join(map(str, duplicates.index[duplicates[unique] == first]))
+        more = f" ({count - 1} more ids are repeated)" if count > 1 else ""
+        raise DataError(f"{path}: {unique} {first!r} is in lines {lines}{more}: keep one line for each")
     return table
 
 

@@ -174,7 +174,7 @@ def test_arrays_that_are_no_image(array):
         ("cut.jpg", image_bytes(photo(64, 64), "JPEG")[:-300], "truncated"),
         ("cut.dcm", dicom_bytes(photo(64, 64)[..., 0])[:-100], "pixels cannot be decoded"),
         ("cut.npy", b"\x93NUMPY\x01", r"not a \.npy that can be read"),
-        ("small.png", image_bytes(photo(8, 20), "PNG"), "center_crop to 16 pixels: an image has only 20x8"),
+        ("small.png", image_bytes(photo(8, 20), "PNG"), "center_crop to 16 pixels, but the image has only 20x8"),
     ],
 )
 def test_a_file_that_cannot_be_read_has_a_reason(tmp_path, name, data, reason):

@@ -23,7 +23,9 @@ def settings(*steps, **more):
 
 def test_center_crop(pixels):
     assert np.array_equal(center_crop(pixels, 20), pixels[10:30, 5:25])
-    with pytest.raises(DataError, match="center_crop to 32 pixels: an image has only 30x40"):
+    with pytest.raises(
+        DataError, match="center_crop to 32 pixels, but the image has only 30x40: make the crop smaller"
+    ):
         center_crop(pixels, 32)
 
 
@@ -76,6 +78,15 @@ def test_steps_are_part_of_the_fingerprint_and_of_the_records(toy_root, tmp_path
     plain = build(toy_root, tmp_path / "b", ImageSettings(size=32))
     assert cropped.fingerprint != plain.fingerprint
     assert cropped.image.steps[0].size == 32
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_image_that_is_too_small_for_a_step_is_named(toy_root, tmp_path, workers):
+    crop = settings({"name": "center_crop", "size": 97}, size=32)
+    with pytest.raises(
+        DataError, match=r"(train|test)/\w+\.tif: center_crop to 97 pixels, but the image has only 96x96"
+    ):
+        build(toy_root, tmp_path / "r", crop, workers=workers)
 
 
 def test_an_unknown_step_setting_names_the_known_ones():

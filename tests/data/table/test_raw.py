@@ -33,8 +33,18 @@ def test_ids_stay_strings(tmp_path):
 
 def test_a_file_that_is_no_table(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(DataError, match=r"cannot read .*t\.csv as CSV"):
+    with pytest.raises(DataError, match=r"t\.csv is not UTF-8 text: save it as CSV in UTF-8"):
         read_table(tmp_path / "t.csv", ["id"])
+    for text in ("", 'id,label\n"a,0\n'):
+        (tmp_path / "t.csv").write_text(text)
+        with pytest.raises(DataError, match=r"cannot read .*t\.csv as CSV"):
+            read_table(tmp_path / "t.csv", ["id"])
+
+
+def test_repeated_ids_are_named_with_their_lines(tmp_path):
+    (tmp_path / "t.csv").write_text("id\na\nb\na\nb\n" + "c\n" * 9)
+    with pytest.raises(DataError, match=r"t\.csv: id 'a' is in lines 2, 4 \(2 more ids are repeated\): keep one line"):
+        read_table(tmp_path / "t.csv", ["id"], unique="id")
 
 
 def test_images_are_found_below_and_what_macs_leave_is_not(tmp_path):
