@@ -15,17 +15,25 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 SOURCE := setup.cfg pyproject.toml Makefile $(CONSTRAINTS)
 
-.PHONY: help demo test lint train submit bench clean
+TEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+JAX_TEST := $(BIN)/python -m pytest --numprocesses 2 --dist load
+JAX_TESTS := tests/models tests/train tests/predict
+
+.PHONY: help demo test test-all lint train submit bench clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
 demo: $(VENV)/.user ## the whole job on a small made-up competition: a few minutes, no data needed
 	$(BIN)/kit demo --out $(DEMO)
 
-test: $(VENV)/.dev ## all tests, on both Keras backends
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
-	KERAS_BACKEND=jax $(BIN)/python -m pytest --numprocesses 2 --dist load -m "not once" tests/models tests/train tests/predict
+test: $(VENV)/.dev ## the tests, on both Keras backends, without the longest
+	$(TEST) -m "not slow"
+	KERAS_BACKEND=jax $(JAX_TEST) -m "not once and not slow" $(JAX_TESTS)
+
+test-all: $(VENV)/.dev ## all tests, as CI runs them
+	$(TEST)
+	KERAS_BACKEND=jax $(JAX_TEST) -m "not once" $(JAX_TESTS)
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check .

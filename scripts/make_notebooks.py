@@ -1,4 +1,4 @@
-"""Write `kernels/COMP/`, `notebooks/COMP.ipynb` and docs/kaggle.md's badges from the one kernel, kit/kaggle/kernel.py.
+"""Write `kernels/COMP/`, `notebooks/COMP.ipynb` and docs/kaggle.md's badges from kit/kaggle/kernel.py.
 
 python scripts/make_notebooks.py            # run it again when the kernel, or `url` in setup.cfg, has changed
 """
@@ -23,7 +23,7 @@ INTRODUCTION = """# {title}, with kit
 [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]({badge})
 
 Run the cells in order, on a GPU (Runtime, Change runtime type). Results are kept in your Google Drive: when the session
-ends early, run the same cells in the next one, and training goes on from its last epoch."""
+ends early, run the same cells in the next one, and training continues from its last epoch."""
 
 INSTALL = """import importlib.util
 
@@ -53,7 +53,7 @@ if not pathlib.Path(DATA).exists():  # with the secret KAGGLE_API_TOKEN, and the
 
 OWN = """from kit.cli import main as kit
 
-assert pathlib.Path(DATA).exists(), f"put the raw files into {{DATA}} (docs/data.md, Competitions)\""""
+assert pathlib.Path(DATA).exists(), f"put the raw files into {{DATA}} (docs/data.md)\""""
 
 SHOW = """assert main(**PLAN | {"data": DATA}) == 0
 kit(["score", str(OUTPUT / "runs" / PLAN["competition"] / "kernel")])"""
@@ -87,7 +87,7 @@ def pages(name: str, url: str) -> dict[str, str]:
 def notebook(name: str, url: str) -> dict:
     """The kernel as a notebook for Colab: installed from the repository, Drive as its output folder."""
     competition = find_competition(name)
-    code = bundle.kernel_source(name).split('"""\n', 2)[-1].split('\n\nif __name__ == "__main__"')[0]
+    code = bundle.kernel_source(name).split('"""\n', 1)[1].split('\n\nif __name__ == "__main__"')[0]
     kernel = "\n".join(line for line in code.split("\n") if not line.startswith("OUTPUT = "))
     data = f"/content/data/{name}"
     cells = [
@@ -121,7 +121,7 @@ def colab(name: str, url: str) -> str:
 
 
 def badges(url: str) -> str:
-    """The line of badges."""
+    """A line per notebook: a badge that opens it in Colab."""
     badge = "https://colab.research.google.com/assets/colab-badge.svg"
     return "".join(f"[![Open {name} in Colab]({badge})]({colab(name, url)}) `{name}`\n" for name in COMPETITIONS)
 

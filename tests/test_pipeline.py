@@ -136,8 +136,8 @@ def test_a_second_run_does_no_work(finished, monkeypatch):
         ("evaluate.resamples=150", 0, 0, 1),
         ("predict.tta=flips", 0, 2, 1),
         ("train.learning_rate=0.01", 2, 2, 1),
-        ("seed=1", 2, 2, 1),
-        ("image.size=24", 2, 2, 1),
+        pytest.param("seed=1", 2, 2, 1, marks=pytest.mark.slow),
+        pytest.param("image.size=24", 2, 2, 1, marks=pytest.mark.slow),
     ],
 )
 def test_a_changed_setting_redoes_what_depends_on_it(
@@ -232,6 +232,7 @@ def test_a_run_of_another_version_is_refused_and_left_alone(finished, tmp_path):
         assert {name: (run / name).read_bytes() for name in all_files(run)} == before
 
 
+@pytest.mark.slow
 def test_a_second_round_learns_pseudo_labels_fold_by_fold(finished, tmp_path, capsys):
     records = open_records(next((finished.parent / "records").iterdir()))
     run = tmp_path / "second"
@@ -299,6 +300,7 @@ def test_fewer_folds_leave_no_old_ones(finished, tmp_path):
     assert not (run / "fold2").exists()
 
 
+@pytest.mark.slow
 def test_a_fold_of_other_settings_is_not_mixed_in(finished, tmp_path):
     shutil.copytree(finished.parent, tmp_path / "runs")
     records, run = open_records(next((tmp_path / "runs" / "records").iterdir())), tmp_path / "runs" / "toy"
@@ -383,6 +385,7 @@ def kit_command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_files(finished, tmp_path):
     rng, kills = random.Random(4), 0
     while True:
@@ -403,6 +406,7 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_files(fini
     assert all_files(records[0]) == all_files(records[1])
 
 
+@pytest.mark.slow
 def test_the_other_backend_gives_the_same_stages(finished, tmp_path):
     other = "jax" if os.environ["KERAS_BACKEND"] == "tensorflow" else "tensorflow"
     process = kit_command("run", "toy", "--run", str(tmp_path / "toy"), *SETTINGS, KERAS_BACKEND=other)
@@ -455,6 +459,7 @@ def test_missing_and_unreadable_images_that_are_allowed_are_said_and_the_submiss
     assert train[0].stem not in set(pd.read_parquet(tmp_path / "runs" / "x" / "oof.parquet")["id"])
 
 
+@pytest.mark.slow
 def test_out_of_time_with_a_fold_finished_its_submission_is_written(tmp_path, monkeypatch, capsys, keras):
     train = training.train_fold
 

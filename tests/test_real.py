@@ -30,6 +30,7 @@ pytestmark = pytest.mark.real
 SETTINGS = ["folds=2", "image.size=48", "model.arguments={units: 64}", "train.epochs=2", "evaluate.resamples=200"]
 
 
+@pytest.mark.slow
 def test_pcam_from_raw_files_to_a_submission(real_data, tmp_path, keras):
     data = real_data("pcam")
     run = tmp_path / "runs" / "pcam"
@@ -114,6 +115,7 @@ def test_real_dicoms_are_read_as_pydicom_reads_them(real_data):
         assert np.array_equal(import_tensorflow().io.decode_jpeg(kept, dct_method="INTEGER_ACCURATE")[..., 0], whole)
 
 
+@pytest.mark.slow
 def test_medmnist_from_its_file_to_predictions(real_data, tmp_path, keras):
     """The other competitions: tests/test_notebooks.py."""
     settings = ["folds=2", "image.size=32", "model.arguments={units: 32}", "evaluate.resamples=200", "train.epochs=6"]

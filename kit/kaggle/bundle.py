@@ -28,7 +28,7 @@ Accelerator = Literal["gpu", "tpu", "cpu"]
 # Kaggle's names as of September 2026; others are for some competitions only, or turned into one of these.
 SHAPES: dict[str, str | None] = {"gpu": "NvidiaTeslaT4", "tpu": "TpuV5E8", "cpu": None}
 HOURS = {"gpu": 12.0, "cpu": 12.0, "tpu": 9.0}  # of a session
-EXTRA_PACKAGES = {"gpu": (), "cpu": (), "tpu": ("pydicom", "google-crc32c")}  # that a session's image lacks
+EXTRA_PACKAGES = {"gpu": (), "cpu": (), "tpu": ("pydicom", "google-crc32c", "filelock")}  # that a session's image lacks
 WHEEL_TITLE = "kit wheel for kernels"  # of the dataset that holds kit
 OWNER = "INSERT_YOUR_NAME_HERE"  # where nobody is logged in
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold: the same in every wheel

@@ -14,7 +14,7 @@ from kit.files import fingerprint
 def test_every_config_loads_and_survives_a_round_trip(name, tmp_path):
     config = load_config(name)
     (tmp_path / "config.yaml").write_text(dump_config(config))
-    again = read_config(tmp_path)
+    again = read_config(tmp_path / "config.yaml")
     assert again == config
     # as JSON too: 0 and 0.0 are equal but have different fingerprints
     assert fingerprint(again.model_dump()) == fingerprint(config.model_dump())
@@ -37,7 +37,7 @@ def test_on_and_off_survive_yaml(xla, tmp_path):
     config = load_config("toy", [f"runtime.xla={xla}"])
     assert config.runtime.xla == xla
     (tmp_path / "config.yaml").write_text(dump_config(config))
-    assert read_config(tmp_path) == config
+    assert read_config(tmp_path / "config.yaml") == config
 
 
 def test_a_config_of_your_own(tmp_path):
@@ -124,7 +124,7 @@ def test_a_setting_overrides_its_preset():
 def test_a_preset_survives_a_round_trip(preset, tmp_path):
     config = load_config("toy", [f"augment.preset={preset}", "augment.zoom=0"])
     (tmp_path / "config.yaml").write_text(dump_config(config))
-    assert read_config(tmp_path) == config
+    assert read_config(tmp_path / "config.yaml") == config
     assert config.augment.zoom == 0
 
 

@@ -64,6 +64,7 @@ def no_token(here, printed):
     return TOKEN not in printed and not any(TOKEN.encode() in path.read_bytes() for path in written)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_kit_submit_from_a_checkout_to_a_score(stub, python, here, capfd):
     """Made-up patches, the new layout of mounts, and records that were published before."""
@@ -97,6 +98,7 @@ def test_kit_submit_from_a_checkout_to_a_score(stub, python, here, capfd):
     assert "would mix the files of two versions" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.real
 def test_kit_submit_with_real_patches(stub, python, here, capfd, real_data):
@@ -109,6 +111,7 @@ def test_kit_submit_with_real_patches(stub, python, here, capfd, real_data):
     assert "tumour" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.real
 def test_without_a_leaderboard_it_ends_with_the_score_of_real_images(stub, python, here, capfd, real_data):

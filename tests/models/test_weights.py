@@ -64,6 +64,7 @@ def test_a_file_of_part_of_a_network(build, capsys):
         build("squeezenet", str(MOBILENET))
 
 
+@pytest.mark.slow
 @real
 @pytest.mark.real
 @pytest.mark.once

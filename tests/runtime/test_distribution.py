@@ -84,6 +84,7 @@ def on_devices(toy_records, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "tolerance"), [("tensorflow", 1e-4), ("jax", 1e-5)])
 def test_two_devices_train_as_one_does(toy_records, on_devices, backend, tolerance):
     histories = []
@@ -124,6 +125,7 @@ def two_hosts(records, folder, *environments):
     return [process.returncode for process in processes], errors
 
 
+@pytest.mark.slow
 def test_two_hosts_train_as_one_does(toy_records, on_devices, tmp_path):
     codes, errors = two_hosts(toy_records, tmp_path, {}, {})
     assert codes == [0, 0], errors[0][-1000:] + errors[1][-1000:]
@@ -134,6 +136,7 @@ def test_two_hosts_train_as_one_does(toy_records, on_devices, tmp_path):
     assert len({len(pd.read_parquet(run / "oof.parquet")) for run in runs}) == 1
 
 
+@pytest.mark.slow
 def test_hosts_stop_together_and_go_on_only_together(toy_records, tmp_path):
     # one has no time left, the other has: neither trains; then the other one's state is an epoch ahead
     codes, errors = two_hosts(toy_records, tmp_path, {"KIT_TEST_STOP": "first"}, {"KIT_TEST_STOP": "second"})

@@ -131,6 +131,7 @@ for _ in range(int(sys.argv[2])):
 
 
 # Models trained per process: JAX compiles for long, and two in one process are enough.
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "models"), [("tensorflow", (2, 1)), ("jax", (2,))])
 def test_fresh_processes_start_silently_and_give_equal_bits_on_all_cores(backend, models):
     """At a size where TensorFlow's own settings give other bits in nearly every run."""

@@ -201,6 +201,7 @@ PHASES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average", ["ema", "swa"])
 def test_phases_and_averages_killed_anywhere_go_on_to_the_same_end(fit_once, keras, average):
     train = TrainSettings(phases=PHASES, average=average, ema_momentum=0.8, swa_epochs=4)

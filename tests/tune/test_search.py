@@ -243,6 +243,7 @@ def test_a_killed_search_resumes_and_never_sees_the_cells_fold_0_is_validated_on
         search("toy", write_space(SMALL), 3, run=run, records=toy_records.directory, settings=["folds=2"])
 
 
+@pytest.mark.slow
 def test_poor_trials_are_pruned_failures_recorded_and_a_hopeless_search_ends(
     toy_records, tmp_path, write_space, monkeypatch, capsys
 ):
@@ -267,6 +268,7 @@ def test_poor_trials_are_pruned_failures_recorded_and_a_hopeless_search_ends(
     assert not (tmp_path / "small" / "best.yaml").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_trials_and_a_killed_pair_resumes(
     toy_records, tmp_path, write_space, monkeypatch, capfd
 ):

@@ -28,7 +28,7 @@ from tests.data.conftest import SIZE, build, same_files
 
 # Records that are compared are never built beside each other: one would take over the shards of the other.
 
-SLOW = ImageSettings(size=768)  # some 50 ms an image, so that there is a middle to be stopped in
+SLOW = ImageSettings(size=1024)  # some 90 ms an image, so that there is a middle to be stopped in
 
 
 @pytest.fixture(scope="module")
