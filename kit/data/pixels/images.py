@@ -115,7 +115,7 @@ def _is_whole_jpeg(data: bytes, size: int) -> bool:
     return fits and data[-64:].rstrip(b"\0\r\n").endswith(b"\xff\xd9")  # the end-of-image marker, maybe padded
 
 
-def fit(image: np.ndarray, settings: ImageSettings) -> np.ndarray:
+def conform(image: np.ndarray, settings: ImageSettings) -> np.ndarray:
     """The (size, size, 1 or 3) uint8 array that the records hold: colour as set, resized (the shape is not kept).
 
     Shrinking averages areas, which does not alias; enlarging uses Lanczos.

@@ -6,7 +6,7 @@ import numpy as np
 
 from kit.config import ImageSettings
 from kit.data.pixels.arrays import as_pixels
-from kit.data.pixels.images import decode, encode, fit, is_lossy, load
+from kit.data.pixels.images import conform, decode, encode, is_lossy, load
 from kit.data.pixels.steps import prepare
 from kit.errors import DataError, UnreadableImage
 
@@ -39,4 +39,4 @@ def _prepared(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
 
 
 def _decoded(data: bytes, settings: ImageSettings) -> np.ndarray:
-    return fit(decode(data, settings.dicom, grey=settings.color == "gray"), settings)
+    return conform(decode(data, settings.dicom, grey=settings.color == "gray"), settings)

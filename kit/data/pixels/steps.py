@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from kit.config import ImageSettings, SuperResolution
-from kit.data.pixels.images import fit, resize
+from kit.data.pixels.images import conform, resize
 from kit.data.pixels.super_resolution import enlarged
 from kit.errors import DataError
 
@@ -22,7 +22,7 @@ def apply_steps(images: Iterable[Image | bytes], settings: ImageSettings) -> Ite
     stream: Iterator[Any] = iter(images)
     for step in settings.steps:
         stream = enlarged(stream, step) if isinstance(step, SuperResolution) else map(_STEPS[step.name](step), stream)
-    return (image if isinstance(image, bytes) else fit(image, settings) for image in stream)
+    return (image if isinstance(image, bytes) else conform(image, settings) for image in stream)
 
 
 def prepare(image: Image, settings: ImageSettings) -> Image:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from kit.config import ImageSettings
-from kit.data.pixels.images import encode, fit, load, read_image
+from kit.data.pixels.images import conform, encode, load, read_image
 from kit.data.pixels.steps import prepare
 from kit.errors import UnreadableImage
 from kit.runtime.devices import import_tensorflow
@@ -118,7 +118,7 @@ def test_a_jpeg_that_shrinks_is_decoded_at_a_scale_that_leaves_twice_the_size(ph
     assert pixels.shape == (512 // scale, 512 // scale, 3)
     whole = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     expected = cv2.resize(whole, (size, size), interpolation=cv2.INTER_AREA).astype(int)
-    assert np.abs(fit(pixels, ImageSettings(size=size)) - expected).mean() < 0.6
+    assert np.abs(conform(pixels, ImageSettings(size=size)) - expected).mean() < 0.6
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
