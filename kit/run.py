@@ -208,7 +208,7 @@ class Run:
 
     @property
     def config(self) -> Config:
-        """The settings that the run was made with, what was built into its records included."""
+        """The resolved settings of the run; those of the images are its records'."""
         if not self.exists():
             raise ConfigError(f"{self} is not a run directory: it has no {self.config_path.name}; `kit run` makes one")
         return read_config(self.config_path)
@@ -252,7 +252,7 @@ class Run:
         return self._table(self.test_path)
 
     def prepare(self, config: Config, examples: "pd.DataFrame", folds: Folds) -> None:
-        """Lay down what a run is made of; folders of folds that there are no more are removed."""
+        """Write the settings, examples and folds of a run; removes what is left of a split into more folds."""
         self.write_config(config)
         self.write_examples(examples)
         self.write_folds(folds)
@@ -265,7 +265,7 @@ class Run:
         files.write_text(self.config_path, dump_config(config))
 
     def write_examples(self, examples: "pd.DataFrame") -> None:
-        """Write the example table, unless it is there already (a stage that reads it goes by its bytes)."""
+        """Write the example table."""
         files.write_parquet(self.examples_path, examples)
 
     def write_folds(self, folds: Folds) -> None:
@@ -273,13 +273,13 @@ class Run:
         files.write_json(self.folds_path, folds.as_json())
 
     def write_scores(self, scores: Scores, decision: Decision, inputs: dict[str, Any]) -> None:
-        """Write scores and decision, made from `inputs`."""
+        """Write scores and decision, and the stamp of the inputs they come from."""
         files.write_json(self.scores_path, scores.as_json())
         files.write_json(self.decision_path, decision.as_json())
         files.mark_done(self.scored_done, inputs, [self.scores_path, self.decision_path])
 
     def write_ensemble(self, report: EnsembleReport, inputs: dict[str, Any]) -> None:
-        """Write how an ensemble was blended, whose tables are there."""
+        """Write how an ensemble was blended, and the stamp of its inputs and tables."""
         files.write_json(self.ensemble_path, report.as_json())
         files.mark_done(self.ensemble_done, inputs, [self.oof_path, self.test_path])
 

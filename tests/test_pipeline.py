@@ -198,7 +198,7 @@ def test_another_test_set_trains_no_fold_again(finished, monkeypatch, tmp_path, 
     pipeline.run("toy", run=run, settings=TINY)
     assert work == {"train": 0, "predict oof": 0, "predict test": 2, "score": 1}
     assert all(name.startswith("test-") for name in decoded)  # nor is a training image decoded again
-    assert "anew" not in capsys.readouterr().out
+    assert "training it again" not in capsys.readouterr().out
     assert {path: path.read_bytes() for path in run.rglob("model.weights.h5")} == weights
     assert (run / "oof.parquet").read_bytes() == oof
     assert set(pd.read_parquet(run / "test.parquet")["id"]) == set(sample["id"])
@@ -286,9 +286,9 @@ def test_it_is_said_when_other_settings_throw_a_fold_away(finished, tmp_path, ca
     records = open_records(next((finished.parent / "records").iterdir()))
     shutil.copytree(finished, tmp_path / "run")
     pipeline.train(load_config("toy", TINY), records, Run(tmp_path / "run"), only=[0])
-    assert "anew" not in capsys.readouterr().out
+    assert "training it again" not in capsys.readouterr().out
     pipeline.train(load_config("toy", [*TINY, "train.clip_norm=1"]), records, Run(tmp_path / "run"), only=[0])
-    assert "fold 1/2  was trained with other settings, and is trained anew" in capsys.readouterr().out
+    assert "fold 1/2  was trained with other settings: training it again" in capsys.readouterr().out
 
 
 def test_fewer_folds_leave_no_old_ones(finished, tmp_path):

@@ -46,8 +46,8 @@ def _scaled(factor: float) -> View:
 
 
 def _resized(images: np.ndarray, height: int, width: int) -> np.ndarray:
-    made = [cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) for image in images]
-    return np.stack(made).reshape(len(images), height, width, images.shape[3])  # OpenCV drops a single channel
+    resized = [cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) for image in images]
+    return np.stack(resized).reshape(len(images), height, width, images.shape[3])  # OpenCV drops a single channel
 
 
 # A patch of tissue has no up or down, so all 8 views are as likely.

@@ -39,7 +39,7 @@ def check_folder(config: Config, data: Path) -> dict[str, Any]:
 
 
 def raw_folder(competition: Competition, data: Path | None, default: Path) -> Path:
-    """`data`, or Kaggle's mount, or `default`: a made-up competition's own folder, written now if need be.
+    """`data`, or Kaggle's mount, or `default`: the folder of a synthetic competition, written now if need be.
 
     Raises DataError when there is none of them.
     """

@@ -89,7 +89,7 @@ def _glob(pattern: Path) -> list[Path]:
 def _predict_fold(fold: Fold, views: str) -> dict[str, Any]:
     """Write the fold's predictions, unless that is done; returns the stamps of what is there.
 
-    Those of the test set are made again where only that has changed.
+    Where only the test set has changed, only its predictions are renewed.
     """
     model = {"model": files.read_json(fold.files.done), "views": views}
     parts = {

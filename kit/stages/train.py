@@ -47,7 +47,7 @@ assert FORMAT_VERSION == VERSION  # what was trained on records of one format is
 
 
 def start_run(config: Config, records: Records, run: Run) -> list[Fold]:
-    """Lay down what a run is made of (settings, examples, folds), and return its folds.
+    """Write the settings, examples and folds of a run; returns its folds.
 
     Raises DataError for records of another competition, and for a directory that holds another run.
     """
@@ -104,7 +104,7 @@ def train_fold(
     """
     if not fold.is_trained():
         if _drop_state_of_other(fold) or fold.files.done.exists():
-            log.info(f"{fold.title}  was trained with other settings, and is trained anew")
+            log.info(f"{fold.title}  was trained with other settings: training it again")
         if not _fit(_with_pseudo_labels(fold), metric, deadline, folds_after, callbacks):
             return False
         if fold.config.pseudo.run:
