@@ -429,6 +429,15 @@ def test_the_second_run_takes_seconds(finished):
     assert time.monotonic() - started < 10
 
 
+def test_a_run_that_was_killed_at_its_very_start_resumes(finished, tmp_path):
+    shutil.copytree(finished.parent, tmp_path / "runs")
+    run = tmp_path / "runs" / "toy"
+    for name in ("folds.json", "examples.parquet"):  # written after config.yaml
+        (run / name).unlink()
+        assert pipeline.run("toy", run=run, settings=TINY) == run / "submission.csv"
+    assert_same_results(finished, run)
+
+
 def test_out_of_time_is_exit_code_3_and_can_be_continued(tmp_path, keras, capsys):
     arguments = ["run", "toy", "--run", str(tmp_path / "toy"), *SETTINGS]
     assert main([*arguments, "--max-hours", "0"]) == 3

@@ -75,7 +75,8 @@ def refuse_other_run(config: Config, run: Run) -> None:
         raise DataError(
             f"{run} is a run of {run.config.competition!r}, not of {config.competition!r}: give another --run"
         )
-    _ = run.folds  # of another version, it raises
+    if run.folds_path.exists():  # a run that was killed at its very start has none
+        _ = run.folds  # raises for another version
 
 
 def train(
