@@ -17,6 +17,7 @@ import pytest
 
 from kit import files, pipeline
 from kit.cli import main
+from kit.competitions import toy
 from kit.config import load_config
 from kit.data.records import build
 from kit.data.records.manifest import open_records
@@ -32,6 +33,7 @@ from kit.stages.fold import Fold
 from tests.conftest import TINY
 
 SETTINGS = [argument for setting in TINY for argument in ("--set", setting)]
+TRAIN, TEST = 360, 60  # images
 RUN_FILES = {
     "config.yaml",
     "environment.json",
@@ -69,8 +71,16 @@ def all_files(folder: Path) -> set[str]:
 def finished(keras, tmp_path_factory):
     """A finished tiny run (its folder), made in this process on the backend of this process."""
     run = tmp_path_factory.mktemp("runs") / "toy"
+    toy.make(run.parent / "data", train=TRAIN, test=TEST)  # where a run looks for it; fewer than it would make itself
     pipeline.run("toy", run=run, settings=TINY)
     return run
+
+
+@pytest.fixture
+def beside_data(finished, tmp_path):
+    """The folder of a run that has not begun, beside the same raw files."""
+    shutil.copytree(finished.parent / "data", tmp_path / "data")
+    return tmp_path / "toy"
 
 
 def test_a_run_leaves_the_files_of_the_contract(finished):
@@ -175,9 +185,9 @@ def test_another_test_set_trains_no_fold_again(finished, monkeypatch, tmp_path, 
     data, run = tmp_path / "runs" / "data", tmp_path / "runs" / "toy"
     test, sample = sorted((data / "test").iterdir()), pd.read_csv(data / "sample_submission.csv")
     if change == "fewer":
-        for path in test[:40]:
+        for path in test[:20]:
             path.unlink()
-        sample = sample[~sample["id"].isin([path.stem for path in test[:40]])]
+        sample = sample[~sample["id"].isin([path.stem for path in test[:20]])]
     elif change == "more":
         for n, path in enumerate(test[:5]):
             shutil.copy(path, data / "test" / f"new{n}.tif")
@@ -242,7 +252,7 @@ def test_a_second_round_learns_pseudo_labels_fold_by_fold(finished, tmp_path, ca
     for k in range(2):
         p = pd.read_parquet(finished / f"fold{k}" / "test.parquet")["p_tumour"]
         sure = int(((p >= 0.51) | (p <= 0.49)).sum())
-        assert sure and f"fold {k + 1}/2  {sure} of 240 test images join with pseudo-labels" in said
+        assert sure and f"fold {k + 1}/2  {sure} of {TEST} test images join with pseudo-labels" in said
     pipeline.predict(Run(run), records)
     assert sorted(pd.read_parquet(run / "oof.parquet")["id"]) == sorted(records.rows(list(range(records.cells)))["id"])
     weights = [(folder / "fold0" / "model.weights.h5").read_bytes() for folder in (run, finished)]
@@ -337,11 +347,11 @@ def test_the_stages_one_by_one_end_with_the_same_files(finished, tmp_path, capsy
     data, records, run = finished.parent / "data", tmp_path / "records", tmp_path / "run"
     image = next(setting for setting in SETTINGS if setting.startswith("image.size"))
     assert main(["examples", "toy", "--data", str(data), "--out", str(tmp_path / "e.parquet")]) == 0
-    assert len(pd.read_parquet(tmp_path / "e.parquet")) == 1140
+    assert len(pd.read_parquet(tmp_path / "e.parquet")) == TRAIN + TEST
     assert main(["records", "build", "toy", "--data", str(data), "--out", str(records), "--set", image]) == 0
     assert main(["records", "verify", str(records)]) == 0
     assert main(["records", "info", str(records)]) == 0
-    assert "1140 examples, as they were written" in (printed := capsys.readouterr().out)
+    assert f"{TRAIN + TEST} examples, as they were written" in (printed := capsys.readouterr().out)
     assert "toy: 32x32 rgb, auto\n" in printed
     for k in "01":
         command = ["train", "toy", "--records", str(records), "--run", str(run)]
@@ -349,7 +359,7 @@ def test_the_stages_one_by_one_end_with_the_same_files(finished, tmp_path, capsy
     assert main(["predict", str(run), "--records", str(records)]) == 0
     assert main(["score", str(run), "--json"]) == 0
     printed = capsys.readouterr().out
-    assert json.loads(printed[printed.index("{") :])["scores"]["rows"] == 900
+    assert json.loads(printed[printed.index("{") :])["scores"]["rows"] == TRAIN
     sample = str(data / "sample_submission.csv")
     assert main(["submission", "write", str(run), "--sample", sample, "--out", str(run / "submission.csv")]) == 0
     assert main(["submission", "check", "toy", str(run / "submission.csv"), "--sample", sample]) == 0
@@ -386,12 +396,12 @@ def kit_command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_files(finished, tmp_path):
+def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_files(finished, beside_data, tmp_path):
     rng, kills = random.Random(4), 0
     while True:
-        process = kit_command("run", "toy", "--run", str(tmp_path / "toy"), *SETTINGS)
+        process = kit_command("run", "toy", "--run", str(beside_data), *SETTINGS)
         try:
-            process.communicate(timeout=rng.uniform(3, 9) if kills < 3 else None)
+            process.communicate(timeout=rng.uniform(3, 8) if kills < 3 else None)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
@@ -407,9 +417,9 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_files(fini
 
 
 @pytest.mark.slow
-def test_the_other_backend_gives_the_same_stages(finished, tmp_path):
+def test_the_other_backend_gives_the_same_stages(finished, beside_data, tmp_path):
     other = "jax" if os.environ["KERAS_BACKEND"] == "tensorflow" else "tensorflow"
-    process = kit_command("run", "toy", "--run", str(tmp_path / "toy"), *SETTINGS, KERAS_BACKEND=other)
+    process = kit_command("run", "toy", "--run", str(beside_data), *SETTINGS, KERAS_BACKEND=other)
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert "out-of-fold roc_auc" in out
@@ -438,11 +448,11 @@ def test_a_run_that_was_killed_at_its_very_start_resumes(finished, tmp_path):
     assert_same_results(finished, run)
 
 
-def test_out_of_time_is_exit_code_3_and_can_be_continued(tmp_path, keras, capsys):
-    arguments = ["run", "toy", "--run", str(tmp_path / "toy"), *SETTINGS]
+def test_out_of_time_is_exit_code_3_and_can_be_continued(beside_data, keras, capsys):
+    arguments = ["run", "toy", "--run", str(beside_data), *SETTINGS]
     assert main([*arguments, "--max-hours", "0"]) == 3
     assert "run the same command again to continue" in capsys.readouterr().err
-    assert not (tmp_path / "toy" / "fold0" / "done.json").exists()
+    assert not (beside_data / "fold0" / "done.json").exists()
     assert main(arguments) == 0
 
 
@@ -469,14 +479,14 @@ def test_missing_and_unreadable_images_that_are_allowed_are_said_and_the_submiss
 
 
 @pytest.mark.slow
-def test_out_of_time_with_a_fold_finished_its_submission_is_written(tmp_path, monkeypatch, capsys, keras):
+def test_out_of_time_with_a_fold_finished_its_submission_is_written(beside_data, monkeypatch, capsys, keras):
     train = training.train_fold
 
     def only_the_first(fold, *arguments, **named):
         return fold.k == 0 and train(fold, *arguments, **named)
 
     monkeypatch.setattr(training, "train_fold", only_the_first)
-    run = tmp_path / "runs" / "toy"
+    run = beside_data
     assert pipeline.run("toy", run=run, settings=TINY) is None
     assert "only 1 of 2 folds are trained" in capsys.readouterr().out
     early = pd.read_csv(run / "submission.csv")
