@@ -126,7 +126,8 @@ def _thresholds(labels: list[str], y: np.ndarray, p: np.ndarray, held_out: HeldO
         positive, score = y[labelled, n] > 0.5, p[labelled, n]
         both = positive.any() and not positive.all()
         cut = best_threshold(all_cuts(positive, score), rule) if both else float("nan")
-        nested = cross_validated(y[:, n], [(inside, q[:, n]) for inside, q in held_out], rule)
+        columns = {id(q): q[:, n] for _, q in held_out}  # one array where the folds share one
+        nested = cross_validated(y[:, n], [(inside, columns[id(q)]) for inside, q in held_out], rule)
         thresholds[label] = Threshold(
             rule=rule,
             threshold=_number(cut),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import keras
 
 _AHEAD = 4  # batches that are prepared before they are needed
+_CHUNK = 16  # images that a thread prepares at a time
 
 
 class Predictor:
@@ -127,18 +128,22 @@ class Predictor:
 
 
 def _in_threads(function: Callable[[Any], Any], items: Sequence[Any], ahead: int) -> Iterator[Any]:
-    """The results in order, at most `ahead` of them waiting."""
-    remaining = iter(items)
+    """The results in order, about `ahead` of them waiting; a thread takes several items at a time, which costs less."""
+    chunks = _batched(items, _CHUNK)
     with ThreadPoolExecutor(joblib.cpu_count()) as pool:
-        waiting: list[Future[Any]] = [pool.submit(function, item) for item in islice(remaining, ahead)]
+
+        def submit(count: int) -> list[Future[list[Any]]]:
+            return [pool.submit(lambda chunk: [function(item) for item in chunk], c) for c in islice(chunks, count)]
+
+        waiting = submit(max(1, ahead // _CHUNK))
         while waiting:
-            yield waiting.pop(0).result()
-            waiting += [pool.submit(function, item) for item in islice(remaining, 1)]
+            yield from waiting.pop(0).result()
+            waiting += submit(1)
 
 
-def _batched(images: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
-    images = iter(images)
-    while batch := list(islice(images, size)):
+def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    items = iter(items)
+    while batch := list(islice(items, size)):
         yield batch
 
 

@@ -76,9 +76,7 @@ def thresholds(arguments):
         lambda: [best_threshold(all_cuts(y[:, n] > 0.5, p[:, n]), "f1") for n in range(arguments.labels)]
     )
     whole, _ = timed(
-        lambda: [
-            cross_validated(y[:, n], [(fold == k, p[:, n]) for k in range(5)], "f1") for n in range(arguments.labels)
-        ]
+        lambda: [cross_validated(y[:, n], [(fold == k, score) for k in range(5)], "f1") for n, score in enumerate(p.T)]
     )
 
     def curve(n):
