@@ -78,9 +78,19 @@ LONG = (
 )
 
 
+# Networks that take seconds to build: what is asked of every model is asked of these by `make test-all`.
+HUGE = ("convnext_base", "convnext_large", "convnext_xlarge", "densenet169", "densenet201", "inception_resnet_v2")
+HUGE += tuple(f"efficientnetb{n}" for n in range(3, 8)) + tuple(f"efficientnetv2{size}" for size in "sml")
+HUGE += ("nasnet_large", "nasnet_mobile", "resnet101", "resnet101v2", "resnet152", "resnet152v2")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` deselects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, all others as they were."""
+    """Long files first, all others as they were; tests of huge networks are slow."""
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+    for item in items:
+        if any(f"[{name}]" in item.name for name in HUGE):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture
