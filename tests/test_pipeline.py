@@ -281,6 +281,7 @@ def test_runs_of_another_seed_can_keep_the_folds(finished, tmp_path):
     assert folds[0] == folds[1] != folds[2]
 
 
+@pytest.mark.slow
 def test_a_fold_in_which_a_class_does_not_occur_comes_to_its_end(finished, tmp_path, monkeypatch, capsys):
     records = open_records(next((finished.parent / "records").iterdir()))
     monkeypatch.setitem(metrics.METRICS, "roc_auc", metrics.Metric("roc_auc", lambda y, p: float("nan")))
@@ -448,6 +449,7 @@ def test_a_run_that_was_killed_at_its_very_start_resumes(finished, tmp_path):
     assert_same_results(finished, run)
 
 
+@pytest.mark.slow
 def test_out_of_time_is_exit_code_3_and_can_be_continued(beside_data, keras, capsys):
     arguments = ["run", "toy", "--run", str(beside_data), *SETTINGS]
     assert main([*arguments, "--max-hours", "0"]) == 3

@@ -114,6 +114,7 @@ def test_settings_that_are_missing_or_wrong(root, tmp_path):
     assert load_config("csv", ["columns.label=a,b"]).columns.label == ("a", "b")
 
 
+@pytest.mark.slow
 def test_a_whole_run_with_unknown_labels_and_nothing_to_predict(write_images, tmp_path, keras, capsys):
     root = write_images(*(f"{n}.png" for n in range(36)))
     text = ["file,a,b,who", *(f"{n}.png,{n % 2},{('', '0', '1')[n % 3]},p{n // 2}" for n in range(36))]

@@ -185,6 +185,7 @@ def test_it_learns_with_the_momentum_of_batch_normalisation_of_the_settings(fit_
     assert {layer.momentum for layer in batch_norms(model)} == {0.5}
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_the_deadline_stops_between_epochs_and_phases_and_the_next_run_finishes(fit_once):
     train = TrainSettings(phases=(Phase(epochs=2, learning_rate=0.1), Phase(epochs=1, learning_rate=0.01)))
@@ -352,6 +353,7 @@ def full_memory(keras, at_most, after=0):
     return Full()
 
 
+@pytest.mark.slow
 def test_a_batch_too_large_for_memory_is_halved_once(fit_once, keras):
     train = TrainSettings(epochs=2, optimizer="sgd", learning_rate=0.5)
     chosen = {"build": plain, "augment": AugmentSettings()}
@@ -369,6 +371,7 @@ def test_a_batch_too_large_for_memory_is_halved_once(fit_once, keras):
         fit_once("z", train, callbacks=[full_memory(keras, 4)], most_parts=1)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_halving_in_the_middle_keeps_the_optimisers_state(fit_once, keras):
     train = TrainSettings(epochs=4, optimizer="adam", learning_rate=0.05, schedule="plateau", plateau_patience=1)
@@ -400,6 +403,7 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(fit_once, tmp_path, toge
     assert state_epochs(tmp_path / "x") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_steps_that_are_executed_together_give_the_same(fit_once):
     train = TrainSettings(epochs=2)

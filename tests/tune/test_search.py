@@ -169,6 +169,7 @@ def test_the_inner_folds_leave_out_what_fold_0_holds(cells, folds, inner):
         inner_folds(2, 2, 7)
 
 
+@pytest.mark.slow
 def test_a_killed_search_resumes_and_never_sees_the_cells_fold_0_is_validated_on(
     keras, toy_records, tmp_path, write_space, monkeypatch, capsys
 ):
