@@ -440,6 +440,14 @@ def test_the_second_run_takes_seconds(finished):
     assert time.monotonic() - started < 10
 
 
+def test_the_decision_names_the_views_that_were_predicted_with(finished, tmp_path):
+    shutil.copytree(finished.parent, tmp_path / "runs")
+    run = Run(tmp_path / "runs" / "toy")
+    records = open_records(next((tmp_path / "runs" / "records").iterdir()))
+    pipeline.predict(run, records, "flips")
+    assert pipeline.score(run)[1].views == "flips" == run.config.predict.tta
+
+
 def test_a_run_that_was_killed_at_its_very_start_resumes(finished, tmp_path):
     shutil.copytree(finished.parent, tmp_path / "runs")
     run = tmp_path / "runs" / "toy"

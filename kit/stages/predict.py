@@ -28,13 +28,16 @@ def predict(run: Run, records: Records, views: str | None = None) -> None:
     Of a run that was stopped, the folds that are trained are taken. Raises DataError when none is.
     """
     config = run.config
+    if views and views != config.predict.tta:  # the decision must name the views that predictions were made with
+        config = config.model_copy(update={"predict": config.predict.model_copy(update={"tta": views})})
+        run.write_config(config)
     folds = folds_of(run, config, records)
     trained = [fold for fold in folds if fold.is_trained()]
     if not trained:
         raise DataError(f"{run} has no fold trained yet (with its settings, on these records): run `kit train` first")
     if len(trained) < len(folds):
         log.info(f"only {len(trained)} of {len(folds)} folds are trained: predictions are theirs alone")
-    stamps = {str(fold.k): _predict_fold(fold, views or config.predict.tta) for fold in trained}
+    stamps = {str(fold.k): _predict_fold(fold, config.predict.tta) for fold in trained}
     if files.is_done(run.predicted_done, {"folds": stamps}):
         return
     files.write_parquet(run.oof_path, merge_oof({fold.k: pd.read_parquet(fold.files.oof) for fold in trained}))
