@@ -21,7 +21,7 @@ from kit.competitions import toy
 from kit.config import load_config
 from kit.data.records import build
 from kit.data.records.manifest import open_records
-from kit.data.table.raw import list_images
+from kit.data.table.listing import list_images
 from kit.errors import ConfigError, DataError, LeakError
 from kit.evaluate import metrics
 from kit.evaluate.metrics import roc_auc

@@ -15,7 +15,8 @@ from kit.competition import Competition, Target
 from kit.competitions.folders import SPLITS
 from kit.config import Source
 from kit.data.table.examples import Examples
-from kit.data.table.raw import found_in, list_images, match, read_table, refuse_rows, require_folder, stems
+from kit.data.table.listing import found_in, list_images, require_folder, stems
+from kit.data.table.raw import match, read_table, refuse_rows
 from kit.errors import ConfigError, DataError, nearest, some
 from kit.tables import labels_of, one_hot
 

@@ -14,7 +14,7 @@ import pandas as pd
 from kit.competition import Competition, Target
 from kit.config import Source
 from kit.data.table.examples import Examples
-from kit.data.table.raw import folder_with, found_in, list_images, require_folder, subfolders
+from kit.data.table.listing import folder_with, found_in, list_images, require_folder, subfolders
 from kit.errors import ConfigError, DataError, nearest, some
 from kit.tables import one_hot
 

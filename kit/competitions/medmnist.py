@@ -15,7 +15,7 @@ from kit.competition import Competition, Target
 from kit.config import Source
 from kit.data.pixels.arrays import Header, headers, read_small
 from kit.data.table.examples import Examples
-from kit.data.table.raw import found_in, require_folder
+from kit.data.table.listing import found_in, require_folder
 from kit.errors import DataError, some
 from kit.tables import truth_columns
 

@@ -14,7 +14,8 @@ import pandas as pd
 from kit.competition import Competition, Target
 from kit.config import Source
 from kit.data.table.examples import Examples
-from kit.data.table.raw import found_in, list_images, match, read_table, refuse_rows, require_layout, subfolders
+from kit.data.table.listing import found_in, list_images, require_layout, subfolders
+from kit.data.table.raw import match, read_table, refuse_rows
 from kit.errors import DataError, some
 from kit.tables import truth_columns
 

@@ -13,7 +13,8 @@ import pandas as pd
 from kit.competition import Competition, Target
 from kit.config import Source
 from kit.data.table.examples import Examples
-from kit.data.table.raw import match, read_table, refuse_rows, require_images, require_layout, stems
+from kit.data.table.listing import require_images, require_layout, stems
+from kit.data.table.raw import match, read_table, refuse_rows
 
 _LAYOUT = "train/*.tif, test/*.tif, train_labels.csv, sample_submission.csv"
 

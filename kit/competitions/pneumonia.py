@@ -11,7 +11,7 @@ from kit.competition import Competition, Target
 from kit.competitions import folders
 from kit.config import Source
 from kit.data.table.examples import Examples
-from kit.data.table.raw import folder_with, found_in, require_folder
+from kit.data.table.listing import folder_with, found_in, require_folder
 from kit.errors import DataError
 
 _PATIENT = re.compile(r"person\d+|(NORMAL2-)?IM-\d+")

@@ -14,7 +14,8 @@ from kit.competition import Competition, Target
 from kit.config import Source
 from kit.data.pixels import dicom
 from kit.data.table.examples import Examples
-from kit.data.table.raw import match, read_table, refuse_rows, require_images, require_layout, stems
+from kit.data.table.listing import require_images, require_layout, stems
+from kit.data.table.raw import match, read_table, refuse_rows
 from kit.errors import DataError, UnreadableImage, some
 from kit.parallel import count_workers, in_processes
 from kit.tables import one_hot

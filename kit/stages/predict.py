@@ -10,7 +10,7 @@ import pandas as pd
 from kit import files
 from kit.data.records.batches import eval_batches
 from kit.data.records.manifest import Records
-from kit.data.table.raw import IMAGES, list_images
+from kit.data.table.listing import IMAGES, list_images
 from kit.errors import DataError
 from kit.predict.merging import merge_oof, merge_test
 from kit.predict.predict import predict as predict_batches

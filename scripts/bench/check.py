@@ -17,7 +17,7 @@ from PIL import Image
 
 from kit.config import DicomSettings
 from kit.data.table.check import look_at
-from kit.data.table.raw import list_images
+from kit.data.table.listing import list_images
 
 
 def loop(root, paths):

@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
 
-from kit.data.table.raw import folder_with, list_images, match, read_table, refuse_rows, require_layout, stems
+from kit.data.table.listing import folder_with, list_images, require_layout, stems
+from kit.data.table.raw import match, read_table, refuse_rows
 from kit.errors import DataError
 
 
