@@ -19,7 +19,7 @@ TEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-
 JAX_TEST := $(BIN)/python -m pytest --numprocesses 2 --dist load
 JAX_TESTS := tests/models tests/train tests/predict
 
-.PHONY: help demo test test-all lint train submit bench clean
+.PHONY: help demo test test-all fuzz lint train submit bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -34,6 +34,9 @@ test: $(VENV)/.dev ## the tests, on both Keras backends, without the longest
 test-all: $(VENV)/.dev ## all tests, as CI runs them
 	$(TEST)
 	KERAS_BACKEND=jax $(JAX_TEST) -m "not once" $(JAX_TESTS)
+
+fuzz: $(VENV)/.dev ## the fuzzers, with 20 times as many inputs as in the tests
+	KIT_FUZZ=20 $(TEST) tests/fuzz
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check .
