@@ -2,35 +2,47 @@
 
 from typing import Any
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from kit.config.base import Settings
 
 
 class ColumnSettings(Settings):
-    """`columns`: the columns of your own table (competition `csv`). For `folders` only `group` applies."""
+    """`columns`: the columns of your own table (competition `csv`). For `folders`, `group` and `ungrouped` apply."""
 
     # Names the image: its path below the data folder, its file name, or its file name without the extension.
     id: str = "id"
     # One column: 0 and 1, or class names. Several (a list, or "a,b,c"): one label each, 0 or 1, empty where unknown.
     label: tuple[str, ...] = ("label",)
-    # The patient or slide, which never spans two folds; null: every image is a group of its own.
-    # For `folders`, a regular expression: its match in the image's path below the class folder is the group.
+    # Between the classes in a cell that names several, such as "|"; null: a cell names one class.
+    separator: str | None = None
+    # Whether labels are probabilities (0 to 1), such as the share of the readers who saw a finding.
+    soft: bool = False
+    # Further texts that mean "unknown", such as [-1], besides an empty cell, NA, N/A, NaN, null and None.
+    unknown: tuple[str, ...] = ()
+    # The patient or slide, which never spans two folds; null: every image is a group of its own. A column; or a regular
+    # expression, whose first capture group (or whole match) in the id (`folders`: in the path below the class) it is.
     group: str | None = None
+    # Share of the images that may have no group; each of them is then a group of its own. More is an error.
+    ungrouped: float = Field(0.0, ge=0, le=1)
     # train, val (dealt into folds like train) or test; null: rows without a label are the test set.
     split: str | None = None
 
-    @field_validator("label", mode="before")
+    @field_validator("label", "unknown", mode="before")
     @classmethod
-    def _split_at_commas(cls, label: Any) -> Any:
-        return [name.strip() for name in label.split(",")] if isinstance(label, str) else label
+    def _split_at_commas(cls, texts: Any) -> Any:
+        """A text is split at commas; numbers, as YAML reads 1 and -1, are texts."""
+        if isinstance(texts, str):
+            return [text.strip() for text in texts.split(",")]
+        texts = texts if isinstance(texts, list | tuple) else [texts]
+        return [str(text) if isinstance(text, int | float) and not isinstance(text, bool) else text for text in texts]
 
 
 class Source(Settings):
     """What a competition needs to know to read its raw folder. A competition refuses those it has no use for."""
 
     # Which of a competition's targets to predict, such as two_class or three_class for rsna; null: its first.
-    # For your own images with two named classes: the positive one; null: the last by name.
+    # For your own images with two named classes: the positive one; null: the one whose name says so (yes, malignant).
     target: str | None = None
     # A file below the data folder. csv: the table of labels; medmnist: the .npz, where there are several.
     table: str | None = None

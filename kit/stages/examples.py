@@ -28,6 +28,8 @@ def list_examples(config: Config, data: Path) -> Examples:
             log.info(f"left out, as data.max_missing allows: {len(names)} {what}: {some(names)}")
     for remark, count in examples.remarks.items():
         log.info(f"noticed: {count} {remark}")
+    for note in examples.notes:
+        log.info(note)
     sizes = examples.table["split"].value_counts(sort=False).to_dict()
     log.info(f"images: {sizes}; {examples.task}: {some(examples.labels, 15)}")
     return examples

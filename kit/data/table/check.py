@@ -53,6 +53,7 @@ def check_images(examples: Examples, root: Path, settings: DicomSettings, worker
         "surplus": [*examples.surplus],
         "unreadable": table[table["reason"].notna()][["path", "reason"]].to_dict("records"),
         "remarks": examples.remarks,
+        "notes": [*examples.notes],
         "duplicates": _duplicates(readable, side, examples),
         "groups_in_several_splits": sorted(sides.index[sides.map(len) > 1]),
     }
@@ -94,6 +95,7 @@ def as_text(report: dict[str, Any]) -> str:
     if report["with_alpha"]:
         lines.append(f"alpha      {_named(report['with_alpha'])} (transparency is not used)")
     lines += [f"noticed    {count} {what}" for what, count in report["remarks"].items()]
+    lines += report["notes"]
     duplicates = report["duplicates"]
     lines.append(f"duplicates {duplicates['images']} images have the same pixels as another")
     for kind, words in (

@@ -26,7 +26,8 @@ class Examples:
     """The example table with its labels and task, and what is odd about the raw folder.
 
     `missing` are the ids of labelled or expected images that have no file, `surplus` the paths of images that no table
-    names. `remarks` count oddities (what -> how many), such as impossible ages.
+    names. `remarks` count oddities (what -> how many), such as impossible ages; `notes` are lines on how the folder was
+    read, such as which images are one patient's.
     """
 
     table: pd.DataFrame
@@ -35,6 +36,7 @@ class Examples:
     missing: tuple[str, ...] = ()
     surplus: tuple[str, ...] = ()
     remarks: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def validate(examples: Examples, max_missing: float) -> Examples:
