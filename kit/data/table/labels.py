@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from kit.errors import ConfigError, nearest
 
-_POSITIVE = frozenset(
-    """
+_POSITIVE_WORDS = """
     1 + yes y true t positive pos present abnormal ill sick disease diseased pathological pathologic pathology
     malignant malign cancer cancerous carcinoma tumor tumour melanoma pneumonia covid covid19 covid-19 tuberculosis tb
     lesion infected infection metastasis fracture hemorrhage haemorrhage bleeding case patient affected
@@ -14,10 +13,8 @@ _POSITIVE = frozenset(
     sí si s verdadero positivo positiva enfermo enferma maligno maligna anormal
     sim verdadeiro doente vero malato malata igen да положительный 是 阳性 恶性 はい 陽性 悪性
     wel positief ziek kwaadaardig tak dodatni ano ja evet hasta pozitif
-    """.split()
-)
-_NEGATIVE = frozenset(
-    """
+"""
+_NEGATIVE_WORDS = """
     0 - no n false f negative neg absent normal healthy well benign control controls none clear clean uninfected
     unaffected nondiseased nofinding noncancer background
     nein falsch negativ gesund gutartig unauffällig kontrolle keine kein
@@ -25,8 +22,8 @@ _NEGATIVE = frozenset(
     falso negativo negativa sano sana saudável benigno benigna
     não nao nem nie нет отрицательный 否 阴性 良性 正常 いいえ 陰性
     nee negatief gezond goedaardig ujemny ne hayır hayir sağlıklı
-    """.split()
-)
+"""
+_POSITIVE, _NEGATIVE = frozenset(_POSITIVE_WORDS.split()), frozenset(_NEGATIVE_WORDS.split())
 _NEGATIONS = ("no", "non", "not", "without", "ohne", "kein", "keine", "sans", "sin", "senza", "geen", "healthy")
 
 
