@@ -12,11 +12,12 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import pandas as pd
 
-from kit.errors import DataError, nearest, some
+from kit.errors import DataError, some
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _SAMPLE = 2**16  # characters that the delimiter is guessed from
@@ -56,7 +57,10 @@ def read_delimited(path: Path, columns: Iterable[str] = ()) -> Delimited:
     delimiter = start[1] if start else _guess(text, columns)
     if delimiter != ",":
         remarks.append(f"columns are separated by {_DELIMITERS[delimiter]}")
-    rows, lines, blank, header = [], [], [], []
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    blank: list[int] = []
+    header: list[str] = []
     for line, row in _records(path, text[start.end() if start else 0 :], delimiter, 1 if start else 0):
         if not any(map(str.strip, row)):
             if row and header:
@@ -179,8 +183,8 @@ def _require(path: Path, header: list[str], columns: list[str]) -> None:
         raise DataError(f"{path} has {header.count(repeated[0])} columns {repeated[0]!r}: rename or delete one")
     absent = sorted({*columns} - {*header})
     if absent:
-        close = [name for name in header if name.casefold() == absent[0].casefold()] or header
-        hint = nearest(absent[0].casefold(), close) if close is header else f"; did you mean {close[0]!r}?"
-        hint = f"{hint} It has " if "did you mean" in hint else "; it has "
+        same = [name for name in header if name.casefold() == absent[0].casefold()]
+        close = same or get_close_matches(absent[0], header, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]!r}? It has " if close else "; it has "
         first = "" if {*columns} & {*header} else " (the names of columns are taken from the first line)"
         raise DataError(f"{path} has no column {some(absent)}{hint}{some(header, 6)}{first}")

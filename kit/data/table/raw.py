@@ -49,12 +49,14 @@ def _lines(index: pd.Index, at_most: int = 5) -> str:
     )
 
 
-def refuse_rows(path: Path, table: pd.DataFrame, bad: pd.Series, column: str, expected: str) -> None:
-    """Raise DataError when a row is `bad`, with the first such line, its value in `column` and what was `expected`."""
+def refuse_rows(path: Path, table: pd.DataFrame, bad: pd.Series, column: str, expected: str, remedy: str = "") -> None:
+    """Raise DataError when a row is `bad`: its line, its value in `column`, what was `expected`, and the remedy."""
     if bad.any():
         line, row = next(table[bad].iterrows())
         more = f" ({bad.sum()} lines are like this)" if bad.sum() > 1 else ""
-        raise DataError(f"{path}, line {line}: {column} is {row[column]!r}, not {expected}{more}")
+        raise DataError(
+            f"{path}, line {line}: {column} is {row[column]!r}, not {expected}{more}" + f": {remedy}" * bool(remedy)
+        )
 
 
 def match(
