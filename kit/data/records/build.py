@@ -166,8 +166,8 @@ def _report_undecodable(table: pd.DataFrame, root: Path, data: DataSettings) -> 
     Raises DataError when that concerns more than `data.max_rejected` of the images. Only files whose names can be those
     of DICOMs are opened.
     """
-    paths = table["path"][table["path"].str.contains(r"(?i)(?:\.dcm|\.dicom|\.ima|(?:^|/)[^./]+)$", regex=True)]
-    syntaxes = undecodable(root / path for path in paths)
+    paths = table["path"][table["path"].str.contains(r"(?i)(?:\.dcm|\.dicom|\.ima|\.\d+|(?:^|/)[^./]+)$", regex=True)]
+    syntaxes = undecodable(files.below(root, path) for path in paths)
     if not syntaxes:
         return
     lines = [f"{count} of {len(paths)} files are {syntax}" for syntax, count in syntaxes]
