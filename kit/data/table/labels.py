@@ -66,3 +66,8 @@ def _side(name: str) -> int:
 
 def _quoted(name: str) -> str:
     return name if name.isalnum() else f"'{name}'"
+
+
+def is_class_word(name: str) -> bool:
+    """Whether a name says by itself that something is there or not, as "malignant", "normal" and "0" do."""
+    return _side(name) != 0
