@@ -9,7 +9,6 @@ their pictures are left out. `columns.group` is a regular expression for the pat
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from kit.competition import Competition, Target
@@ -80,7 +79,9 @@ def list_classes(root: Path, class_folder: int | None = None) -> tuple[pd.DataFr
     images = listing.images[inside].assign(parts=parts[inside].str[depth:])
     if not inside.all():
         places = some({f"{path.rpartition('/')[0]}/" for path in listing.images["path"][~inside]}, 2)
-        remarks[f"images outside {layout.top.relative_to(root).as_posix()}/, left out ({places})"] = int((~inside).sum())
+        remarks[f"images outside {layout.top.relative_to(root).as_posix()}/, left out ({places})"] = int(
+            (~inside).sum()
+        )
     images = _with_split(images, layout)
     outside = images["split"].isna()
     if outside.any():
@@ -188,8 +189,8 @@ def _groups(rows: pd.DataFrame, source: Source) -> tuple[pd.Series | None, tuple
     if hint is None and rows["folder"].any():
         tops = {*rows["folder"]} - {""}
         hint = (
-            f"{some(tops)} have the same class folders, and are taken as sites, not classes (column folder). To keep the "
-            "images of each on one side of a fold: --set columns.group='^[^/]+'"
+            f"{some(tops)} have the same class folders, and are taken as sites, not classes (column folder). To keep "
+            "the images of each on one side of a fold: --set columns.group='^[^/]+'"
         )
     return None, (hint,) if hint else ()
 
@@ -201,7 +202,11 @@ def _without_image(root: Path, layout: Layout, images: pd.DataFrame, listing: Li
     parents = [layout.top / name for name in layout.splits] or [layout.top]
     parts = [parent.relative_to(root).as_posix() for parent in parents]
     prefixes = ["" if part == "." else f"{part}/" for part in parts]
-    children = [f"{prefix}{child.name}" for prefix, parent in zip(prefixes, parents, strict=True) for child in subfolders(parent)]
+    children = [
+        f"{prefix}{child.name}"
+        for prefix, parent in zip(prefixes, parents, strict=True)
+        for child in subfolders(parent)
+    ]
     held = {f"{path}/" for path in listing.closed}
     for prefix in prefixes:
         held |= {f"{prefix}{name}/" for name in images["path"].str.removeprefix(prefix).str.split("/").str[0].unique()}

@@ -25,8 +25,8 @@ class ColumnSettings(Settings):
     group: str | None = None
     # Share of the images that may have no group; each of them is then a group of its own. More is an error.
     ungrouped: float = Field(0.0, ge=0, le=1)
-    # For `folders`, how deep the class folders are: 1 is the top (below train and test), 2 is below hospitals or patients;
-    # null: seen from the names.
+    # For `folders`, how deep the class folders are: 1 is the top (below train and test), 2 is below hospitals or
+    # patients; null: seen from the names.
     class_folder: int | None = Field(None, ge=1)
     # train, val (dealt into folds like train) or test; null: rows without a label are the test set.
     split: str | None = None

@@ -110,14 +110,14 @@ def refuse_splits_among_classes(classes: Iterable[str], root: Path) -> None:
         others = sorted({*classes} - {*splits})
         what = f"and {some(others)} not" if others else "and none of them is the training set"
         raise DataError(
-            f"{root}: the folders {some(splits)} are called as splits, {what}: expected train/CLASS/* and test/CLASS/*, "
-            "or CLASS/* alone. Rename or move them"
+            f"{root}: the folders {some(splits)} are called as splits, {what}: expected train/CLASS/* and "
+            "test/CLASS/*, or CLASS/* alone. Rename or move them"
         )
     patients = [name for name in classes if _PATIENT.fullmatch(name)]
     if len(patients) >= _PATIENTS and len(patients) == len(classes):
         raise DataError(
-            f"{root}: the folders {some(patients)} look like patients, not classes: expected CLASS/PATIENT/*, or a table "
-            "of labels (kit run csv)"
+            f"{root}: the folders {some(patients)} look like patients, not classes: expected CLASS/PATIENT/*, or a "
+            "table of labels (kit run csv)"
         )
 
 

@@ -18,17 +18,24 @@ from kit.data.pixels.dicom import is_dicom
 from kit.errors import DataError, some
 
 # Endings of images, lower case: such files are not opened to be listed.
-IMAGES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".j2k")
-IMAGES += (".dcm", ".dicom", ".ima", ".pgm", ".ppm")
+IMAGES = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".j2k"),
+    *(".dcm", ".dicom", ".ima", ".pgm", ".ppm"),
+)
 ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
-_OTHERS = (*ARCHIVES, ".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".htm", ".log")
-_OTHERS += (".pdf", ".doc", ".docx", ".xls", ".xlsx", ".py", ".ipynb", ".mat", ".npy", ".npz", ".h5", ".pkl", ".parquet")
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_MAGIC += (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")  # JPEG 2000, and its codestream alone
+_OTHERS = (
+    *ARCHIVES,
+    *(".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".htm", ".log", ".pdf"),
+    *(".doc", ".docx", ".xls", ".xlsx", ".py", ".ipynb", ".mat", ".npy", ".npz", ".h5", ".pkl", ".parquet"),
+)
+_MAGIC = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),  # JPEG 2000, and its codestream alone
+)
 _MAGIC_AT = re.compile(rb"RIFF....WEBP|BM....\0\0\0\0|P[56]\s+(#|\d)", re.DOTALL)  # WebP, BMP, PGM and PPM
 _HEAD = 132  # bytes: a DICOM says so at 128
 _JUNK = {"__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "lost+found", "$recycle.bin", "recycler"}
-_JUNK |= {"system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "ds_store"}
+_JUNK |= {"system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 _ENDING = re.compile(r"\.[a-z][a-z0-9_~]{0,9}$", re.IGNORECASE)
 
 
@@ -55,7 +62,7 @@ class Listing:
             remarks[f"folders that cannot be read, left out ({reasons})"] = len(self.closed)
         if self.escaped:
             names = some(self.escaped, 1)
-            remarks[f"paths that are not UTF-8, shown with \\x.. ({names}): `convmv -r` renames them"] = len(self.escaped)
+            remarks[f"paths that are not UTF-8, shown as \\x.. ({names}); `convmv` renames them"] = len(self.escaped)
         return remarks
 
 
@@ -175,7 +182,7 @@ class _Walk:
                 if not entry.name.isascii() and (path := prefix + files.escaped(entry.name)) != prefix + entry.name:
                     self.escaped.append(path)
                 if _is_folder(entry):
-                    if entry.is_symlink() and any(os.path.samefile(entry.path, other) for other in above):
+                    if entry.is_symlink() and any(Path(entry.path).samefile(other) for other in above):
                         self.closed[path] = "a link to a folder that it is in"
                     else:
                         self.enter(entry.path, f"{path}/", above)
@@ -207,7 +214,7 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
     try:
         if not entry.is_file():  # a pipe would never answer
             return False
-        with open(entry.path, "rb", buffering=0) as file:
+        with Path(entry.path).open("rb", buffering=0) as file:
             head = file.read(_HEAD)
     except OSError:
         return False

@@ -1,4 +1,4 @@
-"""Masks of a segmentation data set lie beside the pictures of lesions or organs: they are nothing to train a class on."""
+"""Masks of a segmentation data set lie beside the pictures of lesions or organs: nothing to train a class on."""
 
 import re
 
@@ -36,8 +36,9 @@ def are_masks(paths: pd.Series) -> pd.Series:
     stems = {_stem(path) for path in paths}
     folders = {folder for folder in {path.rpartition("/")[0] for path in paths} if folder}
     parents = _parents_of_pictures(folders)
-    masks[masks] = [_is_mask(path, stems, parents) for path in paths[masks]]
-    return masks.astype(bool)
+    return pd.Series(
+        [may and _is_mask(path, stems, parents) for path, may in zip(paths, masks, strict=True)], paths.index
+    )
 
 
 def _is_mask(path: str, stems: set[str], parents: set[str]) -> bool:
