@@ -7,6 +7,7 @@ done while the inputs are the same and the files are still what it wrote.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -94,6 +95,24 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} does not exist") from error
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON ({error}): delete it and run the stage again") from error
+
+
+def escaped(name: str) -> str:
+    """A file's name or path as text that tables, JSON and terminals can hold: bytes that are not UTF-8 as `\\x81`."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name
+
+
+def below(root: Path, path: str) -> Path:
+    """The file below `root` that a path in a table names, also where `escaped` wrote some of its bytes."""
+    file = root / path
+    if "\\x" not in path or os.path.lexists(file):
+        return file
+    name = re.sub(rb"\\x([89a-f][0-9a-f])", lambda match: bytes.fromhex(match[1].decode()), path.encode())
+    return root / os.fsdecode(name)
 
 
 def sha256_of(path: Path) -> str:

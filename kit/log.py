@@ -5,6 +5,7 @@ called, as the command line and `kit.run` do; a program of your own may configur
 """
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,13 @@ class _Lines(logging.Handler):
 
 
 def show() -> None:
-    """Print what kit's loggers say, from INFO on; calling it again changes nothing."""
+    """Print what kit's loggers say, from INFO on; calling it again changes nothing.
+
+    On a terminal that is not UTF-8, characters that it does not have are printed as `\\xe4`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     if not any(isinstance(handler, _Lines) for handler in _ROOT.handlers):
         _ROOT.addHandler(_Lines())
     _ROOT.setLevel(logging.INFO)

@@ -19,7 +19,7 @@ from kit.config import load_config
 from kit.run import Run
 from kit.runtime import session
 from kit.stages.ensemble import ensemble
-from kit.stages.examples import check_folder, list_examples, raw_folder
+from kit.stages.examples import check_folder, check_folds, list_examples, raw_folder
 from kit.stages.model import build_model
 from kit.stages.predict import predict, predict_images
 from kit.stages.records import build_records, records_folder
@@ -72,6 +72,7 @@ def run(
 
     with _timed("examples, records"):
         examples = list_examples(config, data)
+        check_folds(config, examples)
         if not this.oof_path.exists():  # hours may lie ahead: can that model be built?
             with kit_log.quiet("kit.models"):  # the folds will report their weights
                 build_model(config, config.image, examples.labels, examples.task)

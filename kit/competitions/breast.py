@@ -10,7 +10,8 @@ from kit.competition import Competition, Target
 from kit.competitions import folders
 from kit.config import Source
 from kit.data.table.examples import Examples
-from kit.data.table.listing import folder_with, found_in, require_folder
+from kit.data.table.layout import find_layout
+from kit.data.table.listing import found_in, require_folder
 from kit.errors import DataError
 
 LABELS = ("normal", "benign", "cancer")
@@ -19,9 +20,10 @@ LABELS = ("normal", "benign", "cancer")
 def read(root: Path, source: Source) -> Examples:
     """Examples of the raw folder; raises DataError for another layout and other classes."""
     require_folder(root)
-    if folder_with(root, ["train"]) is None:
+    if not find_layout(root).splits:
         raise DataError(f"{root} has no train/: expected train|val|test/{'|'.join(LABELS)}/*; found {found_in(root)}")
-    return folders.examples(folders.list_classes(root), LABELS, LABELS, lambda path: None)
+    rows, remarks = folders.list_classes(root)
+    return folders.examples(rows, LABELS, LABELS, remarks=remarks)
 
 
 COMPETITION = Competition(

@@ -1,12 +1,12 @@
 """Your own images in folders by class: `kit run folders --data DIR`.
 
-`train/CLASS/...`, optionally `val/CLASS/...` (folded like train) and `test/CLASS/...`; or `CLASS/...` alone. The images
-of a test folder without classes are predicted. Two classes are one label, the later name (or `target`); more are one
-label each. `columns.group` is a regular expression: its match in the path below the class is the patient.
+`train/CLASS/...`, optionally `val/CLASS/...` (folded like train) and `test/CLASS/...`; or `CLASS/...` alone; or
+`SITE/CLASS/...`, where each site or patient has the same class folders. The images of a test folder without classes are
+predicted. Two classes are one label, the one whose name says so (or `target`); more are one label each. Masks beside
+their pictures are left out. `columns.group` is a regular expression for the patient in the path below the class.
 """
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,102 +14,207 @@ import pandas as pd
 from kit.competition import Competition, Target
 from kit.config import Source
 from kit.data.table.examples import Examples
-from kit.data.table.listing import folder_with, found_in, list_images, require_folder, subfolders
+from kit.data.table.groups import describe_groups, group_by, patient_hint
+from kit.data.table.labels import positive_class
+from kit.data.table.layout import (
+    SPLITS,
+    Layout,
+    class_depth,
+    find_layout,
+    refuse_masks_among_classes,
+    refuse_splits_among_classes,
+)
+from kit.data.table.listing import ARCHIVES, Listing, found_in, list_folder, require_folder, subfolders
+from kit.data.table.masks import are_masks, is_mask_folder
 from kit.errors import ConfigError, DataError, nearest, some
 from kit.tables import one_hot
 
-SPLITS = {"train": "train", "training": "train", "val": "train", "valid": "train", "validation": "train"}
-SPLITS |= {"test": "test", "testing": "test"}
+__all__ = ["COMPETITION", "SPLITS", "examples", "list_classes", "read"]
+
 _LAYOUT = "train/CLASS/* (and val/CLASS/*, test/CLASS/*), or CLASS/*"
+_MOST_CLASSES = 100  # more folders than that are something else
 
 
 def read(root: Path, source: Source) -> Examples:
     """Examples from class folders of any names; raises DataError for fewer than two classes."""
-    rows = list_classes(root)
-    classes = sorted(rows["class"][rows["split"] == "train"].dropna().unique())
+    rows, remarks = list_classes(root, source.columns.class_folder)
+    rows, spellings = _spelled_alike(rows)
+    counts = rows["class"][rows["split"] == "train"].value_counts().sort_index()
+    classes = list(counts.index)
+    refuse_splits_among_classes(classes, root)
     if len(classes) < 2:
         what = f"only the class {classes[0]}" if classes else "no class folders"
-        raise DataError(f"{root} has {what}: expected two or more classes, as {_LAYOUT}")
-    if source.target is not None and (len(classes) > 2 or source.target not in classes):
-        what = "the positive one of two classes" if len(classes) > 2 else "one of the classes"
+        raise DataError(f"{root} has {what}: expected two or more classes, as {_LAYOUT}{_left_out(remarks)}")
+    if len(classes) > _MOST_CLASSES:
+        raise DataError(
+            f"{root} has {len(classes)} folders that would be classes ({some(classes)}), more than {_MOST_CLASSES}: "
+            f"expected {_LAYOUT}, or a table of labels (kit run csv)"
+        )
+    if len(classes) > 2 and source.target is not None:
+        what = "the positive one of two classes"
         raise ConfigError(f"target = {source.target!r} is not {what}{nearest(source.target, classes)}")
-    labels = (source.target or classes[-1],) if len(classes) == 2 else tuple(classes)
-    return examples(rows, classes, labels, _group_by(source.columns.group))
+    labels = tuple(classes) if len(classes) > 2 else (_positive(counts, source.target),)
+    groups, notes = _groups(rows, source)
+    return examples(rows, classes, labels, groups, {**remarks, **spellings}, notes)
 
 
-def list_classes(root: Path) -> pd.DataFrame:
-    """Columns path, bytes, split, class, part (the folder of the split) and name (the path below it) of all images.
+def list_classes(root: Path, class_folder: int | None = None) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Columns path, bytes, split, class, part (the folder of the split), folder, name and inner of all images.
 
-    The class is missing outside of class folders; so is the split outside of split folders, where there are any.
+    `name` is the path below the folder of the split, `inner` that without the class, `folder` the folders above the
+    class, such as the site. The class is missing outside of class folders; so is the split outside of split folders,
+    where there are any. Masks are left out. Also returns what else was left out, and how often.
     """
     require_folder(root)
-    top = _top(root)
-    splits = {folder.name: SPLITS[folder.name.lower()] for folder in subfolders(top) if folder.name.lower() in SPLITS}
-    images = list_images(root, top.relative_to(root).as_posix())
-    if images.empty:
-        raise DataError(f"{root} holds no image: expected {_LAYOUT}; found {found_in(root)}")
-    below = images["path"].str.split("/").str[len(top.relative_to(root).parts) :]
-    deep = 1 if splits else 0
-    return images.assign(
-        split=below.str[0].map(splits) if splits else "train",
-        part=below.str[0] if splits else "train",
-        **{"class": below.str[deep].where(below.str.len() > deep + 1)},
-        name=below.str[deep:].str.join("/"),
-    )
+    layout, listing = find_layout(root), list_folder(root)
+    if listing.images.empty:
+        raise DataError(
+            f"{root} holds no image: expected {_LAYOUT}; found {found_in(root)}{_left_out(listing.remarks())}"
+            f"{'. Unpack archives first' if any(name.lower().endswith(ARCHIVES) for name in listing.others) else ''}"
+        )
+    remarks = listing.remarks()
+    depth = len(layout.top.relative_to(root).parts)
+    parts = listing.images["path"].str.split("/")
+    inside = listing.images["path"].str.startswith("".join(f"{part}/" for part in layout.top.relative_to(root).parts))
+    images = listing.images[inside].assign(parts=parts[inside].str[depth:])
+    if not inside.all():
+        places = some({f"{path.rpartition('/')[0]}/" for path in listing.images["path"][~inside]}, 2)
+        remarks[f"images outside {layout.top.relative_to(root).as_posix()}/, left out ({places})"] = int(
+            (~inside).sum()
+        )
+    images = _with_split(images, layout)
+    outside = images["split"].isna()
+    if outside.any():
+        places = some({f"{parts[0]}/" if len(parts) > 1 else parts[0] for parts in images["parts"][outside]})
+        remarks[f"images outside the split folders, left out ({places})"] = int(outside.sum())
+        images = images[~outside]
+    images = _with_class(images, layout, class_folder, root)
+    masks = are_masks(images["path"])
+    if masks.any():
+        remarks[f"masks, left out ({some(images['path'][masks], 1)})"] = int(masks.sum())
+    if empty := _without_image(root, layout, images, listing):
+        remarks[f"folders of classes without any image ({some(empty)})"] = len(empty)
+    return images[~masks].drop(columns="parts"), remarks
 
 
 def examples(
-    rows: pd.DataFrame, classes: Sequence[str], labels: tuple[str, ...], group_of: Callable[[str], str | None]
+    rows: pd.DataFrame,
+    classes: Sequence[str],
+    labels: tuple[str, ...],
+    groups: pd.Series | None = None,
+    remarks: dict[str, int] | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Examples:
     """Examples from the rows of `list_classes`; `labels` are all `classes`, or the positive one of two.
 
-    The id is the path below the folder of the split (below the top, where two splits have the same). `group_of` returns
-    the patient from the path of an image below its class, or None, which makes the image its own group.
+    The id is the path below the folder of the split (below the top, where two splits have the same). `groups` are the
+    patients; an image without is its own group.
     """
-    outside = rows["split"].isna()
-    rows = rows[~outside]
     surplus = rows[rows["class"].isna() & (rows["split"] == "train")]
     rows = rows.drop(index=surplus.index)
     unknown = set(rows["class"].dropna()) - set(classes)
     if unknown:
         raise DataError(f"unknown class folders: {some(unknown)}; expected {', '.join(classes)}")
     ids = rows["name"].where(~rows["name"].duplicated(keep=False), rows["part"] + "/" + rows["name"])
-    groups = [group_of(name.split("/", 1)[-1]) for name in rows["name"]]
+    own = pd.Series(None, rows.index, dtype=object) if groups is None else groups.reindex(rows.index)
     table = pd.concat(
         [
-            rows[["path", "bytes", "split", "part"]].assign(id=ids),
-            pd.Series(groups, rows.index, dtype=object).fillna(ids).rename("group"),
+            rows[["path", "bytes", "split", "part", *(["folder"] if rows["folder"].any() else [])]].assign(id=ids),
+            own.fillna(ids).rename("group"),
             one_hot(rows["class"], labels),
         ],
         axis=1,
     )
     task = "binary" if len(labels) == 1 else "multiclass"
-    remarks = {"images outside the split folders, left out": int(outside.sum())} if outside.any() else {}
-    return Examples(table, labels, task, surplus=tuple(surplus["path"]), remarks=remarks)
+    return Examples(table, labels, task, surplus=tuple(surplus["path"]), remarks=remarks or {}, notes=notes)
 
 
-def _top(root: Path) -> Path:
-    """The folder of splits or classes: the first with a `train` up to three levels below, else below lone folders."""
-    if (folder := folder_with(root, ["train"]) or folder_with(root, ["training"])) is not None:
-        return folder
-    while len(children := subfolders(root)) == 1 and subfolders(children[0]):
-        root = children[0]
-    return root
+def _with_split(images: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """The images with split and part; `parts` become those below the split folder."""
+    if layout.split_at is None:
+        return images.assign(split="train", part="train")
+    at = layout.split_at
+    part = images["parts"].str[at].where(images["parts"].str.len() > at + 1)
+    split = part.map(layout.splits)
+    below = images["parts"].where(split.isna(), images["parts"].str[:at] + images["parts"].str[at + 1 :])
+    return images.assign(split=split, part=part, parts=below)
 
 
-def _group_by(pattern: str | None) -> Callable[[str], str | None]:
-    if pattern is None:
-        return lambda path: None
+def _with_class(images: pd.DataFrame, layout: Layout, class_folder: int | None, root: Path) -> pd.DataFrame:
+    """The images with class, folder, name and inner, from their `parts`."""
+    folders = {tuple(parts[:-1]) for parts in images["parts"][images["split"] == "train"]}
+    at = layout.class_at if layout.class_at is not None else class_depth(folders, class_folder, root)
+    if at == 0:
+        refuse_masks_among_classes({path[0] for path in folders if path}, root)
+    parts = images["parts"]
+    has_class = parts.str.len() > at + 1
+    return images.assign(
+        **{"class": parts.str[at].where(has_class)},
+        folder=parts.str[:at].str.join("/").where(has_class, ""),
+        name=parts.str.join("/"),
+        inner=(parts.str[:at] + parts.str[at + 1 :]).where(has_class, parts).str.join("/"),
+    )
+
+
+def _spelled_alike(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The rows with class names that differ in case and spaces alone taken as one, and a remark for each."""
+    counts = rows["class"].value_counts()
+    spellings: dict[str, list[str]] = {}
+    for name in counts.index:  # the most frequent first
+        spellings.setdefault(" ".join(name.split()).casefold(), []).append(name)
+    several = [names for names in spellings.values() if len(names) > 1]
+    first = {name: names[0] for names in several for name in names}
+    remarks = {f"spellings of the class {names[0]} taken as one ({some(names)})": len(names) for names in several}
+    return rows.assign(**{"class": rows["class"].replace(first)}), remarks
+
+
+def _positive(counts: pd.Series, target: str | None) -> str:
+    """The positive one of two classes; raises ConfigError, with their sizes, where that is open."""
     try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(f"columns.group = {pattern!r} is not a regular expression: {error}") from error
+        return positive_class(list(counts.index), target)
+    except ConfigError as error:
+        if target is not None:
+            raise
+        sizes = " and ".join(f"{count} of {name!r}" for name, count in counts.items())
+        raise ConfigError(f"{error} (there are {sizes})") from error
 
-    def group(path: str) -> str | None:
-        match = compiled.search(path)
-        return match[0] if match else None
 
-    return group
+def _groups(rows: pd.DataFrame, source: Source) -> tuple[pd.Series | None, tuple[str, ...]]:
+    """The patients of the images, None where unknown, and what to say about them."""
+    names = rows["inner"][rows["class"].notna()]
+    if source.columns.group is not None:
+        groups = group_by(names, source.columns.group, source.columns.ungrouped)
+        return groups, (describe_groups(groups),)
+    hint = patient_hint(names)
+    if hint is None and rows["folder"].any():
+        tops = {*rows["folder"]} - {""}
+        hint = (
+            f"{some(tops)} have the same class folders, and are taken as sites, not classes (column folder). To keep "
+            "the images of each on one side of a fold: --set columns.group='^[^/]+'"
+        )
+    return None, (hint,) if hint else ()
+
+
+def _without_image(root: Path, layout: Layout, images: pd.DataFrame, listing: Listing) -> list[str]:
+    """The folders where classes are expected that hold no image, such as one whose files are of another kind."""
+    if images["folder"].any() or layout.class_at is not None:
+        return []
+    parents = [layout.top / name for name in layout.splits] or [layout.top]
+    parts = [parent.relative_to(root).as_posix() for parent in parents]
+    prefixes = ["" if part == "." else f"{part}/" for part in parts]
+    children = [
+        f"{prefix}{child.name}"
+        for prefix, parent in zip(prefixes, parents, strict=True)
+        for child in subfolders(parent)
+    ]
+    held = {f"{path}/" for path in listing.closed}
+    for prefix in prefixes:
+        held |= {f"{prefix}{name}/" for name in images["path"].str.removeprefix(prefix).str.split("/").str[0].unique()}
+    return [f"{name}/" for name in children if f"{name}/" not in held and not is_mask_folder(name.rpartition("/")[2])]
+
+
+def _left_out(remarks: dict[str, int]) -> str:
+    return "".join(f"; {count} {what}" for what, count in remarks.items())
 
 
 COMPETITION = Competition(

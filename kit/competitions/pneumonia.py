@@ -26,8 +26,9 @@ def read(root: Path, source: Source) -> Examples:
             f"{root} has no chest_xray/ with train/ and test/ in it: expected "
             f"chest_xray/train|val|test/NORMAL|PNEUMONIA/*.jpeg; found {found_in(root)}"
         )
-    rows = folders.list_classes(root).replace({"class": {"PNEUMONIA": "pneumonia"}})
-    return folders.examples(rows, ("NORMAL", "pneumonia"), ("pneumonia",), patient)
+    rows, remarks = folders.list_classes(root)
+    rows = rows.replace({"class": {"PNEUMONIA": "pneumonia"}})
+    return folders.examples(rows, ("NORMAL", "pneumonia"), ("pneumonia",), rows["name"].map(patient), remarks)
 
 
 def patient(path: str) -> str | None:

@@ -8,7 +8,7 @@ from kit.config.base import Settings
 
 
 class ColumnSettings(Settings):
-    """`columns`: the columns of your own table (competition `csv`). For `folders`, `group` and `ungrouped` apply."""
+    """`columns`: the columns of your own table (competition `csv`). For `folders`, those of groups apply."""
 
     # Names the image: its path below the data folder, its file name, or its file name without the extension.
     id: str = "id"
@@ -28,6 +28,9 @@ class ColumnSettings(Settings):
     group: str | None = None
     # Share of the images that may have no group; each of them is then a group of its own. More is an error.
     ungrouped: float = Field(0.0, ge=0, le=1)
+    # For `folders`, how deep the class folders are: 1 is the top (below train and test), 2 is below hospitals or
+    # patients; null: seen from the names.
+    class_folder: int | None = Field(None, ge=1)
     # train, val (dealt into folds like train) or test; null: rows without a label are the test set.
     split: str | None = None
 

@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from kit import files
 from kit.config import ImageSettings
 from kit.data.pixels.prepared import prepare_array, prepare_file
 from kit.data.records.shards import image_shape
@@ -73,7 +74,7 @@ class Predictor:
         any size, whose ids are their numbers. Raises UnreadableImage at the first that cannot be read.
         """
         images = list(images)
-        ids = [str(image) if isinstance(image, str | Path) else str(n) for n, image in enumerate(images)]
+        ids = [files.escaped(str(image)) if isinstance(image, str | Path) else str(n) for n, image in enumerate(images)]
         rows = self._prepared(images)
         return self._table(ids, (_raised(row) for row in rows))
 
@@ -87,9 +88,9 @@ class Predictor:
                 for path, row in zip(paths, self._prepared(paths), strict=True):
                     bar.update()
                     if isinstance(row, UnreadableImage):
-                        unreadable[str(path)] = str(row)
+                        unreadable[files.escaped(str(path))] = str(row)
                     else:
-                        ids.append(str(path))
+                        ids.append(files.escaped(str(path)))
                         yield row
 
         return self._table(ids, readable()), unreadable

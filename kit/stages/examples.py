@@ -8,6 +8,7 @@ from typing import Any
 from kit.competition import Competition
 from kit.competitions import find_competition
 from kit.config import Config
+from kit.data.table import folds
 from kit.data.table.check import check_images
 from kit.data.table.examples import Examples, validate
 from kit.errors import DataError, some
@@ -33,6 +34,13 @@ def list_examples(config: Config, data: Path) -> Examples:
     sizes = examples.table["split"].value_counts(sort=False).to_dict()
     log.info(f"images: {sizes}; {examples.task}: {some(examples.labels, 15)}")
     return examples
+
+
+def check_folds(config: Config, examples: Examples) -> None:
+    """Say what the folds of a run on these examples will lack; raises ConfigError where they cannot be."""
+    train = examples.table[examples.table["split"] == "train"]
+    for note in folds.check_folds(train, examples.labels, config.folds, config.split_seed, config.train.batch_size):
+        log.info(note)
 
 
 def check_folder(config: Config, data: Path) -> dict[str, Any]:

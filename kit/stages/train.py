@@ -26,6 +26,7 @@ from kit.data.records.batches import (
 from kit.data.records.manifest import VERSION, Records
 from kit.data.records.pseudo import sure_labels, with_pseudo_labels
 from kit.data.table.cells import split_folds
+from kit.data.table.folds import check_dealt
 from kit.data.table.leaks import assert_no_leak, assert_unseen
 from kit.errors import ConfigError, DataError, TrainingError
 from kit.evaluate.metrics import Metric, find_metric, log_loss
@@ -55,13 +56,15 @@ def start_run(config: Config, records: Records, run: Run) -> list[Fold]:
         raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
     refuse_other_run(config, run)
     config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
+    held = split_folds(records.cells, config.folds, config.split_seed)
+    check_dealt(records.rows([*range(records.cells)]), records.labels, held, config.train.batch_size)
     folds = Folds(
         format_version=FORMAT_VERSION,
         **records.fingerprints.model_dump(),
         task=records.task,
         labels=records.labels,
         cells=records.cells,
-        folds=split_folds(records.cells, config.folds, config.split_seed),
+        folds=held,
     )
     run.prepare(config, records.table, folds)
     return folds_of(run, config, records)

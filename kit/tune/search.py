@@ -17,7 +17,7 @@ from kit import files
 from kit.competitions import find_competition
 from kit.config import Config, load_config
 from kit.data.records.manifest import Records, open_records
-from kit.data.table.cells import split_folds
+from kit.data.table.cells import CELLS, split_folds
 from kit.errors import ConfigError, DataError, TrainingError, nearest
 from kit.evaluate.metrics import find_metric
 from kit.runtime import devices, session
@@ -102,12 +102,12 @@ def inner_folds(cells: int, folds: int, seed: int) -> list[list[int]]:
     Raises ConfigError where only one cell is left to deal.
     """
     rest = sorted(cell for held in split_folds(cells, folds, seed)[1:] for cell in held)
-    divisors = [k for k in range(2, len(rest) + 1) if len(rest) % k == 0]
-    if not divisors:
+    counts = [k for k in range(2, len(rest) + 1) if len(rest) % k == 0 or cells < CELLS]
+    if not counts:
         raise ConfigError(
             f"a search splits the training cells of fold 0, but there is {len(rest)}: set folds=3 or more"
         )
-    count = min(divisors, key=lambda k: (abs(k - folds), -k))
+    count = min(counts, key=lambda k: (abs(k - folds), -k))
     return [[rest[n] for n in held] for held in split_folds(len(rest), count, seed)]
 
 

@@ -17,7 +17,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from kit.errors import DataError, UnreadableImage
-from kit.files import PART
+from kit.files import PART, below
 
 _PATH = re.compile(r"(?P<npz>.+\.npz)/(?P<array>[^/]+)/(?P<row>\d+)")
 _MAGIC = b"\x93NUMPY"
@@ -112,7 +112,7 @@ def reader(root: Path, unpacked: dict[str, Path]) -> ReadBytes:
     def read(path: str) -> bytes:
         match = _PATH.fullmatch(path) if unpacked else None
         if match is None:
-            return (root / path).read_bytes()
+            return below(root, path).read_bytes()
         buffer = io.BytesIO()
         np.save(buffer, _mapped(unpacked[f"{match['npz']}/{match['array']}"])[int(match["row"])], allow_pickle=False)
         return buffer.getvalue()

@@ -111,7 +111,7 @@ def _build(
     _forget_other_build(out, expected)
     table = with_cells(examples.table)
     plans = plan_shards(table, image, data)
-    _adopt_shards(plans, fingerprints(competition, examples, image, data), out)
+    _adopt_shards(plans, fingerprints(competition, examples, image, data), int(table["cell"].max()) + 1, out)
     _report_undecodable(table, root, data)
     _write_shards(plans, table, examples.task, root, out, image, workers)
     notes = [read_note(out / plan.file) for plan in plans]
@@ -120,7 +120,7 @@ def _build(
     files.write_json(out / MANIFEST, manifest.as_json())
 
 
-def _adopt_shards(plans: list[ShardPlan], parts: Fingerprints, out: Path) -> None:
+def _adopt_shards(plans: list[ShardPlan], parts: Fingerprints, cells: int, out: Path) -> None:
     """Take over the shards of records beside `out`, or mounted, that have the same training or test examples.
 
     So a change of the test set decodes no training image again. Shards are linked where the file system allows, else
@@ -131,7 +131,7 @@ def _adopt_shards(plans: list[ShardPlan], parts: Fingerprints, out: Path) -> Non
         manifest = read_manifest(path)
         if manifest is None or manifest.fingerprints.image != parts.image:
             continue
-        same_training = manifest.fingerprints.training == parts.training
+        same_training = manifest.fingerprints.training == parts.training and manifest.cells == cells
         same_test = manifest.fingerprints.test == parts.test
         adopted = 0
         for shard in manifest.shards:
@@ -166,8 +166,8 @@ def _report_undecodable(table: pd.DataFrame, root: Path, data: DataSettings) -> 
     Raises DataError when that concerns more than `data.max_rejected` of the images. Only files whose names can be those
     of DICOMs are opened.
     """
-    paths = table["path"][table["path"].str.contains(r"(?i)(?:\.dcm|\.dicom|\.ima|(?:^|/)[^./]+)$", regex=True)]
-    syntaxes = undecodable(root / path for path in paths)
+    paths = table["path"][table["path"].str.contains(r"(?i)(?:\.dcm|\.dicom|\.ima|\.\d+|(?:^|/)[^./]+)$", regex=True)]
+    syntaxes = undecodable(files.below(root, path) for path in paths)
     if not syntaxes:
         return
     lines = [f"{count} of {len(paths)} files are {syntax}" for syntax, count in syntaxes]

@@ -1,4 +1,4 @@
-"""Leak-free stratified cells: the training groups dealt into C cells; a fold of K is a union of C / K cells.
+"""Leak-free stratified cells: the training groups dealt into C cells; a fold of K is a union of C / K cells, or nearly.
 
 Cells are assigned once, when records are built, so that one set of records serves every K that divides C and every seed
 of the folds. The dealing follows scikit-learn's StratifiedGroupKFold in spirit (hardest groups first, each to where it
@@ -15,12 +15,11 @@ from kit.errors import ConfigError
 from kit.tables import truth
 
 CELLS = 60  # divisible by 2, 3, 4, 5, 6, 10, 12, 15, 20, 30
-_FEWER = (30, 12, 10, 6, 4, 2)
 
 
 def count_cells(groups: int) -> int:
-    """The number of cells for a number of groups: 60, or fewer when there are fewer groups."""
-    return next((cells for cells in (CELLS, *_FEWER) if cells <= groups), 1)
+    """The number of cells for a number of groups: 60; of fewer groups each is a cell of its own, for any folds."""
+    return max(1, min(CELLS, groups))
 
 
 def assign_cells(table: pd.DataFrame, seed: int = 0) -> pd.Series:
@@ -48,16 +47,21 @@ def assign_cells(table: pd.DataFrame, seed: int = 0) -> pd.Series:
 
 
 def split_folds(cells: int, folds: int, seed: int) -> list[list[int]]:
-    """The cells of each of K folds, shuffled by the seed; raises ConfigError unless K divides the number of cells.
+    """The cells of each of K folds, shuffled by the seed.
 
-    Each K consecutive cells give one cell to every fold, so that what is even between neighbours stays even.
+    Each K consecutive cells give one cell to every fold, so that what is even between neighbours stays even. Raises
+    ConfigError when there are fewer cells than folds, and when K does not divide 60 cells. (Of fewer cells, which hold
+    one group each, some folds get one more than others.)
     """
-    if folds > cells or cells % folds:
-        usable = ", ".join(str(k) for k in range(2, cells + 1) if cells % k == 0)
-        raise ConfigError(f"folds = {folds}: these records have {cells} cells, so folds can be {usable}")
+    if folds > cells or (cells % folds and cells >= CELLS):
+        usable = [str(k) for k in range(2, cells + 1) if cells < CELLS or cells % k == 0]
+        raise ConfigError(
+            f"folds = {folds}: these records have {cells} cells, so folds can be "
+            + (", ".join(usable) or "none: there is only one group (patient)")
+        )
     rng = np.random.default_rng(seed)
-    dealt = np.stack([rng.permutation(folds) + start for start in range(0, cells, folds)])
-    return [sorted(int(cell) for cell in dealt[:, fold]) for fold in range(folds)]
+    dealt = [rng.permutation(folds) + start for start in range(0, cells, folds)]
+    return [sorted(int(block[fold]) for block in dealt if block[fold] < cells) for fold in range(folds)]
 
 
 def _counts_by_group(table: pd.DataFrame, codes: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ def test_everything_odd_is_found(root):
     assert report["splits"]["train"] == {
         "images": 7,
         "groups": 6,
-        "labels": {"well": 4, "not well": 3},
+        "labels": {"ill": 3, "not ill": 4},
         "unlabelled": 0,
     }
     assert list(report["splits"]) == ["train", "val", "test"]
