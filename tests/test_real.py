@@ -13,7 +13,7 @@ from pydicom.pixels import pixel_array
 from kit import pipeline
 from kit.cli import main
 from kit.competitions import find_competition, nih, pneumonia, rsna
-from kit.config import DataSettings, DicomSettings, ImageSettings, Source
+from kit.config import DataSettings, ImageSettings, Source
 from kit.data.pixels.images import decode, load, read_image
 from kit.data.pixels.steps import prepare
 from kit.data.records import tfrecord
@@ -156,7 +156,7 @@ def test_all_kinds_of_dicom_are_read(real_data):
     assert len(read) == 12
     assert len(refused) == 5
     assert all("10 frames: choose one" in reason for reason in refused.values())
-    frames = [decode((real_data("dicom") / name).read_bytes(), DicomSettings(frame=3)) for name in refused]
+    frames = [decode((real_data("dicom") / name).read_bytes(), ImageSettings(dicom={"frame": 3})) for name in refused]
     assert all(np.array_equal(frame, frames[0]) for frame in frames)  # one volume in five transfer syntaxes
 
     folder = real_data("dicom")
@@ -182,7 +182,7 @@ def test_all_kinds_of_dicom_are_read(real_data):
 def test_what_is_odd_in_the_real_sets_is_found(real_data):
     def look(competition, data, **source):
         root, chosen = real_data(data), Source(**source)
-        return check_images(find_competition(competition, chosen).read(root, chosen), root, DicomSettings())
+        return check_images(find_competition(competition, chosen).read(root, chosen), root, ImageSettings())
 
     nih = look("nih", "nih")
     assert nih["channels"]["RGBA"] == len(nih["with_alpha"]) == 23
@@ -204,7 +204,7 @@ def test_patients_of_both_sides_of_the_pediatric_set_are_told(real_data, tmp_pat
               for side in ("train", "test")}  # fmt: skip
     expected = sorted(people["train"] & people["test"])
     assert len(expected) > 5
-    report = check_images(pneumonia.read(tmp_path, Source()), tmp_path, DicomSettings())
+    report = check_images(pneumonia.read(tmp_path, Source()), tmp_path, ImageSettings())
     assert report["groups_in_several_splits"] == expected
 
 

@@ -45,7 +45,7 @@ def check_folds(config: Config, examples: Examples) -> None:
 
 def check_folder(config: Config, data: Path) -> dict[str, Any]:
     """What is in a raw folder and what is odd about it; decodes every image and writes nothing."""
-    return check_images(find_competition(config.competition, config).read(data, config), data, config.image.dicom)
+    return check_images(find_competition(config.competition, config).read(data, config), data, config.image)
 
 
 def raw_folder(competition: Competition, data: Path | None, default: Path) -> Path:

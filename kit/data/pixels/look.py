@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from kit.config import DicomSettings
+from kit.config import ImageSettings
 from kit.data.pixels.arrays import reader
 from kit.data.pixels.images import inspect, without_copies
 from kit.errors import UnreadableImage
@@ -22,13 +22,13 @@ class Look(NamedTuple):
     reason: str | None = None
 
 
-def look(paths: list[str], root: Path, arrays: dict[str, Path], settings: DicomSettings) -> list[Look]:
+def look(paths: list[str], root: Path, arrays: dict[str, Path], settings: ImageSettings) -> list[Look]:
     """A `Look` at each of some paths below `root`, in their order; `arrays` is what `arrays.unpacked` returned."""
     read, looks = reader(root, arrays), []
     for path in paths:
         try:
             kind, channels, pixels = inspect(read(path), settings)
-        except (UnreadableImage, FileNotFoundError) as error:
+        except UnreadableImage as error:
             looks.append(Look(path, reason=str(error)))
             continue
         height, width = pixels.shape[:2]

@@ -12,14 +12,18 @@ from pydicom.pixels import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from kit.config import DataSettings, DicomSettings, ImageSettings
-from kit.data.pixels import dicom
-from kit.data.pixels.images import decode, load
+from kit.data.pixels import dicom, images
+from kit.data.pixels.images import load
 from kit.data.records import tfrecord
 from kit.data.records.build import build_records
 from kit.data.records.shards import Row, ShardRows, write_shard
 from kit.data.table.check import as_text, check_images
 from kit.data.table.examples import Examples
 from kit.errors import DataError, UnreadableImage
+
+
+def decode(data, settings=None):
+    return images.decode(data, ImageSettings(dicom=settings or DicomSettings()))
 
 
 @pytest.fixture
@@ -258,7 +262,7 @@ def test_nothing_that_tells_who_it_is_gets_out(grey, tmp_path, capfd):
     rows = {"id": names, "path": names, "bytes": 1, "split": "train", "group": names, "y_x": [0.0, 1.0] * 3}
     examples = Examples(pd.DataFrame(rows), ("x",), "binary")
     build_records("x", examples, tmp_path / "raw", tmp_path / "r", ImageSettings(size=64), DataSettings(max_rejected=1))
-    report = check_images(examples, tmp_path / "raw", DicomSettings())
+    report = check_images(examples, tmp_path / "raw", ImageSettings())
     assert [bad["path"] for bad in report["unreadable"]] == ["4.dcm", "5.dcm"]
     printed = "".join(capfd.readouterr())
     header = str(dicom.header(tmp_path / "raw" / "0.dcm"))

@@ -1,0 +1,85 @@
+"""TIFF directories (TIFF 6.0, section 2), which EXIF uses as well: just what decides how an image is shown."""
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+_FORMATS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # the types of unsigned integers
+_ORIENTATION, _KIND = 0x0112, 254
+_REDUCED_OR_MASK = 0b101  # bits of NewSubfileType
+_MOST_PAGES = 100  # that are counted
+
+
+class Directory(NamedTuple):
+    """A page of a TIFF, or EXIF: tag -> its unsigned integers (None where they lie outside of the data)."""
+
+    tags: dict[int, tuple[int, ...] | None]
+    whole: bool  # whether all entries lie within the data
+
+    def value(self, tag: int, default: int = 0) -> int:
+        """The first integer of a tag."""
+        return (self.tags.get(tag) or (default,))[0]
+
+    @property
+    def is_page(self) -> bool:
+        """Whether this is a picture of its own, neither a smaller copy of another one nor a mask."""
+        return not self.value(_KIND) & _REDUCED_OR_MASK
+
+
+def directories(data: bytes) -> Iterator[Directory]:
+    """The directories of a TIFF, at most 100, or of an EXIF block; none where the data are something else."""
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None or len(data) < 16:
+        return
+    big = struct.unpack(f"{order}H", data[2:4])[0] == 43
+    (offset,) = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)
+    seen: set[int] = set()
+    while offset and offset not in seen and len(seen) < _MOST_PAGES:
+        seen.add(offset)
+        directory, offset = _directory(data, offset, order, big)
+        yield directory
+
+
+def _directory(data: bytes, offset: int, order: str, big: bool) -> tuple[Directory, int]:
+    """A directory, and the offset of the next one (0: none)."""
+    counter, entry, inline = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
+    tags: dict[int, tuple[int, ...] | None] = {}
+    start, size = offset + struct.calcsize(f"={counter}"), struct.calcsize(f"={entry}") + inline
+    if start > len(data):
+        return Directory(tags, False), 0
+    (count,) = struct.unpack_from(order + counter, data, offset)
+    held = min(count, (len(data) - start) // size)
+    for n in range(held):
+        at = start + n * size
+        tag, kind, values = struct.unpack_from(order + entry, data, at)
+        if kind not in _FORMATS:
+            continue
+        at, length = at + size - inline, values * struct.calcsize(f"={_FORMATS[kind]}")
+        if length > inline:
+            (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, at)
+        inside = at + length <= len(data)
+        tags[tag] = tuple(struct.unpack_from(f"{order}{values}{_FORMATS[kind]}", data, at)) if inside else None
+    end = start + held * size
+    following = "Q" if big else "I"
+    more = end + struct.calcsize(f"={following}") <= len(data) and held == count
+    return Directory(tags, held == count), struct.unpack_from(order + following, data, end)[0] if more else 0
+
+
+def orientation(exif: bytes) -> int:
+    """How the pixels are turned, 1 to 8 (EXIF 2.32, 4.6.4); 1, upright, where the block is damaged or does not say."""
+    first = next(directories(exif.removeprefix(b"Exif\0\0")), None)
+    value = first.value(_ORIENTATION, 1) if first else 1
+    return value if 1 <= value <= 8 else 1
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The image as it is shown: (height, width, channels), turned and mirrored as EXIF says."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):  # after the swap
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
