@@ -88,7 +88,7 @@ def read(data: bytes, settings: DicomSettings = _DEFAULT, max_pixels: int = MAX_
         padding = grey.padding(dataset, stored, layout.bits_allocated)
         stored = np.nan_to_num(stored, posinf=0, neginf=0) if stored.dtype.kind == "f" else stored
         pixels = grey.scaled(stored, 0, 255) if as_stored else grey.rendered(stored, padding, how, settings)
-        if pixels.min() == pixels.max() and stored.min() != stored.max():
+        if pixels.min() == pixels.max() and _differ(dataset, layout, stored):
             remark("DICOMs that are shown in a single grey although their values differ")
         if layout.kind == "MONOCHROME1":
             pixels = 255 - pixels
@@ -213,20 +213,20 @@ def _described(dataset: Any) -> Layout:
     """
     if all(elements.value(dataset, keyword) is None for keyword in _PIXELS):
         raise UnreadableImage("a DICOM without pixels")
-    samples = elements.integer(dataset, "SamplesPerPixel")
+    samples = elements.short(dataset, "SamplesPerPixel")
     kind = elements.code(dataset, "PhotometricInterpretation")
     samples = 1 if samples is None and (kind or "MONOCHROME").startswith(("MONOCHROME", "PALETTE")) else samples
     kind = "MONOCHROME2" if kind is None and samples == 1 else kind  # files before PS3.3 had neither
-    allocated, frames = elements.integer(dataset, "BitsAllocated"), elements.integer(dataset, "NumberOfFrames")
+    allocated, frames = elements.short(dataset, "BitsAllocated"), elements.integer(dataset, "NumberOfFrames")
     if frames is None and not elements.is_absent(dataset, "NumberOfFrames"):
         remark("DICOMs whose NumberOfFrames cannot be used: read as one frame")
     stored = {
-        "Rows": elements.integer(dataset, "Rows"),
-        "Columns": elements.integer(dataset, "Columns"),
+        "Rows": elements.short(dataset, "Rows"),
+        "Columns": elements.short(dataset, "Columns"),
         "SamplesPerPixel": samples,
         "BitsAllocated": allocated,
-        "BitsStored": elements.integer(dataset, "BitsStored") or allocated,
-        "PixelRepresentation": elements.integer(dataset, "PixelRepresentation") if "PixelData" in dataset else 0,
+        "BitsStored": elements.short(dataset, "BitsStored") or allocated,
+        "PixelRepresentation": elements.short(dataset, "PixelRepresentation") if "PixelData" in dataset else 0,
         "NumberOfFrames": frames or 1,
     }
     numbers = {keyword: number for keyword, number in stored.items() if number is not None and number >= 0}
@@ -281,10 +281,29 @@ def _stored(dataset: Any, layout: Layout, frame: int) -> np.ndarray:
         raise UnreadableImage(f"no installed package decodes {syntax_name(dataset)}: {_REMEDY}")
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         _encoded(dataset, layout, frame)
+    else:
+        _require_frames(dataset, layout)
     # Pillow decodes baseline JPEG 2 to 4 times as fast as the packages that pydicom would try first
     plugin = "pillow" if _syntax(dataset) == _JPEG_BASELINE else ""
     with _reasons("its pixels cannot be decoded: {error}"):
         return pixel_array(dataset, index=frame if layout.frames > 1 else None, decoding_plugin=plugin)
+
+
+def _differ(dataset: Any, layout: Layout, stored: np.ndarray) -> bool:
+    """Whether there are different values, also in the bits that the header says are not used."""
+    if layout.bits_stored == layout.bits_allocated or dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return bool(stored.min() != stored.max())
+    content, size = dataset.PixelData, layout.bits_allocated // 8
+    return content[size : stored.size * size] != content[: (stored.size - 1) * size]
+
+
+def _require_frames(dataset: Any, layout: Layout) -> None:
+    """Refuse pixel data that hold more frames than the header declares: its sizes or their number are wrong."""
+    content = next(content for keyword in _PIXELS if (content := elements.value(dataset, keyword)) is not None)
+    bits = layout.rows * layout.columns * layout.samples * layout.bits_allocated
+    bits = bits * 2 // 3 if layout.kind == "YBR_FULL_422" else bits
+    if bits and (frames := 8 * len(content) // bits) > layout.frames:
+        raise UnreadableImage(f"its pixel data hold {frames} frames, but its header declares {layout.frames}")
 
 
 def _colours(dataset: Any, stored: np.ndarray, layout: Layout) -> np.ndarray:
@@ -306,7 +325,8 @@ def _reasons(reason: str = "broken DICOM ({kind})") -> Iterator[None]:
     except UnreadableImage:
         raise
     except Exception as error:
-        raise UnreadableImage(reason.format(error=error, kind=type(error).__name__)) from error
+        text = " ".join(str(error).split())
+        raise UnreadableImage(reason.format(error=text, kind=type(error).__name__)) from error
 
 
 def _silence() -> Callable[[], None]:

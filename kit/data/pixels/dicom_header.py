@@ -58,5 +58,5 @@ def age_years(text: str) -> tuple[float, str | None]:
 
 
 def _size(dataset: Any, keyword: str) -> int | None:
-    pixels = elements.integer(dataset, keyword)
+    pixels = elements.short(dataset, keyword)
     return pixels if pixels and pixels > 0 else None

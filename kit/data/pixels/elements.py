@@ -41,8 +41,8 @@ def integer(dataset: Any, keyword: str) -> int | None:
     return int(whole) if whole is not None and whole.is_integer() else None
 
 
-def stored_integer(dataset: Any, keyword: str) -> int | None:
-    """As `integer`, of an element with the value representation of the pixels; also where that is UN: two bytes."""
+def short(dataset: Any, keyword: str) -> int | None:
+    """As `integer`, of an element that is a number of 16 bits; also where its representation is unknown: two bytes."""
     content = value(dataset, keyword)
     if isinstance(content, bytes):
         return int.from_bytes(content, "little") if len(content) == 2 else None

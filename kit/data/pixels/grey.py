@@ -127,8 +127,8 @@ def padding(dataset: Any, stored: np.ndarray, bits: int) -> np.ndarray:
     outside = ~np.isfinite(stored) if stored.dtype.kind == "f" else np.zeros(stored.shape, bool)
     if elements.is_absent(dataset, "PixelPaddingValue") or stored.dtype.kind == "f":
         return outside
-    value = elements.stored_integer(dataset, "PixelPaddingValue")
-    limit = elements.stored_integer(dataset, "PixelPaddingRangeLimit")
+    value = elements.short(dataset, "PixelPaddingValue")
+    limit = elements.short(dataset, "PixelPaddingRangeLimit")
     if value is None:
         remark("DICOMs whose PixelPaddingValue cannot be used: passed over")
         return outside
