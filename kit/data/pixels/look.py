@@ -7,11 +7,15 @@ from typing import NamedTuple
 from kit.config import ImageSettings
 from kit.data.pixels.arrays import reader
 from kit.data.pixels.images import inspect, without_copies
+from kit.data.pixels.remarks import counted
 from kit.errors import UnreadableImage
 
 
 class Look(NamedTuple):
-    """Format, channels and size of an image file and a hash of its pixels; or the reason why it cannot be read."""
+    """Format, channels and size of an image file and a hash of its pixels; or the reason why it cannot be read.
+
+    `remarks` are oddities of it.
+    """
 
     path: str
     format: str | None = None
@@ -20,6 +24,7 @@ class Look(NamedTuple):
     height: int = 0
     pixels: str | None = None
     reason: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def look(paths: list[str], root: Path, arrays: dict[str, Path], settings: ImageSettings) -> list[Look]:
@@ -27,7 +32,8 @@ def look(paths: list[str], root: Path, arrays: dict[str, Path], settings: ImageS
     read, looks = reader(root, arrays), []
     for path in paths:
         try:
-            kind, channels, pixels = inspect(read(path), settings)
+            with counted() as remarks:
+                kind, channels, pixels = inspect(read(path), settings)
         except UnreadableImage as error:
             looks.append(Look(path, reason=str(error)))
             continue
@@ -35,5 +41,5 @@ def look(paths: list[str], root: Path, arrays: dict[str, Path], settings: ImageS
         picture = without_copies(pixels)
         digest = hashlib.blake2b(f"{picture.shape}".encode(), digest_size=16)
         digest.update(picture.tobytes())
-        looks.append(Look(path, kind, channels, width, height, digest.hexdigest()))
+        looks.append(Look(path, kind, channels, width, height, digest.hexdigest(), None, tuple(remarks)))
     return looks

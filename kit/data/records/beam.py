@@ -18,7 +18,15 @@ import pandas as pd
 from kit import files
 from kit.config import DataSettings, ImageSettings
 from kit.data.pixels.arrays import lies_in_array
-from kit.data.records.build import ShardPlan, is_whole, other_records, plan_shards, rows_of_shard, with_cells
+from kit.data.records.build import (
+    ShardPlan,
+    is_whole,
+    other_records,
+    plan_shards,
+    report_remarks,
+    rows_of_shard,
+    with_cells,
+)
 from kit.data.records.manifest import BUILDING, EXAMPLES, MANIFEST, Manifest, fingerprint, make_manifest
 from kit.data.records.shards import Note, write_shard
 from kit.data.table.examples import Examples
@@ -65,6 +73,7 @@ def build_with_beam(
             raise
         raise ConfigError(f"Apache Beam has no runner {runner!r}: {error}") from error
     notes = [note for plan in plans if (note := _read_note(out, plan.file))]
+    report_remarks(notes)
     manifest, kept = make_manifest(competition, examples, table, image, data, notes)
     _write(out, EXAMPLES, _parquet(kept))
     _write(out, MANIFEST, files.json_text(manifest.as_json()).encode())

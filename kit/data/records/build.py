@@ -8,7 +8,8 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -115,6 +116,7 @@ def _build(
     _report_undecodable(table, root, data)
     _write_shards(plans, table, examples.task, root, out, image, workers)
     notes = [read_note(out / plan.file) for plan in plans]
+    report_remarks(notes)
     manifest, kept = make_manifest(competition, examples, table, image, data, notes)
     files.write_parquet(out / EXAMPLES, kept)
     files.write_json(out / MANIFEST, manifest.as_json())
@@ -201,6 +203,15 @@ def plan_shards(table: pd.DataFrame, image: ImageSettings, data: DataSettings) -
 def rows_of_shard(plan: ShardPlan, table: pd.DataFrame, task: str, number: int) -> ShardRows:
     """The plan with its rows, for a worker."""
     return ShardRows(plan.file, plan.cell, rows_of(table.iloc[plan.start : plan.stop], task), number)
+
+
+def report_remarks(notes: Iterable[Note]) -> None:
+    """Say once what was odd about the images, with how many there were."""
+    remarks: Counter[str] = Counter()
+    for note in notes:
+        remarks.update(note.remarks)
+    for remark, count in sorted(remarks.items()):
+        log.info(f"noticed: {count} {remark}")
 
 
 def is_whole(note: Note, size: int | None) -> bool:

@@ -18,6 +18,7 @@ from kit import files
 from kit.config import ImageSettings
 from kit.data.pixels.arrays import reader
 from kit.data.pixels.images import encode, load
+from kit.data.pixels.remarks import counted
 from kit.data.pixels.steps import apply_steps
 from kit.data.records import tfrecord
 from kit.errors import DataError, UnreadableImage
@@ -54,10 +55,11 @@ class Rejected(Schema):
 
 
 class Note(Schema):
-    """What a finished shard holds and lacks. It stands beside the shard until there is a manifest."""
+    """What a finished shard holds and lacks, and what was odd. It stands beside the shard until there is a manifest."""
 
     shard: Shard
     rejected: tuple[Rejected, ...]
+    remarks: dict[str, int] = {}
 
 
 class ShardRows(NamedTuple):
@@ -113,9 +115,10 @@ def write_shard(
                 }
             )
 
-    count, size, sha256 = tfrecord.write_records(file, examples())
+    with counted() as remarks:
+        count, size, sha256 = tfrecord.write_records(file, examples())
     description = Shard(file=shard.file, cell=shard.cell, examples=count, bytes=size, sha256=sha256)
-    return Note(shard=description, rejected=tuple(rejected))
+    return Note(shard=description, rejected=tuple(rejected), remarks=dict(remarks))
 
 
 def _naming_image(images: Iterator[np.ndarray | bytes], pending: deque[Row]) -> Iterator[np.ndarray | bytes]:

@@ -6,6 +6,7 @@ grey in three channels taken as grey.
 
 import tempfile
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def check_images(examples: Examples, root: Path, settings: ImageSettings, worker
         "missing": [*examples.missing],
         "surplus": [*examples.surplus],
         "unreadable": table[table["reason"].notna()][["path", "reason"]].to_dict("records"),
-        "remarks": examples.remarks,
+        "remarks": dict(Counter(examples.remarks) + Counter(chain.from_iterable(seen["remarks"]))),
         "notes": [*examples.notes],
         "duplicates": _duplicates(readable, side, examples),
         "groups_in_several_splits": sorted(sides.index[sides.map(len) > 1]),

@@ -127,7 +127,7 @@ def refuse_masks_among_classes(classes: Iterable[str], root: Path) -> None:
     pictures, masks = ([name for name in names if is_kind(name)] for is_kind in (is_picture_folder, is_mask_folder))
     if pictures and masks:
         raise DataError(
-            f"{root}: {some(pictures)} and {some(masks)} are pictures and their masks, not classes: kit learns classes. "
+            f"{root}: {some(pictures)} and {some(masks)} are pictures and their masks, not classes. "
             "Put the pictures into a folder for each class, or give a table of labels (kit run csv)"
         )
 
