@@ -16,6 +16,10 @@ class DataError(KitError):
     """Raw files, tables or records that are missing, broken or contradict each other."""
 
 
+class WorkerDied(DataError):
+    """A worker process that ended before its work was done."""
+
+
 class UnreadableImage(Exception):
     """Why one file is not an image; the records build notes it and goes on."""
 

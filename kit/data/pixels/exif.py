@@ -1,7 +1,7 @@
 """TIFF directories (TIFF 6.0, section 2), which EXIF uses as well: just what decides how an image is shown."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ class Directory(NamedTuple):
     """A page of a TIFF, or EXIF: tag -> its unsigned integers (None where they lie outside of the data)."""
 
     tags: dict[int, tuple[int, ...] | None]
+    entries: dict[int, bytes]  # as they stand in the file
+    start: int  # where it stands
     whole: bool  # whether all entries lie within the data
 
     def value(self, tag: int, default: int = 0) -> int:
@@ -46,14 +48,16 @@ def _directory(data: bytes, offset: int, order: str, big: bool) -> tuple[Directo
     """A directory, and the offset of the next one (0: none)."""
     counter, entry, inline = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
     tags: dict[int, tuple[int, ...] | None] = {}
+    entries: dict[int, bytes] = {}
     start, size = offset + struct.calcsize(f"={counter}"), struct.calcsize(f"={entry}") + inline
     if start > len(data):
-        return Directory(tags, False), 0
+        return Directory(tags, entries, offset, False), 0
     (count,) = struct.unpack_from(order + counter, data, offset)
     held = min(count, (len(data) - start) // size)
     for n in range(held):
         at = start + n * size
         tag, kind, values = struct.unpack_from(order + entry, data, at)
+        entries[tag] = data[at : at + size]
         if kind not in _FORMATS:
             continue
         at, length = at + size - inline, values * struct.calcsize(f"={_FORMATS[kind]}")
@@ -64,18 +68,32 @@ def _directory(data: bytes, offset: int, order: str, big: bool) -> tuple[Directo
     end = start + held * size
     following = "Q" if big else "I"
     more = end + struct.calcsize(f"={following}") <= len(data) and held == count
-    return Directory(tags, held == count), struct.unpack_from(order + following, data, end)[0] if more else 0
+    directory = Directory(tags, entries, offset, held == count)
+    return directory, struct.unpack_from(order + following, data, end)[0] if more else 0
+
+
+def page_alone(data: bytes, page: Directory, tags: Collection[int]) -> bytes:
+    """A TIFF that begins with this page, has no other, and of its entries those with these tags."""
+    order, big = "<" if data[:2] == b"II" else ">", data[2:4] in (b"+\0", b"\0+")
+    kept = [entry for tag, entry in page.entries.items() if tag in tags]
+    count, offset, first = ("Q", "Q", 8) if big else ("H", "I", 4)
+    directory = struct.pack(order + count, len(kept)) + b"".join(kept) + struct.pack(order + offset, 0)
+    result = bytearray(data)
+    result[first : first + struct.calcsize(f"={offset}")] = struct.pack(order + offset, page.start)
+    result[page.start : page.start + len(directory)] = directory
+    return bytes(result)
 
 
 def orientation(exif: bytes) -> int:
-    """How the pixels are turned, 1 to 8 (EXIF 2.32, 4.6.4); 1, upright, where the block is damaged or does not say."""
+    """How the pixels are turned, 1 (upright) to 8 (EXIF 2.32, 4.6.4), in a whole block; 1 in one that does not say."""
     first = next(directories(exif.removeprefix(b"Exif\0\0")), None)
-    value = first.value(_ORIENTATION, 1) if first else 1
-    return value if 1 <= value <= 8 else 1
+    return first.value(_ORIENTATION, 1) if first else 1
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """The image as it is shown: (height, width, channels), turned and mirrored as EXIF says."""
+    """The image as it is shown: (height, width, channels), turned and mirrored as EXIF says, if it does."""
+    if not 2 <= orientation <= 8:
+        return pixels
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):  # after the swap

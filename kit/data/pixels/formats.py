@@ -9,14 +9,14 @@ import io
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from kit.config import ImageSettings
-from kit.data.pixels.exif import Directory, directories, orientation, upright
+from kit.data.pixels.exif import Directory, directories, orientation, page_alone, upright
 from kit.data.pixels.messages import MESSAGES
 from kit.data.pixels.reading import require_size
 from kit.data.pixels.shared import Shared, add_warnings_filter
@@ -29,9 +29,11 @@ _KINDS |= {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF
 _KINDS |= {b"\xff\x4f\xff\x51": "JPEG2000", b"\0\0\0\x0cjP": "JPEG2000", b"Pf": "PPM", b"PF": "PPM"}
 _KINDS |= {b"P%d" % n: "PPM" for n in range(1, 7)}
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _FORMAT = 256, 257, 258, 262, 277, 284, 339  # tags of a TIFF
-_STRIPS_AND_TILES = (273, 279, 324, 325)
-_DECIDE_PIXELS = (_WIDTH, _HEIGHT, _BITS, 259, _PHOTOMETRIC, _SAMPLES, _PLANES, _FORMAT, *_STRIPS_AND_TILES)
-_ONE_IMAGE = "kit reads images of one page: save each as a file of its own, or leave the file out"
+_ORIENTATION = 274
+# What decides pixels: also compression, strips and tiles, palettes, predictors, and the tables of JPEG and fax.
+_PIXELS = {_WIDTH, _HEIGHT, _BITS, 259, _PHOTOMETRIC, 266, 273, _SAMPLES, 278, 279, _PLANES, 292, 293, 317, 320}
+_PIXELS |= {322, 323, 324, 325, 332, 338, _FORMAT, 340, 341, 347, *range(512, 522), 529, 530, 531, 532}
+_ONE_IMAGE = "not one image: split the file, or leave it out"
 
 
 class Picture(NamedTuple):
@@ -60,7 +62,7 @@ def read(data: bytes, settings: ImageSettings) -> Picture:
         with _pillow(data, kind, settings) as image:
             pages = getattr(image, "n_frames", 1)
             if pages > 1:
-                raise UnreadableImage(f"it has {pages} pages: {_ONE_IMAGE}")
+                raise UnreadableImage(f"{pages} pages, {_ONE_IMAGE}")
             image.load()
             exif = image.info.get("exif", b"") if kind == "WEBP" else b""
             return Picture(kind, image.mode, upright(_pixels(image, settings), orientation(exif)))
@@ -69,11 +71,11 @@ def read(data: bytes, settings: ImageSettings) -> Picture:
 def _png(data: bytes, settings: ImageSettings) -> Picture:
     data, exif, pages = _without_metadata(data)
     if pages > 1:
-        raise UnreadableImage(f"an animation of {pages} images: {_ONE_IMAGE}")
+        raise UnreadableImage(f"{pages} pages, {_ONE_IMAGE}")
     with _pillow(data, "PNG", settings) as image:
         image.load()
         is_deep = data[24] == 16 and len(image.getbands()) > 1  # byte 24 is the depth
-        pixels = _deep(data, 0, settings) if is_deep else _pixels(image, settings)
+        pixels = _deep(data, settings) if is_deep else _pixels(image, settings)
         return Picture("PNG", image.mode, upright(pixels, orientation(exif)))
 
 
@@ -102,28 +104,24 @@ def _without_metadata(data: bytes) -> tuple[bytes, bytes, int]:
 
 def _tiff(data: bytes, settings: ImageSettings) -> Picture:
     pages = [*directories(data)]
-    pictures = [number for number, page in enumerate(pages) if page.is_page]
-    if len(pictures) > 1:
-        raise UnreadableImage(f"it has {len(pictures)} pages: {_ONE_IMAGE}")
-    number = pictures[0] if pictures else 0
-    if not pages or not pages[number].whole or any(pages[number].tags.get(tag, ()) is None for tag in _DECIDE_PIXELS):
+    if (count := sum(page.is_page for page in pages)) > 1:
+        raise UnreadableImage(f"{count} pages, {_ONE_IMAGE}")
+    page = next((page for page in pages if page.is_page), pages[0] if pages else None)
+    if page is None or not page.whole or any(page.tags.get(tag, ()) is None for tag in _PIXELS):
         raise UnreadableImage("the TIFF is truncated: its directory is cut off")
-    page = pages[number]
+    data, turned = page_alone(data, page, _PIXELS), page.value(_ORIENTATION, 1)
     require_size(page.value(_WIDTH) * page.value(_HEIGHT), settings.max_pixels)
     samples = page.value(_SAMPLES, 1)
     if page.value(_BITS, 1) > 8 or page.value(_FORMAT, 1) != 1:
         if samples > 1 and page.value(_PLANES, 1) != 1:
             raise UnreadableImage("a TIFF of more than 8 bit with each colour apart, which kit does not read")
-        pixels = _deep(data, number, settings)
-        if page.value(_PHOTOMETRIC, 1) == 0:  # white is zero
+        pixels = _deep(data, settings)
+        if page.value(_PHOTOMETRIC, 1) == 0 and page.value(_BITS, 1) > 8:  # white is zero; OpenCV turns 8 bit itself
             pixels = 255 - pixels
-        return Picture("TIFF", _depth(page), pixels)
+        return Picture("TIFF", _depth(page), upright(pixels, turned))
     with _pillow(data, "TIFF", settings) as image:
-        if number:
-            image.seek(number)
         image.load()
-        turned: Any = image.getexif().get(274, 1)  # what Pillow has not turned itself
-        return Picture("TIFF", image.mode, upright(_pixels(image, settings), turned if turned in range(1, 9) else 1))
+        return Picture("TIFF", image.mode, upright(_pixels(image, settings), turned))
 
 
 def _depth(page: Directory) -> str:
@@ -131,13 +129,13 @@ def _depth(page: Directory) -> str:
     return f"{page.value(_SAMPLES, 1)} x {page.value(_BITS, 1)} bit {kind}"
 
 
-def _deep(data: bytes, number: int, settings: ImageSettings) -> np.ndarray:
-    """The pixels of a page whose values have more than 8 bit, upright if it is a TIFF."""
-    buffer, flags = np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED
-    (_, pages), _ = MESSAGES.during(lambda: cv2.imdecodemulti(buffer, flags, range=(number, number + 1)))
-    if not pages:
+def _deep(data: bytes, settings: ImageSettings) -> np.ndarray:
+    """The pixels of an image whose values have more than 8 bit."""
+    buffer = np.frombuffer(data, np.uint8)
+    values, _ = MESSAGES.during(lambda: cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED))
+    if values is None:
         raise UnreadableImage("its values of more than 8 bit cannot be decoded: truncated, corrupt, or a rare kind")
-    values = pages[0] if pages[0].ndim == 3 else pages[0][..., None]
+    values = values if values.ndim == 3 else values[..., None]
     if values.shape[2] not in (1, 3, 4):
         raise UnreadableImage(f"{values.shape[2]} channels of more than 8 bit, which kit does not read")
     values = values if values.shape[2] == 1 else values[..., 2::-1]  # OpenCV's order is BGR; no transparency

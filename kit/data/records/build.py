@@ -37,7 +37,7 @@ from kit.data.records.manifest import (
 from kit.data.records.shards import Note, Shard, ShardRows, build_shard, image_shape, note_path
 from kit.data.table.cells import assign_cells
 from kit.data.table.examples import Examples
-from kit.errors import DataError
+from kit.errors import DataError, WorkerDied, some
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.runtime.session import mounted
 
@@ -247,8 +247,19 @@ def _write_shards(
     with unpacked(root, paths, out) as arrays, _progress_shown(progress, len(table), len(table) - images):
         shards = (rows_of_shard(plan, table, task, n) for n, plan in enumerate(todo))
         calls = ((shard, root, arrays, out, image, progress, os.getpid()) for shard in shards)
-        for _ in in_processes(build_shard, calls, count_workers(images, workers)):
-            pass
+        try:
+            for _ in in_processes(build_shard, calls, count_workers(images, workers)):
+                pass
+        except WorkerDied as error:
+            counts = np.fromfile(progress, np.int64)
+            reading = _being_read(todo, counts, table, out)
+            raise WorkerDied(f"{error}; being read: {some(reading, 8)}") from error
+
+
+def _being_read(plans: list[ShardPlan], counts: np.ndarray, table: pd.DataFrame, out: Path) -> list[str]:
+    """The images at which the workers are, which count an image before they read it."""
+    begun = [(plan, int(count)) for plan, count in zip(plans, counts, strict=False) if count]
+    return [table["path"].iloc[plan.start + count - 1] for plan, count in begun if not _is_finished(out / plan.file)]
 
 
 @contextmanager
