@@ -516,7 +516,7 @@ def test_remarks_are_counted_once_for_a_check_and_a_build(tmp_path, capsys):
         (tmp_path / name).write_bytes(dicom_of(RAMP + np.uint16(n), RescaleSlope=n % 2, RescaleIntercept=0))
     rows = {"id": names, "path": names, "bytes": 1, "split": "train", "group": names, "y_x": [0.0, 1.0] * 2}
     examples = Examples(pd.DataFrame(rows), ("x",), "binary")
-    report = check_images(examples, tmp_path, DicomSettings())
+    report = check_images(examples, tmp_path, ImageSettings())
     remark = "DICOMs whose RescaleSlope is 0: read as without a rescale"
     assert report["remarks"] == {remark: 2}
     assert f"noticed    2 {remark}" in as_text(report)
