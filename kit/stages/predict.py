@@ -25,12 +25,15 @@ from kit.tasks import find_task
 log = logging.getLogger(__name__)
 
 
-def predict(run: Run, records: Records, views: str | None = None, settings: Iterable[str] = ()) -> None:
+def predict(
+    run: Run, records: Records, views: str | None = None, settings: Iterable[str] = (), trust: bool | str = False
+) -> None:
     """Score each training image with the one model that has not seen it, and the test images with all.
 
     `settings` are `predict.*=value`; they and `views` are kept in the run. Of a run that was stopped, the folds that
     are trained are taken. Raises DataError when none is, when one is damaged, and when there are predictions of more
-    folds already.
+    folds already; ConfigError for a network that is built from something outside the run, unless `trust` allows all of
+    them, or the one of that name.
     """
     settings = [*settings, *([f"predict.tta={views}"] if views else [])]
     with run.locked():
@@ -43,7 +46,7 @@ def predict(run: Run, records: Records, views: str | None = None, settings: Iter
             log.info(f"only {len(trained)} of {len(folds)} folds are trained: predictions are theirs alone")
         if config != before:  # the decision must name the views that predictions were made with
             run.write_config(config)
-        stamps = {str(fold.k): _predict_fold(fold, config.predict.tta) for fold in trained}
+        stamps = {str(fold.k): _predict_fold(fold, config.predict.tta, trust) for fold in trained}
         if files.is_done(run.predicted_done, {"folds": stamps}):
             return
         oof = merge_oof({fold.k: files.read_parquet(fold.files.oof) for fold in trained})
@@ -73,15 +76,15 @@ def _refuse_fewer(run: Run, folds: Sequence[Fold], trained: Sequence[Fold]) -> N
 
 
 def predict_images(
-    run: Run, patterns: Sequence[str | Path], folds: Sequence[int] | None = None
+    run: Run, patterns: Sequence[str | Path], folds: Sequence[int] | None = None, trust: bool = False
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """New images -> their table (id, `p_*`, `decision`), and why others could not be read, by path.
 
     Each of `patterns` is a file, a folder (with all that is below it) or a glob. Raises DataError for one that matches
-    nothing, and when no image could be read.
+    nothing, and when no image could be read. `trust`: see `Predictor.open`.
     """
     paths = find_images(patterns)
-    table, unreadable = Predictor.open(run, folds).predict_files(paths)
+    table, unreadable = Predictor.open(run, folds, trust).predict_files(paths)
     if table.empty:
         path, reason = next(iter(unreadable.items()))
         raise DataError(f"none of {len(paths)} images could be read; the first is {path}: {reason}")
@@ -116,7 +119,7 @@ def _glob(pattern: Path) -> list[Path]:
     return sorted(path for path in root.glob(str(Path(*parts[first:]))) if path.is_file())
 
 
-def _predict_fold(fold: Fold, views: str) -> dict[str, Any]:
+def _predict_fold(fold: Fold, views: str, trust: bool | str) -> dict[str, Any]:
     """Write the fold's predictions, unless that is done; returns the stamps of what is there.
 
     Where only the test set has changed, only its predictions are renewed.
@@ -126,7 +129,7 @@ def _predict_fold(fold: Fold, views: str) -> dict[str, Any]:
         fold.files.oof: (fold.files.oof_done, model, fold.valid),
         fold.files.test: (fold.files.test_done, {**model, "test": fold.records.fingerprints.test}, None),
     }
-    open_model = _once(lambda: _load(fold))
+    open_model = _once(lambda: _load(fold, trust))
     for path, (stamp, inputs, cells) in parts.items():
         if not files.is_done(stamp, inputs):
             batches = eval_batches(fold.records, cells, fold.config.predict.batch_size)
@@ -138,11 +141,11 @@ def _predict_fold(fold: Fold, views: str) -> dict[str, Any]:
     return {stamp.name: files.read_json(stamp) for stamp in stamps_of_predictions(fold.files)}
 
 
-def _load(fold: Fold) -> Any:
+def _load(fold: Fold, trust: bool | str) -> Any:
     devices.set_up(fold.config.runtime)
     from kit.models import saved
 
-    return saved.load_model(fold.files.folder)
+    return saved.load_model(fold.files.folder, trust)
 
 
 def _once(load: Callable[[], Any]) -> Callable[[], Any]:

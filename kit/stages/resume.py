@@ -8,18 +8,21 @@ from kit import files
 from kit.config import Config, load_config
 from kit.config.load import yaml_line
 from kit.errors import ConfigError, DataError
+from kit.models.trust import TRUST, reaches_out
 from kit.run import Run
 from kit.stages.fold import Fold
 
 _TRAINING = {"seed", "folds", "fold_seed", "image", "model", "augment", "train"}  # settings that a model depends on
+_OWN_WEIGHTS = (None, "none", "imagenet")
 _IN_STAMP = {"seed", "input", "precision", "model", "augment", "train"}  # those that a stamp names as the config does
 
 
-def config_of(run: Run, recipe: str, settings: Iterable[str]) -> Config:
+def config_of(run: Run, recipe: str, settings: Iterable[str], trust: bool = False) -> Config:
     """The config `recipe` with `settings`; of a run that exists, its own config with what these change.
 
     One of kit's own recipes changes nothing in a run that was started from it, the values in a file replace the run's.
-    Raises ConfigError for a recipe other than the run's, and what `refuse_other_run` does.
+    Raises ConfigError for a recipe other than the run's, for settings of the run that name something outside it (unless
+    `recipe` and `settings` name it too, or `trust` allows it), and what `refuse_other_run` does.
     """
     settings = list(settings)
     config = load_config(recipe, settings)
@@ -32,7 +35,28 @@ def config_of(run: Run, recipe: str, settings: Iterable[str]) -> Config:
             f"{run} was started from {own.recipe}, not from {recipe}: give another --run, or continue it with "
             f"{own.recipe}"
         )
-    return load_config(recipe, settings, own)
+    merged = load_config(recipe, settings, own)
+    named = _outside(config)
+    for key, value in _outside(merged).items():
+        if not trust and named.get(key) != value:
+            raise ConfigError(
+                f"{run.config_path} names something outside the run, {key} = {_short(value)}: repeat it with --set, or "
+                f"{TRUST}"
+            )
+    return merged
+
+
+def _outside(config: Config) -> dict[str, Any]:
+    """The settings that have training read or fetch something beside its records, or send something."""
+    weights, steps = config.model.weights, [step for step in config.image.steps if step.name == "super_resolution"]
+    values = {
+        "model.name": config.model.name if reaches_out(config.model.name, config.model.arguments) else None,
+        "model.weights": None if weights in _OWN_WEIGHTS else weights,
+        "pseudo.run": config.pseudo.run,
+        "image.steps": [step.model for step in steps],
+        "runtime.trackers": [name for name in config.runtime.trackers if name != "tensorboard"],
+    }
+    return {key: value for key, value in values.items() if value}
 
 
 def _name(recipe: str) -> str:
@@ -107,7 +131,7 @@ def _is_of_other_inputs(fold: Fold) -> bool:
 def _refusal(run: Run, count: int, why: str) -> str:
     return (
         f"{run} has {count} fold{'s' * (count > 1)} that would be trained again, as {why}. To keep what is trained, "
-        "leave that as it was or give another --run; to train it again, give --retrain"
+        "leave these as they were (drop the --set) or give another --run; --retrain trains it again"
     )
 
 
