@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kit import log as kit_log
+from kit.competition import Competition
 from kit.competitions import find_competition
-from kit.config import load_config
+from kit.config import Config, load_config
 from kit.run import Run
 from kit.runtime import session
 from kit.stages.ensemble import ensemble
@@ -23,9 +24,10 @@ from kit.stages.examples import check_folder, check_folds, list_examples, raw_fo
 from kit.stages.model import build_model
 from kit.stages.predict import predict, predict_images
 from kit.stages.records import build_records, records_folder
+from kit.stages.resume import config_of, refuse_other_settings
 from kit.stages.score import compare, score
 from kit.stages.submission import write_submission
-from kit.stages.train import refuse_other_run, start_run, train
+from kit.stages.train import start_run, train
 
 __all__ = [
     "build_records",
@@ -52,6 +54,8 @@ def run(
     records: Path | str | None = None,
     settings: Iterable[str] = (),
     max_hours: float | None = None,
+    retrain: bool = False,
+    trust: bool = False,
 ) -> Path | None:
     """All stages in order, skipping what is done; returns the path of the submission, or None when time ran out.
 
@@ -59,17 +63,37 @@ def run(
     strings; `records` is where records are built (default: beside the run; on Kaggle and Colab, which would keep them,
     a scratch folder), unless they are there or mounted. When time runs out (`max_hours`, by default what is left of
     the session), the folds that are trained are predicted, scored and submitted.
+
+    A run that exists is continued with its own settings, changed by `settings` (kit.stages.resume); folds that are
+    trained are not trained again unless `retrain` allows it. `trust`: what its settings name outside it may be loaded.
     """
     kit_log.show()
     deadline = session.deadline(max_hours)
+    settings = list(settings)
     config = load_config(competition, settings)
-    definition = find_competition(config.competition, config)
-    this = Run(run or Path("runs", definition.name, "run"))
-    data = raw_folder(definition, Path(data) if data else None, this.directory.parent / "data")
+    this = Run(run or Path("runs", find_competition(config.competition, config).name, "run"))
     if before := session.adopt_output(this.directory):
         log.info(f"resumes from {before}, the output of an earlier session")
-    refuse_other_run(config, this)
+    trusted = trust or config.model.name
+    config = config_of(this, competition, settings, trust)
+    if not retrain:
+        refuse_other_settings(config, this)
+    definition = find_competition(config.competition, config)
+    data = raw_folder(definition, Path(data) if data else None, this.directory.parent / "data")
+    with this.locked():
+        return _stages(config, definition, this, data, records, deadline, retrain, trusted)
 
+
+def _stages(
+    config: Config,
+    definition: Competition,
+    this: Run,
+    data: Path,
+    records: Path | str | None,
+    deadline: session.Deadline | None,
+    retrain: bool,
+    trusted: bool | str,
+) -> Path | None:
     with _timed("examples, records"):
         examples = list_examples(config, data)
         check_folds(config, examples)
@@ -79,11 +103,11 @@ def run(
         folder = records_folder(config, examples, this.directory, Path(records) if records else None)
         built = build_records(config, examples, data, folder)
     with _timed("train"):
-        finished = train(config, built, this, deadline=deadline)
+        finished = train(config, built, this, deadline=deadline, retrain=retrain)
     if not finished and not this.trained_folds():
         return None
     with _timed("predict"):
-        predict(this, built)
+        predict(this, built, trust=trusted)
     with _timed("score, submission"):
         score(this)
         if built.rows(None).empty:

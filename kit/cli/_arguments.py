@@ -15,14 +15,26 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
+def add_settings(parser: argparse.ArgumentParser, text: str = "change a setting; may be repeated") -> None:
     """--set alone."""
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="change a setting; may be repeated")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help=text)
 
 
 def add_max_hours(parser: argparse.ArgumentParser) -> None:
     """--max-hours: how long training may take."""
     parser.add_argument("--max-hours", type=float, metavar="H", help=HOURS_HELP)
+
+
+def add_retrain(parser: argparse.ArgumentParser) -> None:
+    """--retrain: whether folds that are trained may be trained again."""
+    text = "train folds again that were trained with other settings or data (without it, that is refused)"
+    parser.add_argument("--retrain", action="store_true", help=text)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """--trust: whether a run may name things outside it."""
+    text = "load what the run names outside its folder (presets, SavedModels, other runs), which runs their code"
+    parser.add_argument("--trust", action="store_true", help=text)
 
 
 def add_kernel(parser: argparse.ArgumentParser) -> None:

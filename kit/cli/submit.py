@@ -28,6 +28,7 @@ def call(arguments: argparse.Namespace) -> int:
     from kit.kaggle.plan import plan_submission, with_weights
     from kit.run import Run
     from kit.stages.score import score
+    from kit.stages.submission import require_current_submission
 
     options = (arguments.accelerator, arguments.hours, arguments.dataset, arguments.from_run)
     plan = plan_submission(arguments.competition, arguments.set, *options)
@@ -40,6 +41,8 @@ def call(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--data is for what is scored here; a kernel of {plan.name} has its raw files from Kaggle")
     if plan.from_run:
         scores = score(Run(plan.from_run))
+        if leaderboard:
+            require_current_submission(Run(plan.from_run))
         if not leaderboard:
             print(f"{as_text(*scores)}\n{name} has no leaderboard: there is nothing to send")
             return DONE

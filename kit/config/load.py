@@ -27,13 +27,18 @@ def config_names() -> list[str]:
     return names_in(CONFIGS)
 
 
-def load_config(name: str, overrides: Iterable[str] = ()) -> Config:
+def load_config(name: str, overrides: Iterable[str] = (), base: Config | None = None) -> Config:
     """The config `name` (one of `config_names()`, or the path of a YAML file) with `a.b=value` overrides applied.
 
-    Raises ConfigError for an unknown name or key (with the nearest ones) and for a value of the wrong kind.
+    With `base`, the settings of a run that was started from that config, these come first: one of kit's own configs
+    adds nothing to them, the values in a file replace them. Raises ConfigError for an unknown name or key (with the
+    nearest ones) and for a value of the wrong kind.
     """
     overrides = list(overrides)
     values = read_yaml(find_yaml(name, CONFIGS, "competition"), name)
+    if base is not None:
+        values = _laid_over(Config, base.model_dump(), values if _is_path(name) else {})
+    values["recipe"] = name
     config = validated(Config, _with_overrides(values, overrides), name)
     useless = _OVERRULED & {override.partition("=")[0] for override in overrides}
     if config.train.phases and useless:
@@ -41,6 +46,11 @@ def load_config(name: str, overrides: Iterable[str] = ()) -> Config:
             f"--set {min(useless)} has no effect beside train.phases, which have their own: --set train.phases=[]"
         )
     return config
+
+
+def with_settings(config: Config, overrides: Iterable[str]) -> Config:
+    """The config with `a.b=value` overrides applied; raises what `load_config` does."""
+    return validated(Config, _with_overrides(config.model_dump(), overrides), "--set")
 
 
 def read_config(path: Path) -> Config:
@@ -74,7 +84,7 @@ def find_yaml(name: str, folder: Traversable, kind: str) -> Traversable:
 
     `kind` says in the message what the files of `folder` are.
     """
-    if name.endswith((".yaml", ".yml")):
+    if _is_path(name):
         return Path(name)
     if name not in names_in(folder):
         raise ConfigError(f"unknown {kind} {name!r}{nearest(name, names_in(folder))} (or give the path of a YAML file)")
@@ -105,6 +115,20 @@ def validated(model: type[Model], values: dict[str, Any], source: str) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{source}: " + "; ".join(_explained(model, e) for e in error.errors()[:3])) from error
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))
+
+
+def _laid_over(kind: Any, base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `values` in its place, section by section; a mapping that is no section is replaced as a whole."""
+    result = dict(base)
+    for key, value in values.items():
+        section = _inside(kind, key)
+        inner = isinstance(value, dict) and isinstance(base.get(key), dict) and hasattr(section, "model_fields")
+        result[key] = _laid_over(section, base[key], value) if inner else value
+    return result
 
 
 def _with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

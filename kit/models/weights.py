@@ -21,7 +21,7 @@ import kit
 from kit.errors import ConfigError, some
 from kit.models import saved
 from kit.models.cards import BACKBONE, ModelCard, Provided, Published
-from kit.run import MODEL, WEIGHTS
+from kit.run import MODEL, WEIGHTS, FoldFiles
 from kit.runtime.session import KAGGLE_INPUT, find_mount, mounted
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def _fill(network: keras.Model, source: str, card: ModelCard) -> tuple[set[int],
             check_sum(path, published.checksum)
         return read_weights(path, network), f"imagenet ({path})"
     if source.startswith("run:"):
-        return copy_weights(_backbone(saved.load_model(trained_fold(source))), network), source
+        return copy_weights(_backbone(saved.load_model(trained_fold(source), card.name)), network), source
     return read_weights(file_of(source), network), source
 
 
@@ -79,6 +79,7 @@ def trained_fold(source: str) -> Path:
     fold = folder if (folder / MODEL).is_file() else folder / "fold0"
     if not (fold / WEIGHTS).is_file():
         raise ConfigError(f"model.weights = {source}: {folder} has no trained fold (fold0/{WEIGHTS})")
+    _ = FoldFiles(fold).trained  # raises for one that is damaged
     return fold
 
 
