@@ -6,7 +6,7 @@ from typing import Any
 
 from kit import files
 from kit.kaggle import bundle, requests
-from kit.kaggle.client import require_client
+from kit.kaggle.login import require_client
 from kit.kaggle.plan import SubmissionPlan
 from kit.kaggle.push import write_bundle
 from kit.run import SUBMISSION
