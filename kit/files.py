@@ -64,10 +64,20 @@ def leftovers(folder: Path) -> list[Path]:
     return [path for path in folder.glob(f"{PART}*") if path.name != _LOCK]
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
+def write_text(path: Path, text: str, durable: bool = False) -> None:
+    """Write `text` as UTF-8, whole or not at all; `durable`: on return it is on the disk, even if the power fails."""
+    with replacing(path) as part, part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    if durable:
+        with suppress(OSError):  # the new name, too; Windows opens no folder, and some file systems sync none
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def json_text(value: Any) -> str:
@@ -75,9 +85,9 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=1) + "\n"
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as `json_text`, whole or not at all."""
-    write_text(path, json_text(value))
+def write_json(path: Path, value: Any, durable: bool = False) -> None:
+    """Write `value` as `json_text`; see `write_text`."""
+    write_text(path, json_text(value), durable)
 
 
 def write_parquet(path: Path, table: "pd.DataFrame") -> None:

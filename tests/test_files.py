@@ -24,6 +24,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_a_durable_file_is_synced_before_it_gets_its_name_and_then_its_folder(tmp_path, monkeypatch):
+    synced = []
+    real = files.os.fsync
+    monkeypatch.setattr(
+        files.os, "fsync", lambda descriptor: (synced.append((tmp_path / "a.json").exists()), real(descriptor))
+    )
+    files.write_json(tmp_path / "b.json", {"a": 1})
+    assert synced == []
+    files.write_json(tmp_path / "a.json", {"a": 2}, durable=True)
+    assert synced == [False, True] and files.read_json(tmp_path / "a.json") == {"a": 2}
+
+
 def test_stage_is_done_while_inputs_and_outputs_are_the_same(tmp_path):
     stamp, out = tmp_path / "done.json", tmp_path / "sub" / "out.txt"
     assert not files.is_done(stamp, {"x": 1})
