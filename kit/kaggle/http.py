@@ -15,7 +15,7 @@ from typing import Any
 
 from kit import files
 from kit.errors import KitError
-from kit.kaggle.text import shortened
+from kit.kaggle.text import shortened, visible
 from kit.parallel import progress_bar
 from kit.runtime.session import logins
 
@@ -36,7 +36,7 @@ class KaggleError(KitError):
     """What Kaggle refused and what to do about it; `status` is HTTP's, None without an answer that can be read."""
 
     def __init__(self, message: str, status: int | None = None):
-        super().__init__(message)
+        super().__init__(visible(message))
         self.status = status
 
 
