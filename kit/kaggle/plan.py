@@ -64,6 +64,8 @@ class SubmissionPlan:
 
     def validate(self) -> None:
         """Raise ConfigError for a kernel that could not succeed, or that Kaggle would give another name."""
+        if self.from_run:
+            return
         bundle.kernel_title(self.name)
         bundle.records_title(self.name)
         longest = bundle.HOURS[self.accelerator]

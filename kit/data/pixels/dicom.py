@@ -23,7 +23,7 @@ _JPEG_BASELINE = "1.2.840.10008.1.2.4.50"  # transfer syntax JPEG Baseline (Proc
 _NO_PREAMBLE = b"\x08\0\0\0\x04\0\0\0"  # (0008,0000) of four bytes, in Implicit VR Little Endian: files before PS3.10
 _IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 _DEFAULT = DicomSettings()
-_REMEDY = "pip install 'kit[dicom]'"
+_REMEDY = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")  # the value representation CS (PS3.5, 6.2)
 _AGE_UNITS = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1}  # how many make a year
 
