@@ -10,7 +10,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "2026.12"
 __all__ = ["Predictor", "Run", "__version__", "load_config", "open_records", "pipeline", "run"]
 
 _HOMES = {

@@ -64,7 +64,7 @@ def _library() -> Any:
     try:
         import keras_hub
     except ImportError as error:
-        raise ConfigError(f"models named hub/... need keras-hub ({error}): pip install 'kit[kerashub]'") from error
+        raise ConfigError(f"models named hub/... need keras-hub ({error}): pip install keras-hub") from error
     return keras_hub
 
 
@@ -146,7 +146,7 @@ def _as_converted(x: Any, preset: str) -> Any:
     except (FileNotFoundError, ValueError):  # no image_converter.json; no converter for such a backbone
         return _to_unit_range(x)
     except ImportError as error:  # KerasHub before 0.32 needs tensorflow-text for this
-        raise ConfigError(f"hub/{preset}: {_first_line(error)} Or: pip install 'kit[kerashub]'") from error
+        raise ConfigError(f"hub/{preset}: {_first_line(error)} Or: pip install keras-hub") from error
     except OSError as error:
         raise _unavailable(preset, error) from error
     scale = 1.0 if converter.scale is None else converter.scale

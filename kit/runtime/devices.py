@@ -192,7 +192,7 @@ def _backend(settings: RuntimeSettings) -> str:
     if chosen not in _BACKENDS:
         raise ConfigError(f"KERAS_BACKEND={chosen}: kit runs on {' or '.join(_BACKENDS)}")
     if chosen == "jax" and not find_spec("jax"):
-        raise ConfigError("the jax backend needs JAX: pip install 'kit[jax]'")
+        raise ConfigError("the jax backend needs JAX: pip install jax")
     if chosen == "tensorflow" and not find_spec("tensorflow"):
         raise ConfigError("the tensorflow backend needs TensorFlow: pip install tensorflow, or set KERAS_BACKEND=jax")
     return chosen

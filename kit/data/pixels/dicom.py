@@ -28,7 +28,7 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE, _RLE_RATIO = "1.2.840.10008.1.2.5", 64  # two bytes become 128 at the most (PS3.5, G.3.1)
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _DEFAULT = DicomSettings()
-_REMEDY = "pip install 'kit[dicom]'"
+_REMEDY = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
 MAX_PIXELS = 2**30  # of an image
 _LARGEST_DEFLATED = 2**31  # bytes
 

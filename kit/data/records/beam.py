@@ -101,7 +101,7 @@ def _import_beam() -> tuple[Any, Any]:
         import apache_beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
-        raise ConfigError("--runner needs Apache Beam: pip install 'kit[beam]'") from error
+        raise ConfigError("--runner needs Apache Beam: pip install apache-beam") from error
     return apache_beam, PipelineOptions
 
 

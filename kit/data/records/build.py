@@ -173,7 +173,8 @@ def _report_undecodable(table: pd.DataFrame, root: Path, data: DataSettings) -> 
     if not syntaxes:
         return
     lines = [f"{count} of {len(paths)} files are {syntax}" for syntax, count in syntaxes]
-    message = f"no installed package decodes some DICOMs: {'; '.join(lines)}. pip install 'kit[dicom]'"
+    remedy = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
+    message = f"no installed package decodes some DICOMs: {'; '.join(lines)}. {remedy}"
     if sum(count for _, count in syntaxes) > data.max_rejected * len(table):
         raise DataError(f"{message}, or leave them out with --set data.max_rejected=...")
     log.warning(message)
