@@ -4,15 +4,21 @@ A name is that of a registered model, or of a library's: `hub/PRESET` (KerasHub)
 Pre-trained weights go into a built model by `kit.models.weights.load_weights`.
 """
 
+from __future__ import annotations
+
 import importlib
 from collections.abc import Callable
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from kit.errors import ConfigError, nearest
+from kit.lazy import lazy
 from kit.models import heads
 from kit.models.cards import BACKBONE, ModelCard
+
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = lazy("keras")
 
 _CARDS: dict[str, ModelCard] = {}
 _FAMILIES = ("applications", "backbones", "classic")  # modules that register models when they are imported

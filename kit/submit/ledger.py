@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy.stats import spearmanr
 
 from kit import files
 from kit.errors import DataError
@@ -84,7 +83,7 @@ def as_text(table: pd.DataFrame) -> str:
         for board in ("public", "private"):
             scored = rows.dropna(subset=["oof", board])
             if len(scored) > 2 and scored["oof"].nunique() > 1 and scored[board].nunique() > 1:
-                rank = spearmanr(scored["oof"], scored[board]).statistic
+                rank = scored["oof"].rank().corr(scored[board].rank())  # Spearman's
                 gap = (scored[board] - scored["oof"]).median()
                 lines.append(
                     f"out of fold against {board}: rank correlation {rank:.2f}, median difference {gap:+.4f} "
