@@ -9,7 +9,7 @@ class _Lazy:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):  # what tools ask of any object (doctest, inspect, pickle) is no use
+        if attribute.startswith("__") and attribute != "__version__":  # tools ask any object for such (inspect, pickle)
             raise AttributeError(attribute)
         return getattr(importlib.import_module(self._name), attribute)
 

@@ -18,9 +18,9 @@ from kit.competitions import find_competition
 from kit.config import load_config
 from kit.run import Run
 from kit.runtime import session
+from kit.stages.check import check_loss, check_settings, is_trained, rehearse_training
 from kit.stages.ensemble import ensemble
 from kit.stages.examples import check_folder, list_examples, raw_folder
-from kit.stages.model import build_model
 from kit.stages.predict import predict, predict_images
 from kit.stages.records import build_records, records_folder
 from kit.stages.score import compare, score
@@ -65,16 +65,18 @@ def run(
     config = load_config(competition, settings)
     definition = find_competition(config.competition, config)
     this = Run(run or Path("runs", definition.name, "run"))
+    check_settings(config, this)
     data = raw_folder(definition, Path(data) if data else None, this.directory.parent / "data")
     if before := session.adopt_output(this.directory):
         log.info(f"resumes from {before}, the output of an earlier session")
     refuse_other_run(config, this)
+    with kit_log.quiet("kit.models"):  # the folds will report their weights
+        rehearse_training(config, config.image, this)
 
     with _timed("examples, records"):
         examples = list_examples(config, data)
-        if not this.oof_path.exists():  # hours may lie ahead: can that model be built?
-            with kit_log.quiet("kit.models"):  # the folds will report their weights
-                build_model(config, config.image, examples.labels, examples.task)
+        if not is_trained(config, this):
+            check_loss(config, examples.task, examples.table)
         folder = records_folder(config, examples, this.directory, Path(records) if records else None)
         built = build_records(config, examples, data, folder)
     with _timed("train"):

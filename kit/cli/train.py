@@ -24,10 +24,13 @@ def call(arguments: argparse.Namespace) -> int:
     from kit.data.records.manifest import open_records
     from kit.run import Run
     from kit.runtime import session
+    from kit.stages.check import check_settings, rehearse_training
     from kit.stages.train import train
 
-    config = load_config(arguments.competition, arguments.set)
+    config, run = load_config(arguments.competition, arguments.set), Run(arguments.run)
     deadline = session.deadline(arguments.max_hours)
+    check_settings(config, run)
     records = open_records(arguments.records)
-    finished = train(config, records, Run(arguments.run), arguments.folds, deadline)
+    rehearse_training(config, records.image, run)
+    finished = train(config, records, run, arguments.folds, deadline)
     return DONE if finished else OUT_OF_TIME

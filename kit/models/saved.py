@@ -4,16 +4,22 @@
 never augmentation.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import keras
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import kit
 from kit import files
 from kit.errors import DataError
+from kit.lazy import lazy
 from kit.models import registry
 from kit.run import MODEL, WEIGHTS
+
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = lazy("keras")
 
 
 def save_model(model: keras.Model, spec: dict[str, Any], folder: Path) -> list[Path]:

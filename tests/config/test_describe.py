@@ -17,7 +17,8 @@ def test_name_default_and_meaning():
     assert table["train.phases[].epochs"].default == ""  # must be given
     assert table["image.steps[clahe].tiles"][1:] == ("8", "Per side.")
     # above the field and beside it
-    assert table["pseudo.above"].meaning.endswith("from `above` on. A probability of at least this becomes the label 1.")
+    both = "from `above` on. A probability of at least this becomes the label 1."
+    assert table["pseudo.above"].meaning.endswith(both)
 
 
 def test_every_setting_is_there_and_has_a_meaning():
