@@ -25,12 +25,15 @@ def call(arguments: argparse.Namespace) -> int:
     from kit.data.records.manifest import open_records
     from kit.run import Run
     from kit.runtime import session
+    from kit.stages.check import check_settings, rehearse_training
     from kit.stages.resume import config_of
     from kit.stages.train import train
 
     run = Run(arguments.run)
     config = config_of(run, arguments.competition, arguments.set, arguments.trust)
     deadline = session.deadline(arguments.max_hours)
+    check_settings(config, run)
     records = open_records(arguments.records)
+    rehearse_training(config, records.image, run)
     finished = train(config, records, run, arguments.folds, deadline, arguments.retrain)
     return DONE if finished else OUT_OF_TIME

@@ -12,14 +12,14 @@ class CenterCrop(Settings):
     """Crops the central size x size pixels; a smaller image stops the build."""
 
     name: Literal["center_crop"]
-    size: int = Field(ge=1)
+    size: int = Field(ge=1)  # pixels
 
 
 class Resize(Settings):
     """Resizes to size x size pixels, without keeping the aspect ratio."""
 
     name: Literal["resize"]
-    size: int = Field(ge=1)
+    size: int = Field(ge=1)  # pixels
     method: Literal["area", "lanczos"] = "area"  # area: mean over areas, for shrinking; lanczos: three lobes, for both
 
 

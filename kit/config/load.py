@@ -4,7 +4,6 @@ Whatever is wrong becomes a ConfigError that names the file and the setting, wit
 """
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -15,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from kit.config.settings import Config
-from kit.errors import ConfigError, nearest
+from kit.errors import ConfigError, close_names, nearest
 
 CONFIGS = resources.files("kit.configs")
 _OVERRULED = {"train.epochs", "train.learning_rate"}  # by train.phases, which have their own
@@ -25,6 +24,12 @@ Model = TypeVar("Model", bound=BaseModel)
 def config_names() -> list[str]:
     """Names of the configs that come with the kit, sorted."""
     return names_in(CONFIGS)
+
+
+def configs_of(competition: str) -> list[str]:
+    """Names of the configs of a competition that come with the kit, its own first."""
+    names = [name for name in config_names() if read_yaml(CONFIGS / f"{name}.yaml", name)["competition"] == competition]
+    return sorted(names, key=lambda name: (name != competition, name))
 
 
 def load_config(name: str, overrides: Iterable[str] = (), base: Config | None = None) -> Config:
@@ -155,7 +160,7 @@ def _explained(model: type[BaseModel], error: Any) -> str:
     key = ".".join([*parents, name])
     if error["type"] == "extra_forbidden":
         siblings = list(_keys_at(model, error["loc"][:-1]))
-        close = get_close_matches(name, siblings, n=3, cutoff=0.5) or siblings
+        close = close_names(name, siblings) or siblings
         return f"unknown setting {key!r}{nearest(key, ['.'.join([*parents, sibling]) for sibling in close])}"
     if error["type"] == "missing":
         return f"the setting {key!r} is missing"

@@ -6,7 +6,6 @@ takes its settings as the argument `config`. Each is built for the run's image s
 
 import math
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from types import MethodType
@@ -15,7 +14,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from kit.errors import ConfigError, nearest
+from kit.errors import ConfigError, close_names, nearest
 from kit.models.cards import ModelCard, Provided
 from kit.models.registry import backbone_card
 from kit.runtime.session import KAGGLE_INPUT
@@ -38,7 +37,7 @@ def card(name: str) -> ModelCard:
         return backbone_card(name, backbone, _to_unit_range, ("config",), size=_USUAL_SIDE, source=source)
     if not Path(what).is_dir() and "://" not in what and what not in models.Backbone.presets:
         names = [*models.Backbone.presets, *(each for each in dir(models) if each.endswith("Backbone"))]
-        hint = nearest(what, names) if get_close_matches(what, names, cutoff=0.5) else "; see " + _LIST
+        hint = nearest(what, set(names)) if close_names(what, names) else "; see " + _LIST
         raise ConfigError(f"{name}: no KerasHub preset, preset folder or backbone class has this name{hint}")
     preset = find_preset(what)
     backbone = partial(_from_preset, name=name, preset=preset)

@@ -5,19 +5,26 @@ never augmentation. Both files may come from someone else: loading them runs not
 nothing but these files, unless that is trusted.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import h5py
-import keras
 from pydantic import BaseModel, ConfigDict, Field
 
 import kit
 from kit import files
 from kit.errors import DataError
+from kit.lazy import lazy
 from kit.models import registry
 from kit.models.trust import require_own
 from kit.run import MODEL, WEIGHTS
+
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = lazy("keras")
 
 _Side = Annotated[int, Field(ge=1, le=8192)]
 

@@ -71,7 +71,7 @@ def set_up(settings: RuntimeSettings) -> Device:
 
     Raises ConfigError for a backend that kit does not support, and when Keras was already imported with another one.
     """
-    backend = _backend(settings)
+    backend = choose_backend(settings)
     os.environ["KERAS_BACKEND"] = backend
     if find_spec("tensorflow"):
         import_tensorflow()  # before Keras does it, loudly
@@ -185,7 +185,8 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def _backend(settings: RuntimeSettings) -> str:
+def choose_backend(settings: RuntimeSettings) -> str:
+    """Keras's backend: raises ConfigError for one that kit does not support, or that is not installed."""
     # Kaggle's TPU image sets ISTPUVM, and the TensorFlow in it sees no TPU.
     default = "jax" if os.environ.get("ISTPUVM") and find_spec("jax") else "tensorflow"
     chosen = settings.backend if settings.backend != "auto" else os.environ.get("KERAS_BACKEND") or default
