@@ -52,13 +52,13 @@ def run(
     records: Path | str | None = None,
     settings: Iterable[str] = (),
     max_hours: float | None = None,
-) -> Path | None:
-    """All stages in order, skipping what is done; returns the path of the submission, or None when time ran out.
+) -> Run:
+    """All stages in order, skipping what is done; returns the run, with its scores and submission.
 
-    Without test images there is none, and it returns that of the out-of-fold predictions. `settings` are `a.b=value`
-    strings; `records` is where records are built (default: beside the run; on Kaggle and Colab, which would keep them,
-    a scratch folder), unless they are there or mounted. When time runs out (`max_hours`, by default what is left of
-    the session), the folds that are trained are predicted, scored and submitted.
+    Without test images there is no submission. `settings` are `a.b=value` strings; `records` is where records are built
+    (default: beside the run; on Kaggle and Colab, which would keep them, a scratch folder), unless they are there or
+    mounted. When time runs out (`max_hours`, by default what is left of
+    the session), the folds that are trained are predicted, scored and submitted, and the run's `is_complete` is false.
     """
     kit_log.show()
     deadline = session.deadline(max_hours)
@@ -82,16 +82,16 @@ def run(
     with _timed("train"):
         finished = train(config, built, this, deadline=deadline)
     if not finished and not this.trained_folds():
-        return None
+        return this
     with _timed("predict"):
         predict(this, built)
     with _timed("score, submission"):
         score(this)
         if built.rows(None).empty:
-            return this.oof_path if finished else None
+            return this
         sample = data / definition.sample if definition.sample and definition.target.columns else None
         write_submission(this, sample, this.submission_path)
-    return this.submission_path if finished else None
+    return this
 
 
 @contextmanager
