@@ -548,7 +548,7 @@ def test_a_run_that_was_killed_at_its_very_start_resumes(finished, tmp_path):
     run = tmp_path / "runs" / "toy"
     for name in ("folds.json", "examples.parquet"):  # written after config.yaml
         (run / name).unlink()
-        assert pipeline.run("toy", run=run, settings=TINY) == run / "submission.csv"
+        assert pipeline.run("toy", run=run, settings=TINY).is_complete
     assert_same_results(finished, run)
 
 
@@ -569,7 +569,9 @@ def test_missing_and_unreadable_images_that_are_allowed_are_said_and_the_submiss
     test[1].write_bytes(b"")
     train[0].write_text("no image")
     allowed = ["data.max_missing=0.01", "data.max_rejected=0.02", "model.arguments={units: 4}", "train.epochs=1"]
-    submission = pipeline.run("pcam", data=toy_root, run=tmp_path / "runs" / "x", settings=[*TINY, *allowed])
+    submission = pipeline.run(
+        "pcam", data=toy_root, run=tmp_path / "runs" / "x", settings=[*TINY, *allowed]
+    ).submission_path
     printed = capsys.readouterr().out
     assert f"1 expected images have no file: {test[0].stem}" in printed
     assert "left out, unreadable: 2 images" in printed
@@ -592,13 +594,13 @@ def test_out_of_time_with_a_fold_finished_its_submission_is_written(beside_data,
 
     monkeypatch.setattr(training, "train_fold", only_the_first)
     run = beside_data
-    assert pipeline.run("toy", run=run, settings=TINY) is None
+    assert not pipeline.run("toy", run=run, settings=TINY).is_complete
     assert "only 1 of 2 folds are trained" in capsys.readouterr().out
     early = pd.read_csv(run / "submission.csv")
     assert set(pd.read_parquet(run / "oof.parquet")["fold"]) == {0}
     assert json.loads((run / "scores.json").read_text())["fold_sd"] is None
     monkeypatch.setattr(training, "train_fold", train)
-    assert pipeline.run("toy", run=run, settings=TINY) == run / "submission.csv"
+    assert pipeline.run("toy", run=run, settings=TINY).is_complete
     assert set(pd.read_parquet(run / "oof.parquet")["fold"]) == {0, 1}
     assert not early.equals(pd.read_csv(run / "submission.csv"))
 

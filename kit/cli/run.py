@@ -46,11 +46,13 @@ def run_and_print(
     """All stages, then the scores; returns the exit code. Also what `kit demo` and a local `kit submit` do."""
     from kit import pipeline
     from kit.evaluate.text import as_text
-    from kit.run import Run
 
     result = pipeline.run(competition, data, run, records, settings, max_hours, retrain, trust)
-    if result is None:
+    if not result.is_complete:
         return OUT_OF_TIME
-    print(as_text(*pipeline.score(Run(result.parent))))
-    print(f"{'submission' if result.suffix == '.csv' else 'no test images; out-of-fold predictions'}: {result}")
+    print(as_text(*pipeline.score(result)))
+    if result.test().empty:
+        print(f"no test images; out-of-fold predictions: {result.oof_path}")
+    else:
+        print(f"submission: {result.submission_path}")
     return DONE

@@ -157,8 +157,9 @@ def _identifier(name: str) -> str:
 
 
 def _smallest_first() -> list[str]:
-    cards = _cards()
-    return sorted(cards, key=lambda name: (cards[name].parameters or (0, 0), name))
+    """Names of the registered models; of about the same size, the shorter name comes first."""
+    size = {name: float(f"{(card.parameters or (0,))[0]:.1e}") for name, card in _cards().items()}
+    return sorted(size, key=lambda name: (size[name], len(name), name))
 
 
 def _cards() -> dict[str, ModelCard]:
