@@ -18,6 +18,8 @@ _DECODERS = (
     "Inconsistent progression sequence",
     "Unknown Adobe color transform",
     "libpng",
+    "JPEGLib: ",  # libtiff's
+    "tempfile.tif: ",
     "[ WARN",
     "[ERROR",
 )
