@@ -82,7 +82,8 @@ class Messages:
         else:
             os.dup2(self._stderr, _STDERR)
             os.close(self._stderr)
-        os.close(self._file)
+        if self._file != _STDERR:  # as it is where there was no stderr
+            os.close(self._file)
 
     def _collect(self) -> None:
         """Read what is new: lines of decoders are kept, others go to the real stderr."""
