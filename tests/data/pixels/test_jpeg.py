@@ -55,6 +55,25 @@ def test_lost_pixels_are_refused_whether_a_jpeg_is_kept_or_decoded(options):
         assert jpeg.damage(data), what
 
 
+@pytest.mark.parametrize("size", [SIZE, 16])
+def test_a_progressive_jpeg_that_ends_between_two_scans_is_truncated(size):
+    data = jpeg_of(progressive=True)
+    scans = [n for n in range(len(data)) if data[n : n + 2] == b"\xff\xda"]
+    tables = [n for n in range(scans[0], len(data)) if data[n : n + 2] == b"\xff\xc4"]  # in front of each scan
+    for end in tables:
+        with pytest.raises(UnreadableImage, match="its last scans are missing"):
+            load(data[:end] + b"\xff\xd9", ImageSettings(size=size))
+
+
+def test_a_colour_that_never_comes(tmp_path):
+    """Components in scans of their own, of which the last is missing."""
+    one = jpeg_of(subsampling=0)
+    start = one.index(b"\xff\xda")
+    header = jpeg.parse(one[:start] + b"\xff\xda\0\x08\1\1\0\0\x3f\0" + one[start + 14 :])
+    with pytest.raises(UnreadableImage, match="its last scans are missing"):
+        jpeg.decode(header)
+
+
 def test_bytes_after_the_end_are_nothing():
     data, png = jpeg_of(), ImageSettings(size=SIZE, encoding="png")
     for tail in (bytes(30), bytes(5000), b"GIF89a" * 20):
