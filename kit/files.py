@@ -21,6 +21,14 @@ PART = ".part-"  # a prefix, because the ending (".weights.h5", ".parquet") says
 _LOCK = f"{PART}lock"
 
 
+def expanded(path: Path) -> Path:
+    """The path with `~` as the home directory; as it is where there is none."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
