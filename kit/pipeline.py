@@ -9,13 +9,13 @@ command of its own; `run` is all of them. What follows `predict` needs no Keras.
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from kit import log as kit_log
 from kit.competitions import find_competition
-from kit.config import load_config
+from kit.config import Overrides, load_config
 from kit.run import Run
 from kit.runtime import session
 from kit.stages.ensemble import ensemble
@@ -50,13 +50,13 @@ def run(
     data: Path | str | None = None,
     run: Path | str | None = None,
     records: Path | str | None = None,
-    settings: Iterable[str] = (),
+    settings: Overrides = (),
     max_hours: float | None = None,
 ) -> Path | None:
     """All stages in order, skipping what is done; returns the path of the submission, or None when time ran out.
 
     Without test images there is none, and it returns that of the out-of-fold predictions. `settings` are `a.b=value`
-    strings; `records` is where records are built (default: beside the run; on Kaggle and Colab, which would keep them,
+    strings, or a dictionary; `records` is where records are built (default: beside the run; on Kaggle and Colab, which would keep them,
     a scratch folder), unless they are there or mounted. When time runs out (`max_hours`, by default what is left of
     the session), the folds that are trained are predicted, scored and submitted.
     """

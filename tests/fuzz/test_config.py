@@ -14,10 +14,10 @@ from tests.fuzz import examples
 pytestmark = pytest.mark.once
 
 PRINTED = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
-KEYS = ("target", "columns.group", "columns.id", "evaluate.threshold", "folds", "seed", "image", "image.steps")
+KEYS = ("target", "columns.group", "columns.id", "columns.label", "evaluate.threshold", "folds", "seed", "image")
 KEYS += (
+    "image.steps",
     "train.loss.weights",
-    "columns.label",
     "model.arguments",
     "model.arguments.x",
     "runtime.xla",
@@ -25,27 +25,7 @@ KEYS += (
     "nope",
     "",
 )
-PIECES = [
-    "{",
-    "}",
-    "[",
-    "]",
-    ":",
-    " ",
-    "\n",
-    "- ",
-    "'",
-    '"',
-    "&a ",
-    "*a",
-    "!!int ",
-    "? ",
-    "<<: *a",
-    "|",
-    "#",
-    "1",
-    "null",
-]
+PIECES = ["{", "}", "[", "]", ":", " ", "\n", "- ", "'", '"', "&a ", "*a", "!!int ", "? ", "<<: *a", "|", "#", "1", "%"]
 PIECES += [
     "image:\n  size: 96\n",
     "competition: toy\n",
@@ -57,7 +37,6 @@ PIECES += [
     "9" * 5000,
     "ä",
     "---\n",
-    "%",
 ]
 
 
