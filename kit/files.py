@@ -4,6 +4,7 @@ A stage leaves a *stamp*: a JSON file with the inputs it was run on and the SHA-
 done while the inputs are the same and the files are still what it wrote.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit.errors import DataError
+from kit.errors import DataError, FullDisk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,25 +22,44 @@ PART = ".part-"  # a prefix, because the ending (".weights.h5", ".parquet") says
 _LOCK = f"{PART}lock"
 
 
-def expanded(path: Path) -> Path:
+def expanded(path: Path | str) -> Path:
     """The path with `~` as the home directory; as it is where there is none."""
     try:
-        return path.expanduser()
+        return Path(path).expanduser()
     except RuntimeError:
-        return path
+        return Path(path)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
+    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
+
+    Raises FullDisk, with the path, when the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{PART}{os.getpid()}-{path.name}")  # two processes never write into one part
     try:
         yield part
         part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if is_full_disk(error):
+            kept = "what was finished before is kept: free some space and run the same command again"
+            raise FullDisk(f"the disk is full, {path} could not be written; {kept}") from error
         raise
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the user's quota, is full; libraries may do so in their text alone."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "errno", None) in full or os.strerror(errno.ENOSPC).lower() in str(error).lower()
+
+
+def described(error: OSError) -> str:
+    """The system's message, with the files that it concerns."""
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return ": ".join([error.strerror or str(error) or type(error).__name__, *names])
 
 
 @contextmanager

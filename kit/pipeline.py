@@ -56,7 +56,8 @@ def run(
     """All stages in order, skipping what is done; returns the path of the submission, or None when time ran out.
 
     Without test images there is none, and it returns that of the out-of-fold predictions. `settings` are `a.b=value`
-    strings, or a dictionary; `records` is where records are built (default: beside the run; on Kaggle and Colab, which would keep them,
+    strings, or a dictionary; `records` is where records are built (default: beside the run; on Kaggle and Colab, which
+    would keep them,
     a scratch folder), unless they are there or mounted. When time runs out (`max_hours`, by default what is left of
     the session), the folds that are trained are predicted, scored and submitted.
     """
