@@ -24,6 +24,10 @@ class UnreadableImage(Exception):
     """Why one file is not an image; the records build notes it and goes on."""
 
 
+class FullDisk(DataError):
+    """A file that could not be written because the disk, or the user's quota, is full."""
+
+
 class TrainingError(KitError):
     """Training that cannot continue: the loss is NaN, or even half a batch does not fit in memory."""
 

@@ -5,6 +5,7 @@ done while the inputs are the same and the files are still what it wrote.
 """
 
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from kit.errors import DataError, some
+from kit.errors import DataError, FullDisk, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,9 +29,20 @@ _HELD: set[tuple[Path, int]] = set()  # folders that threads of this process hav
 _AGAIN = "delete it and run the stage again"
 
 
+def expanded(path: Path | str) -> Path:
+    """The path with `~` as the home directory; as it is where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
+    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
+
+    Raises FullDisk, with the path, when the disk is full, and DataError when `path` is a folder.
+    """
     if path.is_dir():
         raise DataError(f"{path} is a folder, where a file is to be written: remove it, or choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,9 +50,25 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if is_full_disk(error):
+            kept = "what was finished before is kept: free some space and run the same command again"
+            raise FullDisk(f"the disk is full, {path} could not be written; {kept}") from error
         raise
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the user's quota, is full; libraries may do so in their text alone."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "errno", None) in full or os.strerror(errno.ENOSPC).lower() in str(error).lower()
+
+
+def described(error: OSError) -> str:
+    """The system's message, with the files that it concerns."""
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return ": ".join([error.strerror or str(error) or type(error).__name__, *names])
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 from kit.cli._arguments import MOUNTED_DATA_HELP, add_config
+from kit.cli._types import folder, output_file
 from kit.errors import ConfigError
 
 EXAMPLE = "kit examples pcam --data DIR --check --out examples.parquet"
@@ -15,8 +16,8 @@ EXAMPLE = "kit examples pcam --data DIR --check --out examples.parquet"
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit examples`."""
     add_config(parser)
-    parser.add_argument("--data", type=Path, metavar="DIR", help=MOUNTED_DATA_HELP)
-    parser.add_argument("--out", type=Path, metavar="F.parquet", help="write the table: one row per image")
+    parser.add_argument("--data", type=folder, metavar="DIR", help=MOUNTED_DATA_HELP)
+    parser.add_argument("--out", type=output_file, metavar="F.parquet", help="write the table: one row per image")
     parser.add_argument(
         "--check", action="store_true", help="decode every image: sizes, formats, unreadable files, duplicates, leaks"
     )

@@ -1,10 +1,10 @@
 """Push a kernel and its datasets to Kaggle, step by step."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kit.cli._arguments import add_config, add_job, add_kernel, add_verb, add_verbs, call_verb
+from kit.cli._types import folder
 
 if TYPE_CHECKING:
     from kit.kaggle.job import SubmissionJob
@@ -26,15 +26,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "Download the output files of the kernel pushed last."
     output = add_verb(verbs, "output", _output, text, "kit kaggle output pcam --out output")
     add_config(output)
-    output.add_argument("--out", type=Path, required=True, metavar="DIR")
+    output.add_argument("--out", type=folder, required=True, metavar="DIR")
     text = "Write what would be sent into a folder: wheel, weights, kernel."
     bundle = add_verb(verbs, "bundle", _bundle, text, "kit kaggle bundle pcam --out bundle")
     add_kernel(bundle)
-    bundle.add_argument("--out", type=Path, required=True, metavar="DIR")
+    bundle.add_argument("--out", type=folder, required=True, metavar="DIR")
     text = "Publish records as a private dataset: kernels attach it and start at once."
     records = add_verb(verbs, "records", _records, text, "kit kaggle records pcam --records records/pcam")
     add_config(records)
-    records.add_argument("--records", type=Path, required=True, metavar="DIR")
+    records.add_argument("--records", type=folder, required=True, metavar="DIR")
 
 
 def _push(arguments: argparse.Namespace) -> None:

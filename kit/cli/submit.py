@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kit.cli import DONE
 from kit.cli._arguments import add_job, add_kernel
+from kit.cli._types import folder, path
 from kit.cli.run import run_and_print
 from kit.errors import ConfigError
 
@@ -15,10 +16,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit submit`."""
     add_kernel(parser)
     add_job(parser)
-    parser.add_argument("--from-run", type=Path, metavar="RUN", help="send a finished local run's submission instead")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="raw files of a COMP that is not on Kaggle")
+    parser.add_argument("--from-run", type=folder, metavar="RUN", help="send a finished local run's submission instead")
+    parser.add_argument("--data", type=folder, metavar="DIR", help="raw files of a COMP that is not on Kaggle")
     parser.add_argument(
-        "--ledger", type=Path, default=Path("submissions.csv"), metavar="F.csv", help="the table of submissions"
+        "--ledger", type=path, default=Path("submissions.csv"), metavar="F.csv", help="the table of submissions"
     )
 
 

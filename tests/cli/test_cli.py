@@ -171,7 +171,10 @@ def test_a_thresholded_submission(toy_root, tmp_path, capsys):
 def test_a_folder_that_cannot_be_written(toy_root, tmp_path, capsys):
     (tmp_path / "file").touch()
     message = refused(capsys, "records", "build", "pcam", "--data", toy_root, "--out", tmp_path / "file" / "r")
-    assert "Not a directory" in message
+    assert (
+        message
+        == f"kit: argument --out: {tmp_path}/file is a file, not a folder (`kit records build --help` says more)\n"
+    )
 
 
 def test_a_wheel_runs_in_an_empty_directory(toy_root, tmp_path):

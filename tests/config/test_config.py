@@ -55,7 +55,7 @@ def test_a_config_of_your_own(tmp_path):
         ("folds=1", "folds = 1"),
         ("train.epochs", "key=value"),
         ("folds.k=3", "'folds' is a value"),
-        ("model.name=[", "not valid YAML"),
+        ("train.epochs=[", "--set train.epochs=[ is not valid YAML"),
         ("train.optimizer=adma", "train.optimizer"),
         ("columns.lable=x", "'columns.lable'; did you mean 'columns.label'"),
         (

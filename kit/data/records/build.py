@@ -3,7 +3,6 @@
 Each finished shard has a note of its content beside it until there is a manifest.
 """
 
-import errno
 import logging
 import os
 import shutil
@@ -37,7 +36,7 @@ from kit.data.records.manifest import (
 from kit.data.records.shards import Note, Shard, ShardRows, build_shard, image_shape, note_path
 from kit.data.table.cells import assign_cells
 from kit.data.table.examples import Examples
-from kit.errors import DataError, WorkerDied, some
+from kit.errors import DataError, FullDisk, WorkerDied, some
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.runtime.session import mounted
 
@@ -76,8 +75,8 @@ def build_records(
             with files.locked(out):
                 if not (out / MANIFEST).exists():  # another process may just have finished it
                     _build(competition, examples, root, out, image, data, workers, expected)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        except (OSError, FullDisk) as error:
+            if not isinstance(error, FullDisk) and not files.is_full_disk(error):
                 raise
             raise DataError(
                 f"the disk is full, {out} is not finished: free some space and run again (finished shards are kept), "
@@ -243,7 +242,7 @@ def _write_shards(
     if any(step.name == "super_resolution" for step in image.steps):
         workers = 1  # TensorFlow uses all cores, or the one GPU, by itself
     progress = out / f"{files.PART}progress"
-    np.zeros(max(1, len(todo)), np.int64).tofile(progress)
+    progress.write_bytes(np.zeros(max(1, len(todo)), np.int64).tobytes())
     paths = (path for plan in todo for path in table["path"].iloc[plan.start : plan.stop])
     with unpacked(root, paths, out) as arrays, _progress_shown(progress, len(table), len(table) - images):
         shards = (rows_of_shard(plan, table, task, n) for n, plan in enumerate(todo))
