@@ -105,6 +105,11 @@ def positive_class(classes: Sequence[str], target: str | None) -> str:
     return first if sides[0] > sides[1] else second
 
 
+def is_class_word(name: str) -> bool:
+    """Whether a name says by itself that something is there or not, as "malignant", "normal" and "0" do."""
+    return side(name) != 0
+
+
 def quoted(text: str) -> str:
     """A text as the value of `--set`, in quotes where a shell or YAML would read it otherwise."""
     return text if re.fullmatch(r"[\w.-]+", text) else f"'{text}'"
@@ -253,7 +258,8 @@ def _key(text: str) -> str:
 def _spellings(names: pd.Series) -> tuple[dict[str, str], dict[str, int]]:
     """Spelling -> the commonest spelling of the same name; and remarks on names with several."""
     spellings: dict[str, list[str]] = {}
-    for text in names.value_counts().sort_index().sort_values(ascending=False, kind="stable").index:
+    counts = names.str.strip().value_counts().sort_index()
+    for text in sorted(names.unique(), key=lambda text: (-counts[text.strip()], text)):
         spellings.setdefault(_key(text), []).append(text)
     chosen: dict[str, str] = {}
     remarks: dict[str, int] = {}
