@@ -73,6 +73,7 @@ def entries(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     """
     image, patient, labels, every = "Image Index", "Patient ID", "Finding Labels", (*FINDINGS, NONE)
     raw = read_table(path, [image, patient, labels], unique=image)
+    refuse_rows(path, raw, raw[patient] == "", patient, "the number of a patient")
     findings = raw[labels].str.split("|")
     refuse_rows(path, raw, ~findings.map({*every}.issuperset), labels, "findings of ChestX-ray14, or No Finding")
     refuse_rows(path, raw, findings.map(lambda names: NONE in names and len(names) > 1), labels, "No Finding alone")
@@ -106,7 +107,7 @@ def _years(text: str | None) -> float:
 
 def _splits(root: Path, ids: pd.Series) -> pd.Series:
     """The split of every image in the table; raises DataError unless exactly one of the two lists names it."""
-    listed = {split: {*(root / name).read_text().split()} for split, name in _LISTS.items()}
+    listed = {split: {*_words(root / name)} for split, name in _LISTS.items()}
     both = listed["train"] & listed["test"]
     if both:
         raise DataError(f"{len(both)} images are in both {' and '.join(_LISTS.values())}: {some(both)}")
@@ -115,6 +116,13 @@ def _splits(root: Path, ids: pd.Series) -> pd.Series:
         lists = " nor ".join(_LISTS.values())
         raise DataError(f"{split.isna().sum()} images of {_TABLE} are neither in {lists}: {some(ids[split.isna()])}")
     return split
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").split()
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path} as a list of images: {error}") from error
 
 
 def _boxes(path: Path) -> pd.DataFrame:

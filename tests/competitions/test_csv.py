@@ -80,7 +80,7 @@ def test_a_split_of_its_own(root):
 @pytest.mark.parametrize(
     ("text", "columns", "says"),
     [
-        ("name,label\n0,1\n", {}, "has no column id; it has label, name"),
+        ("name,label\n0,1\n", {}, "has no column 'id'; it has label, name"),
         (rows("0,1,p"), {"group": "patient"}, "has no column 'patient'; known: id, label, who; and as a pattern"),
         (rows("0,1,p", "0,0,p"), {}, "id '0' is in lines 2, 3: keep one line for each"),
         (rows("0,1,p", "1,0,"), {"group": "who"}, "line 3: who is '', not a group"),
