@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,10 @@ def check_folder(config: Config, data: Path) -> dict[str, Any]:
         )
         surplus = f"; the files there are named otherwise: {some(examples.surplus)}" if examples.surplus else ""
         raise DataError(f"{data} holds no image of the competition {config.competition}{missing}{surplus}")
+    try:
+        validate(examples, config.data.max_missing)
+    except DataError as error:
+        examples = replace(examples, notes=(*examples.notes, f"a run would be refused: {error}"))
     return check_images(examples, data, config.image)
 
 

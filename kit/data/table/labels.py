@@ -174,7 +174,10 @@ def _refuse_strays(path: Path, name: str, column: pd.Series) -> None:
     distinct = numbers.nunique()
     if numbers.min() <= 1 and distinct <= MOST_CLASSES:
         far = numbers >= max(_CODE, 2 * distinct + 1)
-        _refuse(path, cells, far, name, f"one of the classes {some(cells[~far].unique(), 5)}, 0, 1, 2 and so on")
+        if far.any():
+            code = quoted(cells[far].iloc[0])
+            remedy = f"--set columns.unknown={code} if it means unknown; a class so far from the others needs a name"
+            _refuse(path, cells, far, name, f"one of the classes {some(cells[~far].unique(), 5)}", remedy)
 
 
 def _refuse_combined(path: Path, name: str, column: pd.Series) -> None:
@@ -264,7 +267,7 @@ def _spellings(names: pd.Series) -> tuple[dict[str, str], dict[str, int]]:
     chosen: dict[str, str] = {}
     remarks: dict[str, int] = {}
     for key, texts in spellings.items():
-        name = key if number(key) is not None else texts[0].strip()
+        name = key if number(key) is not None else unicodedata.normalize("NFC", texts[0].strip())
         chosen |= dict.fromkeys(texts, name)
         if len(texts) > 1:
             remarks[f"spellings of {name!r} are taken as one class"] = len(texts)
