@@ -43,9 +43,9 @@ class Examples:
 def validate(examples: Examples, max_missing: float) -> Examples:
     """The examples with rows sorted by (split, id) and columns in order; raises DataError when they break the contract.
 
-    That is: duplicate ids, no training image, unlabelled training rows, rows with several of exclusive classes, labels
-    of which all training images have the same value, and more missing or surplus images than `max_missing` (a share of
-    the images that there should be).
+    That is: duplicate ids, rows without a group, splits and labels of other values, no training image, unlabelled
+    training rows, rows with several of exclusive classes, labels of which all training images have the same value, and
+    more missing or surplus images than `max_missing` (a share of the images that there should be).
     """
     table, y = examples.table, truth_columns(examples.labels)
     absent = {*_COLUMNS, *y} - set(table.columns)
@@ -54,6 +54,7 @@ def validate(examples: Examples, max_missing: float) -> Examples:
     duplicates = table["id"][table["id"].duplicated()]
     if len(duplicates):
         raise DataError(f"duplicate ids in the example table: {some(set(duplicates))}")
+    _require_values(table, y)
     _require_images(examples, max_missing)
     train = table[table["split"] == "train"]
     if train.empty:
@@ -97,6 +98,19 @@ def require_both_values(train: pd.DataFrame, labels: tuple[str, ...], task: str)
     if constant:
         return {f"labels have one value in all training images, and cannot be learnt: {some(constant)}": len(constant)}
     return {}
+
+
+def _require_values(table: pd.DataFrame, y: list[str]) -> None:
+    """Raise DataError for rows whose split, group or labels are nothing that these columns hold."""
+    for column, bad, expected in (
+        ("split", ~table["split"].isin(["train", "test"]), "train or test"),
+        ("group", table["group"].isna() | (table["group"].astype(str) == ""), "a group (the id, where it is unknown)"),
+        *((column, ~(table[column].isna() | table[column].between(0, 1)), "0, 1 or unknown") for column in y),
+    ):
+        if bad.any():
+            row = table[bad].iloc[0]
+            more = f" ({bad.sum()} images are like this)" if bad.sum() > 1 else ""
+            raise DataError(f"{column} of the image {row['id']} is {row[column]}, not {expected}{more}")
 
 
 def _require_images(examples: Examples, max_missing: float) -> None:
