@@ -128,7 +128,7 @@ def _words(path: Path) -> list[str]:
 def _boxes(path: Path) -> pd.DataFrame:
     """Columns id, boxes ([[x, y, width, height]] in pixels of the 1024-pixel image) and box_findings, by image."""
     try:
-        raw = pd.read_csv(path, usecols=range(6))  # the header's "Bbox [x,y,w,h]" is four of them
+        raw = pd.read_csv(path, usecols=range(6), index_col=False)  # the header's "Bbox [x,y,w,h]" is four of them
         raw.columns = ["id", "finding", "x", "y", "w", "h"]
         raw["box"] = raw[["x", "y", "w", "h"]].astype(float).to_numpy().tolist()
     except (OSError, ValueError) as error:

@@ -89,9 +89,9 @@ def check_submission(
     ids, expected = submission[key], sample[key]
     if ids.duplicated().any():
         raise SubmissionError(f"{ids.duplicated().sum()} duplicate ids: {some(set(ids[ids.duplicated()]))}")
-    for names, problem in ((set(expected) - set(ids), "missing"), (set(ids) - set(expected), "not in the sample")):
-        if names:
-            raise SubmissionError(f"{len(names)} ids are {problem}: {some(names)}")
+    both = ((set(expected) - set(ids), "missing"), (set(ids) - set(expected), "not in the sample"))
+    if problems := [f"{len(names)} ids are {problem}: {some(names)}" for names, problem in both if names]:
+        raise SubmissionError("; ".join(problems))
     if not ids.reset_index(drop=True).equals(expected.reset_index(drop=True)):
         remarks.append("the rows are in another order than the sample's; they are matched by id")
     columns = list(submission.columns.drop(key))

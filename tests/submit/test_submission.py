@@ -27,7 +27,7 @@ def test_a_good_one_passes_in_any_order():
         (GOOD.assign(extra=1), "columns are"),
         (GOOD.iloc[:3], "1 ids are missing: d"),
         (pd.concat([GOOD, GOOD.iloc[:1]]), "1 duplicate ids: a"),
-        (GOOD.assign(id=["a", "b", "c", "x"]), "1 ids are missing: d"),
+        (GOOD.assign(id=["a", "b", "c", "x"]), "1 ids are missing: d; 1 ids are not in the sample: x"),
         (pd.concat([GOOD, GOOD.iloc[:1].assign(id="x")]), "1 ids are not in the sample: x"),
         (
             GOOD.assign(label=[0.1, np.nan, 0.3, 0.9]),

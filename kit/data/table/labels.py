@@ -46,6 +46,8 @@ def read_labels(path: Path, raw: pd.DataFrame, columns: ColumnSettings, target: 
     names, separator = columns.label, columns.separator
     one_class = separator is not None and separator.casefold() == _NONE
     separator = None if one_class else separator
+    if len({*names}) < len(names):
+        raise ConfigError(f"columns.label names a column twice: {', '.join(names)}")
     if separator and (len(names) > 1 or columns.soft):
         raise ConfigError("columns.separator reads one column of names: neither several columns nor soft labels")
     cells = {name: known(raw[name], columns.unknown) for name in names}
@@ -54,7 +56,7 @@ def read_labels(path: Path, raw: pd.DataFrame, columns: ColumnSettings, target: 
         if values.isna().all():
             raise DataError(f"{path}: {name} is empty, or unknown, in all lines: choose another column of labels")
     if not separator and (len(names) > 1 or columns.soft or truth[names[0]].dropna().map(_is_truth).all()):
-        if target is not None:
+        if target is not None and not (len(names) == 1 and (target == names[0] or _zero_one(target) == 1)):
             raise ConfigError(f"target = {target!r}: a positive class can only be chosen of two named classes")
         y = {name: _truth(path, name, column, columns.soft, len(names) > 1) for name, column in truth.items()}
         table = pd.DataFrame(y, raw.index).astype(np.float32).set_axis(truth_columns(names), axis=1)
@@ -239,7 +241,9 @@ def _classes(path: Path, name: str, column: pd.Series, target: str | None) -> La
         raise DataError(
             f"{path}: {name} has {len(values)} distinct values ({some(values)}), not 2 to {MOST_CLASSES} classes"
         )
-    for text in (text for text in values if text.casefold() in VAGUE):
+    if len(values) == len(column.dropna()) > 2:
+        raise DataError(f"{path}: {name} is different in every line ({some(values)}), so it names no classes")
+    for text in (text for text in values if text.casefold() in VAGUE and not (text == "-" and "+" in values)):
         remarks[f"lines are of the class {text!r}: --set columns.unknown={quoted(text)} if it is none"] = counts[text]
     if single := [text for text in values if counts[text] == 1]:
         remarks[f"classes have a single image, which cannot be both learnt and validated: {some(single)}"] = len(single)

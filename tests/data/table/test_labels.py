@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kit.config import ColumnSettings
+from kit.config import ColumnSettings, load_config
 from kit.data.table.labels import positive_class, read_labels
 from kit.errors import ConfigError, DataError
 
@@ -92,6 +92,7 @@ def test_cells_that_mean_0_1_and_unknown(cells, expected):
         (["nan", "", "NA"], "t.csv: x is empty, or unknown, in all lines"),
         (["same", "same "], r"x has 1 distinct values \(same\), not 2 to 100 classes"),
         ([f"s{n}" for n in range(101)], "x has 101 distinct values"),
+        (["john", "mary", "sue"], r"t.csv: x is different in every line \(john, mary, sue\), so it names no classes"),
         (
             ["a|b", "a", "b"],
             r"several classes in a cell, such as 'a\|b': --set columns.separator='\|' makes",
@@ -172,14 +173,28 @@ def test_several_names_in_a_cell():
 def test_names_with_a_separator_in_them_are_classes():
     cells = ["No Lung Opacity / Not Normal", "Normal", "Lung Opacity"]
     assert list(read(*cells, *cells).y) == [f"y_{name}" for name in sorted(cells)]
-    assert list(read("Grade I/II", "Grade III/IV", "other").y) == ["y_Grade I/II", "y_Grade III/IV", "y_other"]
+    assert list(read("Grade I/II", "Grade III/IV", "other", "other").y) == ["y_Grade I/II", "y_Grade III/IV", "y_other"]
 
 
 def test_columns_of_yes_and_no():
     assert values(read(("yes", "negativ"), ("No", "positiv"), ("1", ""))) == {"y_a": "101", "y_b": "01?"}
 
 
+def test_the_one_of_0_and_1_is_the_positive_one():
+    for target in ("1", "true", "x"):
+        assert values(read("0", "1", target=target)) == {"y_x": "01"}
+    for target in ("0", "y"):
+        with pytest.raises(ConfigError, match=f"target = '{target}': a positive class can only be chosen of two named"):
+            read("0", "1", target=target)
+
+
+def test_a_column_twice():
+    with pytest.raises(ConfigError, match=r"columns\.label names a column twice: a, a"):
+        read_labels(Path("t.csv"), pd.DataFrame({"a": ["0", "1"]}), ColumnSettings(label=("a", "a")), None)
+    with pytest.raises(ConfigError, match=r"columns\.label = \[\]: "):
+        load_config("csv", ["columns.label=[]"])
+
+
 def test_a_positive_class_is_only_chosen_of_two():
-    for cells in (["0", "1"], ["a", "b", "c"]):
-        with pytest.raises(ConfigError, match="target = 'a'"):
-            read(*cells, target="a")
+    with pytest.raises(ConfigError, match="target = 'a'"):
+        read(*"abcabc", target="a")
