@@ -197,3 +197,17 @@ def test_a_whole_run_with_unknown_labels_and_nothing_to_predict(write_images, tm
     assert np.isfinite(scores["metrics"]["average"]["micro"]["log_loss"])
     assert np.isfinite(pd.read_csv(run / "fold0" / "history.csv")["loss"]).all()
     assert not (run / "submission.csv").exists()
+
+
+def test_masks_and_other_files_are_left_out_and_counted(write_images):
+    root = write_images(*(f"{folder}/{n}.png" for folder in ("images", "masks") for n in range(4)))
+    (root / "notes.pdf").write_bytes(b"%PDF")
+    text = "id,label\n" + "".join(f"{n}.png,{n % 2}\n" for n in range(4))
+    examples = validate(read(root, text), 0)
+    assert examples.table["path"].tolist() == [f"images/{n}.png" for n in range(4)]
+    assert examples.remarks == {
+        "masks beside their pictures, left out": 4,
+        "files that are no images, left out (1 .pdf)": 1,
+    }
+    by_path = "id,label\n" + "".join(f"masks/{n}.png,{n % 2}\n" for n in range(4))
+    assert read(root, by_path).table["path"].tolist() == [f"masks/{n}.png" for n in range(4)]
