@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,8 @@ def call(arguments: argparse.Namespace) -> None:
     from kit.files import write_text
     from kit.stages.predict import predict_images
 
-    table, unreadable = predict_images(run, arguments.images, arguments.folds)
+    with nullcontext() if arguments.out else redirect_stdout(sys.stderr):  # standard output is the table alone
+        table, unreadable = predict_images(run, arguments.images, arguments.folds)
     text = table.to_csv(index=False)
     if arguments.out:
         write_text(arguments.out, text)
