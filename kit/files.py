@@ -99,16 +99,14 @@ def read_json(path: Path) -> Any:
 
 def escaped(name: str) -> str:
     """A file's name or path as text that tables, JSON and terminals can hold: bytes that are not UTF-8 as `\\x81`."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(name).decode("utf-8", "backslashreplace")
-    return name
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def below(root: Path, path: str) -> Path:
     """The file below `root` that a path in a table names, also where `escaped` wrote some of its bytes."""
-    file = root / path
+    if path.isascii() and "\\x" not in path:
+        return root / path
+    file = root / os.fsdecode(path.encode())  # on a system whose names are not UTF-8, not the same as `path`
     if "\\x" not in path or os.path.lexists(file):
         return file
     name = re.sub(rb"\\x([89a-f][0-9a-f])", lambda match: bytes.fromhex(match[1].decode()), path.encode())

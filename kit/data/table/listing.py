@@ -178,8 +178,9 @@ class _Walk:
             for entry in entries:
                 if is_junk(entry.name):
                     continue
-                path = prefix + entry.name
-                if not entry.name.isascii() and (path := prefix + files.escaped(entry.name)) != prefix + entry.name:
+                name = files.escaped(entry.name)
+                path = prefix + name
+                if name != entry.name and "\\x" in name:
                     self.escaped.append(path)
                 if _is_folder(entry):
                     if entry.is_symlink() and any(Path(entry.path).samefile(other) for other in above):
