@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 from kit.errors import DataError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 PART = ".part-"  # a prefix, because the ending (".weights.h5", ".parquet") says what the file is
 _LOCK = f"{PART}lock"
+_CONTROL = ("Cc", "Zl", "Zp")  # categories of characters
 
 
 @contextmanager
@@ -98,19 +100,31 @@ def read_json(path: Path) -> Any:
 
 
 def escaped(name: str) -> str:
-    """A file's name or path as text that tables, JSON and terminals can hold: bytes that are not UTF-8 as `\\x81`."""
-    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A file's name or path as a line of text that tables, JSON and terminals can hold.
+
+    Bytes that are not UTF-8 become `\\x81`, as do those of line ends and other control characters.
+    """
+    if name.isascii() and name.isprintable():
+        return name
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(_hexed(c) if category(c) in _CONTROL else c for c in text)
+
+
+def _hexed(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character.encode())
 
 
 def below(root: Path, path: str) -> Path:
     """The file below `root` that a path in a table names, also where `escaped` wrote some of its bytes."""
     if path.isascii() and "\\x" not in path:
         return root / path
-    file = root / os.fsdecode(path.encode())  # on a system whose names are not UTF-8, not the same as `path`
-    if "\\x" not in path or os.path.lexists(file):
-        return file
-    name = re.sub(rb"\\x([89a-f][0-9a-f])", lambda match: bytes.fromhex(match[1].decode()), path.encode())
-    return root / os.fsdecode(name)
+    for part in path.split("/"):
+        file = root / os.fsdecode(part.encode())  # not the same as `part` on a system whose names are not UTF-8
+        if "\\x" in part and not os.path.lexists(file):
+            name = re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes.fromhex(match[1].decode()), part.encode())
+            file = root / os.fsdecode(name)
+        root = file
+    return root
 
 
 def sha256_of(path: Path) -> str:

@@ -45,9 +45,9 @@ def read(root: Path, source: Source) -> Examples:
     classes = list(counts.index)
     refuse_patients(classes, root)
     if len(classes) < 2:
-        what = f"only the class {classes[0]}" if classes else "no class folders"
+        what = f"only the class {some(classes)}" if classes else "no class folders"
         deeper = rows["inner"][rows["class"].notna()].str.contains("/").all() if classes else False
-        remedy = f" (are the folders in {classes[0]}/ the classes? Give that as --data)" if deeper else ""
+        remedy = f" (are the folders in {some(classes)}/ the classes? Give that as --data)" if deeper else ""
         raise DataError(f"{root} has {what}: expected two or more classes, as {_LAYOUT}{remedy}{_left_out(remarks)}")
     if len(classes) > _MOST_CLASSES:
         raise DataError(
@@ -92,8 +92,8 @@ def list_classes(root: Path, class_folder: int | None = None) -> tuple[pd.DataFr
         tops = {parts[0] for parts in beside if len(parts) > 1}
         if doubtful := tops & {*images["class"].dropna()}:
             raise DataError(
-                f"{root}: folders of the classes {some(doubtful)} are beside the splits ({some(layout.splits)}) as well "
-                "as in them: move them into one of the splits, or out of the data folder"
+                f"{root}: folders of the classes {some(doubtful)} are both in and beside the splits "
+                f"({some(layout.splits)}): move them into one of the splits, or out of the data folder"
             )
         places = some({f"{parts[0]}/" if len(parts) > 1 else parts[0] for parts in beside})
         remarks[f"images outside the split folders, left out ({places})"] = int(outside.sum())
@@ -177,7 +177,7 @@ def _spelled_alike(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     several = [names for names in spellings.values() if len(names) > 1]
     first = {name: names[0].strip() for names in spellings.values() for name in names}
     remarks = {
-        f"spellings of the class {names[0].strip()} taken as one ({some(map(repr, names))})": len(names)
+        f"spellings of the class {some(names[:1]).strip()} taken as one ({some(map(repr, names))})": len(names)
         for names in several
     }
     return rows.assign(**{"class": rows["class"].replace(first)}), remarks

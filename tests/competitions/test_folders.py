@@ -156,7 +156,7 @@ def test_splits_are_no_classes(write_images):
     ):
         folders.read(root, Source())
     root = write_images("train/a/1.png", "train/b/1.png", "a/1.png", root=_beside(write_images, "both"))
-    with pytest.raises(DataError, match=r"folders of the classes a are beside the splits \(train\) as well as in them"):
+    with pytest.raises(DataError, match=r"folders of the classes a are both in and beside the splits \(train\)"):
         folders.read(root, Source())
 
 
