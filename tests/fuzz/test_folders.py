@@ -98,7 +98,7 @@ def write(root, entries):
 
 @pytest.mark.once
 @seed(15)
-@settings(max_examples=examples(250), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(entries=st.lists(ENTRIES, max_size=14), source=SOURCES)
 def test_any_folder_is_listed_and_read_or_refused(tmp_path, entries, source):
     root = tmp_path / "data"
