@@ -16,6 +16,10 @@ class DataError(KitError):
     """Raw files, tables or records that are missing, broken or contradict each other."""
 
 
+class WorkerDied(DataError):
+    """A worker process that ended before its work was done."""
+
+
 class UnreadableImage(Exception):
     """Why one file is not an image; the records build notes it and goes on."""
 
@@ -33,12 +37,32 @@ class SubmissionError(KitError):
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`"; did you mean 'size'?"` for those of `names` closest to `name`, else the list of them all."""
-    names = sorted(names)
-    close = get_close_matches(name, names, n=3, cutoff=0.5)
+    """`"; did you mean 'size'?"` for those of `names` closest to `name`, else the list of them all.
+
+    Case and marks do not count. Names that begin with `name` come first, in the order of `names` if that is a list
+    (the likeliest first) and else the shortest first.
+    """
+    names = names if isinstance(names, list) else sorted(names, key=lambda each: (len(each), each))
+    close = close_names(name, names)
     if close:
         return "; did you mean " + " or ".join(map(repr, close)) + "?"
-    return "; known: " + ", ".join(names)
+    return "; known: " + ", ".join(sorted(names))
+
+
+def close_names(name: str, names: Iterable[str], at_most: int = 3) -> list[str]:
+    """Those of `names` that are most like `name`, the likeliest first; none where all are very different."""
+    plain: dict[str, list[str]] = {}
+    for each in names:
+        plain.setdefault(_plain(each), []).append(each)
+    sought = _plain(name)
+    begin = [each for each in plain if sought and each.startswith(sought)]
+    like = [each for each in get_close_matches(sought, plain, n=at_most, cutoff=0.5) if each not in begin]
+    exact = [each for each in begin if each == sought]
+    return [each for key in dict.fromkeys([*exact, *begin, *like]) for each in plain[key]][:at_most]
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum() or letter == ".")
 
 
 def some(names: Iterable[str], at_most: int = 3) -> str:

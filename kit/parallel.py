@@ -12,7 +12,7 @@ import joblib
 from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
-from kit.errors import DataError
+from kit.errors import WorkerDied
 
 _PER_WORKER = 300  # images; with fewer, starting a process takes longer than the work
 
@@ -25,7 +25,7 @@ def count_workers(images: int, requested: int | None = None) -> int:
 def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], workers: int) -> Iterator[Any]:
     """The results of `function(*call)` in the order in which they are ready; one worker is this process itself.
 
-    `calls` is consumed as workers become free. An error of a call is raised here; so is DataError, when a worker dies.
+    `calls` is consumed as workers become free. An error of a call is raised here; so is WorkerDied, when a worker dies.
     The workers do not import the caller's main module: scripts need no `if __name__ == "__main__"`.
     """
     options: dict[str, Any] = {"backend": "sequential"}
@@ -35,7 +35,7 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
     try:
         yield from pool(joblib.delayed(function)(*call) for call in calls)
     except BrokenProcessPool as error:
-        raise DataError(
+        raise WorkerDied(
             "a worker process died, most likely for lack of memory: run again (finished work is kept), "
             "and if one dies again, with fewer --workers"
         ) from error

@@ -18,14 +18,15 @@ from kit.competitions import find_competition
 from kit.config import load_config
 from kit.run import Run
 from kit.runtime import session
+from kit.stages.check import check_loss, check_settings, is_trained, rehearse_training
 from kit.stages.ensemble import ensemble
 from kit.stages.examples import check_folder, check_folds, list_examples, raw_folder
-from kit.stages.model import build_model
 from kit.stages.predict import predict, predict_images
 from kit.stages.records import build_records, records_folder
+from kit.stages.resume import config_of, refuse_other_settings
 from kit.stages.score import compare, score
 from kit.stages.submission import write_submission
-from kit.stages.train import refuse_other_run, start_run, train
+from kit.stages.train import start_run, train
 
 __all__ = [
     "build_records",
@@ -52,45 +53,55 @@ def run(
     records: Path | str | None = None,
     settings: Iterable[str] = (),
     max_hours: float | None = None,
-) -> Path | None:
-    """All stages in order, skipping what is done; returns the path of the submission, or None when time ran out.
+    retrain: bool = False,
+    trust: bool = False,
+) -> Run:
+    """All stages in order, skipping what is done; returns the run, with its scores and submission.
 
-    Without test images there is none, and it returns that of the out-of-fold predictions. `settings` are `a.b=value`
-    strings; `records` is where records are built (default: beside the run; on Kaggle and Colab, which would keep them,
-    a scratch folder), unless they are there or mounted. When time runs out (`max_hours`, by default what is left of
-    the session), the folds that are trained are predicted, scored and submitted.
+    Without test images there is no submission. `settings` are `a.b=value` strings; `records` is where records are built
+    (default: beside the run; on Kaggle and Colab, which would keep them, a scratch folder), unless they are there or
+    mounted. When time runs out (`max_hours`, by default what is left of the session), the folds that are trained are
+    predicted, scored and submitted, and the run's `is_complete` is false.
+
+    A run that exists is continued with its own settings, changed by `settings` (kit.stages.resume); folds that are
+    trained are not trained again unless `retrain` allows it. `trust`: what its settings name outside it may be loaded.
     """
     kit_log.show()
     deadline = session.deadline(max_hours)
-    config = load_config(competition, settings)
-    definition = find_competition(config.competition, config)
-    this = Run(run or Path("runs", definition.name, "run"))
-    data = raw_folder(definition, Path(data) if data else None, this.directory.parent / "data")
+    settings = list(settings)
+    recipe = load_config(competition, settings)
+    this = Run(run or Path("runs", find_competition(recipe.competition, recipe).name, "run"))
     if before := session.adopt_output(this.directory):
         log.info(f"resumes from {before}, the output of an earlier session")
-    refuse_other_run(config, this)
+    config = config_of(this, competition, settings, trust)
+    if not retrain:
+        refuse_other_settings(config, this)
+    check_settings(config, this)
+    definition = find_competition(config.competition, config)
+    data = raw_folder(definition, Path(data) if data else None, this.directory.parent / "data")
+    with kit_log.quiet("kit.models"):  # the folds will report their weights
+        rehearse_training(config, config.image, this)
 
-    with _timed("examples, records"):
-        examples = list_examples(config, data)
-        check_folds(config, examples)
-        if not this.oof_path.exists():  # hours may lie ahead: can that model be built?
-            with kit_log.quiet("kit.models"):  # the folds will report their weights
-                build_model(config, config.image, examples.labels, examples.task)
-        folder = records_folder(config, examples, this.directory, Path(records) if records else None)
-        built = build_records(config, examples, data, folder)
-    with _timed("train"):
-        finished = train(config, built, this, deadline=deadline)
-    if not finished and not this.trained_folds():
-        return None
-    with _timed("predict"):
-        predict(this, built)
-    with _timed("score, submission"):
-        score(this)
-        if built.rows(None).empty:
-            return this.oof_path if finished else None
-        sample = data / definition.sample if definition.sample and definition.target.columns else None
-        write_submission(this, sample, this.submission_path)
-    return this.submission_path if finished else None
+    with this.locked():
+        with _timed("examples, records"):
+            examples = list_examples(config, data)
+            check_folds(config, examples)
+            if not is_trained(config, this):
+                check_loss(config, examples.task, examples.table)
+            folder = records_folder(config, examples, this.directory, Path(records) if records else None)
+            built = build_records(config, examples, data, folder)
+        with _timed("train"):
+            finished = train(config, built, this, deadline=deadline, retrain=retrain)
+        if not finished and not this.trained_folds():
+            return this
+        with _timed("predict"):
+            predict(this, built, trust=trust or recipe.model.name)
+        with _timed("score, submission"):
+            score(this)
+            if not built.rows(None).empty:
+                sample = data / definition.sample if definition.sample and definition.target.columns else None
+                write_submission(this, sample, this.submission_path)
+    return this
 
 
 @contextmanager

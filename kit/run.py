@@ -8,18 +8,20 @@ An ensemble's folder has the same files, and `ensemble.json` in the place of fol
 say what a stage was run on (kit.files).
 """
 
+import html
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from kit import files
 from kit.config import Config, dump_config, read_config
-from kit.errors import ConfigError, DataError
-from kit.schemas import Decision, EnsembleReport, Folds, Schema, Scores
+from kit.errors import ConfigError, DataError, KitError
+from kit.schemas import Decision, EnsembleReport, Folds, Scores, SetScores, TrainingState
+from kit.tasks import find_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 3  # of run directories; the same as that of records
 MODEL, WEIGHTS = "model.json", "model.weights.h5"  # a model on disk: its builder's arguments, its weights
 SUBMISSION = "submission.csv"
-
-_Schema = TypeVar("_Schema", bound=Schema)
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,18 @@ class StateFiles:
         """Test images with pseudo-labels, as a shard."""
         return self.folder / "pseudo.tfrecord"
 
+    def read(self) -> TrainingState:
+        """How far training has come."""
+        return files.read_model(self.state, TrainingState, self.remedy) if self.state.exists() else TrainingState()
+
+    @property
+    def remedy(self) -> str:
+        """What to do when a file of the state is damaged."""
+        return f"restore it, or delete {self.folder} to train this fold from its first epoch"
+
     def history(self) -> list[dict[str, float]]:
         """The values of every whole epoch so far."""
-        return list(files.read_json(self.state)["history"]) if self.state.exists() else []
+        return list(self.read().history)
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,21 @@ class FoldFiles:
     def done(self) -> Path:
         """The stamp of training."""
         return self.folder / "done.json"
+
+    @property
+    def trained(self) -> files.Stamp | None:
+        """The stamp of training, None where there is none.
+
+        Raises DataError, naming the file, when it is damaged or the model is not as training wrote it.
+        """
+        if not self.done.exists():
+            return None
+        remedy = f"restore it, or delete {self.folder} to train it again"
+        stamp = files.read_stamp(self.done, remedy)
+        if absent := {path.name for path in self.model} - stamp.outputs.keys():
+            raise files.damaged(self.done, f"it does not name {min(absent)}", remedy)
+        files.require_unchanged(self.done, remedy)
+        return stamp
 
     @property
     def oof(self) -> Path:
@@ -122,6 +146,33 @@ class Run:
 
     def __str__(self) -> str:
         return str(self.directory)
+
+    def __repr__(self) -> str:
+        return f"<Run {self}: {'; '.join(f'{name} {value}' for name, value in self._headlines())}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the scores as a table."""
+        rows = [("run", str(self)), *self._headlines()]
+        cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
+        return f"<table>{cells}</table>"
+
+    def _headlines(self) -> list[tuple[str, str]]:
+        """The scores in few words, for people: what each is, and its value."""
+        try:
+            if not self.scores_path.exists():
+                return [("scores", "none yet")]
+            scores, folds = self.scores, self.scores.folds.values()
+        except (KitError, OSError) as error:
+            return [("scores", f"cannot be read: {error}")]
+        lines = [(f"out-of-fold {scores.metric}", _with_interval(scores))]
+        if scores.test is not None:
+            lines.append((f"test {scores.test.metric}", _with_interval(scores.test)))
+        lines.append(("by fold", "  ".join("undefined" if value is None else f"{value:.4f}" for value in folds)))
+        if not self.is_complete:
+            lines.append(("not finished", "run it again to continue"))
+        if self.submission_path.exists():
+            lines.append(("submission", str(self.submission_path)))
+        return lines
 
     @property
     def name(self) -> str:
@@ -204,7 +255,16 @@ class Run:
     @property
     def is_ensemble(self) -> bool:
         """Whether it is a blend of runs, without models of its own."""
-        return self.ensemble_path.exists()
+        return self.ensemble_path.exists() or self.ensemble_done.exists()
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Lock the directory for this process in the block (kit.files.locked); every stage that writes does so."""
+        return files.locked(self.directory)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all its folds are trained, predicted and scored; false where time ran out before."""
+        return self.scores_path.exists() and len(self.scores.folds) == len(self.folds.folds)
 
     @property
     def config(self) -> Config:
@@ -216,61 +276,66 @@ class Run:
     @property
     def folds(self) -> Folds:
         """The cells of each fold; DataError for a run of another version of kit."""
-        content = files.read_json(self.folds_path)
-        version = content.get("format_version") if isinstance(content, dict) else None
+        content = files.read_json(self.folds_path, self._start_again)
+        version = content.get("format_version") if isinstance(content, dict) and content else FORMAT_VERSION
         if version != FORMAT_VERSION:
             raise DataError(f"{self} was made by another version of kit: train it again in another --run")
-        return _valid(Folds, content, self.folds_path)
+        return files.read_model(self.folds_path, Folds, self._start_again)
 
     @property
     def scores(self) -> Scores:
         """What `kit score` wrote."""
-        return _valid(Scores, files.read_json(self.scores_path), self.scores_path)
+        self._require_as_scored(self.scores_path)
+        return files.read_model(self.scores_path, Scores, self._score_again)
 
     @property
     def decision(self) -> Decision:
         """What `kit score` decided on."""
         if not self.decision_path.exists():
             raise DataError(f"{self} has no {self.decision_path.name} yet: run `kit score {self}` first")
-        return _valid(Decision, files.read_json(self.decision_path), self.decision_path)
+        self._require_as_scored(self.decision_path)
+        return files.read_model(self.decision_path, Decision, self._score_again)
 
     @property
     def ensemble(self) -> EnsembleReport:
         """How the ensemble was blended."""
-        return _valid(EnsembleReport, files.read_json(self.ensemble_path), self.ensemble_path)
+        return files.read_model(self.ensemble_path, EnsembleReport, self._predict_again)
 
     def examples(self) -> "pd.DataFrame":
         """The example table, with a column `cell` (-1: test)."""
-        return self._table(self.examples_path)
+        expected = self.folds.examples
+        if expected and self.examples_path.is_file() and files.sha256_of(self.examples_path) != expected:
+            raise files.damaged(self.examples_path, "it is not as kit wrote it", self._start_again)
+        return files.read_parquet(self.examples_path, self._start_again)
 
     def oof(self) -> "pd.DataFrame":
         """Out-of-fold predictions, sorted by id."""
-        return self._table(self.oof_path)
+        return self._predictions(self.oof_path, "train")
 
     def test(self) -> "pd.DataFrame":
         """Test predictions of every fold."""
-        return self._table(self.test_path)
+        return self._predictions(self.test_path, "test")
 
     def prepare(self, config: Config, examples: "pd.DataFrame", folds: Folds) -> None:
         """Write the settings, examples and folds of a run; removes what is left of a split into more folds."""
         self.write_config(config)
-        self.write_examples(examples)
-        self.write_folds(folds)
-        for path in self.directory.glob("fold[0-9]*"):
-            if path.is_dir() and int(path.name.removeprefix("fold")) >= len(folds.folds):
-                shutil.rmtree(path, ignore_errors=True)
+        files.write_parquet(self.examples_path, examples)
+        digest = files.sha256_of(self.examples_path)
+        files.write_json(self.folds_path, folds.model_copy(update={"examples": digest}).as_json())
+        for k in self._fold_numbers():
+            if k >= len(folds.folds):
+                shutil.rmtree(self.fold(k).folder, ignore_errors=True)
 
     def write_config(self, config: Config) -> None:
         """Write the settings."""
         files.write_text(self.config_path, dump_config(config))
 
-    def write_examples(self, examples: "pd.DataFrame") -> None:
-        """Write the example table."""
-        files.write_parquet(self.examples_path, examples)
-
-    def write_folds(self, folds: Folds) -> None:
-        """Write the folds."""
-        files.write_json(self.folds_path, folds.as_json())
+    def forget_results(self) -> None:
+        """Remove predictions, scores and submission, as their models are about to be replaced."""
+        stamps = (self.predicted_done, self.scored_done)
+        tables = (self.oof_path, self.test_path, self.scores_path, self.decision_path, self.submission_path)
+        for path in (*stamps, *tables):
+            path.unlink(missing_ok=True)
 
     def write_scores(self, scores: Scores, decision: Decision, inputs: dict[str, Any]) -> None:
         """Write scores and decision, and the stamp of the inputs they come from."""
@@ -281,19 +346,58 @@ class Run:
     def write_ensemble(self, report: EnsembleReport, inputs: dict[str, Any]) -> None:
         """Write how an ensemble was blended, and the stamp of its inputs and tables."""
         files.write_json(self.ensemble_path, report.as_json())
-        files.mark_done(self.ensemble_done, inputs, [self.oof_path, self.test_path])
+        files.mark_done(self.ensemble_done, inputs, [self.ensemble_path, self.oof_path, self.test_path])
 
     def trained_folds(self) -> list[int]:
         """The folds whose model is there, of whatever settings."""
-        numbers = [int(path.parent.name.removeprefix("fold")) for path in self.directory.glob("fold[0-9]*/done.json")]
-        return sorted(numbers)
+        return [k for k in self._fold_numbers() if self.fold(k).done.exists()]
 
-    def _table(self, path: Path) -> "pd.DataFrame":
-        import pandas as pd  # here: `import kit` loads no pandas
+    def begun_folds(self) -> list[int]:
+        """The folds that would be lost if they were trained again: trained, or at least for an epoch."""
+        return [k for k in self._fold_numbers() if self.fold(k).done.exists() or self.fold(k).state.state.exists()]
 
+    def _fold_numbers(self) -> Iterator[int]:
+        names = (re.fullmatch(r"fold(\d+)", path.name) for path in self.directory.glob("fold*") if path.is_dir())
+        yield from sorted(int(name[1]) for name in names if name)
+
+    def _predictions(self, path: Path, split: str) -> "pd.DataFrame":
+        """A table of predictions, checked: those of images of this split, as `kit predict` or `kit ensemble` wrote."""
         if not path.exists():
             raise DataError(f"{self} has no {path.name} yet: run `kit predict` first")
-        return pd.read_parquet(path)
+        stamp = self.ensemble_done if self.is_ensemble else self.predicted_done
+        if stamp.exists() and path in files.changed(stamp, self._predict_again):
+            raise files.damaged(path, "it is not as kit wrote it", self._predict_again)
+        from kit.tables import fault_among_examples, fault_of_predictions  # here: `import kit` loads no pandas
+
+        table, folds = files.read_parquet(path, self._predict_again), self.folds
+        exclusive = find_task(folds.task).exclusive and not self.is_ensemble
+        if fault := (
+            fault_of_predictions(table, folds.labels, exclusive, split == "test")
+            or fault_among_examples(table, self.examples(), split, folds.labels, folds.folds)
+        ):
+            raise files.damaged(path, fault, self._predict_again)
+        return table
+
+    def _require_as_scored(self, path: Path) -> None:
+        if self.scored_done.exists() and path in files.changed(self.scored_done, self._score_again):
+            raise files.damaged(path, "it is not as `kit score` wrote it", self._score_again)
+
+    @property
+    def _start_again(self) -> str:
+        """What to do when a file is damaged that training wrote first."""
+        if self.is_ensemble:
+            return self._predict_again
+        return f"restore it, or delete it and run `kit run COMP --run {self}`, which writes it again"
+
+    @property
+    def _predict_again(self) -> str:
+        if self.is_ensemble:
+            return f"run `kit ensemble RUN RUN --out {self}` again"
+        return f"run `kit predict {self} --records DIR` again"
+
+    @property
+    def _score_again(self) -> str:
+        return f"run `kit score {self}` again"
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
@@ -301,15 +405,15 @@ def names_of(runs: Sequence[Run]) -> list[str]:
 
     Raises ConfigError when one is given twice.
     """
-    if len({str(run) for run in runs}) < len(runs):
+    if len({run.directory.resolve() for run in runs}) < len(runs):
         raise ConfigError("the same run is given twice")
     names = [run.name for run in runs]
     return names if len(set(names)) == len(names) else [str(run) for run in runs]
 
 
-def _valid(schema: type[_Schema], content: Any, path: Path) -> _Schema:
-    try:
-        return schema.model_validate(content)
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise DataError(f"{path} is not as kit writes it ({where}): delete it and run the stage again") from error
+def _with_interval(scores: SetScores) -> str:
+    if scores.value is None:
+        return "undefined"
+    low, high = scores.interval.low, scores.interval.high
+    interval = "" if low is None or high is None else f" ({low:.4f} to {high:.4f})"
+    return f"{scores.value:.4f}{interval}"

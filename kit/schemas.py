@@ -5,7 +5,7 @@ An undefined number, such as the ROC AUC of a label of which only one class occu
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat, model_validator
 
 Number = int | float | None
 Metrics = dict[str, dict[str, dict[str, Number]]]  # labels | average | classes -> name -> metric -> value
@@ -125,25 +125,31 @@ class Platt(Schema):
     """sigmoid(slope · logit(p) + intercept)."""
 
     kind: Literal["platt"]
-    slope: float
-    intercept: float
+    slope: FiniteFloat
+    intercept: FiniteFloat
 
 
 class Isotonic(Schema):
     """Linear between the points (p, q), constant beyond them."""
 
     kind: Literal["isotonic"]
-    p: tuple[float, ...]
-    q: tuple[float, ...]
+    p: tuple[FiniteFloat, ...]
+    q: tuple[FiniteFloat, ...]
+
+    @model_validator(mode="after")
+    def _as_many(self) -> "Isotonic":
+        if not self.p or len(self.p) != len(self.q) or list(self.p) != sorted(self.p):
+            raise ValueError("p ascends, and has as many points as q")
+        return self
 
 
 class Beta(Schema):
     """sigmoid(a · ln p - b · ln(1 - p) + intercept)."""
 
     kind: Literal["beta"]
-    a: float
-    b: float
-    intercept: float
+    a: FiniteFloat
+    b: FiniteFloat
+    intercept: FiniteFloat
 
 
 Curve = Annotated[Unchanged | Platt | Isotonic | Beta, Field(discriminator="kind")]
@@ -157,7 +163,7 @@ class Calibration(Schema):
 
     kind: Literal["none", "temperature", "platt", "isotonic", "beta"] = "none"
     exclusive: bool = False
-    temperature: float | None = None
+    temperature: PositiveFloat | None = None
     curves: tuple[Curve, ...] = ()
 
 
@@ -199,11 +205,26 @@ class Decision(Schema):
 
     task: str
     labels: tuple[str, ...]
-    views: str
+    views: Literal["none", "mirror", "flips", "dihedral", "crops", "scales"]
     calibration: Calibration
     prior: Prior | None = None
     thresholds: dict[str, Threshold]
     classes: ClassFactors | None = None
+
+    @model_validator(mode="after")
+    def _of_its_labels(self) -> "Decision":
+        count, curved = len(self.labels), self.calibration.kind not in ("none", "temperature")
+        if not count or len(set(self.labels)) < count:
+            raise ValueError("labels are names, each once")
+        if (self.calibration.kind == "temperature") != (self.calibration.temperature is not None):
+            raise ValueError("temperature is that of the calibration of this name")
+        if len(self.calibration.curves) != count * curved:
+            raise ValueError("calibration has a curve for each label")
+        if self.prior and {len(self.prior.trained), len(self.prior.test)} != {count}:
+            raise ValueError("prior has a share for each label")
+        if not {*self.thresholds, *((self.classes and self.classes.factors) or ())} <= {*self.labels}:
+            raise ValueError("thresholds and factors are those of its labels")
+        return self
 
 
 class Folds(Schema):
@@ -220,6 +241,23 @@ class Folds(Schema):
     labels: tuple[str, ...]
     cells: int
     folds: list[list[int]]
+    examples: str | None = None  # SHA-256 of `examples.parquet`; absent in runs of older versions
+
+
+class TrainingState(Schema):
+    """`state.json` of a fold that is being trained: how far it is, and which files of weights belong to it.
+
+    `phases` are complete; `parts`: into how many lack of memory cuts batches, `saved_parts`: how many when last saved.
+    """
+
+    history: tuple[dict[str, int | float], ...] = ()
+    best: str | None = None
+    weights: tuple[str, ...] = ()
+    sha256: dict[str, str] = {}  # of these files, by name
+    phases: int = 0
+    finished: bool = False
+    parts: int = 1
+    saved_parts: int = 1
 
 
 class BlendScore(Schema):

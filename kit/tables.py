@@ -9,7 +9,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from kit.errors import some
+
 TRUTH, PROBABILITY = "y_", "p_"
+_ROUNDING, _UNEVEN = 1e-5, 1e-2  # of float32 probabilities, and of sums of them in 16 bits
 DECISION = "decision"  # the label or labels decided on, by thresholds or the likeliest class
 
 
@@ -54,6 +57,64 @@ def with_truth(predictions: pd.DataFrame, examples: pd.DataFrame, labels: Iterab
     columns = truth_columns(labels)
     values = examples.set_index("id")[columns].loc[predictions["id"]].to_numpy()
     return predictions.assign(**{column: values[:, n] for n, column in enumerate(columns)})
+
+
+def fault_of_predictions(table: pd.DataFrame, labels: Sequence[str], exclusive: bool, repeated: bool) -> str | None:
+    """What makes a table no predictions of these labels (id, fold, `p_*`), in words; None for one that is sound.
+
+    Of `exclusive` labels each row must sum to 1. `repeated`: an id has a row for every fold.
+    """
+    columns = probability_columns(labels)
+    if absent := [name for name in ("id", "fold", *columns) if name not in table.columns]:
+        return f"it has no column {some(absent)}"
+    if extra := {*predicted_labels(table)} - {*labels}:
+        return f"it has predictions of other labels: {some(extra)}"
+    if not table["id"].map(lambda name: isinstance(name, str)).all():
+        return "ids are not all texts"
+    if not pd.api.types.is_integer_dtype(table["fold"]) or (table["fold"] < 0).any():
+        return "folds are not all numbers from 0 on"
+    twice = table["id"][table.duplicated(["id", "fold"] if repeated else ["id"])]
+    if len(twice):
+        return f"{len(twice)} ids occur twice, such as {twice.iloc[0]}"
+    if not all(pd.api.types.is_float_dtype(table[column]) for column in columns):
+        return "probabilities are not all numbers"
+    return fault_of_probabilities(table, labels, exclusive)
+
+
+def fault_of_probabilities(table: pd.DataFrame, labels: Sequence[str], exclusive: bool) -> str | None:
+    """What is wrong with the probabilities of a table with ids, in words; None where nothing is."""
+    p = probabilities(table, labels).astype(np.float64)
+    outside = ~((p >= -_ROUNDING) & (p <= 1 + _ROUNDING)).all(axis=1)  # NaN is
+    uneven = np.abs(p.sum(axis=1) - 1) > _UNEVEN if exclusive else np.zeros(len(p), bool)
+    for bad, problem in ((outside, "values that are not from 0 to 1"), (uneven, "classes that do not sum to 1")):
+        if bad.any():
+            return f"{bad.sum()} rows have {problem}, such as that of {table['id'].to_numpy()[bad][0]}"
+    return None
+
+
+def fault_among_examples(
+    table: pd.DataFrame, examples: pd.DataFrame, split: str, labels: Sequence[str], folds: Sequence[Sequence[int]]
+) -> str | None:
+    """What makes predictions those of other images than `split` of an example table, in words; None where nothing does.
+
+    `folds` are the cells of each fold: of training images the predictions must come from the fold that holds them out.
+    """
+    if absent := [name for name in ("id", "split", *truth_columns(labels)) if name not in examples.columns]:
+        return f"the example table has no column {absent[0]}"
+    rows = examples[examples["split"] == split].set_index("id")
+    strangers = table["id"][~table["id"].isin(rows.index)]
+    if len(strangers):
+        return f"{len(strangers)} ids are no {split} images of the run, such as {strangers.iloc[0]}"
+    unknown = table["fold"][table["fold"] >= len(folds)]
+    if len(unknown):
+        return f"there is no fold {unknown.iloc[0]}"
+    if split == "train" and "cell" in rows.columns:
+        fold_of = {cell: k for k, cells in enumerate(folds) for cell in cells}
+        expected = table["id"].map(rows["cell"].map(fold_of)).to_numpy()
+        moved = table["id"][expected != table["fold"].to_numpy()]
+        if len(moved):
+            return f"{len(moved)} images are of another fold, such as {moved.iloc[0]}"
+    return None
 
 
 def one_hot(names: pd.Series, labels: Sequence[str]) -> pd.DataFrame:

@@ -257,9 +257,28 @@ def test_files_and_extras_exist(pages):
             path = re.match(r"(kit|configs|scripts|tests|docs|kernels|notebooks)/[\w./-]*(?=\s|$)", code)
             if path and not re.search(r"[A-Z]{2}", path[0]) and not (ROOT / path[0]).exists():
                 absent.append(f"{name}: {path[0]}")
-        extras = set(re.findall(r"\bkit\[(\w+)\]", text)) - set(setup["options.extras_require"])
-        absent += [f"{name}: kit[{extra}]" for extra in extras]
+        extras = set(re.findall(r"'\.\[(\w+)\]", text)) - set(setup["options.extras_require"])
+        absent += [f"{name}: .[{extra}]" for extra in extras]
     assert not absent
+
+
+def test_nobody_is_told_to_install_kit_by_its_name(pages):
+    """The package of that name on the index is a stranger's."""
+    sources = {
+        str(path): path.read_text() for folder in ("kit", "configs") for path in (ROOT / folder).rglob("*.[py]*")
+    }
+    named = [
+        name for name, text in {**pages, **sources}.items() if re.search(r"install (-\w+ )*['\"]?kit\b(?!\])", text)
+    ]
+    assert not named and len(sources) > 100
+    assert not [name for name, text in {**pages, **sources}.items() if re.search(r"\bkit\[\w+\](?! @ git)", text)]
+
+
+def test_the_version_is_a_month():
+    """Newer than any number the stranger's package will have, so that an upgrade never takes that one."""
+    import kit
+
+    assert re.fullmatch(r"20\d\d\.(1[0-2]|[1-9])", kit.__version__)
 
 
 # ---- do the helpers notice what is wrong?

@@ -4,6 +4,7 @@ import filecmp
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from kit import files, pipeline
 from kit.cli import main
 from kit.competitions import toy
-from kit.config import load_config
+from kit.config import load_config, read_config
 from kit.data.records import build
 from kit.data.records.manifest import open_records
 from kit.data.table.listing import list_images
@@ -155,7 +156,7 @@ def test_a_changed_setting_redoes_what_depends_on_it(
 ):
     shutil.copytree(finished.parent, tmp_path / "runs")
     run, work = tmp_path / "runs" / "toy", count_work(monkeypatch)
-    pipeline.run("toy", run=run, settings=[*TINY, setting])
+    pipeline.run("toy", run=run, settings=[setting], retrain=bool(trains))
     assert work == {"train": trains, "predict oof": predicts, "predict test": predicts, "score": scores}
     assert all_files(run) == RUN_FILES
 
@@ -293,12 +294,102 @@ def test_a_fold_in_which_a_class_does_not_occur_comes_to_its_end(finished, tmp_p
     assert pd.read_csv(run / "fold0" / "history.csv")["val_roc_auc"].isna().all()
 
 
+def test_a_forgotten_setting_changes_nothing(finished, monkeypatch, tmp_path):
+    shutil.copytree(finished.parent, tmp_path / "runs")
+    run, work = tmp_path / "runs" / "toy", count_work(monkeypatch)
+    before = {name: (run / name).read_bytes() for name in all_files(run)}
+    assert pipeline.run("toy", run=run) == run / "submission.csv"  # though kit's own config says otherwise
+    assert {name: (run / name).read_bytes() for name in all_files(run)} == before
+    assert main(["run", "toy", "--run", str(run), "--set", "evaluate.threshold=youden"]) == 0
+    assert Run(run).decision.thresholds["tumour"].rule == "youden"
+    assert work == {"train": 0, "predict oof": 0, "predict test": 0, "score": 1}
+    assert Run(run).config == read_config(finished / "config.yaml").model_copy(
+        update={"evaluate": Run(run).config.evaluate}
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["train.epochs=3"], r"2 folds .* train.epochs: 2 → 3\. To keep"),
+        (["model.arguments.units=4", "seed=7"], "seed: 0 → 7; fold_seed: 0 → 7; model.arguments.units: 8 → 4"),
+        (["image.size=24"], "image.size: 32 → 24"),
+        (["folds=3"], "folds: 2 → 3"),
+    ],
+)
+def test_what_would_train_a_finished_run_again_is_refused(finished, tmp_path, capsys, settings, says):
+    shutil.copytree(finished.parent, tmp_path / "runs")
+    run = tmp_path / "runs" / "toy"
+    before = {name: (run / name).read_bytes() for name in all_files(run)}
+    arguments = [argument for setting in settings for argument in ("--set", setting)]
+    records = next((tmp_path / "runs" / "records").iterdir())
+    commands = [["run", "toy"], ["train", "toy", "--records", str(records)]]
+    for command in commands[: 1 if "image" in settings[0] else 2]:  # records that are there decide on the images
+        assert main([*command, "--run", str(run), *arguments]) == 2
+        assert re.search(says, capsys.readouterr().err)
+    assert {name: (run / name).read_bytes() for name in all_files(run)} == before
+
+
+def test_the_values_in_a_file_are_laid_over_the_settings_of_the_run(finished, tmp_path, capsys):
+    shutil.copytree(finished.parent, tmp_path / "runs")
+    run, recipe = tmp_path / "runs" / "toy", tmp_path / "toy.yaml"
+    recipe.write_text("competition: toy\nevaluate: {threshold: mcc}\n")
+    assert main(["run", str(recipe), "--run", str(run)]) == 0
+    config = Run(run).config
+    assert (config.evaluate.threshold, config.evaluate.resamples, config.train.epochs) == ("mcc", 100, 2)
+    assert config.recipe == str(recipe)
+    other = tmp_path / "other.yaml"
+    other.write_text("competition: toy\n")
+    capsys.readouterr()
+    assert main(["run", str(other), "--run", str(run)]) == 2
+    assert f"{run} was started from {recipe}, not from {other}: give another --run" in capsys.readouterr().err
+
+
+def test_other_training_images_are_refused_in_words_of_their_own(finished, tmp_path):
+    shutil.copytree(finished.parent, tmp_path / "runs")
+    data, run = tmp_path / "runs" / "data", tmp_path / "runs" / "toy"
+    labels = pd.read_csv(data / "train_labels.csv")
+    (data / "train" / f"{labels['id'][0]}.tif").unlink()
+    labels[1:].to_csv(data / "train_labels.csv", index=False)
+    before = {name: (run / name).read_bytes() for name in all_files(run)}
+    with pytest.raises(ConfigError, match="as these differ: the training examples"):
+        pipeline.run("toy", run=run)
+    assert {name: (run / name).read_bytes() for name in all_files(run)} == before
+
+
+def test_what_a_fold_was_trained_with_is_known_without_the_config(finished, tmp_path):
+    records = open_records(next((finished.parent / "records").iterdir()))
+    run = Run(shutil.copytree(finished, tmp_path / "toy"))
+    run.config_path.unlink()
+    with pytest.raises(ConfigError, match=r"these differ: train.batch_size: 16 → 8\."):
+        pipeline.train(load_config("toy", [*TINY, "train.batch_size=8"]), records, run)
+    assert not run.exists()
+    assert pipeline.train(load_config("toy", TINY), records, run)  # with its settings it is whole again
+    assert run.config == Run(finished).config
+
+
+def test_an_epoch_that_was_trained_is_not_thrown_away_either(finished, tmp_path, capsys):
+    records = open_records(next((finished.parent / "records").iterdir()))
+    run = Run(shutil.copytree(finished, tmp_path / "run"))
+    stamp = files.read_stamp(run.fold(0).done)
+    files.write_json(run.fold(0).state.inputs, stamp.inputs)
+    files.write_json(run.fold(0).state.state, {"history": [{"loss": 1.0}]})
+    for path in (run.fold(0).done, run.fold(1).done):
+        path.unlink()
+    with pytest.raises(ConfigError, match=r"1 fold that would be trained again, as .* train.clip_norm: null → 1"):
+        pipeline.train(load_config("toy", [*TINY, "train.clip_norm=1"]), records, run)
+    run.fold(0).state.inputs.unlink()
+    with pytest.raises(DataError, match=r"fold0/state/inputs.json does not exist: restore it, or delete"):
+        pipeline.train(load_config("toy", TINY), records, run)
+
+
 def test_it_is_said_when_other_settings_throw_a_fold_away(finished, tmp_path, capsys):
     records = open_records(next((finished.parent / "records").iterdir()))
     shutil.copytree(finished, tmp_path / "run")
     pipeline.train(load_config("toy", TINY), records, Run(tmp_path / "run"), only=[0])
     assert "training it again" not in capsys.readouterr().out
-    pipeline.train(load_config("toy", [*TINY, "train.clip_norm=1"]), records, Run(tmp_path / "run"), only=[0])
+    changed = load_config("toy", [*TINY, "train.clip_norm=1"])
+    pipeline.train(changed, records, Run(tmp_path / "run"), only=[0], retrain=True)
     assert "fold 1/2  was trained with other settings: training it again" in capsys.readouterr().out
 
 
@@ -306,7 +397,9 @@ def test_fewer_folds_leave_no_old_ones(finished, tmp_path):
     shutil.copytree(finished.parent, tmp_path / "runs")
     run = tmp_path / "runs" / "toy"
     (run / "fold2").mkdir()
+    (run / "fold1 (copy)").mkdir()
     pipeline.run("toy", run=run, settings=TINY)
+    (run / "fold1 (copy)").rmdir()
     assert all_files(run) == RUN_FILES
     assert not (run / "fold2").exists()
 
@@ -316,15 +409,17 @@ def test_a_fold_of_other_settings_is_not_mixed_in(finished, tmp_path):
     shutil.copytree(finished.parent, tmp_path / "runs")
     records, run = open_records(next((tmp_path / "runs" / "records").iterdir())), tmp_path / "runs" / "toy"
     config = load_config("toy", [*TINY, "train.learning_rate=0.01"])
-    pipeline.train(config, records, Run(run), only=[0])
+    pipeline.train(config, records, Run(run), only=[0], retrain=True)
     pipeline.predict(Run(run), records)
     assert set(pd.read_parquet(run / "oof.parquet")["fold"]) == {0}
     assert set(pd.read_parquet(run / "test.parquet")["fold"]) == {0}
     assert pipeline.score(Run(run))[0].fold_sd is None
-    pipeline.train(config, records, Run(run))
+    with pytest.raises(ConfigError, match="1 fold that would be trained again, as these differ"):
+        pipeline.train(config, records, Run(run))
+    pipeline.train(config, records, Run(run), retrain=True)
     pipeline.predict(Run(run), records)
     assert set(pd.read_parquet(run / "oof.parquet")["fold"]) == {0, 1}
-    pipeline.start_run(config.model_copy(update={"seed": 5}), records, Run(run))
+    pipeline.start_run(config.model_copy(update={"seed": 5}), records, Run(run), retrain=True)
     with pytest.raises(DataError, match="has no fold trained yet"):
         pipeline.predict(Run(run), records)
 
@@ -453,7 +548,7 @@ def test_a_run_that_was_killed_at_its_very_start_resumes(finished, tmp_path):
     run = tmp_path / "runs" / "toy"
     for name in ("folds.json", "examples.parquet"):  # written after config.yaml
         (run / name).unlink()
-        assert pipeline.run("toy", run=run, settings=TINY) == run / "submission.csv"
+        assert pipeline.run("toy", run=run, settings=TINY).is_complete
     assert_same_results(finished, run)
 
 
@@ -474,7 +569,9 @@ def test_missing_and_unreadable_images_that_are_allowed_are_said_and_the_submiss
     test[1].write_bytes(b"")
     train[0].write_text("no image")
     allowed = ["data.max_missing=0.01", "data.max_rejected=0.02", "model.arguments={units: 4}", "train.epochs=1"]
-    submission = pipeline.run("pcam", data=toy_root, run=tmp_path / "runs" / "x", settings=[*TINY, *allowed])
+    submission = pipeline.run(
+        "pcam", data=toy_root, run=tmp_path / "runs" / "x", settings=[*TINY, *allowed]
+    ).submission_path
     printed = capsys.readouterr().out
     assert f"1 expected images have no file: {test[0].stem}" in printed
     assert "left out, unreadable: 2 images" in printed
@@ -497,13 +594,13 @@ def test_out_of_time_with_a_fold_finished_its_submission_is_written(beside_data,
 
     monkeypatch.setattr(training, "train_fold", only_the_first)
     run = beside_data
-    assert pipeline.run("toy", run=run, settings=TINY) is None
+    assert not pipeline.run("toy", run=run, settings=TINY).is_complete
     assert "only 1 of 2 folds are trained" in capsys.readouterr().out
     early = pd.read_csv(run / "submission.csv")
     assert set(pd.read_parquet(run / "oof.parquet")["fold"]) == {0}
     assert json.loads((run / "scores.json").read_text())["fold_sd"] is None
     monkeypatch.setattr(training, "train_fold", train)
-    assert pipeline.run("toy", run=run, settings=TINY) == run / "submission.csv"
+    assert pipeline.run("toy", run=run, settings=TINY).is_complete
     assert set(pd.read_parquet(run / "oof.parquet")["fold"]) == {0, 1}
     assert not early.equals(pd.read_csv(run / "submission.csv"))
 

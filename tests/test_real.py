@@ -13,7 +13,7 @@ from pydicom.pixels import pixel_array
 from kit import pipeline
 from kit.cli import main
 from kit.competitions import find_competition, nih, pneumonia, rsna
-from kit.config import DataSettings, DicomSettings, ImageSettings, Source
+from kit.config import DataSettings, ImageSettings, Source
 from kit.data.pixels.images import decode, load, read_image
 from kit.data.pixels.steps import prepare
 from kit.data.records import tfrecord
@@ -34,7 +34,7 @@ SETTINGS = ["folds=2", "image.size=48", "model.arguments={units: 64}", "train.ep
 def test_pcam_from_raw_files_to_a_submission(real_data, tmp_path, keras):
     data = real_data("pcam")
     run = tmp_path / "runs" / "pcam"
-    submission = pipeline.run("pcam", data=data, run=run, settings=[*SETTINGS, "predict.tta=none"])
+    submission = pipeline.run("pcam", data=data, run=run, settings=[*SETTINGS, "predict.tta=none"]).submission_path
     answers = pd.read_csv(data.parent / "_answers" / "pcam.csv").set_index("id")["label"]
     sent = pd.read_csv(submission).set_index("id")["label"]
     scores = json.loads((run / "scores.json").read_text())
@@ -120,8 +120,8 @@ def test_medmnist_from_its_file_to_predictions(real_data, tmp_path, keras):
     """The other competitions: tests/test_notebooks.py."""
     settings = ["folds=2", "image.size=32", "model.arguments={units: 32}", "evaluate.resamples=200", "train.epochs=6"]
     data, settings = real_data("medmnist"), [*settings, "table=breastmnist.npz"]
-    made = pipeline.run("medmnist", data=data, run=tmp_path / "run", settings=settings)
-    scores = json.loads((made.parent / "scores.json").read_text())
+    result = pipeline.run("medmnist", data=data, run=tmp_path / "run", settings=settings)
+    scores = json.loads(result.scores_path.read_text())
     assert (scores["rows"], scores["test"]["rows"]) == (624, 156) and scores["value"] > 0.7
 
 
@@ -156,7 +156,7 @@ def test_all_kinds_of_dicom_are_read(real_data):
     assert len(read) == 12
     assert len(refused) == 5
     assert all("10 frames: choose one" in reason for reason in refused.values())
-    frames = [decode((real_data("dicom") / name).read_bytes(), DicomSettings(frame=3)) for name in refused]
+    frames = [decode((real_data("dicom") / name).read_bytes(), ImageSettings(dicom={"frame": 3})) for name in refused]
     assert all(np.array_equal(frame, frames[0]) for frame in frames)  # one volume in five transfer syntaxes
 
     folder = real_data("dicom")
@@ -182,7 +182,7 @@ def test_all_kinds_of_dicom_are_read(real_data):
 def test_what_is_odd_in_the_real_sets_is_found(real_data):
     def look(competition, data, **source):
         root, chosen = real_data(data), Source(**source)
-        return check_images(find_competition(competition, chosen).read(root, chosen), root, DicomSettings())
+        return check_images(find_competition(competition, chosen).read(root, chosen), root, ImageSettings())
 
     nih = look("nih", "nih")
     assert nih["channels"]["RGBA"] == len(nih["with_alpha"]) == 23
@@ -204,7 +204,7 @@ def test_patients_of_both_sides_of_the_pediatric_set_are_told(real_data, tmp_pat
               for side in ("train", "test")}  # fmt: skip
     expected = sorted(people["train"] & people["test"])
     assert len(expected) > 5
-    report = check_images(pneumonia.read(tmp_path, Source()), tmp_path, DicomSettings())
+    report = check_images(pneumonia.read(tmp_path, Source()), tmp_path, ImageSettings())
     assert report["groups_in_several_splits"] == expected
 
 

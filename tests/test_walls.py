@@ -15,7 +15,8 @@ ROOT = Path(kit.__file__).parent
 ARCHITECTURE = (ROOT.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
 FILES = sorted(ROOT.rglob("*.py"))
 KERNEL = ROOT / "kaggle" / "kernel.py"  # pasted alone where kit is not installed yet, and calls the command from there
-GROUND = {"config", "competition", "errors", "files", "log", "parallel", "run", "schemas", "tables", "tasks"}
+GROUND = {"config", "competition", "delimited", "errors", "files", "lazy", "log", "parallel", "run", "schemas"}
+GROUND |= {"tables", "tasks"}
 RUN_FILES = {"config.yaml", "environment.json", "folds.json", "oof.parquet", "test.parquet", "scores.json"}
 RUN_FILES |= {"decision.json", "submission.csv", "ensemble.json", "history.csv", "done.json"}
 RUN_FILES |= {"model.json", "model.weights.h5"}
@@ -48,6 +49,8 @@ def imports(path: Path) -> set[str]:
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             names.update({str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)})
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy":
+            names.update(ast.literal_eval(argument) for argument in node.args)
         for child in ast.iter_child_nodes(node):
             visit(child)
 

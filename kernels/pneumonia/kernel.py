@@ -15,35 +15,40 @@ import shutil
 import subprocess
 import sys
 
-# competition: a config's name · wheel, sha256: file name and SHA-256 of kit's wheel (empty: any attached kit-*.whl, or
-# the kit that is installed) · hours: of training (None: what the session leaves) · settings: such as "folds=3" ·
-# data: the raw files, OWNER/NAME of an attached dataset or a folder (empty: where the competition is mounted)
+# competition: a config's name · wheel, sha256: name and SHA-256 of kit's wheel (empty: the kit that is installed) ·
+# hours: of training (None: what the session leaves) · settings: such as "folds=3" · data: the raw files, OWNER/NAME of
+# a dataset or a folder (empty: where the competition is mounted) · packages: other wheels, with their SHA-256
 PLAN = {'competition': 'pneumonia', 'wheel': '', 'sha256': '', 'run_id': '', 'hours': None, 'settings': [], 'data': ''}
 
 ROOT = pathlib.Path(os.environ.get("KIT_KAGGLE_ROOT", "/kaggle"))
 OUTPUT = ROOT / "working" if ROOT.is_dir() else pathlib.Path.cwd()
 
 
-def install(wheel, sha256):
-    """Make `import kit` work; exits when the wheel is not attached, or is not the one this kernel was written for."""
-    mounts, name = ROOT / "input", wheel or "kit-*.whl"
-    paths = [path for depth in range(1, 5) for path in sorted(mounts.glob("*/" * depth + name))]
-    if not paths and not wheel and importlib.util.find_spec("kit"):
-        return
+def install(wheel, sha256, packages):
+    """Make `import kit` work; exits when a wheel is not attached, or is not the one this kernel was written for."""
+    if wheel:
+        paths = [attached(name, sha) for name, sha in {wheel: sha256, **packages}.items()]
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--force-reinstall"]
+        sys.path[:0] = [path for path in paths if subprocess.call([*pip, path])]  # pure Python runs without pip
+        importlib.invalidate_caches()
+    elif not importlib.util.find_spec("kit"):
+        sys.exit("kit is not installed, and this kernel knows no wheel: `kit kaggle bundle COMP` writes one that does")
+
+
+def attached(name, sha256):
+    """The path of the attached wheel of that name and SHA-256; exits when there is none."""
+    paths = [path for depth in range(1, 5) for path in sorted((ROOT / "input").glob("*/" * depth + name))]
+    sums = {hashlib.sha256(path.read_bytes()).hexdigest(): str(path) for path in paths}
     if not paths:
-        print(*(path for depth in (1, 2, 3) for path in sorted(mounts.glob("*/" * depth))), sep="\n")
+        print(*(path for depth in (1, 2, 3) for path in sorted((ROOT / "input").glob("*/" * depth))), sep="\n")
         sys.exit(f"{name} is not attached; what is attached is listed above")
-    if sha256 and hashlib.sha256(paths[0].read_bytes()).hexdigest() != sha256:
-        sys.exit(f"{paths[0]} is not the wheel this kernel was written for: an old version of its dataset is mounted")
-    wheels = [str(path) for path in paths[0].parent.glob("*.whl")]
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--force-reinstall"]
-    sys.path[:0] = [path for path in wheels if subprocess.call([*pip, path])]  # pure Python runs without pip
-    importlib.invalidate_caches()
+    other = f"{paths[0]} (SHA-256 {next(iter(sums))}, not {sha256}) is not the wheel this kernel was written for: "
+    return sums.get(sha256) or sys.exit(other + "an old version of its dataset is mounted, or another one")
 
 
-def main(competition, wheel, sha256, run_id, hours, settings, data):
+def main(competition, wheel, sha256, run_id, hours, settings, data, packages=()):
     """Run the competition; returns the exit code."""
-    install(wheel, sha256)
+    install(wheel, sha256, dict(packages))
     from kit.cli import main as kit
     from kit.runtime.session import find_mount
 

@@ -14,15 +14,31 @@ import threading
 from collections.abc import Sequence
 
 from kit import __version__, log
+from kit.cli import _streams
 from kit.errors import KitError
 
-__all__ = ["BAD_INPUT", "DONE", "OUT_OF_TIME", "STOPPED", "command_names", "main", "make_parser"]
+__all__ = ["BAD_INPUT", "DONE", "OUT_OF_TIME", "STOPPED", "UNREAD", "command_names", "main", "make_parser"]
 
-DONE, BAD_INPUT, OUT_OF_TIME, STOPPED = 0, 2, 3, 130  # exit codes
+DONE, BAD_INPUT, OUT_OF_TIME, STOPPED, UNREAD = 0, 2, 3, 130, 141  # exit codes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
+    _streams.open_closed()
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            _streams.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        _streams.discard()
+        return UNREAD
+    except OSError as error:  # output redirected to a full disk
+        print(f"kit: cannot write the output: {error.strerror or error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     log.show()
     parsed = make_parser().parse_args(arguments)
     if threading.current_thread() is threading.main_thread():
@@ -32,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KitError as error:
         print(f"kit: {error}", file=sys.stderr)
         return BAD_INPUT
+    except BrokenPipeError:
+        raise
     except OSError as error:  # a full disk, a read-only folder: the system's message, without a traceback
         print(f"kit: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
         return BAD_INPUT

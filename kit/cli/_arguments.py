@@ -1,28 +1,48 @@
 """Arguments that several commands take."""
 
 import argparse
+import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 HOURS_HELP = "stop cleanly between epochs before this time is over (default: what the host leaves this session)"
+# Their files are listed, not imported, which would take longer than the help.
+_COMPETITIONS = sorted(each.name for each in pkgutil.iter_modules([str(Path(__file__).parents[1] / "competitions")]))
+COMPETITION_HELP = (
+    f"{', '.join(_COMPETITIONS)}, another config of `kit competitions`, or the path of a config of your own (YAML)"
+)
 MOUNTED_DATA_HELP = "raw files (default: where Kaggle mounts them)"
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """COMP and --set: a config, and changes to it."""
-    parser.add_argument("competition", metavar="COMP", help="a competition, or the path of a config (YAML)")
+    parser.add_argument("competition", metavar="COMP", help=COMPETITION_HELP)
     add_settings(parser)
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
+def add_settings(
+    parser: argparse.ArgumentParser, text: str = "change a setting (`kit settings` lists them); may be repeated"
+) -> None:
     """--set alone."""
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="change a setting; may be repeated")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help=text)
 
 
 def add_max_hours(parser: argparse.ArgumentParser) -> None:
     """--max-hours: how long training may take."""
     parser.add_argument("--max-hours", type=float, metavar="H", help=HOURS_HELP)
+
+
+def add_retrain(parser: argparse.ArgumentParser) -> None:
+    """--retrain: whether folds that are trained may be trained again."""
+    text = "train folds again that were trained with other settings or data (without it, that is refused)"
+    parser.add_argument("--retrain", action="store_true", help=text)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """--trust: whether a run may name things outside it."""
+    text = "load what the run names outside its folder (presets, SavedModels, other runs), which runs their code"
+    parser.add_argument("--trust", action="store_true", help=text)
 
 
 def add_kernel(parser: argparse.ArgumentParser) -> None:

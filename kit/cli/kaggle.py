@@ -39,17 +39,16 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _push(arguments: argparse.Namespace) -> None:
     from kit.kaggle.client import Kaggle
-    from kit.kaggle.job import locked_job
-    from kit.kaggle.push import kernel_page, push_kernel
+    from kit.kaggle.push import kernel_page
     from kit.kaggle.rehearse import rehearse
+    from kit.kaggle.send import push
 
     plan = _kernel_plan(arguments)
+    plan.validate()
     if arguments.dry_run:
-        print(rehearse(plan))
+        print(rehearse(plan, submitting=False))
         return
-    kaggle = Kaggle()
-    with locked_job(plan, plan.jobs_folder, arguments.again) as job:
-        push_kernel(job, kaggle)
+    job = push(plan, plan.jobs_folder, Kaggle(), arguments.again)
     page, version = kernel_page(job), job.state.version
     print(f"{page}: version {version}; `kit submit {arguments.competition}` continues from here")
 

@@ -12,10 +12,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     """Run `kit models`."""
-    from kit.config import RuntimeSettings
-    from kit.runtime import devices
-
-    devices.set_up(RuntimeSettings())
     from kit.models import registry
 
     print(registry.as_text(arguments.part))

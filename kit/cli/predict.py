@@ -6,7 +6,7 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kit.cli._arguments import numbers
+from kit.cli._arguments import add_settings, add_trust, numbers
 from kit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,8 +28,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tta",
         choices=["none", "mirror", "flips", "dihedral", "crops", "scales"],
-        help="--records: average over 1, 2, 4, 8, 6 or 3 views (default: the config's)",
+        help="--records: average over 1, 2, 4, 8, 6 or 3 views, which the run keeps (default: the run's)",
     )
+    add_settings(parser, "--records: change a setting predict.*, which the run keeps; may be repeated")
+    add_trust(parser)
 
 
 def call(arguments: argparse.Namespace) -> None:
@@ -42,13 +44,15 @@ def call(arguments: argparse.Namespace) -> None:
             raise ConfigError("--out and --folds go with --images: predictions of records are files of the run")
         _predict_records(run, arguments)
         return
-    if arguments.tta:
-        raise ConfigError("--tta goes with --records: new images are seen in the views that the run was scored with")
+    if arguments.tta or arguments.set:
+        raise ConfigError(
+            "--tta and --set go with --records: new images are seen in the views that the run was scored with"
+        )
     from kit.files import write_text
     from kit.stages.predict import predict_images
 
     with nullcontext() if arguments.out else redirect_stdout(sys.stderr):  # standard output is the table alone
-        table, unreadable = predict_images(run, arguments.images, arguments.folds)
+        table, unreadable = predict_images(run, arguments.images, arguments.folds, arguments.trust)
     text = table.to_csv(index=False)
     if arguments.out:
         write_text(arguments.out, text)
@@ -63,5 +67,5 @@ def _predict_records(run: "Run", arguments: argparse.Namespace) -> None:
     from kit.data.records.manifest import open_records
     from kit.stages.predict import predict
 
-    predict(run, open_records(arguments.records), arguments.tta)
+    predict(run, open_records(arguments.records), arguments.tta, arguments.set, arguments.trust)
     print(f"written: {run.oof_path}, {run.test_path}")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kit.cli import DONE, OUT_OF_TIME
-from kit.cli._arguments import MOUNTED_DATA_HELP, add_config, add_max_hours
+from kit.cli._arguments import MOUNTED_DATA_HELP, add_config, add_max_hours, add_retrain, add_trust
 
 EXAMPLE = "kit run pcam --data DIR --run runs/pcam/first"
 
@@ -14,7 +14,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit run`."""
     add_config(parser)
     parser.add_argument("--data", type=Path, metavar="DIR", help=MOUNTED_DATA_HELP)
-    parser.add_argument("--run", type=Path, metavar="DIR", help="default: runs/COMP/run")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="default: runs/COMP/run; one that exists is continued")
     parser.add_argument(
         "--records",
         type=Path,
@@ -22,12 +22,15 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="default: records/ beside the run, shared by its neighbours; on Kaggle and Colab a scratch folder",
     )
     add_max_hours(parser)
+    add_retrain(parser)
+    add_trust(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
     """Run `kit run`."""
     folders = (arguments.data, arguments.run, arguments.records)
-    return run_and_print(arguments.competition, *folders, arguments.set, arguments.max_hours)
+    more = {"retrain": arguments.retrain, "trust": arguments.trust}
+    return run_and_print(arguments.competition, *folders, arguments.set, arguments.max_hours, **more)
 
 
 def run_and_print(
@@ -37,15 +40,19 @@ def run_and_print(
     records: Path | None = None,
     settings: Sequence[str] = (),
     max_hours: float | None = None,
+    retrain: bool = False,
+    trust: bool = False,
 ) -> int:
     """All stages, then the scores; returns the exit code. Also what `kit demo` and a local `kit submit` do."""
     from kit import pipeline
     from kit.evaluate.text import as_text
-    from kit.run import Run
 
-    result = pipeline.run(competition, data, run, records, settings, max_hours)
-    if result is None:
+    result = pipeline.run(competition, data, run, records, settings, max_hours, retrain, trust)
+    if not result.is_complete:
         return OUT_OF_TIME
-    print(as_text(*pipeline.score(Run(result.parent))))
-    print(f"{'submission' if result.suffix == '.csv' else 'no test images; out-of-fold predictions'}: {result}")
+    print(as_text(*pipeline.score(result)))
+    if result.test().empty:
+        print(f"no test images; out-of-fold predictions: {result.oof_path}")
+    else:
+        print(f"submission: {result.submission_path}")
     return DONE

@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from kit.cli._arguments import add_settings
+
 EXAMPLE = "kit score runs/pcam/first runs/pcam/second"
 
 
@@ -11,6 +13,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit score`."""
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    add_settings(parser, "change a setting evaluate.* of the first RUN, which keeps it; may be repeated")
 
 
 def call(arguments: argparse.Namespace) -> None:
@@ -20,7 +23,7 @@ def call(arguments: argparse.Namespace) -> None:
     from kit.stages.score import compare, score
 
     runs = [Run(folder) for folder in arguments.runs]
-    scores, decision = score(runs[0])
+    scores, decision = score(runs[0], arguments.set)
     comparison = compare(runs) if len(runs) > 1 else []
     if arguments.json:
         content = {"scores": scores.as_json(), "decision": decision.as_json()}

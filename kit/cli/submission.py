@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from kit.cli._arguments import add_verb, add_verbs, call_verb
+from kit.cli._arguments import COMPETITION_HELP, add_verb, add_verbs, call_verb
 
 EXAMPLE = "kit submission write runs/pcam/first --sample DIR/sample_submission.csv --out submission.csv"
 call = call_verb
@@ -18,7 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     write.add_argument("--out", type=Path, required=True, metavar="F")
     example = "kit submission check pcam submission.csv --sample DIR/sample_submission.csv"
     check = add_verb(verbs, "check", _check, "Check whether the competition would accept a submission.", example)
-    check.add_argument("competition", metavar="COMP")
+    check.add_argument("competition", metavar="COMP", help=COMPETITION_HELP)
     check.add_argument("file", type=Path, metavar="F")
     check.add_argument("--sample", type=Path, required=True, metavar="F")
     check.add_argument("--run", type=Path, metavar="RUN", help="compare its columns' means with out-of-fold ones too")

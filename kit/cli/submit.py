@@ -28,6 +28,8 @@ def call(arguments: argparse.Namespace) -> int:
     from kit.kaggle.plan import plan_submission, with_weights
     from kit.run import Run
     from kit.stages.score import score
+    from kit.stages.submission import require_current_submission
+    from kit.submit import ledger
 
     options = (arguments.accelerator, arguments.hours, arguments.dataset, arguments.from_run)
     plan = plan_submission(arguments.competition, arguments.set, *options)
@@ -40,6 +42,8 @@ def call(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--data is for what is scored here; a kernel of {plan.name} has its raw files from Kaggle")
     if plan.from_run:
         scores = score(Run(plan.from_run))
+        if leaderboard:
+            require_current_submission(Run(plan.from_run))
         if not leaderboard:
             print(f"{as_text(*scores)}\n{name} has no leaderboard: there is nothing to send")
             return DONE
@@ -50,20 +54,21 @@ def call(arguments: argparse.Namespace) -> int:
 
         print(rehearse(plan))
         return DONE
-    from kit.kaggle.client import Kaggle
-    from kit.kaggle.send import submit
+    from kit.kaggle.job import finished_job
 
-    job = submit(plan, plan.jobs_folder, Kaggle(), arguments.ledger, arguments.again)
-    scores, public, private = score(Run(job.state.run)), job.state.public, job.state.private
+    job = None if arguments.again else finished_job(plan)
+    if job is None:
+        from kit.kaggle.client import Kaggle
+        from kit.kaggle.send import submit
+
+        plan.validate()
+        ledger.check(arguments.ledger)
+        job = submit(plan, plan.jobs_folder, Kaggle(), arguments.ledger, arguments.again)
+    scores = score(Run(job.state.run))
     print(as_text(*scores))
     if not leaderboard:
         print(f"{name} takes no submission from kit; predictions and scores are in {job.folder}")
         return DONE
-    boards = f"public {_number(public)}, private {_number(private)}"
-    print(f"\n{job.run_id} on the leaderboard: {boards}; out of fold {scores[0].value:.4f}")
+    print(f"\n{job.run_id} on the leaderboard: {job.state.score_text}; out of fold {scores[0].value:.4f}")
     print(f"recorded in {arguments.ledger} (kit ledger); all files are in {job.folder}")
     return DONE
-
-
-def _number(value: float | None) -> str:
-    return "not given" if value is None else f"{value:g}"

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from kit.cli import DONE, OUT_OF_TIME
-from kit.cli._arguments import add_config, add_max_hours, numbers
+from kit.cli._arguments import add_config, add_max_hours, add_retrain, add_trust, numbers
 
 EXAMPLE = "kit train pcam --records records/pcam --run runs/pcam/first"
 
@@ -16,18 +16,24 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, required=True, metavar="DIR")
     parser.add_argument("--folds", type=numbers, metavar="0,1", help="only these folds, counted from 0")
     add_max_hours(parser)
+    add_retrain(parser)
+    add_trust(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
     """Run `kit train`."""
-    from kit.config import load_config
     from kit.data.records.manifest import open_records
     from kit.run import Run
     from kit.runtime import session
+    from kit.stages.check import check_settings, rehearse_training
+    from kit.stages.resume import config_of
     from kit.stages.train import train
 
-    config = load_config(arguments.competition, arguments.set)
+    run = Run(arguments.run)
+    config = config_of(run, arguments.competition, arguments.set, arguments.trust)
     deadline = session.deadline(arguments.max_hours)
+    check_settings(config, run)
     records = open_records(arguments.records)
-    finished = train(config, records, Run(arguments.run), arguments.folds, deadline)
+    rehearse_training(config, records.image, run)
+    finished = train(config, records, run, arguments.folds, deadline, arguments.retrain)
     return DONE if finished else OUT_OF_TIME

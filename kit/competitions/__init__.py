@@ -9,10 +9,10 @@ import pkgutil
 from dataclasses import replace
 
 from kit.competition import Competition
-from kit.config import Source
+from kit.config import Source, configs_of
 from kit.errors import ConfigError, nearest
 
-__all__ = ["competition_names", "find_competition"]
+__all__ = ["as_text", "competition_names", "find_competition"]
 
 
 def competition_names() -> list[str]:
@@ -30,14 +30,45 @@ def find_competition(name: str, source: Source | None = None) -> Competition:
         raise ConfigError(f"unknown competition {name!r}{nearest(name, competition_names())}")
     competition: Competition = importlib.import_module(f"{__name__}.{name}").COMPETITION
     source = source or Source()
-    has_choice = len(competition.targets) > 1
-    accepted = {*competition.settings, *(["target"] if has_choice else [])}
+    accepted = _accepted(competition)
     for key in Source.model_fields:
         if getattr(source, key) != getattr(Source(), key) and key not in accepted:
             what = f"it takes {', '.join(sorted(accepted))}" if accepted else "it takes none of this kind"
             raise ConfigError(f"{name} does not take the setting {key!r}; {what}")
-    if not has_choice or source.target is None:
+    if len(competition.targets) == 1 or source.target is None:
         return competition
     if source.target not in competition.targets:
         raise ConfigError(f"{name} has no target {source.target!r}{nearest(source.target, competition.targets)}")
     return replace(competition, chosen=source.target)
+
+
+def as_text(part: str = "") -> str:
+    """What `kit competitions PART` prints: of each competition with `part` in its name or title what can be set.
+
+    Raises ConfigError when there is none.
+    """
+    every = [find_competition(name) for name in competition_names()]
+    matches = [each for each in every if part.lower() in f"{each.name} {each.title}".lower()]
+    if not matches:
+        raise ConfigError(f"no competition has {part!r} in its name or title{nearest(part, competition_names())}")
+    return "\n".join(line for competition in matches for line in _lines(competition))
+
+
+def _lines(competition: Competition) -> list[str]:
+    configs = configs_of(competition.name)
+    targets = ", ".join(f"{name} ({target.metric})" for name, target in competition.targets.items())
+    lines = [
+        f"{competition.name}: {competition.title}",
+        f"    {'target ' if len(competition.targets) == 1 else 'targets'}  {targets}",
+        f"    settings {', '.join(sorted(_accepted(competition))) or 'none of its own'}",
+        f"    configs  {', '.join(configs)}",
+    ]
+    if competition.slug:
+        kind = "datasets" if "/" in competition.slug else "competitions"
+        lines.insert(1, f"    data     https://www.kaggle.com/{kind}/{competition.slug}")
+    return lines
+
+
+def _accepted(competition: Competition) -> set[str]:
+    """The fields of `Source` that it takes."""
+    return {*competition.settings, *(["target"] if len(competition.targets) > 1 else [])}

@@ -12,7 +12,7 @@ import pandas as pd
 
 from kit.competition import Competition, Target
 from kit.config import Source
-from kit.data.pixels import dicom
+from kit.data.pixels import dicom_header
 from kit.data.table.examples import Examples
 from kit.data.table.listing import require_images, require_layout, stems
 from kit.data.table.raw import match, read_table, refuse_rows
@@ -130,9 +130,9 @@ def _headers(number: int, paths: list[Path]) -> tuple[int, list[dict[str, object
 
 def _header(path: Path) -> dict[str, object]:
     try:
-        return dicom.header(path)
+        return dicom_header.header(path)
     except UnreadableImage:  # reported when records are built
-        return dict.fromkeys([*dicom.HEADER.values(), "age_unit", "compression"])
+        return dict.fromkeys([*dicom_header.HEADER.values(), "age_unit", "compression"])
 
 
 def _require_boxes_inside(path: Path, table: pd.DataFrame) -> None:

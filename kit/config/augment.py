@@ -40,8 +40,8 @@ class AugmentSettings(Settings):
 
     # Values to start from, PRESETS above; settings beside it override them.
     preset: Literal["none", "pcam", "xray", "strong"] = "none"
-    horizontal_flip: bool = False
-    vertical_flip: bool = False
+    horizontal_flip: bool = False  # of every other image, left to right
+    vertical_flip: bool = False  # of every other image, top to bottom
     rotation: float = Field(0, ge=0, le=180)  # degrees
     shift: float = Field(0, ge=0, lt=1)  # share of the side, in x and in y
     zoom: float = Field(0, ge=0, lt=1)  # 0.1: a factor from 0.9 to 1.1

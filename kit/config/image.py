@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from kit.config.base import Settings
 
@@ -12,14 +12,14 @@ class CenterCrop(Settings):
     """Crops the central size x size pixels; a smaller image stops the build."""
 
     name: Literal["center_crop"]
-    size: int = Field(ge=1)
+    size: int = Field(ge=1)  # pixels
 
 
 class Resize(Settings):
     """Resizes to size x size pixels, without keeping the aspect ratio."""
 
     name: Literal["resize"]
-    size: int = Field(ge=1)
+    size: int = Field(ge=1)  # pixels
     method: Literal["area", "lanczos"] = "area"  # area: mean over areas, for shrinking; lanczos: three lobes, for both
 
 
@@ -48,22 +48,24 @@ class SuperResolution(Settings):
 Step = Annotated[CenterCrop | Resize | Grayscale | Clahe | SuperResolution, Field(discriminator="name")]
 
 
+def _ascending(percentiles: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= percentiles[0] < percentiles[1] <= 100:
+        raise ValueError("percentiles are two numbers from 0 to 100, the lower one first")
+    return percentiles
+
+
+Percentiles = Annotated[tuple[float, float], AfterValidator(_ascending)]
+
+
 class DicomSettings(Settings):
     """`image.dicom`: how DICOM values become 8 bit. Other formats ignore it."""
 
     # first: the first VOI LUT or window of the header; otherwise the one with this explanation, such as LUNG.
     window: str = "first"
     # Instead of a window: the two percentiles of an image's values that become black and white, such as [1, 99].
-    percentiles: tuple[float, float] | None = None
+    percentiles: Percentiles | None = None
     # Which frame of a multi-frame file to use, counted from 0; null: such files are rejected.
     frame: int | None = Field(None, ge=0)
-
-    @field_validator("percentiles")
-    @classmethod
-    def _ascending(cls, percentiles: tuple[float, float] | None) -> tuple[float, float] | None:
-        if percentiles and not 0 <= percentiles[0] < percentiles[1] <= 100:
-            raise ValueError("percentiles are two numbers from 0 to 100, the lower one first")
-        return percentiles
 
 
 class ImageSettings(Settings):
@@ -78,6 +80,11 @@ class ImageSettings(Settings):
     # raw: uint8 pixels; png; jpeg:Q with a quality Q from 1 to 100 (jpeg alone: 95).
     # auto: a JPEG that needs no change is stored as it is, everything else as png; auto:Q: everything else as jpeg:Q.
     encoding: str = "auto"
+    # Values of more than 8 bit (PNG, TIFF): the two percentiles of an image's values that become black and white, such
+    # as [1, 99]; null: the smallest and the largest.
+    percentiles: Percentiles | None = None
+    # Larger images are rejected before they are decoded. A worker needs 7 bytes a pixel: 2 GB for 300 million pixels.
+    max_pixels: int = Field(300_000_000, ge=1, le=2**30)
     dicom: DicomSettings = DicomSettings()
 
     @field_validator("encoding")

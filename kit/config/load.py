@@ -4,7 +4,6 @@ Whatever is wrong becomes a ConfigError that names the file and the setting, wit
 """
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -15,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from kit.config.settings import Config
-from kit.errors import ConfigError, nearest
+from kit.errors import ConfigError, close_names, nearest
 
 CONFIGS = resources.files("kit.configs")
 _OVERRULED = {"train.epochs", "train.learning_rate"}  # by train.phases, which have their own
@@ -27,13 +26,24 @@ def config_names() -> list[str]:
     return names_in(CONFIGS)
 
 
-def load_config(name: str, overrides: Iterable[str] = ()) -> Config:
+def configs_of(competition: str) -> list[str]:
+    """Names of the configs of a competition that come with the kit, its own first."""
+    names = [name for name in config_names() if read_yaml(CONFIGS / f"{name}.yaml", name)["competition"] == competition]
+    return sorted(names, key=lambda name: (name != competition, name))
+
+
+def load_config(name: str, overrides: Iterable[str] = (), base: Config | None = None) -> Config:
     """The config `name` (one of `config_names()`, or the path of a YAML file) with `a.b=value` overrides applied.
 
-    Raises ConfigError for an unknown name or key (with the nearest ones) and for a value of the wrong kind.
+    With `base`, the settings of a run that was started from that config, these come first: one of kit's own configs
+    adds nothing to them, the values in a file replace them. Raises ConfigError for an unknown name or key (with the
+    nearest ones) and for a value of the wrong kind.
     """
     overrides = list(overrides)
     values = read_yaml(find_yaml(name, CONFIGS, "competition"), name)
+    if base is not None:
+        values = _laid_over(Config, base.model_dump(), values if _is_path(name) else {})
+    values["recipe"] = name
     config = validated(Config, _with_overrides(values, overrides), name)
     useless = _OVERRULED & {override.partition("=")[0] for override in overrides}
     if config.train.phases and useless:
@@ -41,6 +51,11 @@ def load_config(name: str, overrides: Iterable[str] = ()) -> Config:
             f"--set {min(useless)} has no effect beside train.phases, which have their own: --set train.phases=[]"
         )
     return config
+
+
+def with_settings(config: Config, overrides: Iterable[str]) -> Config:
+    """The config with `a.b=value` overrides applied; raises what `load_config` does."""
+    return validated(Config, _with_overrides(config.model_dump(), overrides), "--set")
 
 
 def read_config(path: Path) -> Config:
@@ -74,7 +89,7 @@ def find_yaml(name: str, folder: Traversable, kind: str) -> Traversable:
 
     `kind` says in the message what the files of `folder` are.
     """
-    if name.endswith((".yaml", ".yml")):
+    if _is_path(name):
         return Path(name)
     if name not in names_in(folder):
         raise ConfigError(f"unknown {kind} {name!r}{nearest(name, names_in(folder))} (or give the path of a YAML file)")
@@ -107,6 +122,20 @@ def validated(model: type[Model], values: dict[str, Any], source: str) -> Model:
         raise ConfigError(f"{source}: " + "; ".join(_explained(model, e) for e in error.errors()[:3])) from error
 
 
+def _is_path(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))
+
+
+def _laid_over(kind: Any, base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `values` in its place, section by section; a mapping that is no section is replaced as a whole."""
+    result = dict(base)
+    for key, value in values.items():
+        section = _inside(kind, key)
+        inner = isinstance(value, dict) and isinstance(base.get(key), dict) and hasattr(section, "model_fields")
+        result[key] = _laid_over(section, base[key], value) if inner else value
+    return result
+
+
 def _with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     for text in overrides:
         key, equals, value = text.partition("=")
@@ -131,7 +160,7 @@ def _explained(model: type[BaseModel], error: Any) -> str:
     key = ".".join([*parents, name])
     if error["type"] == "extra_forbidden":
         siblings = list(_keys_at(model, error["loc"][:-1]))
-        close = get_close_matches(name, siblings, n=3, cutoff=0.5) or siblings
+        close = close_names(name, siblings) or siblings
         return f"unknown setting {key!r}{nearest(key, ['.'.join([*parents, sibling]) for sibling in close])}"
     if error["type"] == "missing":
         return f"the setting {key!r} is missing"

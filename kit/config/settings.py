@@ -19,8 +19,9 @@ class Config(Source):
     """Everything a run depends on besides its data."""
 
     competition: str  # a module of kit/competitions: pcam, rsna, ..., or csv and folders for your own images
+    recipe: str | None = None  # what a run was started from, the COMP of its command; kit writes it
     seed: int = Field(0, ge=0)  # of everything random
-    folds: int = Field(5, ge=2)
+    folds: int = Field(5, ge=2)  # how many; each is predicted by a model that was trained on the others
     # Seed of the split into folds; null: seed. Runs that are to be blended need the same folds, and so the same seed.
     fold_seed: int | None = Field(None, ge=0)
     pseudo: PseudoSettings = PseudoSettings()

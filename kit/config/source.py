@@ -12,9 +12,12 @@ class ColumnSettings(Settings):
 
     # Names the image: its path below the data folder, its file name, or its file name without the extension.
     id: str = "id"
+    # Whether ids may differ from names of images in case, ending, folders, leading zeros and ".0" (7.0 for 007.png).
+    loose_ids: bool = False
     # One column: 0 and 1, or class names. Several (a list, or "a,b,c"): one label each, 0 or 1, empty where unknown.
     label: tuple[str, ...] = ("label",)
-    # Between the classes in a cell that names several, such as "|"; null: a cell names one class.
+    # What stands between the classes in a cell that names several, such as "|"; each is then a label. null: a cell
+    # names one class, and cells that look otherwise are an error; "none": a cell names one class, however it looks.
     separator: str | None = None
     # Whether labels are probabilities (0 to 1), such as the share of the readers who saw a finding.
     soft: bool = False

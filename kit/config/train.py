@@ -23,7 +23,7 @@ class LossSettings(Settings):
     # Or the weights themselves: [negative, positive] of one label, one per class of exclusive classes, one per label
     # for the positives of several labels.
     weights: Literal["none", "balanced", "effective"] | tuple[Annotated[float, Field(gt=0)], ...] = "none"
-    effective_beta: float = Field(0.999, gt=0, lt=1)
+    effective_beta: float = Field(0.999, gt=0, lt=1)  # effective: nearer to 1, rare classes weigh more
 
 
 class Phase(Settings):
@@ -32,7 +32,7 @@ class Phase(Settings):
     It starts from the best weights so far. Frozen layers keep their batch statistics too.
     """
 
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1)  # of this phase
     learning_rate: float = Field(gt=0)  # the peak of the schedule, which each phase runs through
     # Which part of the backbone trains: none, all, or counted from its end `N layers` or `N stages`. A stage is what
     # lies between two halvings of the feature maps. The head always trains.
@@ -69,7 +69,7 @@ class TrainSettings(Settings):
     # Where the warm-up starts; null: cosine at 0, exponential (constant within an epoch) at learning_rate / 50.
     start_learning_rate: float | None = Field(None, ge=0)
     min_learning_rate: float = Field(1e-6, ge=0)  # plateau and exponential: never below
-    plateau_factor: float = Field(0.2, gt=0, lt=1)
+    plateau_factor: float = Field(0.2, gt=0, lt=1)  # of the learning rate, each time
     plateau_patience: int = Field(2, ge=1)  # epochs
     patience: int | None = Field(None, ge=1)  # epochs without a better score that end a phase; null: never
 

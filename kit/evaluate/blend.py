@@ -5,18 +5,18 @@ Members are float [members, rows, labels], a blend of them is [rows, labels]. An
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize, nnls
-from scipy.stats import rankdata
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
 
 from kit.errors import ConfigError, nearest
 from kit.evaluate.calibration import logit, normalised, sigmoid
 from kit.evaluate.metrics import Metric
+from kit.lazy import lazy
 
+optimize, stats = lazy("scipy.optimize"), lazy("scipy.stats")
+sklearn_ensemble, linear_model = lazy("sklearn.ensemble"), lazy("sklearn.linear_model")
 _EPS = 1e-7
 _BAGS, _STEPS = 5, 20  # of greedy selection
 
@@ -151,7 +151,7 @@ def convex_weights(rows: Rows) -> np.ndarray:
         slope = np.where(y > 0.5, -1 / p, 1 / (1 - p))
         return float(-np.where(y > 0.5, np.log(p), np.log1p(-p)).mean()), x @ slope / len(y)
 
-    solution = minimize(
+    solution = optimize.minimize(
         loss,
         np.full(count, 1 / count),
         jac=True,
@@ -168,13 +168,13 @@ def nnls_weights(rows: Rows) -> np.ndarray:
     x, y = _flattened(rows)
     gram, correlation = x @ x.T, x @ y
     factor = np.linalg.cholesky(gram + 1e-10 * np.trace(gram) * np.eye(len(x)))
-    weights, _ = nnls(factor.T, np.linalg.solve(factor, correlation))
+    weights, _ = optimize.nnls(factor.T, np.linalg.solve(factor, correlation))
     return weights / weights.sum() if weights.sum() > 0 else np.full(len(x), 1 / len(x))
 
 
 def ranks(p: np.ndarray) -> np.ndarray:
     """Each label's ranks among these rows (second axis from the end), scaled to (0, 1); ties share their mean rank."""
-    return (rankdata(p, axis=-2) - 0.5) / p.shape[-2]
+    return (stats.rankdata(p, axis=-2) - 0.5) / p.shape[-2]
 
 
 def _flattened(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -227,7 +227,7 @@ def _rank(rows: Rows) -> Blend:
     return Blend(apply)
 
 
-def _stacked(rows: Rows, model: Callable[[], LogisticRegression | HistGradientBoostingClassifier]) -> Blend:
+def _stacked(rows: Rows, model: Callable[[], Any]) -> Blend:
     """A model of the members' logits and the metadata for each label, or one for all classes."""
     varying = [column for column in rows.metadata if rows.metadata[column].nunique() > 1]
 
@@ -267,14 +267,14 @@ def _stacked(rows: Rows, model: Callable[[], LogisticRegression | HistGradientBo
 def _stack(rows: Rows) -> Blend:
     """Logistic regression on the members alone: metadata is left to trees, which need no scaling."""
     bare = pd.DataFrame(index=rows.metadata.index)
-    fitted = _stacked(Rows(**{**vars(rows), "metadata": bare}), lambda: LogisticRegression(max_iter=1000))
+    fitted = _stacked(Rows(**{**vars(rows), "metadata": bare}), lambda: linear_model.LogisticRegression(max_iter=1000))
     return Blend(lambda members, metadata: fitted.apply(members, metadata[[]]))
 
 
 def _boost(rows: Rows) -> Blend:
     return _stacked(
         rows,
-        lambda: HistGradientBoostingClassifier(
+        lambda: sklearn_ensemble.HistGradientBoostingClassifier(
             max_iter=60, learning_rate=0.1, max_leaf_nodes=8, min_samples_leaf=20, early_stopping=False, random_state=0
         ),
     )

@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from kit.evaluate.metrics import log_loss
+from kit.lazy import lazy
 from kit.schemas import Beta, Calibration, Curve, Isotonic, Platt, Unchanged
 
+optimize, isotonic, linear_model = lazy("scipy.optimize"), lazy("sklearn.isotonic"), lazy("sklearn.linear_model")
 _EPS = 1e-7
 
 
@@ -121,7 +120,7 @@ def _temperature(y: np.ndarray, p: np.ndarray, exclusive: bool) -> float:
             return log_loss(y, scores)
         return float(-np.log(np.maximum(scores[labelled][y[labelled] > 0.5], _EPS)).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-4}).x))
+    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-4}).x))
 
 
 def _tempered(p: np.ndarray, temperature: float, exclusive: bool) -> np.ndarray:
@@ -153,13 +152,13 @@ def _mapped(curve: Curve, p: np.ndarray) -> np.ndarray:
 
 def _platt(y: np.ndarray, p: np.ndarray) -> Curve:
     """A logistic curve of the logit (Platt 1999, without his smoothed targets)."""
-    model = LogisticRegression(C=np.inf).fit(logit(p)[:, None], y)
+    model = linear_model.LogisticRegression(C=np.inf).fit(logit(p)[:, None], y)
     slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
     return Platt(kind="platt", slope=slope, intercept=intercept) if slope > 0 else Unchanged(kind="unchanged")
 
 
 def _isotonic(y: np.ndarray, p: np.ndarray) -> Curve:
-    model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, y)
+    model = isotonic.IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, y)
     if len(np.unique(model.y_thresholds_)) < 3:
         return Unchanged(kind="unchanged")
     return Isotonic(kind="isotonic", p=tuple(model.X_thresholds_.tolist()), q=tuple(model.y_thresholds_.tolist()))
@@ -171,13 +170,13 @@ def _beta(y: np.ndarray, p: np.ndarray) -> Curve:
     A coefficient that comes out negative is dropped, as in the paper's section 4.
     """
     features = _beta_features(p)
-    model = LogisticRegression(C=np.inf).fit(features, y)
+    model = linear_model.LogisticRegression(C=np.inf).fit(features, y)
     coefficients = np.zeros(2)
     kept = model.coef_[0] >= 0
     if not kept.any():
         return Unchanged(kind="unchanged")
     if not kept.all():
-        model = LogisticRegression(C=np.inf).fit(features[:, kept], y)
+        model = linear_model.LogisticRegression(C=np.inf).fit(features[:, kept], y)
         if model.coef_[0, 0] <= 0:
             return Unchanged(kind="unchanged")
     coefficients[kept] = model.coef_[0]

@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from sklearn import metrics as sk
 
 from kit.errors import ConfigError, nearest
+from kit.lazy import lazy
+
+sk = lazy("sklearn.metrics")
 
 
 @dataclass(frozen=True)

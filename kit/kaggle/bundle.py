@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ WHEEL_TITLE = "kit wheel for kernels"  # of the dataset that holds kit
 OWNER = "INSERT_YOUR_NAME_HERE"  # where nobody is logged in
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold: the same in every wheel
 _MOST_FILES = 50  # at the top of a dataset
+_LONGEST_TITLE = 50  # letters, of a kernel or a dataset
 
 
 @dataclass(frozen=True)
@@ -130,14 +132,52 @@ def dataset_ref(owner: str, title: str) -> str:
     return f"{owner}/{slugify(title)}"
 
 
-def slugify(title: str) -> str:
-    """The slug that Kaggle makes of a title: lower case, with dashes for everything but letters and digits."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+def kernel_ref(owner: str, name: str) -> str:
+    """owner/slug of the kernel that runs the config `name`."""
+    return f"{owner}/{slugify(kernel_title(name))}"
+
+
+def kernel_title(name: str) -> str:
+    """The title of that kernel; raises ConfigError where Kaggle would not take it."""
+    return _checked(f"kit {_words(name)} kernel", name)
 
 
 def records_title(name: str) -> str:
-    """The title of the dataset with a competition's records."""
-    return f"kit {_words(name)} records"
+    """The title of the dataset with the records of the config `name`; raises ConfigError as `kernel_title` does."""
+    return _checked(f"kit {_words(name)} records", name)
+
+
+def slugify(title: str) -> str:
+    """The slug that Kaggle makes of a title: lower case, with dashes for everything but letters and digits.
+
+    Letters beyond ASCII are spelled as its client does; raises ConfigError for those where that is not installed.
+    """
+    if title.isascii() and not re.search(r"['&;#]|\d,\d", title):
+        return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    try:
+        from slugify import slugify as of_the_client  # a dependency of Kaggle's client
+    except ImportError as error:
+        raise ConfigError(f"to spell {title!r} as Kaggle does, its client is needed: pip install kaggle six") from error
+    return str(of_the_client(title))
+
+
+def _checked(title: str, name: str) -> str:
+    if len(title) > _LONGEST_TITLE:
+        spare = _LONGEST_TITLE - (len(title) - len(name))
+        raise ConfigError(
+            f"on Kaggle it would be called {title!r}, but Kaggle takes {_LONGEST_TITLE} letters: rename the config to "
+            f"at most {spare} letters"
+        )
+    return title
+
+
+def _words(name: str) -> str:
+    """The words of a title. Names of which Kaggle would make the same slug are told apart by a part of their hash."""
+    name = unicodedata.normalize("NFC", name)
+    words = name.replace("_", " ")
+    if re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", name):
+        return words
+    return f"{words} {hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def kernel_metadata(
@@ -149,9 +189,7 @@ def kernel_metadata(
     """
     if accelerator not in SHAPES:
         raise ConfigError(f"unknown accelerator {accelerator!r}: use gpu, tpu or cpu")
-    title = f"kit {_words(name)} kernel"
-    if len(title) > 50:
-        raise ConfigError(f"the kernel would be called {title!r}, but Kaggle takes 50 letters: rename the config")
+    title = kernel_title(name)
     is_dataset = "/" in (competition.slug or "")
     return {
         "id": f"{owner}/{slugify(title)}",
@@ -179,9 +217,13 @@ def kernel_source(
     hours: float | None = None,
     settings: Sequence[str] = (),
     data: str = "",
+    packages: Sequence[Path] = (),
 ) -> str:
-    """The script (kit/kaggle/kernel.py) that runs the config `name`, for this wheel: another line `PLAN = ...`."""
-    plan = {
+    """The script (kit/kaggle/kernel.py) that runs the config `name`, for this wheel: another line `PLAN = ...`.
+
+    It installs nothing but that wheel and those of `packages`, and only with the content that they have now.
+    """
+    plan: dict[str, Any] = {
         "competition": name,
         "wheel": wheel.name if wheel else "",
         "sha256": wheel.sha256 if wheel else "",
@@ -190,6 +232,8 @@ def kernel_source(
         "settings": list(settings),
         "data": data,
     }
+    if packages:
+        plan["packages"] = {path.name: files.sha256_of(path) for path in packages}
     lines = Path(__file__).with_name("kernel.py").read_text(encoding="utf-8").split("\n")
     return "\n".join(f"PLAN = {plan!r}" if line.startswith("PLAN = ") else line for line in lines)
 
@@ -208,10 +252,6 @@ def _marked(folder: Path, title: str) -> Dataset:
     marker = folder / f"contents-{files.fingerprint(sums)[:12]}.json"
     files.write_json(marker, sums)
     return Dataset(title, (*paths, marker))
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _configs() -> dict[str, Path]:

@@ -1,23 +1,20 @@
 """Kaggle's API, through the SDK of its own client (the `kaggle` package).
 
 The SDK's requests are used, not the functions behind the client's command line: those take an error page for a file and
-a refusal for success. kit.kaggle.http decides what is retried; a request that changes something is sent once.
+a refusal for success. kit.kaggle.http decides what is retried; a request that changes something is sent once. Answers
+are read by kit.kaggle.answers within `readable_errors`: one of another shape is one error that names the call.
 """
 
 import contextlib
-import io
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from kit import files
-from kit.kaggle import requests
+from kit.kaggle import answers, requests
+from kit.kaggle.answers import ListedSubmission, PushedVersion, SubmissionCount
 from kit.kaggle.http import (
     KaggleError,
     Unanswered,
@@ -29,27 +26,10 @@ from kit.kaggle.http import (
     retrying_adapter,
     upload,
 )
-from kit.runtime.session import LOGIN
+from kit.kaggle.login import logged_in, require_client
 
-
-@dataclass(frozen=True)
-class PushedVersion:
-    """A pushed version of a kernel: its number, and the sources that Kaggle could not attach."""
-
-    version: int
-    unattached: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ListedSubmission:
-    """A submission on Kaggle's list: its number, state (pending, complete, error), description, scores and error."""
-
-    ref: int
-    state: str
-    description: str
-    public: float | None
-    private: float | None
-    error: str
+_MOST_PAGES = 1000  # of a list
+_HIDDEN = (403, 404)  # HTTP statuses of what is not there, or not ours to see
 
 
 class Kaggle:
@@ -70,84 +50,71 @@ class Kaggle:
         """The competition's facts (SDK's ApiCompetition)."""
         from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest
 
-        return self._call(
-            self._client.competitions.competition_api_client.get_competition,
-            ApiGetCompetitionRequest,
-            competition_name=slug,
-        )
+        return self._call(self._competitions.get_competition, ApiGetCompetitionRequest, competition_name=slug)
+
+    def submission_count(self, slug: str) -> SubmissionCount:
+        """How many submissions there are, and how many are left; zeros also for users who have not joined."""
+        from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionLimitsRequest as Request
+
+        method = self._competitions.get_submission_limits
+        return self._call(method, Request, answers.submission_count, competition_name=slug)
 
     def submissions_left(self, slug: str) -> int:
         """How many submissions are allowed now; 0 also for users who have not joined."""
-        from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionLimitsRequest
-
-        api = self._client.competitions.competition_api_client
-        limits = self._call(api.get_submission_limits, ApiGetSubmissionLimitsRequest, competition_name=slug)
-        return int(limits.num_allowed_now)
+        return self.submission_count(slug).left
 
     def hours_left(self, accelerator: str) -> float | None:
         """Hours of the week's quota of `gpu` or `tpu`; None where Kaggle does not say."""
-        from kagglesdk.kernels.types.kernels_api_service import ApiGetAcceleratorQuotaStatisticsRequest
+        from kagglesdk.kernels.types.kernels_api_service import ApiGetAcceleratorQuotaStatisticsRequest as Request
 
-        api = self._client.kernels.kernels_api_client
-        statistics = self._call(api.get_accelerator_quota_statistics, ApiGetAcceleratorQuotaStatisticsRequest)
-        quota = getattr(statistics, f"{accelerator}_quota", None)
-        if quota is None or quota.total_time_allowed is None:
-            return None
-        return (quota.total_time_allowed - (quota.time_used or timedelta(0))).total_seconds() / 3600
+        method = self._kernels.get_accelerator_quota_statistics
+        return self._call(method, Request, lambda answer: answers.hours_left(answer, accelerator))
 
     def dataset_state(self, ref: str) -> tuple[str, int] | None:
         """(state, current version) of a dataset `owner/slug`; None where there is none, or it cannot be seen."""
         from kagglesdk.datasets.types.dataset_api_service import ApiGetDatasetRequest, ApiGetDatasetStatusRequest
 
-        owner, slug = ref.split("/")
-        api = self._client.datasets.dataset_api_client
+        api, fields = self._datasets, _dataset_fields(ref)
         try:
-            answer = self._call(api.get_dataset_status, ApiGetDatasetStatusRequest, owner_slug=owner, dataset_slug=slug)
-            dataset = self._call(api.get_dataset, ApiGetDatasetRequest, owner_slug=owner, dataset_slug=slug)
+            state = self._call(api.get_dataset_status, ApiGetDatasetStatusRequest, answers.dataset_state, **fields)
+            version = self._call(
+                api.get_dataset,
+                ApiGetDatasetRequest,
+                lambda dataset: int(dataset.current_version_number or 0),
+                **fields,
+            )
         except KaggleError as error:
-            if error.status in (403, 404):
+            if error.status in _HIDDEN:
                 return None
             raise
-        state = str(getattr(answer.status, "name", answer.status)).lower()
-        return state, int(dataset.current_version_number or 0)
+        return state, version
 
     def dataset_files(self, ref: str) -> list[str]:
         """The names of the files of a dataset's current version; none where there is no such dataset."""
-        from kagglesdk.datasets.types.dataset_api_service import ApiListDatasetFilesRequest
+        from kagglesdk.datasets.types.dataset_api_service import ApiListDatasetFilesRequest as Request
 
-        owner, slug = ref.split("/")
-        api, token, names = self._client.datasets.dataset_api_client, "", []
-        while True:
-            fields = {"owner_slug": owner, "dataset_slug": slug, "page_token": token, "page_size": 200}
-            try:
-                page = self._call(api.list_dataset_files, ApiListDatasetFilesRequest, **fields)
-            except KaggleError as error:
-                if error.status in (403, 404):
-                    return []
-                raise
-            names += [file.name for file in page.dataset_files or []]
-            token = page.next_page_token or ""
-            if not token:
-                return names
+        fields = {**_dataset_fields(ref), "page_size": 200}
+        try:
+            pages = self._pages(self._datasets.list_dataset_files, Request, answers.dataset_files, **fields)
+            return [name for page in pages for name in page]
+        except KaggleError as error:
+            if error.status in _HIDDEN:
+                return []
+            raise
 
     def upload_dataset(self, ref: str, title: str, paths: list[Path], notes: str, new: bool) -> None:
         """Create the private dataset `ref` from these files, or (not `new`) its next version; it is ready later.
 
         Raises Unanswered when the last request's answer was lost.
         """
-        tokens = []
-        for path in paths:
-            start = self._send(self._client.blobs.blob_api_client.start_blob_upload, requests.start_upload(path))
-            upload(self._session, start.create_url, path, self._sleep)
-            tokens.append(start.token)
-        datasets = self._client.datasets.dataset_api_client
+        tokens = [self._upload(self._client.blobs.blob_api_client.start_blob_upload, path) for path in paths]
         if new:
-            answer = self._send(datasets.create_dataset, requests.create_dataset(ref, title, tokens))
+            method, request = self._datasets.create_dataset, requests.create_dataset(ref, title, tokens)
         else:
+            method = self._datasets.create_dataset_version
             request = requests.create_dataset_version(ref, notes, tokens)
-            answer = self._send(datasets.create_dataset_version, request)
-        if answer.error or str(answer.status).lower() not in ("ok", "none", ""):
-            raise KaggleError(f"Kaggle did not accept the dataset {ref}: {answer.error or answer.status}")
+        if refusal := self._send(method, request, answers.dataset_refusal):
+            raise KaggleError(f"Kaggle did not accept the dataset {ref}: {refusal}")
 
     def push(self, metadata: dict[str, Any], source: str, timeout: int | None = None) -> PushedVersion:
         """Save and run a new version of a kernel; `metadata` is that of `kernel-metadata.json`, `timeout` in seconds.
@@ -155,86 +122,77 @@ class Kaggle:
         Raises Unanswered when the answer was lost.
         """
         request = requests.save_kernel(metadata, source, timeout)
-        answer = self._send(self._client.kernels.kernels_api_client.save_kernel, request)
-        if answer.error:
-            raise KaggleError(f"Kaggle did not accept the kernel {metadata['id']}: {answer.error}")
-        kinds = ("dataset", "competition", "kernel", "model")
-        bad = [f"{kind} {name}" for kind in kinds for name in getattr(answer, f"invalid_{kind}_sources", None) or []]
-        if not answer.version_number:
+        refusal, pushed = self._send(self._kernels.save_kernel, request, answers.pushed)
+        if refusal:
+            raise KaggleError(f"Kaggle did not accept the kernel {metadata['id']}: {refusal}")
+        if not pushed.version:
             raise Unanswered("Kaggle accepted the kernel but did not say which version it is")
-        return PushedVersion(int(answer.version_number), tuple(bad))
+        return pushed
 
-    def kernel(self, ref: str) -> tuple[int, str] | None:
-        """(number, source) of a kernel's newest version; None where there is no such kernel, or it cannot be seen."""
-        from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
+    def kernel(self, ref: str, version: int | None = None) -> tuple[int, str] | None:
+        """(number, source) of a kernel's newest version; None where there is no such kernel, or it cannot be seen.
 
-        owner, slug = ref.split("/")
-        api = self._client.kernels.kernels_api_client
+        With `version`, the source is that version's; raises KaggleError where the installed client cannot ask for it.
+        """
+        from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest as Request
+
+        if version and not hasattr(Request, "version_label"):
+            raise KaggleError(
+                "this version of Kaggle's client cannot look at older versions: pip install -U kaggle six"
+            )
+        label = f"v{version}" if version else None
+        fields = {**_kernel_fields(ref), "version_label": label}
         try:
-            kernel = self._call(api.get_kernel, ApiGetKernelRequest, user_name=owner, kernel_slug=slug)
+            return self._call(self._kernels.get_kernel, Request, answers.kernel, **fields)
         except KaggleError as error:
-            if error.status in (403, 404):
+            if error.status in _HIDDEN:
                 return None
             raise
-        return int(kernel.metadata.current_version_number or 0), kernel.blob.source or ""
 
     def kernel_state(self, ref: str, version: int) -> tuple[str, str]:
         """(state, why it failed) of that version: queued, running, complete, error ...; `unknown` to this client."""
-        from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelSessionStatusRequest
+        from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelSessionStatusRequest as Request
 
-        owner, slug = ref.split("/")
-        api = self._client.kernels.kernels_api_client
-        fields = {"user_name": owner, "kernel_slug": slug, "version_label": f"v{version}"}
+        fields = {**_kernel_fields(ref), "version_label": f"v{version}"}
         try:
-            answer = self._call(api.get_kernel_session_status, ApiGetKernelSessionStatusRequest, **fields)
+            return self._call(self._kernels.get_kernel_session_status, Request, answers.kernel_state, **fields)
         except UnknownValue:
             return "unknown", ""
-        return answer.status.name.lower(), answer.failure_message or ""
 
     def kernel_output(
         self, ref: str, version: int, folder: Path, accepts: Callable[[str], bool] = lambda name: True
     ) -> str:
         """Download a version's output files whose name `accepts` likes, each whole or not at all; returns its log."""
         log = ""
-        for page in self._output_pages(ref, version):
-            for file in page.files or []:
-                path = inside(folder, file.file_name)
-                if accepts(file.file_name) and not path.exists():
-                    self.fetch(file.url, path)
-            log = log or page.log or ""
+        for page_log, page in self._output_pages(ref, version):
+            for name, url in page:
+                path = inside(folder, name)
+                if accepts(name) and not path.exists():
+                    self.fetch(url, path)
+            log = log or page_log
         return log
 
     def kernel_log(self, ref: str, version: int) -> str:
         """A version's log; empty where there is none yet."""
-        return next((page.log for page in self._output_pages(ref, version) if page.log), "")
+        return next((log for log, _ in self._output_pages(ref, version) if log), "")
 
     def competition_archive(self, slug: str) -> tuple[str, int | None]:
         """(address, bytes) of the archive of all files of a competition, or of a dataset (`owner/name`)."""
+        from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFilesRequest
+        from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
+
         if "/" in slug:
-            from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
-
-            owner, name = slug.split("/")
-            datasets = self._client.datasets.dataset_api_client
-            answer = self._call(
-                datasets.download_dataset, ApiDownloadDatasetRequest, owner_slug=owner, dataset_slug=name
-            )
-        else:
-            from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFilesRequest
-
-            api = self._client.competitions.competition_api_client
-            answer = self._call(api.download_data_files, ApiDownloadDataFilesRequest, competition_name=slug)
-        with answer:  # only for its address: the body is not read
-            size = answer.headers.get("Content-Length")
-            return answer.url, int(size) if size else None
+            method, request = self._datasets.download_dataset, ApiDownloadDatasetRequest
+            return self._call(method, request, answers.download_address, **_dataset_fields(slug))
+        method, request = self._competitions.download_data_files, ApiDownloadDataFilesRequest
+        return self._call(method, request, answers.download_address, competition_name=slug)
 
     def competition_file(self, slug: str, name: str, path: Path) -> None:
         """Download one of a competition's files, unpacked where Kaggle sends it zipped."""
-        from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFileRequest
+        from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFileRequest as Request
 
-        api = self._client.competitions.competition_api_client
         fields = {"competition_name": slug, "file_name": name}
-        with self._call(api.download_data_file, ApiDownloadDataFileRequest, **fields) as answer:
-            url = answer.url
+        url, _ = self._call(self._competitions.download_data_file, Request, answers.download_address, **fields)
         download = path.with_name(f"{path.name}.sent")
         self.fetch(url, download)
         if zipfile.is_zipfile(download):
@@ -244,57 +202,86 @@ class Kaggle:
         else:
             download.replace(path)
 
-    def submit(self, slug: str, path: Path, description: str) -> int:
+    def submit(self, slug: str, path: Path, description: str, before_sending: Callable[[], None] = lambda: None) -> int:
         """Submit a file; returns the submission's number, 0 where Kaggle gives none.
 
-        Raises Unanswered when the last answer was lost: look for the description on the list.
+        `before_sending` is called when only the request that submits is left. Raises Unanswered when its answer was
+        lost: look for the description on the list.
         """
-        api = self._client.competitions.competition_api_client
-        start = self._send(api.start_submission_upload, requests.start_upload(path, slug))
-        upload(self._session, start.create_url, path, self._sleep)
-        request = requests.create_submission(slug, start.token, description)
-        return int(self._send(api.create_submission, request).ref or 0)
+        token = self._upload(self._competitions.start_submission_upload, path, slug)
+        before_sending()
+        request = requests.create_submission(slug, token, description)
+        return self._send(self._competitions.create_submission, request, lambda answer: max(0, int(answer.ref or 0)))
+
+    def submission(self, ref: int) -> ListedSubmission | None:
+        """The submission of that number; None where it cannot be seen (yet)."""
+        from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionRequest as Request
+
+        try:
+            entry = self._call(self._competitions.get_submission, Request, answers.submission, ref=ref)
+        except KaggleError as error:
+            if error.status in _HIDDEN:
+                return None
+            raise
+        return entry if entry.ref == ref else None
 
     def submissions(self, slug: str) -> list[ListedSubmission]:
-        """The newest submissions to a competition."""
-        from kagglesdk.competitions.types.competition_api_service import ApiListSubmissionsRequest
+        """All submissions to a competition, the newest first."""
+        return list(self._each_submission(slug))
 
-        api = self._client.competitions.competition_api_client
-        answer = self._call(api.list_submissions, ApiListSubmissionsRequest, competition_name=slug, page=1)
-        return [
-            ListedSubmission(
-                int(entry.ref),
-                entry.status.name.lower(),
-                entry.description or "",
-                _score(entry.public_score),
-                _score(entry.private_score),
-                entry.error_description or "",
-            )
-            for entry in answer.submissions or []
-        ]
+    def find_submission(self, slug: str, text: str) -> ListedSubmission | None:
+        """The newest submission to a competition with that text in its description, on whichever page it is."""
+        return next((entry for entry in self._each_submission(slug) if text in entry.description), None)
 
     def fetch(self, url: str, path: Path, size: int | None = None) -> None:
         """Download an address into a file (`kit.kaggle.http.fetch`)."""
         fetch(self._session, url, path, self._sleep, size)
 
-    def _output_pages(self, ref: str, version: int) -> Iterator[Any]:
+    def _each_submission(self, slug: str) -> Iterator[ListedSubmission]:
+        from kagglesdk.competitions.types.competition_api_service import ApiListSubmissionsRequest as Request
+
+        fields = {"competition_name": slug, "page": 1}
+        for page in self._pages(self._competitions.list_submissions, Request, answers.submissions, **fields):
+            yield from page
+
+    def _output_pages(self, ref: str, version: int) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest as Request
 
-        owner, slug = ref.split("/")
-        api, token = self._client.kernels.kernels_api_client, ""
-        fields = {"user_name": owner, "kernel_slug": slug, "version_label": f"v{version}", "page_size": 100}
-        while True:
-            page = self._call(api.list_kernel_session_output, Request, page_token=token, **fields)
+        fields = {**_kernel_fields(ref), "version_label": f"v{version}", "page_size": 100}
+        return self._pages(self._kernels.list_kernel_session_output, Request, answers.output_page, **fields)
+
+    def _pages(
+        self, method: Callable[[Any], Any], request_type: type, parse: Callable[[Any], Any], **values: Any
+    ) -> Iterator[Any]:
+        """A list, page by page; raises KaggleError for one that has no end."""
+
+        def page_and_token(page: Any) -> tuple[Any, str]:
+            return parse(page), str(page.next_page_token or "")
+
+        token, tokens = "", {""}
+        while len(tokens) <= _MOST_PAGES:
+            page, token = self._call(method, request_type, page_and_token, page_token=token, **values)
             yield page
-            token = page.next_page_token or ""
             if not token:
                 return
+            if token in tokens:
+                break
+            tokens.add(token)
+        raise KaggleError(f"Kaggle's list has no end (nextPageToken of {_name(method)} repeats): try again later")
+
+    def _upload(self, start: Callable[[Any], Any], path: Path, competition: str | None = None) -> str:
+        """Upload a file, which has no effect yet; returns the token that names it."""
+        url, token = self._send(start, requests.start_upload(path, competition), answers.upload_address)
+        if not (url and token):
+            raise KaggleError(f"Kaggle's answer to {_name(start)} has no address to upload to: try again later")
+        upload(self._session, url, path, self._sleep)
+        return str(token)
 
     def _connect(self) -> None:
         for left in reversed(range(3)):
             try:
-                with readable_errors(sending=False), default_timeouts():
-                    api = _authenticated()
+                with readable_errors(sending=False, name="IntrospectToken"), default_timeouts():
+                    api = logged_in()
                 break
             except KaggleError as error:
                 if not left or (error.status or 500) < 500:  # no login, or a wrong one
@@ -307,48 +294,50 @@ class Kaggle:
         for scheme in ("http://", "https://"):
             http._session.mount(scheme, retrying_adapter(self._sleep))
         self._client, self._session = client, http._session
+        self._competitions = client.competitions.competition_api_client
+        self._datasets = client.datasets.dataset_api_client
+        self._kernels = client.kernels.kernels_api_client
 
-    def _call(self, method: Callable[[Any], Any], request_type: type, **values: Any) -> Any:
-        return self._send(method, requests.filled(request_type, **values))
+    def _call(
+        self,
+        method: Callable[[Any], Any],
+        request_type: type,
+        parse: Callable[[Any], Any] = lambda answer: answer,
+        **values: Any,
+    ) -> Any:
+        return self._send(method, requests.filled(request_type, **values), parse)
 
-    def _send(self, method: Callable[[Any], Any], request: Any) -> Any:
-        name = "".join(part.title() for part in method.__name__.split("_"))
-        with readable_errors(sending=not is_read(name)):
-            return method(request)
-
-
-def require_client() -> None:
-    """Raise KaggleError where Kaggle's client is not installed."""
-    if not (find_spec("kaggle") and find_spec("kagglesdk")):
-        raise KaggleError("Kaggle's client is needed: pip install 'kit[kaggle]'")
+    def _send(
+        self, method: Callable[[Any], Any], request: Any, parse: Callable[[Any], Any] = lambda answer: answer
+    ) -> Any:
+        """What `parse` makes of the answer; what it raises for one of another shape becomes KaggleError."""
+        name = _name(method)
+        with readable_errors(sending=not is_read(name), name=name):
+            return parse(method(request))
 
 
 def inside(folder: Path, name: str) -> Path:
     """The path of a file below `folder`, named by somebody else; raises KaggleError for a name that leads outside."""
-    path = (folder / name).resolve()
+    refusal = KaggleError(f"refused a file named {name!r}: it would be written outside {folder}")
+    try:
+        path = (folder / name).resolve()
+    except ValueError as error:  # a NUL
+        raise refusal from error
     if not path.is_relative_to(folder.resolve()) or path == folder.resolve():
-        raise KaggleError(f"refused a file named {name!r}: it would be written outside {folder}")
+        raise refusal
     return path
 
 
-def _authenticated() -> Any:
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # the client prints a page of help where there is no login
-            try:
-                from kaggle.api.kaggle_api_extended import KaggleApi
-            except SystemExit:  # up to 2.2.3
-                KaggleApi = sys.modules["kaggle.api.kaggle_api_extended"].KaggleApi
-            api = KaggleApi()
-            api.authenticate()
-    except ImportError as error:
-        raise KaggleError(f"Kaggle's client is needed: pip install 'kit[kaggle]' ({error})", 401) from error
-    except SystemExit as error:
-        raise KaggleError(f"not logged in to Kaggle: {LOGIN}", 401) from error
-    return api
+def _name(method: Callable[[Any], Any]) -> str:
+    """The call's name, `GetKernel`."""
+    return "".join(part.title() for part in method.__name__.split("_"))
 
 
-def _score(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None
+def _kernel_fields(ref: str) -> dict[str, Any]:
+    owner, slug = ref.split("/")
+    return {"user_name": owner, "kernel_slug": slug}
+
+
+def _dataset_fields(ref: str) -> dict[str, Any]:
+    owner, slug = ref.split("/")
+    return {"owner_slug": owner, "dataset_slug": slug}

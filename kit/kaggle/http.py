@@ -1,7 +1,8 @@
 """What Kaggle's client lacks in HTTP: time-outs, retries, whole downloads that can be resumed, readable errors.
 
-Reads are retried after a lost connection, 429 and 5xx; what changes something is sent once, and after a lost reply the
-caller looks whether it happened (`Unanswered`). Nothing here prints, and no header is ever shown.
+Reads are retried after a lost connection, a passing status and an answer that is cut or no JSON; what changes something
+is sent once, and after a lost reply the caller looks whether it happened (`Unanswered`). Nothing here prints, and no
+header is ever shown.
 """
 
 import contextlib
@@ -14,23 +15,34 @@ from typing import Any
 
 from kit import files
 from kit.errors import KitError
+from kit.kaggle.text import shortened, visible
 from kit.parallel import progress_bar
+from kit.runtime.session import logins
 
 TIMEOUT = (5, 60)  # seconds to connect, and between two pieces of an answer
 TRIES = 6  # of a read
+_TRIES_400 = 3  # Kaggle sometimes answers 400 for a moment; a wrong request, always
+_LARGEST = 2**27  # bytes of an answer of the API; the longest are logs
 _LONGEST_WAIT = 60.0  # seconds between two tries, whatever Retry-After says
 # For storage addresses: not JSON, and not compressed on the way, so that sizes can be compared.
 _BARE = {"Content-Type": None, "Accept-Encoding": "identity"}
 _LARGE = 20_000_000  # bytes, from which on progress is shown
+CLIENT_NEEDED = "Kaggle's client is needed: pip install kaggle six"
+_UNSURE = "it may or may not have been done"
 _READS = ("Get", "List", "Download", "Introspect", "Start")  # Start... only returns an address
 
 
 class KaggleError(KitError):
-    """What Kaggle refused and what to do about it; `status` is HTTP's, None without an answer."""
+    """What Kaggle refused and what to do about it; `status` is HTTP's, None without an answer that can be read."""
 
     def __init__(self, message: str, status: int | None = None):
-        super().__init__(message)
+        super().__init__(visible(message))
         self.status = status
+
+
+def passes(status: int | None) -> bool:
+    """Whether trouble of that HTTP status passes by itself; None: there was no answer."""
+    return status is None or status in (400, 408, 425, 429) or status >= 500
 
 
 class Unanswered(KaggleError):
@@ -59,7 +71,7 @@ def default_timeouts() -> Iterator[None]:
 
 
 def retrying_adapter(sleep: Callable[[float], None]) -> Any:
-    """An adapter that sets time-outs and retries reads."""
+    """An adapter that sets time-outs, reads the API's answers whole, and retries reads."""
     import requests
     from requests.adapters import HTTPAdapter
 
@@ -73,13 +85,16 @@ def retrying_adapter(sleep: Callable[[float], None]) -> Any:
             for done in range(1, TRIES + 1):
                 try:
                     answer = super().send(request, *args, **values)
-                except (requests.ConnectionError, requests.Timeout):
+                    if not values.get("stream"):  # else a download, whose body `fetch` reads
+                        _read_body(answer)
+                except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
                     if not read or done == TRIES:
                         raise
                     sleep(pause(done))
                     continue
-                again = answer.status_code == 429 or (read and answer.status_code >= 500)
-                if not again or done == TRIES:
+                status = answer.status_code if values.get("stream") else _status_of(answer)
+                again = status == 429 or (read and passes(status))
+                if not again or done == (_TRIES_400 if status == 400 else TRIES):
                     return answer
                 seconds = answer.headers.get("Retry-After", "")
                 answer.close()
@@ -87,6 +102,32 @@ def retrying_adapter(sleep: Callable[[float], None]) -> Any:
             raise AssertionError
 
     return Retrying()
+
+
+def _read_body(answer: Any) -> None:
+    """Read the body of an answer, as `requests` would do later, but no more than memory has room for."""
+    pieces, size = [], 0
+    for piece in answer.iter_content(2**16):
+        size += len(piece)
+        if size > _LARGEST:
+            answer.close()
+            raise KaggleError(f"Kaggle's answer is longer than {_LARGEST:,} bytes: try again later")
+        pieces.append(piece)
+    answer._content = b"".join(pieces)
+
+
+def _status_of(answer: Any) -> int | None:
+    """HTTP's status, or the error code within an answer that says 200; None for one that is not a JSON object."""
+    if answer.status_code >= 400:
+        return int(answer.status_code)
+    try:
+        body = answer.json()
+    except (ValueError, RecursionError):
+        return None
+    code = body.get("code") if isinstance(body, dict) else None
+    if isinstance(code, int) and 400 <= code < 600:
+        return code
+    return int(answer.status_code) if isinstance(body, dict) else None
 
 
 def is_read(name: str) -> bool:
@@ -144,8 +185,7 @@ def upload(session: Any, url: str, path: Path, sleep: Callable[[float], None]) -
                 session.put(url, data=file, auth=no_login, timeout=TIMEOUT, headers=_BARE).raise_for_status()
             return
         except KaggleError as error:
-            again = error.status is None or error.status == 429 or error.status >= 500
-            if not again or done == TRIES:
+            if not passes(error.status) or done == TRIES:
                 raise KaggleError(f"could not upload {path.name}: {error}", error.status) from error
             sleep(pause(done))
 
@@ -162,36 +202,49 @@ def no_login(request: Any) -> Any:
 
 
 @contextlib.contextmanager
-def readable_errors(sending: bool) -> Iterator[None]:
-    """Turn what the client raises into KaggleError, and discard what it prints."""
+def readable_errors(sending: bool, name: str = "") -> Iterator[None]:
+    """Turn what the client raises into KaggleError, and discard what it prints; `name` is the call's, `GetKernel`."""
     try:
         import requests
     except ImportError as error:
-        raise KaggleError(f"Kaggle's client is needed: pip install 'kit[kaggle]' ({error})") from error
+        raise KaggleError(f"{CLIENT_NEEDED} ({error})") from error
+    answer = f"Kaggle's answer to {name}" if name else "Kaggle's answer"
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
+    except KaggleError as error:
+        if sending and not isinstance(error, Unanswered) and error.status is None:  # an answer without end
+            raise Unanswered(f"{error}: {_UNSURE}") from error
+        raise
     except requests.HTTPError as error:
         status, message = _status_and_message(error)
         if sending and status is not None and status >= 500:
-            raise Unanswered(f"Kaggle answered {status}: it may or may not have been done", status) from error
+            raise Unanswered(f"Kaggle answered {status}: {_UNSURE}", status) from error
         raise KaggleError(_explanation(status, message), status) from error
     except (requests.ConnectionError, requests.Timeout) as error:
-        if sending:
-            raise Unanswered("the connection to Kaggle was lost: it may or may not have been done") from error
+        if sending and not _never_sent(error):
+            raise Unanswered(f"the connection to Kaggle was lost: {_UNSURE}") from error
         raise KaggleError("Kaggle cannot be reached: check the network, then run the same command again") from error
-    except (KeyError, AttributeError) as error:
+    except KeyError as error:
+        value = shortened(repr(error.args[0]) if error.args else "")
         if sending:
-            raise Unanswered(
-                f"Kaggle's answer has an unknown value ({error}): it may or may not have been done"
-            ) from error
-        raise UnknownValue(
-            f"Kaggle's answer has a value that its client does not know ({error}): pip install -U kaggle"
-        ) from error
-    except (requests.RequestException, ValueError) as error:  # a page instead of JSON
-        if sending:
-            raise Unanswered("Kaggle's answer cannot be read: it may or may not have been done") from error
-        raise KaggleError(f"Kaggle's answer cannot be read ({type(error).__name__}): try again later") from error
+            raise Unanswered(f"{answer} has an unknown value ({value}): {_UNSURE}") from error
+        message = f"{answer} has a value that its client does not know ({value}): pip install -U kaggle six"
+        raise UnknownValue(message) from error
+    except (requests.RequestException, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        if sending:  # a page instead of JSON, or JSON of another shape
+            raise Unanswered(f"{answer} cannot be read: {_UNSURE}") from error
+        raise KaggleError(f"{answer} cannot be read ({type(error).__name__}): try again later") from error
+
+
+def _never_sent(error: Any) -> bool:
+    """Whether the connection failed before anything was sent: no route, no name, nobody listening."""
+    from requests.exceptions import ConnectTimeout
+    from urllib3.exceptions import NewConnectionError
+
+    cause = getattr(error.args[0], "reason", None) if error.args else None
+    cause = getattr(cause, "original_error", cause)  # of a proxy
+    return isinstance(error, ConnectTimeout) or isinstance(cause, NewConnectionError)
 
 
 def _status_and_message(error: Any) -> tuple[int | None, str]:
@@ -200,16 +253,17 @@ def _status_and_message(error: Any) -> tuple[int | None, str]:
     try:
         body = error.response.json()
         code = body.get("code")
-        return (code if isinstance(code, int) and code >= 400 else status), str(body["message"])
+        status = code if isinstance(code, int) and 400 <= code < 600 else status
+        return status, shortened(body["message"])
     except Exception:  # a page, or no body
-        return status, str(error).split(" for url")[0]
+        return status, shortened(str(error).split(" for url")[0])
 
 
 def _explanation(status: int | None, message: str) -> str:
     """What an HTTP error means and what to do about it; 403 has three meanings, which its message distinguishes."""
     text = message.lower()
     if status == 401:
-        return "Kaggle rejected the login: create a new token at kaggle.com/settings, or run `kaggle auth login`"
+        return f"Kaggle rejected the login{refused_login()}"
     if status == 403 and "allowance" in text:
         return f"no submission left today: {message}"
     if status == 403 and ("accept" in text or "rules" in text):
@@ -223,3 +277,12 @@ def _explanation(status: int | None, message: str) -> str:
     if status == 429:
         return "Kaggle's rate limit is reached: run this again in a few minutes"
     return f"Kaggle answered {status}: {message}"
+
+
+def refused_login() -> str:
+    """` of FILE OR VARIABLE: what to do`, where a login was refused; it is never shown itself."""
+    places = logins()
+    remedy = "create a new token at https://www.kaggle.com/settings, or run `kaggle auth login`"
+    if len(places) > 1 and places[0].startswith("$"):
+        return f" of {places[0]}, which hides {places[1]}: unset it to use that, or {remedy}"
+    return f" of {places[0]}: {remedy}" if places else f": {remedy}"

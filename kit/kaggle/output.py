@@ -2,7 +2,6 @@
 
 import json
 import logging
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,47 +11,46 @@ from kit.kaggle import waiting
 from kit.kaggle.client import Kaggle, inside
 from kit.kaggle.http import KaggleError
 from kit.kaggle.job import SubmissionJob
+from kit.kaggle.text import visible
 from kit.run import Run
 
 log = logging.getLogger(__name__)
-_FAILED = {"error", "cancel_acknowledged"}  # states of a kernel
+FAILED = {"error", "cancel_acknowledged"}  # states of a kernel
 _QUEUE_HOURS = 6.0  # no kernel is queued for longer
 
 
 def wait_for_kernel(job: SubmissionJob, kaggle: Kaggle) -> None:
     """Wait until the job's version has run; raises KaggleError with the end of its log when it failed."""
-    last_state, last_trouble, begun = "", "", time.monotonic()
-    kernel, version = job.state.kernel, job.state.version
-    for _ in waiting.pauses(job.sleep, (job.plan.hours + _QUEUE_HOURS) * 3600):
-        try:
-            state, reason = kaggle.kernel_state(kernel, version)
-        except KaggleError as error:
-            if error.status in (403, 404):
-                if time.monotonic() - begun < 120:
-                    continue  # right after a push it cannot be seen yet
-                raise job.fail(KaggleError(f"the kernel is gone: {error}", error.status)) from error
-            if error.status == 401 and last_state:  # it worked before: a login by `kaggle auth login` lasts 12 hours
-                kaggle.renew()
-            elif error.status not in waiting.OUTAGE:
-                raise
-            if str(error) != last_trouble:
-                log.info(f"{error}; still waiting")
-            last_trouble = str(error)
-            continue
-        last_trouble = ""
-        if state != last_state:
-            log.info(f"the kernel is {state.replace('_', ' ')}")
-            last_state = state
-        if state == "complete":
-            return
-        if state in _FAILED:
-            text, path = "", job.folder / "kernel.log"
-            with suppress(KaggleError):  # a kernel that never ran has none
-                text = kaggle.kernel_log(kernel, version)
-            files.write_text(path, log_text(text))
-            message = f"the kernel failed: {reason or state}\n{_log_tail(text)}\n(full log: {path})"
-            raise job.fail(KaggleError(message))
+    kernel, version, last_state = job.state.kernel, job.state.version, ""
+    patience = 0.0 if job.state.failed else waiting.LAG  # what failed before is looked at once more
+    seconds = (job.plan.hours + _QUEUE_HOURS) * 3600
+    states = waiting.looks(kaggle, job.sleep, seconds, lambda: kaggle.kernel_state(kernel, version), patience)
+    try:
+        for state, reason in states:
+            if state != last_state:
+                log.info(f"the kernel is {state.replace('_', ' ')}")
+                last_state = state
+            if state in FAILED:
+                raise job.fail(KaggleError(f"the kernel failed: {reason or state}\n{_saved_log(job, kaggle)}"))
+            if job.state.failed:
+                job.update(failed=None)
+            if state == "complete":
+                return
+    except KaggleError as error:
+        if error.status in (403, 404):
+            raise job.fail(KaggleError(f"the kernel is gone: {error}", error.status)) from error
+        raise
     raise KaggleError("the kernel has not ended in time; run the same command again to keep waiting")
+
+
+def _saved_log(job: SubmissionJob, kaggle: Kaggle) -> str:
+    """The end of the log of a kernel that failed, all of which is saved."""
+    text, path = "", job.folder / "kernel.log"
+    with suppress(KaggleError):  # a kernel that never ran has none
+        text = log_text(kaggle.kernel_log(job.state.kernel, job.state.version))
+    if text or not path.exists():
+        files.write_text(path, text)
+    return f"{_tail(text)}\n(full log: {path})"
 
 
 def fetch_output(job: SubmissionJob, kaggle: Kaggle) -> Path:
@@ -64,26 +62,26 @@ def fetch_output(job: SubmissionJob, kaggle: Kaggle) -> Path:
     if out.exists():
         return out
     text, broken = "", ["kernel.json"]
-    for _ in waiting.pauses(job.sleep, 120):
-        text = kaggle.kernel_output(job.state.kernel, job.state.version, part, is_result)
+    kernel, version = job.state.kernel, job.state.version
+    download = lambda: kaggle.kernel_output(kernel, version, part, is_result)  # noqa: E731
+    for log_json in waiting.looks(kaggle, job.sleep, 120, download):
+        text = log_text(log_json)
         if not (broken := _remove_broken(part)):
             break
-    files.write_text(part / "kernel.log", log_text(text))
+    files.write_text(part / "kernel.log", text)
     if broken:
-        raise KaggleError(
-            f"not yet as the kernel wrote it: {some(broken)}; run the same command again to check once more, or delete "
-            f"{job.folder} to start over"
-        )
+        message = f"not yet as the kernel wrote it: {some(broken)}; run the same command again to check once more"
+        raise KaggleError(message)
     results = Run(part)  # the kernel copies its results to the top
     expected = results.submission_path if job.plan.competition.leaderboard else results.scores_path
     if not expected.exists():
-        message = f"the kernel ended without {expected.name}:\n{_log_tail(text)}\n(full log: {part / 'kernel.log'})"
+        message = f"the kernel ended without {expected.name}:\n{_tail(text)}\n(full log: {part / 'kernel.log'})"
         raise job.fail(KaggleError(message))
     summary = files.read_json(part / "kernel.json")
-    if summary["run_id"] != job.run_id:
-        other = summary["run_id"] or "another kernel"
+    if summary.get("run_id") != job.run_id:
+        other = summary.get("run_id") or "another kernel"
         raise job.fail(KaggleError(f"the output is from {other}, not from {job.run_id}"))
-    if not summary["finished"]:
+    if not summary.get("finished"):
         log.info("noticed: the session ran out of time; the predictions are those of the folds trained by then")
     part.rename(out)
     return out
@@ -92,7 +90,7 @@ def fetch_output(job: SubmissionJob, kaggle: Kaggle) -> Path:
 def kernel_state(job: SubmissionJob, kaggle: Kaggle) -> tuple[str, str]:
     """(state, why it failed) of the job's kernel; a job whose kernel has failed is marked as failed."""
     state, reason = kaggle.kernel_state(job.state.kernel, job.state.version)
-    if state in _FAILED:  # so that the next push starts a new job
+    if state in FAILED:  # so that the next push starts a new job
         job.fail(KaggleError(reason or state))
     return state.replace("_", " "), reason
 
@@ -106,7 +104,7 @@ def download_output(job: SubmissionJob, kaggle: Kaggle, out: Path) -> int:
         raise ConfigError(f"{out} already exists, and would mix the files of two versions: give another --out")
     kernel, version = job.state.kernel, job.state.version
     state, _ = kaggle.kernel_state(kernel, version)
-    if state not in {"complete", *_FAILED}:
+    if state not in {"complete", *FAILED}:
         raise ConfigError(f"version {version} of {kernel} is {state}: there is no output yet")
     part = out.absolute().with_name(f"{files.PART}{out.name}-{kernel.split('/')[1]}-v{version}")
     part.mkdir(parents=True, exist_ok=True)
@@ -116,7 +114,7 @@ def download_output(job: SubmissionJob, kaggle: Kaggle, out: Path) -> int:
 
 
 def kernel_log(job: SubmissionJob, kaggle: Kaggle) -> str:
-    """The log of the job's kernel as text; empty until it has ended."""
+    """The log of the job's kernel as text that is safe to show; empty until it has ended."""
     return log_text(kaggle.kernel_log(job.state.kernel, job.state.version))
 
 
@@ -126,15 +124,16 @@ def is_result(name: str) -> bool:
 
 
 def log_text(log: str) -> str:
-    """A kernel's log, a JSON list of pieces, as text."""
+    """A kernel's log, a JSON list of pieces, as text that is safe to show."""
     try:
-        return "".join(str(piece.get("data", "")) for piece in json.loads(log))
-    except (ValueError, AttributeError):
-        return log
+        pieces = json.loads(log)
+        return visible("".join(str(piece.get("data", "")) for piece in pieces))
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return visible(log)
 
 
-def _log_tail(log: str, lines: int = 15) -> str:
-    return "\n".join(log_text(log).rstrip().split("\n")[-lines:])
+def _tail(log: str, lines: int = 15) -> str:
+    return "\n".join(log.rstrip().split("\n")[-lines:])
 
 
 def _remove_broken(output: Path) -> list[str]:

@@ -63,7 +63,11 @@ class SubmissionPlan:
         return path
 
     def validate(self) -> None:
-        """Raise ConfigError for a kernel that could not succeed."""
+        """Raise ConfigError for a kernel that could not succeed, or that Kaggle would give another name."""
+        if self.from_run:
+            return
+        bundle.kernel_title(self.name)
+        bundle.records_title(self.name)
         longest = bundle.HOURS[self.accelerator]
         if not 0.25 < self.hours <= longest:
             limits = f"a session with {self.accelerator} takes more than 0.25 and up to {longest:g} hours"

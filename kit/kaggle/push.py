@@ -17,11 +17,16 @@ from kit.kaggle.plan import SubmissionPlan
 
 log = logging.getLogger(__name__)
 _LEAST_HOURS = 0.5  # of quota, below which nothing is pushed
+_MOST_VERSIONS = 30  # of a kernel that are looked at
 
 
-def preflight(job: SubmissionJob, kaggle: Kaggle) -> None:
-    """Raise KaggleError before anything is spent: not joined, closed, no submission or accelerator time left."""
+def preflight(job: SubmissionJob, kaggle: Kaggle, submitting: bool = True) -> None:
+    """Raise KaggleError before anything is spent: not joined, no accelerator time left.
+
+    With `submitting`, also where submissions are closed, or none is left.
+    """
     plan, slug = job.plan, job.plan.competition.slug
+    submitting = submitting and plan.competition.leaderboard
     if slug and "/" not in slug:
         competition = kaggle.competition(slug)
         if not competition.user_has_entered:
@@ -29,11 +34,11 @@ def preflight(job: SubmissionJob, kaggle: Kaggle) -> None:
                 f"you have not joined {slug}: open https://www.kaggle.com/c/{slug}, accept the rules (Late Submission "
                 "where it is over), and run this again"
             )
-        if plan.competition.leaderboard and competition.submissions_disabled:
+        if submitting and competition.submissions_disabled:
             raise KaggleError(f"{slug} accepts no more submissions")
-        if plan.competition.leaderboard and competition.is_kernels_submissions_only:
+        if submitting and competition.is_kernels_submissions_only:
             raise KaggleError(f"{slug} accepts kernels only, not files: submit the kernel on its page")
-        if plan.competition.leaderboard and kaggle.submissions_left(slug) < 1:
+        if submitting and kaggle.submissions_left(slug) < 1:
             raise KaggleError("no submission left today, or you are not on a team yet; days begin at midnight UTC")
     if plan.from_run or plan.accelerator == "cpu":
         return
@@ -66,7 +71,8 @@ def write_bundle(
     refs = [bundle.dataset_ref(owner, dataset.title) for dataset in datasets]
     sources = [*refs, *([plan.data] if plan.data else []), *plan.datasets, *attached]
     metadata = bundle.kernel_metadata(plan.name, plan.competition, owner, plan.accelerator, sources)
-    source = bundle.kernel_source(plan.name, wheel, run_id, plan.training_hours, plan.settings, plan.data)
+    packages = [path for path in datasets[0].paths if path.suffix == ".whl" and path.name != wheel.name]
+    source = bundle.kernel_source(plan.name, wheel, run_id, plan.training_hours, plan.settings, plan.data, packages)
     files.write_json(folder / "kernel" / "kernel-metadata.json", metadata)
     files.write_text(folder / "kernel" / "kernel.py", source)
     return datasets
@@ -80,28 +86,44 @@ def export_bundle(plan: SubmissionPlan, folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def push_kernel(job: SubmissionJob, kaggle: Kaggle) -> None:
-    """Put this job's datasets and kernel on Kaggle, unless they are there; its version goes into the job's state."""
+def push_kernel(job: SubmissionJob, kaggle: Kaggle, submitting: bool = True, again: bool = False) -> None:
+    """Put this job's datasets and kernel on Kaggle, unless they are there; its version goes into the job's state.
+
+    With `submitting`, a submission must be left for what the kernel writes. While it is unknown whether an earlier push
+    arrived, nothing is pushed, unless `again`.
+    """
     plan, folder, state = job.plan, job.folder / "bundle", job.state
     if state.version:
         return
-    if state.push_begun and (version := _pushed_version(job, kaggle)):  # interrupted, or the reply was lost
-        return job.update(version=version)
-    preflight(job, kaggle)
+    if state.push_begun:  # interrupted, or the reply was lost
+        if not state.kernel:
+            job.update(kernel=bundle.kernel_ref(kaggle.user, plan.name))
+        version, certain = _pushed_version(job, kaggle)
+        if version:
+            return job.update(version=version)
+        if not certain and not again:
+            raise _unknown(job)
+        job.update(push_begun=False)
+    preflight(job, kaggle, submitting)
     records = bundle.dataset_ref(kaggle.user, bundle.records_title(plan.name))
     published = kaggle.dataset_state(records)
     attached = [records] if published and published[0] == "ready" else []
     for dataset in write_bundle(plan, folder, kaggle.user, job.run_id, attached):
         ensure_dataset(kaggle, dataset, job.sleep)
-    metadata = files.read_json(folder / "kernel" / "kernel-metadata.json")
+    metadata = files.read_json(job.metadata)
     source = (folder / "kernel" / "kernel.py").read_text(encoding="utf-8")
-    job.update(push_begun=True, kernel=metadata["id"], plan=plan.fingerprint())
+    newest = kaggle.kernel(metadata["id"])
+    job.update(push_begun=True, kernel=metadata["id"], newest=newest[0] if newest else 0, plan=plan.fingerprint())
     try:
         pushed = kaggle.push(metadata, source, plan.session_seconds)
-    except Unanswered:
-        version = _pushed_version(job, kaggle)
+    except Unanswered as error:
+        log.info(f"{error}; looking for it among the kernel's versions")
+        version, certain = _pushed_version(job, kaggle)
+        if not version and not certain:
+            raise _unknown(job) from error
         if not version:
-            raise
+            job.update(push_begun=False)
+            raise KaggleError(f"{error}. It did not arrive: run the same command again to push it") from error
     except KaggleError:
         job.update(push_begun=False)  # refused, so nothing is under way
         raise
@@ -119,10 +141,29 @@ def kernel_page(job: SubmissionJob) -> str:
     return f"https://www.kaggle.com/code/{job.state.kernel}"
 
 
-def _pushed_version(job: SubmissionJob, kaggle: Kaggle) -> int | None:
-    """The kernel's newest version when it is this job's, which may take a while to appear; None when it is not."""
-    for _ in waiting.pauses(job.sleep, 60):
-        newest = kaggle.kernel(job.state.kernel)
+def _pushed_version(job: SubmissionJob, kaggle: Kaggle) -> tuple[int, bool]:
+    """(the kernel's version that is this job's, 0 where there is none; whether that is certain).
+
+    A version may take a while to appear, and others may have been pushed since.
+    """
+    state, others, newest = job.state, set[int](), None
+    for newest in waiting.looks(kaggle, job.sleep, waiting.LAG, lambda: kaggle.kernel(state.kernel)):
         if newest and job.run_id in newest[1]:
-            return newest[0]
-    return None
+            return newest[0], True
+        numbers = range(newest[0] - 1, state.newest, -1)[:_MOST_VERSIONS] if newest else []
+        for number in (number for number in numbers if number not in others):
+            earlier = kaggle.kernel(state.kernel, number)
+            if earlier and job.run_id in earlier[1]:
+                return number, True
+            if earlier:
+                others.add(number)
+    if newest is None:  # no such kernel, or it cannot be seen
+        return 0, state.newest == 0
+    return 0, newest[0] >= state.newest and others.issuperset(range(state.newest + 1, newest[0]))
+
+
+def _unknown(job: SubmissionJob) -> KaggleError:
+    return KaggleError(
+        f"it is not known whether {job.run_id} was pushed: look at {kernel_page(job)}. Run the same command to look "
+        "again; only if it is not there, --again pushes it"
+    )

@@ -6,32 +6,58 @@ from typing import Any
 
 from kit import files
 from kit.kaggle import bundle, requests
-from kit.kaggle.client import require_client
+from kit.kaggle.bundle import Dataset
+from kit.kaggle.login import require_client
 from kit.kaggle.plan import SubmissionPlan
 from kit.kaggle.push import write_bundle
 from kit.run import SUBMISSION
 
 
-def rehearse(plan: SubmissionPlan) -> str:
-    """The requests of a submission as text, one per line; writes the bundle, needs no login and sends nothing."""
+def rehearse(plan: SubmissionPlan, submitting: bool = True) -> str:
+    """What a submission would do, in words, and its requests, one per line; without `submitting`, only the push.
+
+    Writes the bundle, needs no login and sends nothing.
+    """
     require_client()
-    slug, leaderboard = plan.competition.slug, plan.competition.leaderboard
+    slug, leaderboard = plan.competition.slug, plan.competition.leaderboard and submitting
     lines = [f"as {bundle.OWNER}; nothing is sent", "asks IntrospectToken (with a token)"]
     if slug and "/" not in slug:
         lines.append(f"asks GetCompetition{', GetSubmissionLimits' if leaderboard else ''}")
     path = plan.submission if plan.from_run else None
+    words = []
     if path is None:
-        lines += _kernel_lines(plan, plan.jobs_folder / "dry-run")
+        folder = plan.jobs_folder / "dry-run"
+        datasets = write_bundle(plan, folder, bundle.OWNER, "kit-00000000")
+        words += _kernel_words(plan, datasets, submitting)
+        lines += _kernel_lines(plan, folder, datasets, submitting)
     if leaderboard:
+        words += [
+            f"check {path or f'its {SUBMISSION}'} against the competition's sample",
+            f"submit it once to {slug}, which uses one of today's submissions",
+            "wait for the score, and record it in the ledger",
+        ]
         lines += _submission_lines(plan.name, str(slug), path)
-    return "\n".join(lines)
+    steps = "\n".join(f"  {n}. {line}" for n, line in enumerate(words, 1))
+    return f"Without --dry-run this would:\n{steps}\nIts requests:\n" + "\n".join(lines)
 
 
-def _kernel_lines(plan: SubmissionPlan, folder: Path) -> list[str]:
+def _kernel_words(plan: SubmissionPlan, datasets: list[Dataset], submitting: bool) -> list[str]:
+    words = []
+    for dataset in datasets:
+        megabytes = sum(path.stat().st_size for path in dataset.paths) / 1e6
+        words.append(f"upload the private dataset {dataset.title!r} ({megabytes:.1f} MB), unless it is there")
+    title, machine = bundle.kernel_title(plan.name), "a CPU" if plan.accelerator == "cpu" else f"a {plan.accelerator}"
+    words.append(f"push the private kernel {title!r}, which trains on {machine} for at most {plan.hours:g} hours")
+    if submitting:
+        words.append("wait until it has run, and download its results, without weights")
+    return words
+
+
+def _kernel_lines(plan: SubmissionPlan, folder: Path, datasets: list[Dataset], submitting: bool) -> list[str]:
     lines = [] if plan.accelerator == "cpu" else ["asks GetAcceleratorQuotaStatistics"]
     records = bundle.dataset_ref(bundle.OWNER, bundle.records_title(plan.name))
     lines.append(f"asks GetDatasetStatus of {records}: the kernel attaches it where it exists")
-    for dataset in write_bundle(plan, folder, bundle.OWNER, "kit-00000000"):
+    for dataset in datasets:
         ref = bundle.dataset_ref(bundle.OWNER, dataset.title)
         lines.append(f"asks GetDatasetStatus, GetDataset, ListDatasetFiles of {ref}: unless it has {dataset.marker}")
         for file in dataset.paths:
@@ -41,8 +67,10 @@ def _kernel_lines(plan: SubmissionPlan, folder: Path) -> list[str]:
         lines.append(_request_line("  CreateDataset", request, "or its next version"))
     metadata = files.read_json(folder / "kernel" / "kernel-metadata.json")
     source = f"the text of {folder / 'kernel' / 'kernel.py'}"
+    lines.append(f"asks GetKernel of {metadata['id']}")
     lines.append(_request_line("SaveKernel", requests.save_kernel(metadata, source, plan.session_seconds)))
-    lines.append(f"asks GetKernelSessionStatus, ListKernelSessionOutput of {metadata['id']} until it is complete")
+    if submitting:
+        lines.append(f"asks GetKernelSessionStatus, ListKernelSessionOutput of {metadata['id']} until it is complete")
     return lines
 
 
@@ -53,7 +81,7 @@ def _submission_lines(name: str, slug: str, path: Path | None) -> list[str]:
         body = json.dumps({"competitionName": slug, "fileName": SUBMISSION})
         start = f"StartSubmissionUpload {body}   (then PUT it, if valid)"
     create = requests.create_submission(slug, f"token of {SUBMISSION}", f"kit {name} kit-00000000")
-    return [start, _request_line("CreateSubmission", create), "asks ListSubmissions until it is scored"]
+    return [start, _request_line("CreateSubmission", create), "asks GetSubmission, ListSubmissions until it is scored"]
 
 
 def _request_line(name: str, request: Any, note: str = "") -> str:

@@ -5,14 +5,17 @@ Each step first looks whether it is done (kit.kaggle.job keeps that), so that th
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from kit.errors import SubmissionError
+from kit.errors import KitError, SubmissionError
 from kit.kaggle import waiting
-from kit.kaggle.client import Kaggle, ListedSubmission
+from kit.kaggle.answers import ListedSubmission
+from kit.kaggle.client import Kaggle
 from kit.kaggle.http import KaggleError, Unanswered
 from kit.kaggle.job import Sleep, SubmissionJob, locked_job
-from kit.kaggle.output import fetch_output, wait_for_kernel
+from kit.kaggle.output import FAILED, fetch_output, kernel_state, wait_for_kernel
 from kit.kaggle.plan import SubmissionPlan
 from kit.kaggle.push import preflight, push_kernel
 from kit.run import Run
@@ -27,37 +30,83 @@ def submit(
 ) -> SubmissionJob:
     """All steps, continuing where an earlier call stopped; the job's state has the scores, and `journal` a line.
 
-    For a competition without a leaderboard (or one that kit cannot serve) it ends with the kernel's output.
+    For a competition without a leaderboard (or one that kit cannot serve) it ends with the kernel's output. What failed
+    before is looked at once more before its failure is repeated.
     """
+    if plan.competition.leaderboard:
+        ledger.check(journal)
     with locked_job(plan, parent, again, sleep) as job:
-        if job.state.done:
-            return job
-        if plan.from_run:
-            run, path = Run(plan.from_run), plan.submission
-        else:
-            push_kernel(job, kaggle)
-            wait_for_kernel(job, kaggle)
-            out = fetch_output(job, kaggle)
-            run, path = Run(out / "runs" / plan.name / "kernel"), Run(out).submission_path  # the kernel copies it
-        if plan.competition.leaderboard:
-            check_against_sample(job, kaggle, path, run)
-            entry = wait_for_score(job, kaggle, send_once(job, kaggle, path))
-            line = {**ledger.entry(run, path, entry.description), "public": entry.public, "private": entry.private}
-            ledger.write(journal, line)
-            job.update(public=entry.public, private=entry.private)
-        job.update(done=True, run=str(run))
+        if not job.state.done:
+            with repeating_failure(job):
+                _all_steps(job, kaggle, journal, again)
         return job
+
+
+@contextmanager
+def repeating_failure(job: SubmissionJob) -> Iterator[None]:
+    """Say, where a job that had failed fails in the block again, that it is nothing new, and what to do."""
+    failure = job.state.failed
+    try:
+        if failure and not (job.state.version or job.plan.from_run):
+            raise KaggleError(failure)  # there is no kernel to look at
+        yield
+    except KitError as error:
+        if failure is None:
+            raise
+        seen = str(error) if job.state.failed == str(error) else f"{failure}\n(looked again: {error})"
+        raise KaggleError(
+            f"{job.run_id} failed with the same code and settings: {seen}\nFix the cause, or try the same with --again"
+        ) from error
+
+
+def push(
+    plan: SubmissionPlan, parent: Path, kaggle: Kaggle, again: bool = False, sleep: Sleep = time.sleep
+) -> SubmissionJob:
+    """The first steps of `submit`, for which no submission has to be left: the kernel is pushed, and left running."""
+    with locked_job(plan, parent, again, sleep) as job:
+        with repeating_failure(job):
+            push_kernel(job, kaggle, submitting=False, again=again)
+            if job.state.failed:
+                state, reason = kernel_state(job, kaggle)
+                if state in FAILED:
+                    raise KaggleError(reason or state)
+                job.update(failed=None)
+        return job
+
+
+def _all_steps(job: SubmissionJob, kaggle: Kaggle, journal: Path, again: bool) -> None:
+    plan = job.plan
+    if plan.from_run:
+        run, path = Run(plan.from_run), plan.submission
+    else:
+        push_kernel(job, kaggle, again=again)
+        wait_for_kernel(job, kaggle)
+        out = fetch_output(job, kaggle)
+        run, path = Run(out / "runs" / plan.name / "kernel"), Run(out).submission_path  # the kernel copies it
+    if plan.competition.leaderboard:
+        if not job.state.scored:
+            check_against_sample(job, kaggle, path, run)
+            entry = wait_for_score(job, kaggle, send_once(job, kaggle, path, again))
+            scores = {"public": entry.public, "private": entry.private}
+            job.update(scored=True, description=entry.description, **scores)
+        state = job.state
+        log.info(f"{job.run_id} on the leaderboard: {state.score_text}")
+        line = ledger.entry(run, path, state.description)
+        ledger.write(journal, {**line, "public": state.public, "private": state.private})
+    job.update(done=True, failed=None, run=str(run))
 
 
 def check_against_sample(job: SubmissionJob, kaggle: Kaggle, path: Path, run: Run) -> None:
     """Raise SubmissionError unless Kaggle would accept that file, compared with the competition's own sample."""
-    competition, sample_path = job.plan.competition, job.folder / "sample_submission.csv"
-    if not sample_path.exists():
-        kaggle.competition_file(str(competition.slug), str(competition.sample), sample_path)
+    competition = job.plan.competition
+    if job.state.failed:  # perhaps the sample was not what it should be
+        job.sample.unlink(missing_ok=True)
+    if not job.sample.exists():
+        kaggle.competition_file(str(competition.slug), str(competition.sample), job.sample)
     try:
-        sample = read_submission(sample_path, competition.id_column)
+        sample = read_submission(job.sample, competition.id_column)
     except SubmissionError as error:  # an error page
-        sample_path.unlink()
+        job.sample.unlink()
         message = f"Kaggle sent no sample submission ({error}); run the same command to ask again"
         raise KaggleError(message) from error
     try:
@@ -69,55 +118,86 @@ def check_against_sample(job: SubmissionJob, kaggle: Kaggle, path: Path, run: Ru
         log.info(f"noticed: {remark}")
 
 
-def send_once(job: SubmissionJob, kaggle: Kaggle, path: Path) -> ListedSubmission:
-    """Submit that file, unless a submission of this job is on Kaggle's list already; returns it."""
-    state = job.state
-    confirmed = state.submission is not None
-    entry = _look_for(job, kaggle, 60 if state.submit_begun else 0)  # interrupted, and it may still appear
-    if entry is None and not confirmed:
+def send_once(job: SubmissionJob, kaggle: Kaggle, path: Path, again: bool = False) -> ListedSubmission:
+    """Submit that file, unless this job has submitted it; returns what Kaggle lists.
+
+    While it is unknown whether an earlier request arrived, nothing is sent, unless `again`.
+    """
+    slug, state = str(job.plan.competition.slug), job.state
+    if state.submission is None:
+        entry = _look_for(job, kaggle, waiting.LAG if state.submit_begun else 0)  # it may still appear
+        if entry:
+            return _confirmed(job, entry)
+        if state.submit_begun and not again and _may_have_arrived(job, kaggle):
+            raise _unknown(job)
+        job.update(submit_begun=False)
         if job.plan.from_run:
             preflight(job, kaggle)
+        count = kaggle.submission_count(slug)
+        if count.left < 1:
+            raise KaggleError("no submission left today; days begin at midnight UTC. Run the same command again then")
         version = f"v{state.version} " if state.version else ""
-        job.update(submit_begun=True)
+        begin = lambda: job.update(submit_begun=True, count=count)  # noqa: E731
         try:
-            ref = kaggle.submit(str(job.plan.competition.slug), path, f"kit {job.plan.name} {version}{job.run_id}")
-            confirmed = True
+            ref = kaggle.submit(slug, path, f"kit {job.plan.name} {version}{job.run_id}", begin)
             job.update(submission=ref)
         except Unanswered as error:
             log.info(f"{error}; looking for it among the submissions")
-        entry = _look_for(job, kaggle, 180)
-    if entry is None:
-        then = "" if confirmed else ", and to send it if it is not there"
-        raise KaggleError(f"the submission is not on Kaggle's list; run the same command to look again{then}")
-    job.update(submission=entry.ref)
-    return entry
+        except KaggleError:
+            job.update(submit_begun=False)  # refused
+            raise
+    entry = _look_for(job, kaggle, waiting.LAG)
+    if entry:
+        return _confirmed(job, entry)
+    if job.state.submission is not None:
+        raise KaggleError("the submission is not on Kaggle's list; run the same command to look again")
+    if _may_have_arrived(job, kaggle):
+        raise _unknown(job)
+    job.update(submit_begun=False)
+    raise KaggleError("the submission is not on Kaggle's list: it did not arrive. Run the same command to send it")
 
 
 def wait_for_score(job: SubmissionJob, kaggle: Kaggle, entry: ListedSubmission) -> ListedSubmission:
     """Wait until Kaggle has scored the submission; raises KaggleError when it could not."""
-    for _ in waiting.pauses(job.sleep, 3600):
+    for latest in waiting.looks(kaggle, job.sleep, 3600, lambda: _current(job, kaggle)):
+        entry = latest or entry
         if entry.state == "complete":
             return entry
-        if entry.state == "error":
+        if entry.state == "error" and latest:
             reason = entry.error or "it gives no reason"
             raise job.fail(KaggleError(f"Kaggle could not score the submission: {reason}"))
-        try:
-            entry = _listed(job, kaggle) or entry
-        except KaggleError as error:
-            if error.status not in waiting.OUTAGE:
-                raise
-            log.info(f"{error}; still waiting")
+        if job.state.failed:
+            job.update(failed=None)
     raise KaggleError("not scored after an hour; run the same command again to keep waiting")
+
+
+def _confirmed(job: SubmissionJob, entry: ListedSubmission) -> ListedSubmission:
+    job.update(submission=entry.ref)
+    return entry
 
 
 def _look_for(job: SubmissionJob, kaggle: Kaggle, seconds: float) -> ListedSubmission | None:
     """The submission of this job, looked for over so many seconds."""
-    for _ in waiting.pauses(job.sleep, seconds):
-        if entry := _listed(job, kaggle):
-            return entry
-    return None
+    entries = waiting.looks(kaggle, job.sleep, seconds, lambda: _current(job, kaggle))
+    return next((entry for entry in entries if entry), None)
 
 
-def _listed(job: SubmissionJob, kaggle: Kaggle) -> ListedSubmission | None:
-    entries = kaggle.submissions(str(job.plan.competition.slug))
-    return next((entry for entry in entries if job.run_id in entry.description), None)
+def _current(job: SubmissionJob, kaggle: Kaggle) -> ListedSubmission | None:
+    """The submission of this job: by its number, where that is known, else by the job's id on the list."""
+    if (ref := job.state.submission) and (entry := kaggle.submission(ref)):
+        return entry
+    return kaggle.find_submission(str(job.plan.competition.slug), job.run_id)
+
+
+def _may_have_arrived(job: SubmissionJob, kaggle: Kaggle) -> bool:
+    """Whether a submission that is not on the list may have been made: unless Kaggle counts no more than before it."""
+    before = job.state.count
+    return before is None or kaggle.submission_count(str(job.plan.competition.slug)).has_risen_since(before)
+
+
+def _unknown(job: SubmissionJob) -> KaggleError:
+    page = f"https://www.kaggle.com/competitions/{job.plan.competition.slug}/submissions"
+    return KaggleError(
+        f"it is not known whether Kaggle has the submission {job.run_id}: it is not on the list, but may be counted. "
+        f"Look at {page}. Run the same command to look again; only if it is not there, --again sends it"
+    )

@@ -4,15 +4,20 @@ File names and checksums are for weights found offline; Keras has its own (a tes
 the weights, from https://keras.io/api/applications/.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
-from keras import layers
-
+from kit.lazy import lazy
 from kit.models.cards import Published
 from kit.models.registry import register_backbone
+
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = lazy("keras")
+layers = lazy("keras.layers")
 
 _KERNELS = "_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
@@ -81,24 +86,24 @@ def preprocess(x: Any, way: str) -> Any:
     return x
 
 
-def _backbone(shape: tuple[int, int, int], application: Callable[..., keras.Model], weights: str | None) -> keras.Model:
-    return application(include_top=False, weights=weights, input_shape=shape)
+def _backbone(shape: tuple[int, int, int], application: str, weights: str | None) -> keras.Model:
+    build = getattr(keras.applications, application)
+    return build(include_top=False, weights=weights, input_shape=shape)
 
 
-def _downloaded(application: Callable[..., keras.Model]) -> keras.Model:
+def _downloaded(application: str) -> keras.Model:
     return _backbone((224, 224, 3), application, "imagenet")  # without the top, weights fit any size
 
 
 for _name, _class, _way, _side, _parameters, _file, _sum in _TABLE:
-    _application = getattr(keras.applications, _class)
     register_backbone(
         _name,
-        partial(_backbone, application=_application, weights=None),
+        partial(_backbone, application=_class, weights=None),
         partial(preprocess, way=_way),
         size=_side,
         weights="imagenet",
         parameters=_parameters,
         licence=next((text for start, text in _LICENCES.items() if _name.startswith(start)), "Apache-2.0"),
         source=f"keras.applications.{_class}",
-        published=Published(_file, _sum, partial(_downloaded, _application)),
+        published=Published(_file, _sum, partial(_downloaded, _class)),
     )

@@ -1,15 +1,21 @@
 """Backbones missing from keras.applications: SqueezeNet 1.1, ResNet-18, and VGG-16 with the head of one system."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
-from keras import layers
-
+from kit.lazy import lazy
 from kit.models.applications import preprocess
 from kit.models.cards import Published
 from kit.models.registry import model_card, register, register_backbone
+
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = lazy("keras")
+layers = lazy("keras.layers")
 
 
 def _squeezenet(shape: tuple[int, int, int]) -> keras.Model:

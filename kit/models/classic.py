@@ -1,13 +1,19 @@
 """The networks of the systems that the kit replaces: baselines, trained from scratch."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
-from keras import layers
-
+from kit.lazy import lazy
 from kit.models.heads import head, image_input, output
 from kit.models.registry import register_model
+
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = lazy("keras")
+layers = lazy("keras.layers")
 
 _PCAM = "a public PCam notebook"
 _NIH = "a public NIH chest X-ray project"

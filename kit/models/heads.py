@@ -1,33 +1,18 @@
 """What follows a backbone's feature map: pooling, dense layers, dropout, the output."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from __future__ import annotations
 
-import keras
-from keras import layers, ops
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from kit.errors import ConfigError, nearest
+from kit.lazy import lazy
 
-
-@keras.saving.register_keras_serializable("kit")
-class GeneralizedMean(layers.Layer):
-    """Generalised-mean pooling with a learnt exponent, initially 3 (Radenovic et al. 2018, arXiv:1711.02512, eq. 3).
-
-    [B, h, w, channels] -> [B, channels]. An exponent of 1 gives the mean, an infinite one the maximum. Values below
-    1e-6 count as 1e-6.
-    """
-
-    def build(self, shape: Any) -> None:
-        self.exponent = self.add_weight(shape=(), initializer=keras.initializers.Constant(3.0), name="exponent")
-
-    def call(self, features: Any) -> Any:
-        # in float32: powers leave the range of half precision
-        exponent = ops.cast(self.exponent, "float32")
-        powers = ops.power(ops.maximum(ops.cast(features, "float32"), 1e-6), exponent)
-        return ops.cast(ops.power(ops.mean(powers, axis=(1, 2)), 1 / exponent), self.compute_dtype)
-
-    def compute_output_shape(self, shape: Any) -> Any:
-        return (shape[0], shape[-1])
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = lazy("keras")
+layers = lazy("keras.layers")
 
 
 def _average_and_max(x: Any) -> Any:
@@ -35,9 +20,15 @@ def _average_and_max(x: Any) -> Any:
     return layers.Concatenate(name="pool")(pooled)
 
 
+def _generalized_mean(x: Any) -> Any:
+    from kit.models.pooling import GeneralizedMean  # here: it needs Keras, and listing the models does not
+
+    return GeneralizedMean(name="pool")(x)
+
+
 _POOLS: dict[str, Callable[[Any], Any]] = {
     "gap": lambda x: layers.GlobalAveragePooling2D(name="pool")(x),
-    "gem": lambda x: GeneralizedMean(name="pool")(x),
+    "gem": _generalized_mean,
     "average+max": _average_and_max,
     "flatten": lambda x: layers.Flatten(name="pool")(x),
 }

@@ -6,7 +6,6 @@ takes its settings as the argument `config`. Each is built for the run's image s
 
 import math
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from types import MethodType
@@ -15,7 +14,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from kit.errors import ConfigError, nearest
+from kit.errors import ConfigError, close_names, nearest
 from kit.models.cards import ModelCard, Provided
 from kit.models.registry import backbone_card
 from kit.runtime.session import KAGGLE_INPUT
@@ -38,7 +37,7 @@ def card(name: str) -> ModelCard:
         return backbone_card(name, backbone, _to_unit_range, ("config",), size=_USUAL_SIDE, source=source)
     if not Path(what).is_dir() and "://" not in what and what not in models.Backbone.presets:
         names = [*models.Backbone.presets, *(each for each in dir(models) if each.endswith("Backbone"))]
-        hint = nearest(what, names) if get_close_matches(what, names, cutoff=0.5) else "; see " + _LIST
+        hint = nearest(what, set(names)) if close_names(what, names) else "; see " + _LIST
         raise ConfigError(f"{name}: no KerasHub preset, preset folder or backbone class has this name{hint}")
     preset = find_preset(what)
     backbone = partial(_from_preset, name=name, preset=preset)
@@ -64,7 +63,7 @@ def _library() -> Any:
     try:
         import keras_hub
     except ImportError as error:
-        raise ConfigError(f"models named hub/... need keras-hub ({error}): pip install 'kit[kerashub]'") from error
+        raise ConfigError(f"models named hub/... need keras-hub ({error}): pip install keras-hub") from error
     return keras_hub
 
 
@@ -146,7 +145,7 @@ def _as_converted(x: Any, preset: str) -> Any:
     except (FileNotFoundError, ValueError):  # no image_converter.json; no converter for such a backbone
         return _to_unit_range(x)
     except ImportError as error:  # KerasHub before 0.32 needs tensorflow-text for this
-        raise ConfigError(f"hub/{preset}: {_first_line(error)} Or: pip install 'kit[kerashub]'") from error
+        raise ConfigError(f"hub/{preset}: {_first_line(error)} Or: pip install keras-hub") from error
     except OSError as error:
         raise _unavailable(preset, error) from error
     scale = 1.0 if converter.scale is None else converter.scale

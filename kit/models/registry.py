@@ -4,19 +4,25 @@ A name is that of a registered model, or of a library's: `hub/PRESET` (KerasHub)
 Pre-trained weights go into a built model by `kit.models.weights.load_weights`.
 """
 
+from __future__ import annotations
+
 import importlib
 from collections.abc import Callable
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from kit.errors import ConfigError, nearest
+from kit.lazy import lazy
 from kit.models import heads
 from kit.models.cards import BACKBONE, ModelCard
 
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = lazy("keras")
+
 _CARDS: dict[str, ModelCard] = {}
 _FAMILIES = ("applications", "backbones", "classic")  # modules that register models when they are imported
-_LIBRARIES = {"hub/": "keras_hub", "tfhub:": "tensorflow_hub"}  # prefix of a name -> module whose `card(name)` has it
+LIBRARIES = {"hub/": "keras_hub", "tfhub:": "tensorflow_hub"}  # prefix of a name -> module whose `card(name)` has it
 
 
 def register(card: ModelCard) -> None:
@@ -85,12 +91,12 @@ def list_models() -> list[str]:
 
 def model_card(name: str) -> ModelCard:
     """The card of a model; raises ConfigError with the nearest names for an unknown one."""
-    for prefix, module in _LIBRARIES.items():
+    for prefix, module in LIBRARIES.items():
         if name.startswith(prefix):
             card: ModelCard = importlib.import_module(f"kit.models.{module}").card(name)
             return card
     if name not in _cards():
-        raise ConfigError(f"unknown model {name!r}{nearest(name, _cards())}")
+        raise ConfigError(f"unknown model {name!r}{nearest(name, _smallest_first())}")
     return _CARDS[name]
 
 
@@ -102,7 +108,7 @@ def as_text(part: str = "") -> str:
     cards = [model_card(name) for name in list_models()]
     matches = [card for card in cards if part.lower() in f"{card.name} {card.source}".lower()]
     if not matches:
-        raise ConfigError(f"no model has {part!r} in its name or source{nearest(part, _cards())}")
+        raise ConfigError(f"no model has {part!r} in its name or source{nearest(part, _smallest_first())}")
     width = max(len(card.name) for card in matches)
     lines = [f"{'name':{width}}  {'parameters':>11}  side  {'weights':8}  {'licence':13}  source"]
     for card in matches:
@@ -148,6 +154,12 @@ def _cut(backbone: keras.Model, until: str | None) -> keras.Model:
 
 def _identifier(name: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in name)
+
+
+def _smallest_first() -> list[str]:
+    """Names of the registered models; of about the same size, the shorter name comes first."""
+    size = {name: float(f"{(card.parameters or (0,))[0]:.1e}") for name, card in _cards().items()}
+    return sorted(size, key=lambda name: (size[name], len(name), name))
 
 
 def _cards() -> dict[str, ModelCard]:

@@ -1,19 +1,53 @@
 """A model on disk: `model.json` (builder and arguments) and `model.weights.h5`, which load across Keras versions.
 
 (A `.keras` file written by a newer Keras does not load in an older one.) The saved model holds its preprocessing and
-never augmentation.
+never augmentation. Both files may come from someone else: loading them runs nothing but builders of kit, and reads
+nothing but these files, unless that is trusted.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import keras
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import h5py
+from pydantic import BaseModel, ConfigDict, Field
 
 import kit
 from kit import files
 from kit.errors import DataError
+from kit.lazy import lazy
 from kit.models import registry
+from kit.models.trust import require_own
 from kit.run import MODEL, WEIGHTS
+
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = lazy("keras")
+
+_Side = Annotated[int, Field(ge=1, le=8192)]
+
+
+class Build(BaseModel):
+    """What `registry.build` takes; further fields are the builder's own arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    shape: tuple[_Side, _Side, _Side]
+    outputs: int = Field(ge=1, le=100_000)
+    activation: Literal["sigmoid", "softmax"]
+
+
+class SavedModel(BaseModel):
+    """`model.json`: what the network is built from; the input in words, and the versions that wrote it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    build: Build
+    input: str = ""
+    versions: dict[str, str] = {}
 
 
 def save_model(model: keras.Model, spec: dict[str, Any], folder: Path) -> list[Path]:
@@ -26,12 +60,49 @@ def save_model(model: keras.Model, spec: dict[str, Any], folder: Path) -> list[P
     return [folder / MODEL, folder / WEIGHTS]
 
 
-def load_model(folder: Path) -> keras.Model:
-    """The model that `save_model` wrote; raises DataError when it is missing or its weights do not fit."""
-    spec = files.read_json(folder / MODEL)["build"]
-    model = registry.build(**{**spec, "shape": tuple(spec["shape"])})
+def load_model(folder: Path, trust: bool | str = False) -> keras.Model:
+    """The model that `save_model` wrote; raises DataError when it is missing or its weights do not fit.
+
+    Raises ConfigError for a network that is built from something outside the folder; `trust` allows all, or the one of
+    that name.
+    """
+    remedy = f"restore it, or delete {folder} to train it again"
+    build = files.read_model(folder / MODEL, SavedModel, remedy).build
+    spec = build.model_dump()
+    require_own(folder / MODEL, spec, trust)
+    _check_weights(folder / WEIGHTS, remedy)
+    model = registry.build(**spec)
     try:
         model.load_weights(folder / WEIGHTS)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / WEIGHTS} does not hold the weights of {spec['name']}: {error}") from error
+    except Exception as error:  # h5py and Keras raise nearly everything over files of another network
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{folder / WEIGHTS} does not hold the weights of {build.name} ({reason}): {remedy}") from error
     return model
+
+
+def _check_weights(path: Path, remedy: str) -> None:
+    """Raise DataError for an HDF5 file that refers to other files, or declares arrays larger than itself."""
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: {remedy}")
+    total = 0
+
+    def walk(group: h5py.Group) -> None:
+        nonlocal total
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise files.damaged(path, f"{name} is a link", remedy)
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                walk(item)
+            elif isinstance(item, h5py.Dataset):
+                if item.external or item.is_virtual:
+                    raise files.damaged(path, f"{name} lies in another file", remedy)
+                total += item.nbytes
+
+    try:
+        with h5py.File(path, "r") as file:
+            walk(file)
+    except (OSError, ValueError, KeyError, RuntimeError, RecursionError) as error:
+        raise files.damaged(path, error, remedy) from error
+    if total > path.stat().st_size:
+        raise files.damaged(path, f"it declares {total:,} bytes in {path.stat().st_size:,}", remedy)

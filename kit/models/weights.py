@@ -5,26 +5,34 @@ another run of the kit) · for a library's network `preset` or `saved_model`: th
 Random weights never stand in for the ones that were requested.
 """
 
+from __future__ import annotations
+
 import hashlib
 import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
-import keras
 import numpy as np
 
 import kit
-from kit.errors import ConfigError, some
+from kit.errors import ConfigError, close_names, nearest, some
+from kit.lazy import lazy
 from kit.models import saved
 from kit.models.cards import BACKBONE, ModelCard, Provided, Published
-from kit.run import MODEL, WEIGHTS
+from kit.run import MODEL, WEIGHTS, FoldFiles
 from kit.runtime.session import KAGGLE_INPUT, find_mount, mounted
 
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = lazy("keras")
+h5py = lazy("h5py")
 log = logging.getLogger(__name__)
+_WORDS = ("none", "imagenet")
+_SIGNATURES = (b"\x89HDF\r\n\x1a\n", b"PK\x03\x04")  # of HDF5, and of zip, which a .keras file is
 
 ENOUGH = 0.9  # share of the parameters that weights must fill; the rest would stay random
 
@@ -59,9 +67,7 @@ def _fill(network: keras.Model, source: str, card: ModelCard) -> tuple[set[int],
             return {id(v) for v in network.variables}, source
         return copy_weights(published.load(network.input_shape[1:]), network), source
     if source == "imagenet":
-        if not isinstance(published, Published):
-            own = f"{published.word}, " if published else ""
-            raise ConfigError(f"model {card.name} has no ImageNet weights: use model.weights={own}none, or a file")
+        published = _published(card)
         path = find_offline(published.file)
         if path is None:
             return copy_weights(_download(card.name, published), network), "imagenet (downloaded)"
@@ -69,8 +75,43 @@ def _fill(network: keras.Model, source: str, card: ModelCard) -> tuple[set[int],
             check_sum(path, published.checksum)
         return read_weights(path, network), f"imagenet ({path})"
     if source.startswith("run:"):
-        return copy_weights(_backbone(saved.load_model(trained_fold(source))), network), source
+        return copy_weights(_backbone(saved.load_model(trained_fold(source), card.name)), network), source
     return read_weights(file_of(source), network), source
+
+
+def check_source(card: ModelCard, source: str | None) -> None:
+    """Raise ConfigError for weights that cannot be had, as far as that is known without a network or Keras."""
+    source = card.weights if source is None else source
+    if source == "none" or (isinstance(card.published, Provided) and source == card.published.word):
+        return
+    if source == "imagenet":
+        _published(card)
+    elif source.startswith("run:"):
+        trained_fold(source)
+    elif source.startswith("kaggle:") and not find_mount("/".join(_dataset(source)[:2])):
+        return  # it may be downloaded
+    else:
+        path = file_of(source)
+        with path.open("rb") as file:
+            if not file.read(8).startswith(_SIGNATURES):
+                raise ConfigError(f"model.weights = {source}: {path} is neither an HDF5 nor a .keras file of weights")
+
+
+def _published(card: ModelCard) -> Published:
+    """Where the ImageNet weights of a model are; raises ConfigError when nobody has published any."""
+    if isinstance(card.published, Published):
+        return card.published
+    own = f"{card.published.word}, " if card.published else ""
+    raise ConfigError(f"model {card.name} has no ImageNet weights: use model.weights={own}none, or a file")
+
+
+def _dataset(source: str) -> tuple[str, str, str]:
+    """Owner, name and file of `kaggle:OWNER/NAME/FILE`."""
+    owner, _, rest = source.partition("#")[0].removeprefix("kaggle:").partition("/")
+    name, _, file = rest.partition("/")
+    if not file:
+        raise ConfigError(f"model.weights = {source}: write it as kaggle:OWNER/NAME/FILE")
+    return owner, name, file
 
 
 def trained_fold(source: str) -> Path:
@@ -79,6 +120,7 @@ def trained_fold(source: str) -> Path:
     fold = folder if (folder / MODEL).is_file() else folder / "fold0"
     if not (fold / WEIGHTS).is_file():
         raise ConfigError(f"model.weights = {source}: {folder} has no trained fold (fold0/{WEIGHTS})")
+    _ = FoldFiles(fold).trained  # raises for one that is damaged
     return fold
 
 
@@ -86,19 +128,18 @@ def file_of(source: str) -> Path:
     """The weights file that `kaggle:OWNER/NAME/FILE` or a path names; the checksum of `FILE#sha256=HEX` is checked."""
     address, _, checksum = source.partition("#sha256=")
     if address.startswith("kaggle:"):
-        owner, _, rest = address.removeprefix("kaggle:").partition("/")
-        name, _, file = rest.partition("/")
-        if not file:
-            raise ConfigError(f"model.weights = {source}: write it as kaggle:OWNER/NAME/FILE")
+        owner, name, file = _dataset(source)
         path = _kaggle_dataset(f"{owner}/{name}") / file
     else:
         path = Path(address)
         if not path.is_file():  # a path of the machine that pushed this kernel; the file was sent along
             path = next(mounted(path.name), path)
     if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        hint = nearest(source, _WORDS) if close_names(source, _WORDS) else ""
         raise ConfigError(
-            f"model.weights = {source}: {path} does not exist (imagenet, none, the path of a weights file, "
-            "kaggle:OWNER/NAME/FILE or run:RUN)"
+            f"model.weights = {source}: {path} {what} (imagenet, none, the path of a weights file, "
+            f"kaggle:OWNER/NAME/FILE or run:RUN{hint})"
         )
     if checksum:
         check_sum(path, checksum)

@@ -43,11 +43,12 @@ class Predictor:
         self.models, self.image, self.decision, self.batch_size = list(models), image, decision, batch_size
 
     @classmethod
-    def open(cls, run: Run | Path | str, folds: Sequence[int] | None = None) -> "Predictor":
+    def open(cls, run: Run | Path | str, folds: Sequence[int] | None = None, trust: bool = False) -> "Predictor":
         """The predictor of a run that is trained and scored, of all its folds or of some.
 
-        Raises ConfigError for what is not a run with models, or has no such fold, and DataError for one that is not
-        trained or scored yet.
+        Nothing outside the run is read or fetched, unless `trust` allows the networks and image steps that need it.
+        Raises ConfigError for these, for what is not a run with models, or has no such fold, and DataError for one that
+        is damaged, or not trained or scored yet.
         """
         run = run if isinstance(run, Run) else Run(run)
         config = run.config
@@ -59,12 +60,21 @@ class Predictor:
             raise DataError(f"{run} has no fold trained yet: run `kit train` first")
         if unknown := set(chosen) - set(trained):
             raise ConfigError(f"{run} has no trained fold {min(unknown)}: there are {', '.join(map(str, trained))}")
-        _ = run.folds  # raises for a run of another version
-        decision = run.decision
+        if folds is None:
+            _require_all(run, trained)
+        split, decision = run.folds, run.decision
+        if decision.labels != split.labels or decision.task != split.task:
+            raise files.damaged(run.decision_path, "it is of other labels than the run", f"run `kit score {run}` again")
+        _require_own_steps(run, config.image, trust)
+        if missing := [k for k in chosen if run.fold(k).trained is None]:  # raises for one that is damaged
+            raise DataError(f"{run} has no trained fold {missing[0]}")
         devices.set_up(config.runtime)
         from kit.models import saved
 
-        models = [saved.load_model(run.fold(k).folder) for k in chosen]
+        models = [saved.load_model(run.fold(k).folder, trust) for k in chosen]
+        for k, model in zip(chosen, models, strict=True):
+            if (model.input_shape[1:], model.output_shape[1:]) != (image_shape(config.image), (len(decision.labels),)):
+                raise DataError(f"{run.fold(k).folder} holds a model of other images or labels than {run}: restore it")
         return cls(models, config.image, decision, config.predict.batch_size)
 
     def predict(self, images: Sequence[Path | str] | Sequence[np.ndarray] | np.ndarray) -> pd.DataFrame:
@@ -126,6 +136,30 @@ class Predictor:
         if any(step.name == "super_resolution" for step in self.image.steps):
             return map(prepare, images)  # TensorFlow computes on all cores, or on the one GPU, by itself
         return _in_threads(prepare, images, _AHEAD * self.batch_size)
+
+
+def _require_all(run: Run, trained: Sequence[int]) -> None:
+    """Raise DataError when a fold is gone whose predictions the run was scored with."""
+    try:
+        predicted = set(files.read_parquet(run.oof_path)["fold"].tolist())
+    except (DataError, KeyError):  # a run that was copied without them
+        return
+    if gone := predicted - set(trained):
+        chosen = ",".join(map(str, trained))
+        raise DataError(
+            f"{run.fold(min(gone)).folder} holds no trained model, but the run was scored with it: restore it, or "
+            f"predict without it by --folds {chosen}"
+        )
+
+
+def _require_own_steps(run: Run, image: ImageSettings, trust: bool) -> None:
+    """Raise ConfigError, unless that is trusted, for preparing images with a network that the run only names."""
+    for step in image.steps:
+        if step.name == "super_resolution" and not trust:
+            raise ConfigError(
+                f"{run.config_path} prepares images with {step.model}, which lies outside the run: give --trust (in "
+                "Python, trust=True) if you trust where the run comes from"
+            )
 
 
 def _in_threads(function: Callable[[Any], Any], items: Sequence[Any], ahead: int) -> Iterator[Any]:

@@ -71,7 +71,7 @@ def set_up(settings: RuntimeSettings) -> Device:
 
     Raises ConfigError for a backend that kit does not support, and when Keras was already imported with another one.
     """
-    backend = _backend(settings)
+    backend = choose_backend(settings)
     os.environ["KERAS_BACKEND"] = backend
     if find_spec("tensorflow"):
         import_tensorflow()  # before Keras does it, loudly
@@ -185,14 +185,15 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def _backend(settings: RuntimeSettings) -> str:
+def choose_backend(settings: RuntimeSettings) -> str:
+    """Keras's backend: raises ConfigError for one that kit does not support, or that is not installed."""
     # Kaggle's TPU image sets ISTPUVM, and the TensorFlow in it sees no TPU.
     default = "jax" if os.environ.get("ISTPUVM") and find_spec("jax") else "tensorflow"
     chosen = settings.backend if settings.backend != "auto" else os.environ.get("KERAS_BACKEND") or default
     if chosen not in _BACKENDS:
         raise ConfigError(f"KERAS_BACKEND={chosen}: kit runs on {' or '.join(_BACKENDS)}")
     if chosen == "jax" and not find_spec("jax"):
-        raise ConfigError("the jax backend needs JAX: pip install 'kit[jax]'")
+        raise ConfigError("the jax backend needs JAX: pip install jax")
     if chosen == "tensorflow" and not find_spec("tensorflow"):
         raise ConfigError("the tensorflow backend needs TensorFlow: pip install tensorflow, or set KERAS_BACKEND=jax")
     return chosen

@@ -16,7 +16,7 @@ KAGGLE_INPUT = Path(os.environ.get("KIT_KAGGLE_ROOT", "/kaggle"), "input")
 
 LOGIN = (
     "make a token at https://www.kaggle.com/settings (Generate New Token) and put it into ~/.kaggle/access_token, "
-    "or set KAGGLE_API_TOKEN"
+    "or set KAGGLE_API_TOKEN; an older key works too, as ~/.kaggle/kaggle.json"
 )
 
 
@@ -133,7 +133,7 @@ def hints() -> list[str]:
     """What to do before `kit submit` can work here, one line per step."""
     if session_kind() == "kaggle":
         return []
-    steps = [] if find_spec("kaggle") else ["to submit from here: pip install 'kit[kaggle]'"]
+    steps = [] if find_spec("kaggle") else ["to submit from here: pip install kaggle six"]
     if kaggle_login() is None:
         steps.append(f"to submit from here, log in to Kaggle: {LOGIN}")
     return steps
@@ -141,11 +141,19 @@ def hints() -> list[str]:
 
 def kaggle_login() -> str | None:
     """Where a Kaggle token or key is, without reading or checking it; None when there is none."""
-    for variable in ("KAGGLE_API_TOKEN", "KAGGLE_KEY"):
-        if os.environ.get(variable):
-            return f"${variable}"
+    return next(iter(logins()), None)
+
+
+def logins() -> list[str]:
+    """Where Kaggle tokens and keys are, without reading or checking them; its client uses the first, and only that."""
     home = Path.home() / ".kaggle"
     other = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config"), "kaggle")
     config = Path(os.environ.get("KAGGLE_CONFIG_DIR", home if home.is_dir() else other))
-    places = (home / "access_token", home / "access_token.txt", config / "kaggle.json", home / "credentials.json")
-    return next((str(path) for path in places if path.is_file()), None)
+    tokens = (home / "access_token", home / "access_token.txt")
+    keys = (config / "kaggle.json", home / "credentials.json")
+    return [
+        *(f"${name}" for name in ("KAGGLE_API_TOKEN",) if os.environ.get(name)),
+        *(str(path) for path in tokens if path.is_file()),
+        *(f"${name}" for name in ("KAGGLE_KEY",) if os.environ.get(name)),
+        *(str(path) for path in keys if path.is_file()),
+    ]

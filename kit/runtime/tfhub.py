@@ -40,7 +40,7 @@ def import_hub(user: str) -> Any:
     try:
         import tensorflow_hub
     except ImportError as error:
-        raise ConfigError(f"{user} needs tensorflow-hub: pip install 'kit[hub]'") from error
+        raise ConfigError(f"{user} needs tensorflow-hub: pip install tensorflow-hub") from error
     finally:
         if stands_in:
             del sys.modules["pkg_resources"]

@@ -13,6 +13,7 @@ from kit.evaluate import ensemble as blending
 from kit.evaluate.metrics import find_metric
 from kit.run import Run, names_of
 from kit.schemas import BlendScore, EnsembleReport
+from kit.stages.current import require_current
 from kit.stages.score import mean_test, target_of
 from kit.tables import TRUTH, predicted_labels, truth, with_probabilities, with_truth
 from kit.tasks import find_task
@@ -30,12 +31,21 @@ def ensemble(runs: Sequence[Run], out: Run, how: str = "auto", metadata: Sequenc
     if len(runs) < 2:
         raise ConfigError("an ensemble takes two runs at least")
     names, first = names_of(runs), runs[0]
+    if out.directory.resolve() in {run.directory.resolve() for run in runs}:
+        raise ConfigError(f"{out} is one of the runs that are blended: give another --out")
     for run in runs:
-        run.oof(), run.test()  # raises for one that has none yet
+        require_current(run)
+        run.oof(), run.test()  # raises for one that has none yet, or damaged ones
         if run.config.competition != first.config.competition:
             raise DataError(f"{run} is a run of {run.config.competition!r}, {first} of {first.config.competition!r}")
-    if out.trained_folds():
+    if out.begun_folds():
         raise DataError(f"{out} is a run, which an ensemble would overwrite: give another --out")
+    with out.locked():
+        return _ensemble(runs, names, out, how, metadata)
+
+
+def _ensemble(runs: Sequence[Run], names: list[str], out: Run, how: str, metadata: Sequence[str]) -> EnsembleReport:
+    first = runs[0]
     settings = first.config.evaluate
     inputs: dict[str, Any] = {
         "runs": [[str(run), *map(files.sha256_of, (run.oof_path, run.test_path, run.examples_path))] for run in runs],
@@ -60,9 +70,7 @@ def ensemble(runs: Sequence[Run], out: Run, how: str = "auto", metadata: Sequenc
     chosen = blending.choose_blend(table) if how == "auto" else how
     fitted = blend.fit(chosen, rows)
     p = fitted.apply(test_members, _metadata(examples, test["id"], metadata)) if len(test) else test_members[0]
-    out.write_config(first.config)
-    out.write_examples(examples)
-    out.write_folds(first.folds)
+    out.prepare(first.config, examples, first.folds)
     files.write_parquet(out.oof_path, with_probabilities(oof[["id", "fold"]], nested[chosen], labels))
     files.write_parquet(out.test_path, with_probabilities(test.assign(fold=0)[["id", "fold"]], p, labels))
     correlation = blending.correlations(members, names)

@@ -11,6 +11,7 @@ from kit.config import Config
 from kit.data.table import folds
 from kit.data.table.check import check_images
 from kit.data.table.examples import Examples, validate
+from kit.data.table.listing import require_folder
 from kit.errors import DataError, some
 from kit.files import PART
 from kit.runtime.session import find_mount
@@ -45,7 +46,7 @@ def check_folds(config: Config, examples: Examples) -> None:
 
 def check_folder(config: Config, data: Path) -> dict[str, Any]:
     """What is in a raw folder and what is odd about it; decodes every image and writes nothing."""
-    return check_images(find_competition(config.competition, config).read(data, config), data, config.image.dicom)
+    return check_images(find_competition(config.competition, config).read(data, config), data, config.image)
 
 
 def raw_folder(competition: Competition, data: Path | None, default: Path) -> Path:
@@ -62,4 +63,5 @@ def raw_folder(competition: Competition, data: Path | None, default: Path) -> Pa
         shutil.rmtree(part, ignore_errors=True)
         competition.make(part)
         part.rename(folder)
+    require_folder(folder)
     return folder

@@ -11,6 +11,8 @@ from kit.config import Config
 from kit.data.records.manifest import Records
 from kit.errors import ConfigError
 from kit.run import FoldFiles, Run
+from kit.tables import fault_of_predictions
+from kit.tasks import find_task
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,9 @@ class Fold:
         }
 
     def is_trained(self) -> bool:
-        """Whether the folder holds the model for just these inputs."""
-        return files.is_done(self.files.done, self.inputs)
+        """Whether the folder holds the model for just these inputs; raises DataError for a model that is damaged."""
+        stamp = self.files.trained
+        return stamp is not None and stamp.inputs == files.fingerprint(self.inputs)
 
 
 def folds_of(run: Run, config: Config, records: Records) -> list[Fold]:
@@ -73,16 +76,18 @@ def pseudo_digest(fold: Fold) -> str:
     """SHA-256 of the predictions that pseudo-labels come from, or came from: a trained fold needs them no more."""
     source, kept = Run(fold.config.pseudo.run or "").fold(fold.k).test, fold.files.pseudo
     if not source.is_file() and kept.exists():
-        return str(files.read_json(kept))
+        return str(files.read_json(kept, f"restore it, or {source}, from which pseudo-labels came"))
     return files.sha256_of(pseudo_source(fold))
 
 
 def pseudo_source(fold: Fold) -> Path:
     """The predictions that pseudo-labels come from; raises ConfigError when that run has none for these very folds."""
     run = Run(fold.config.pseudo.run or "")
-    path = run.fold(fold.k).test
+    path, stamp = run.fold(fold.k).test, run.fold(fold.k).test_done
     if not path.is_file():
         raise ConfigError(f"pseudo.run = {run}: there is no {path}; `kit run` or `kit predict` writes it")
+    if stamp.exists():
+        files.require_unchanged(stamp, f"run `kit predict {run} --records DIR` again")
     folds, ours = run.folds, fold.records.fingerprints
     if (folds.training, folds.image, folds.folds) != (ours.training, ours.image, fold.cells):
         raise ConfigError(
@@ -94,4 +99,10 @@ def pseudo_source(fold: Fold) -> Path:
 
 def pseudo_predictions(fold: Fold) -> pd.DataFrame:
     """What the earlier run's model of this fold says of the test images."""
-    return pd.read_parquet(pseudo_source(fold))
+    path = pseudo_source(fold)
+    remedy = f"run `kit predict {fold.config.pseudo.run} --records DIR` again"
+    table = files.read_parquet(path, remedy)
+    exclusive = find_task(fold.records.task).exclusive
+    if fault := fault_of_predictions(table.assign(fold=fold.k), fold.records.labels, exclusive, repeated=False):
+        raise files.damaged(path, fault, remedy)
+    return table

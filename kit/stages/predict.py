@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +12,80 @@ from kit import files
 from kit.data.records.batches import eval_batches
 from kit.data.records.manifest import Records
 from kit.data.table.listing import found_in, is_junk, list_folder
-from kit.errors import DataError
+from kit.errors import DataError, TrainingError
 from kit.predict.merging import merge_oof, merge_test
 from kit.predict.predict import predict as predict_batches
 from kit.predict.predictor import Predictor
 from kit.run import Run
 from kit.runtime import devices
+from kit.stages.current import changed_settings, inputs_of_predictions, stamps_of_predictions
 from kit.stages.fold import Fold, folds_of
+from kit.tables import fault_of_probabilities
+from kit.tasks import find_task
 
 log = logging.getLogger(__name__)
 
 
-def predict(run: Run, records: Records, views: str | None = None) -> None:
+def predict(
+    run: Run, records: Records, views: str | None = None, settings: Iterable[str] = (), trust: bool | str = False
+) -> None:
     """Score each training image with the one model that has not seen it, and the test images with all.
 
-    Of a run that was stopped, the folds that are trained are taken. Raises DataError when none is.
+    `settings` are `predict.*=value`; they and `views` are kept in the run. Of a run that was stopped, the folds that
+    are trained are taken. Raises DataError when none is, when one is damaged, and when there are predictions of more
+    folds already; ConfigError for a network that is built from something outside the run, unless `trust` allows all of
+    them, or the one of that name.
     """
-    config = run.config
-    if views and views != config.predict.tta:  # the decision must name the views that predictions were made with
-        config = config.model_copy(update={"predict": config.predict.model_copy(update={"tta": views})})
-        run.write_config(config)
-    folds = folds_of(run, config, records)
-    trained = [fold for fold in folds if fold.is_trained()]
+    settings = [*settings, *([f"predict.tta={views}"] if views else [])]
+    with run.locked():
+        before = run.config
+        config = changed_settings(before, settings, "predict", "kit predict")
+        folds = folds_of(run, config, records)
+        trained = [fold for fold in folds if fold.is_trained()]
+        _refuse_fewer(run, folds, trained)
+        if len(trained) < len(folds):
+            log.info(f"only {len(trained)} of {len(folds)} folds are trained: predictions are theirs alone")
+        if config != before:  # the decision must name the views that predictions were made with
+            run.write_config(config)
+        stamps = {str(fold.k): _predict_fold(fold, config.predict.tta, trust) for fold in trained}
+        if files.is_done(run.predicted_done, {"folds": stamps}):
+            return
+        oof = merge_oof({fold.k: files.read_parquet(fold.files.oof) for fold in trained})
+        test = merge_test({fold.k: files.read_parquet(fold.files.test) for fold in trained})
+        files.write_parquet(run.oof_path, oof)
+        files.write_parquet(run.test_path, test)
+        files.mark_done(run.predicted_done, {"folds": stamps}, [run.oof_path, run.test_path])
+
+
+def _refuse_fewer(run: Run, folds: Sequence[Fold], trained: Sequence[Fold]) -> None:
+    """Raise DataError when no fold is trained, or fewer than the run has predictions of."""
     if not trained:
         raise DataError(f"{run} has no fold trained yet (with its settings, on these records): run `kit train` first")
-    if len(trained) < len(folds):
-        log.info(f"only {len(trained)} of {len(folds)} folds are trained: predictions are theirs alone")
-    stamps = {str(fold.k): _predict_fold(fold, config.predict.tta) for fold in trained}
-    if files.is_done(run.predicted_done, {"folds": stamps}):
+    if len(trained) == len(folds):
         return
-    files.write_parquet(run.oof_path, merge_oof({fold.k: pd.read_parquet(fold.files.oof) for fold in trained}))
-    files.write_parquet(run.test_path, merge_test({fold.k: pd.read_parquet(fold.files.test) for fold in trained}))
-    files.mark_done(run.predicted_done, {"folds": stamps}, [run.oof_path, run.test_path])
+    try:
+        present = set(files.read_parquet(run.oof_path)["fold"].tolist())
+    except (DataError, KeyError):  # there is none, or it is broken
+        return
+    for fold in folds:
+        if fold.k in present and fold not in trained:
+            why = "was trained with other settings or records" if fold.files.done.exists() else "is not there"
+            raise DataError(
+                f"{run.oof_path} has predictions of fold {fold.k}, whose model {why}: they would be lost. Restore "
+                f"{fold.files.folder}, or continue training (`kit run`, `kit train`) first"
+            )
 
 
 def predict_images(
-    run: Run, patterns: Sequence[str | Path], folds: Sequence[int] | None = None
+    run: Run, patterns: Sequence[str | Path], folds: Sequence[int] | None = None, trust: bool = False
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """New images -> their table (id, `p_*`, `decision`), and why others could not be read, by path.
 
     Each of `patterns` is a file, a folder (with all that is below it) or a glob. Raises DataError for one that matches
-    nothing, and when no image could be read.
+    nothing, and when no image could be read. `trust`: see `Predictor.open`.
     """
     paths = find_images(patterns)
-    table, unreadable = Predictor.open(run, folds).predict_files(paths)
+    table, unreadable = Predictor.open(run, folds, trust).predict_files(paths)
     if table.empty:
         path, reason = next(iter(unreadable.items()))
         raise DataError(f"none of {len(paths)} images could be read; the first is {path}: {reason}")
@@ -100,30 +130,33 @@ def _matches(pattern: Path) -> list[Path]:
     return [path for path in paths if not any(map(is_junk, path.parts[first:]))]
 
 
-def _predict_fold(fold: Fold, views: str) -> dict[str, Any]:
+def _predict_fold(fold: Fold, views: str, trust: bool | str) -> dict[str, Any]:
     """Write the fold's predictions, unless that is done; returns the stamps of what is there.
 
     Where only the test set has changed, only its predictions are renewed.
     """
-    model = {"model": files.read_json(fold.files.done), "views": views}
+    model = inputs_of_predictions(fold.files, views)
     parts = {
         fold.files.oof: (fold.files.oof_done, model, fold.valid),
         fold.files.test: (fold.files.test_done, {**model, "test": fold.records.fingerprints.test}, None),
     }
-    open_model = _once(lambda: _load(fold))
+    open_model = _once(lambda: _load(fold, trust))
     for path, (stamp, inputs, cells) in parts.items():
         if not files.is_done(stamp, inputs):
             batches = eval_batches(fold.records, cells, fold.config.predict.batch_size)
-            files.write_parquet(path, predict_batches(open_model(), batches, fold.records.labels, views))
+            table = predict_batches(open_model(), batches, fold.records.labels, views)
+            if fault := fault_of_probabilities(table, fold.records.labels, find_task(fold.records.task).exclusive):
+                raise TrainingError(f"{fold.title} predicts no probabilities: {fault}. Train it again in another --run")
+            files.write_parquet(path, table)
             files.mark_done(stamp, inputs, [path])
-    return {stamp.name: files.read_json(stamp) for stamp, _, _ in parts.values()}
+    return {stamp.name: files.read_json(stamp) for stamp in stamps_of_predictions(fold.files)}
 
 
-def _load(fold: Fold) -> Any:
+def _load(fold: Fold, trust: bool | str) -> Any:
     devices.set_up(fold.config.runtime)
     from kit.models import saved
 
-    return saved.load_model(fold.files.folder)
+    return saved.load_model(fold.files.folder, trust)
 
 
 def _once(load: Callable[[], Any]) -> Callable[[], Any]:

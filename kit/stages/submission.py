@@ -3,9 +3,12 @@
 import logging
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from kit import files
 from kit.competitions import find_competition
-from kit.errors import some
+from kit.errors import SubmissionError, some
 from kit.evaluate.decision import sent
 from kit.run import Run
 from kit.stages.score import mean_test, score
@@ -21,13 +24,39 @@ def write_submission(run: Run, sample: Path | None, out: Path) -> None:
     label.
     """
     competition = find_competition(run.config.competition, run.config)
-    _, decision = score(run)
-    predictions, oof = sent(decision, mean_test(run)), sent(decision, run.oof())
     expected = read_submission(sample, competition.id_column) if sample else None
-    submission = make_submission(competition, predictions, expected)
-    for remark in check_submission(competition, submission, submission if expected is None else expected, oof):
-        log.info(f"noticed: {remark}")
-    files.write_text(out, submission.to_csv(index=False))
+    with run.locked():
+        _, decision = score(run)
+        predictions, oof = sent(decision, mean_test(run)), sent(decision, run.oof())
+        submission = make_submission(competition, predictions, expected)
+        for remark in check_submission(competition, submission, submission if expected is None else expected, oof):
+            log.info(f"noticed: {remark}")
+        files.write_text(out, submission.to_csv(index=False))
     unread = set(submission[competition.id_column]) - set(predictions["id"])
     if unread:
         log.info(f"{len(unread)} test images are missing or unreadable and got the mean prediction: {some(unread)}")
+
+
+def require_current_submission(run: Run) -> None:
+    """Raise SubmissionError unless the run's submission is what its predictions and decision give.
+
+    Scores the run first, unless that is done. Images without a prediction may have any value.
+    """
+    competition = find_competition(run.config.competition, run.config)
+    again = f"write it again with `kit submission write {run} --sample F --out {run.submission_path}`"
+    if not run.submission_path.is_file():
+        raise SubmissionError(f"{run} has no {run.submission_path.name}: {again.replace(' again', '')}")
+    submission = read_submission(run.submission_path, competition.id_column)
+    _, decision = score(run)
+    expected = make_submission(competition, sent(decision, mean_test(run)), None)
+    columns = [column for column in expected.columns if column != competition.id_column]
+    both = expected.merge(submission, on=competition.id_column, suffixes=("", "_sent"))
+    if both.empty or not {*columns} <= {*submission.columns}:
+        raise SubmissionError(f"{run.submission_path} has other images or columns than the run's predictions: {again}")
+    values = both[[f"{column}_sent" for column in columns]].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    differs = ~np.isclose(values, both[columns].to_numpy(float), rtol=0, atol=1e-6).all(axis=1)
+    if differs.any():
+        raise SubmissionError(
+            f"{run.submission_path} is not what the run's predictions and decision give for {differs.sum()} images, "
+            f"such as {both[competition.id_column][differs].iloc[0]} (damaged, or older than they): {again}"
+        )

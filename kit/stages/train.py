@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,8 +36,9 @@ from kit.run import FORMAT_VERSION, Run
 from kit.runtime import devices
 from kit.runtime.devices import Device
 from kit.schemas import Folds
-from kit.stages.fold import Fold, folds_of, pseudo_digest, pseudo_predictions
+from kit.stages.fold import Fold, pseudo_digest, pseudo_predictions
 from kit.stages.model import build_model
+from kit.stages.resume import lost_folds, refuse_other_run, refuse_to_lose
 from kit.tables import probabilities, truth, with_truth
 from kit.tasks import find_task
 
@@ -47,51 +49,56 @@ log = logging.getLogger(__name__)
 assert FORMAT_VERSION == VERSION  # what was trained on records of one format is not mixed with another's
 
 
-def start_run(config: Config, records: Records, run: Run) -> list[Fold]:
+def start_run(config: Config, records: Records, run: Run, retrain: bool = False) -> list[Fold]:
     """Write the settings, examples and folds of a run; returns its folds.
 
-    Raises DataError for records of another competition, and for a directory that holds another run.
+    Raises DataError for records of another competition, and for a directory that holds another run; ConfigError when a
+    fold that is trained, or begun, would be trained again, unless `retrain` allows that. Then nothing is written.
     """
     if records.competition != config.competition:
         raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
     refuse_other_run(config, run)
     config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
-    held = split_folds(records.cells, config.folds, config.split_seed)
-    check_dealt(records.rows([*range(records.cells)]), records.labels, held, config.train.batch_size)
-    folds = Folds(
+    cells = split_folds(records.cells, config.folds, config.split_seed)
+    check_dealt(records.rows([*range(records.cells)]), records.labels, cells, config.train.batch_size)
+    folds = [Fold(config, records, cells, k, run.fold(k)) for k in range(len(cells))]
+    split = Folds(
         format_version=FORMAT_VERSION,
         **records.fingerprints.model_dump(),
         task=records.task,
         labels=records.labels,
         cells=records.cells,
-        folds=held,
+        folds=cells,
     )
-    run.prepare(config, records.table, folds)
-    return folds_of(run, config, records)
-
-
-def refuse_other_run(config: Config, run: Run) -> None:
-    """Raise DataError when the directory holds a run of another competition, or of another version of kit."""
-    if not run.exists():
-        return
-    if run.config.competition != config.competition:
-        raise DataError(
-            f"{run} is a run of {run.config.competition!r}, not of {config.competition!r}: give another --run"
-        )
-    if run.folds_path.exists():  # a run that was killed at its very start has none
-        _ = run.folds  # raises for another version
+    with run.locked():
+        if not retrain:
+            refuse_to_lose(config, folds, run)
+        elif lost_folds(folds, run):
+            run.forget_results()
+        run.prepare(config, records.table, split)
+    return folds
 
 
 def train(
-    config: Config, records: Records, run: Run, only: Sequence[int] | None = None, deadline: float | None = None
+    config: Config,
+    records: Records,
+    run: Run,
+    only: Sequence[int] | None = None,
+    deadline: float | None = None,
+    retrain: bool = False,
 ) -> bool:
-    """Fit each fold, always a fresh model, into its folder; False when the deadline came before the last was done."""
-    folds = start_run(config, records, run)
-    metric = find_metric(find_competition(config.competition, config).target.metric)
-    chosen = list(range(len(folds)) if only is None else only)
-    if unknown := set(chosen) - set(range(len(folds))):
-        raise ConfigError(f"there is no fold {min(unknown)}: folds are 0 to {len(folds) - 1}")
-    return all(train_fold(folds[k], metric, deadline, len(chosen) - n) for n, k in enumerate(chosen, 1))
+    """Fit each fold, always a fresh model, into its folder; False when the deadline came before the last was done.
+
+    Raises what `start_run` does.
+    """
+    count = len(split_folds(records.cells, config.folds, config.split_seed))
+    chosen = list(range(count) if only is None else only)
+    if unknown := set(chosen) - set(range(count)):
+        raise ConfigError(f"there is no fold {min(unknown)}: folds are 0 to {count - 1}")
+    with run.locked():
+        folds = start_run(config, records, run, retrain)
+        metric = find_metric(find_competition(config.competition, config).target.metric)
+        return all(train_fold(folds[k], metric, deadline, len(chosen) - n) for n, k in enumerate(chosen, 1))
 
 
 def train_fold(
@@ -113,7 +120,7 @@ def train_fold(
             return False
         if fold.config.pseudo.run:
             files.write_json(fold.files.pseudo, pseudo_digest(fold))
-        files.mark_done(fold.files.done, fold.inputs, [*fold.files.model, fold.files.history])
+        files.mark_done(fold.files.done, fold.inputs, [*fold.files.model, fold.files.history], keep_inputs=True)
     shutil.rmtree(fold.files.state.folder, ignore_errors=True)
     return True
 
@@ -189,6 +196,7 @@ def _fit(
     if not fitted.finished:
         return False
     history = pd.DataFrame(fitted.history)
+    fold.files.done.unlink(missing_ok=True)  # of the model that is replaced now
     with files.replacing(fold.files.history) as part:
         history.rename_axis("epoch").to_csv(part)
     saved.save_model(model, spec, fold.files.folder)
@@ -298,10 +306,17 @@ def _with_pseudo_labels(fold: Fold) -> Fold:
 def _shuffle_buffer(fold: Fold, device: Device) -> int:
     """How many examples are shuffled at a time: as memory, of the host with the least, allowed when training began."""
     path = fold.files.state.shuffle
-    buffer = int(files.read_json(path)) if path.exists() else shuffle_buffer(fold.records, fold.train)
+    buffer = _positive(path, fold.files.state.remedy) if path.exists() else shuffle_buffer(fold.records, fold.train)
     buffer = min(devices.on_all_hosts(device, buffer))
     files.write_json(path, buffer)
     return buffer
+
+
+def _positive(path: Path, remedy: str) -> int:
+    number = files.read_json(path, remedy)
+    if type(number) is not int or number < 1:
+        raise files.damaged(path, "it is no number", remedy)
+    return number
 
 
 def _check_hosts(fold: Fold, device: Device) -> None:
@@ -318,7 +333,7 @@ def _check_hosts(fold: Fold, device: Device) -> None:
 def _drop_state_of_other(fold: Fold) -> bool:
     """Make the state's folder one for training on the fold's inputs; whether one of other inputs was dropped."""
     state, expected = fold.files.state, files.fingerprint(fold.inputs)
-    if state.inputs.exists() and files.read_json(state.inputs) == expected:
+    if state.inputs.exists() and files.read_json(state.inputs, state.remedy) == expected:
         return False
     before = state.inputs.exists()
     shutil.rmtree(state.folder, ignore_errors=True)

@@ -1,11 +1,11 @@
 """The table of submissions: do out-of-fold scores predict the leaderboard's?"""
 
 import datetime
+import os
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy.stats import spearmanr
 
 from kit import files
 from kit.errors import DataError
@@ -48,10 +48,28 @@ def read(path: Path) -> pd.DataFrame:
     """The ledger, empty where there is none; raises DataError for a file that is not a ledger."""
     if not path.exists():
         return pd.DataFrame({name: pd.Series(dtype=float if name in _SCORES else str) for name in COLUMNS})
-    table = pd.read_csv(path, dtype={name: str for name in COLUMNS if name not in _SCORES}, keep_default_na=True)
+    if not path.is_file():
+        raise DataError(f"{path} is not a file: give another --ledger")
+    types = {name: float if name in _SCORES else str for name in COLUMNS}
+    try:
+        table = pd.read_csv(path, dtype=types, keep_default_na=True)
+    except (ValueError, pd.errors.ParserError) as error:  # not UTF-8, empty, a score that is no number
+        reason = str(error).strip().split("\n")[0]
+        raise DataError(f"{path} is not a ledger ({reason}): correct it, or give another --ledger") from error
     if tuple(table.columns) != COLUMNS:
-        raise DataError(f"{path} is not a ledger: its columns are {', '.join(map(str, table.columns))}")
+        columns = ", ".join(map(str, table.columns))
+        raise DataError(f"{path} is not a ledger: its columns are {columns}; give another --ledger")
     return table
+
+
+def check(path: Path) -> None:
+    """Raise DataError where a line could not be written into the ledger: before anything is spent for it."""
+    read(path)
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    if not folder.is_dir():
+        raise DataError(f"{path}: {folder} is not a folder; give another --ledger")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"{path} cannot be written; give another --ledger")
 
 
 def write(path: Path, line: dict[str, Any]) -> pd.DataFrame:
@@ -67,7 +85,7 @@ def write(path: Path, line: dict[str, Any]) -> pd.DataFrame:
         else:
             added = pd.DataFrame([line], columns=list(COLUMNS)).astype({name: float for name in _SCORES})
             table = added if table.empty else pd.concat([table, added], ignore_index=True)
-        files.write_text(path, table.to_csv(index=False))
+        files.write_text(path, table.to_csv(index=False), durable=True)
     return table
 
 
@@ -84,7 +102,7 @@ def as_text(table: pd.DataFrame) -> str:
         for board in ("public", "private"):
             scored = rows.dropna(subset=["oof", board])
             if len(scored) > 2 and scored["oof"].nunique() > 1 and scored[board].nunique() > 1:
-                rank = spearmanr(scored["oof"], scored[board]).statistic
+                rank = scored["oof"].rank().corr(scored[board].rank())  # Spearman's
                 gap = (scored[board] - scored["oof"]).median()
                 lines.append(
                     f"out of fold against {board}: rank correlation {rank:.2f}, median difference {gap:+.4f} "

@@ -176,7 +176,7 @@ def _keras_cv(setting: str) -> Any:
     try:
         import keras_cv
     except ImportError as error:
-        raise ConfigError(f"augment.{setting} needs keras-cv: pip install 'kit[cv]', or set it to 0") from error
+        raise ConfigError(f"augment.{setting} needs keras-cv: pip install keras-cv, or set it to 0") from error
     if keras.backend.backend() != "tensorflow":
         raise ConfigError(f"augment.{setting} is keras-cv's, which runs on the tensorflow backend only: set it to 0")
     return keras_cv.layers

@@ -153,26 +153,22 @@ class State(keras.callbacks.Callback):
         self.larger_is_better = larger_is_better
         self.phase, self.epochs, self.replayed = 0, 0, list[keras.callbacks.Callback]()
         self.parts, self.compiled = 1, lambda parts: best_of
-        path = StateFiles(folder).state
-        fresh: dict[str, Any] = {"history": [], "best": None, "weights": [], "phases": 0, "finished": False}
-        # parts: into how many lack of memory cuts batches; saved_parts: how many in all when last saved
-        fresh |= {"parts": 1, "saved_parts": 1}
-        self.values: dict[str, Any] = files.read_json(path) if path.exists() else fresh
+        self.values: dict[str, Any] = StateFiles(folder).read().model_dump()
 
     @property
     def history(self) -> list[Logs]:
         """The logs of every epoch so far."""
-        return self.values["history"]
+        return list(self.values["history"])
 
     @property
     def best_weights(self) -> Path:
         """The weights of the epoch with the best score."""
-        return self.folder / self.values["best"]
+        return self._intact(self.values["best"])
 
     @property
     def kept_weights(self) -> list[Path]:
         """The weights of the last epochs, oldest first."""
-        return [self.folder / name for name in self.values["weights"]]
+        return [self._intact(name) for name in self.values["weights"]]
 
     def of_phase(self, phase: int) -> list[Logs]:
         """The logs of the epochs of one phase."""
@@ -196,7 +192,22 @@ class State(keras.callbacks.Callback):
     def set(self, **values: Any) -> None:
         """Change what is stored."""
         self.values = {**self.values, **values}
+        kept = (*self.values["weights"], self.values["best"])
+        self.values["sha256"] = {name: sha for name, sha in self.values["sha256"].items() if name in kept}
         files.write_json(StateFiles(self.folder).state, self.values)
+
+    def _save(self, model: keras.Model, name: str) -> None:
+        path = self.folder / name
+        with files.replacing(path) as part:
+            model.save_weights(part)
+        self.values = {**self.values, "sha256": {**self.values["sha256"], name: files.sha256_of(path)}}
+
+    def _intact(self, name: str) -> Path:
+        """The path of a file of weights; raises DataError when it is not as it was saved."""
+        path, sha256 = files.inside(self.folder, name), self.values["sha256"].get(name)
+        if not path.is_file() or (sha256 and files.sha256_of(path) != sha256):
+            raise files.damaged(path, "it is not as training wrote it", StateFiles(self.folder).remedy)
+        return path
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         past = self.of_phase(self.phase)
@@ -216,8 +227,7 @@ class State(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         now: Logs = {"phase": self.phase, **{name: float(value) for name, value in (logs or {}).items()}}
         name = f"epoch{len(self.history):04d}.weights.h5"
-        with files.replacing(self.folder / name) as part:
-            self.model.save_weights(part)
+        self._save(self.model, name)
         with averaged(self.model):
             best = self.best_after(now)
         keep = min(self.keep, len(self.of_phase(self.phase)) + 1)  # none of another phase
@@ -234,8 +244,7 @@ class State(keras.callbacks.Callback):
         if self.history and self._goodness(now) <= max(map(self._goodness, self.history)):
             return str(self.values["best"])
         name = f"best{len(self.history):04d}.weights.h5"
-        with files.replacing(self.folder / name) as part:
-            self.best_of.save_weights(part)
+        self._save(self.best_of, name)
         return name
 
     def _goodness(self, logs: Logs) -> float:

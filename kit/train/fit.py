@@ -15,6 +15,7 @@ from kit.errors import TrainingError
 from kit.runtime import keras_private
 from kit.runtime.session import Deadline
 from kit.train.augment import Augment
+from kit.train.bar import Bar
 from kit.train.callbacks import EpochSeeds, Logs, NotFinite, Progress, State, Timer, Track, Validate, set_seeds
 from kit.train.losses import Loss, make_loss
 from kit.train.optimize import make_optimizer, rates_of, unfreeze
@@ -129,6 +130,7 @@ def fit(
             verbose=0,
             shuffle=False,  # the batches come shuffled
             callbacks=[
+                Bar(reporting.title, feed.steps * parts, before, before + phase.epochs + after),
                 EpochSeeds(seed, before),
                 NotFinite(lambda epoch, step: feed.ids(epoch, step, parts), reporting.title, before),
                 Validate(validated),

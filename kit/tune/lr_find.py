@@ -14,6 +14,7 @@ from kit.data.records.manifest import open_records
 from kit.data.table.cells import split_folds
 from kit.errors import DataError
 from kit.runtime import devices
+from kit.stages.check import check_settings
 from kit.stages.model import build_model
 from kit.stages.train import fold_seed
 from kit.tables import truth
@@ -27,7 +28,9 @@ def lr_find(competition: str, records: Path | str, out: Path | str, settings: It
     The model is a fresh one and thrown away. Only the cells that fold 0 trains on are read from the records. Raises
     DataError for another competition's records.
     """
-    config, opened, out = load_config(competition, settings), open_records(Path(records)), Path(out)
+    config, out = load_config(competition, settings), Path(out)
+    check_settings(config)
+    opened = open_records(Path(records))
     if opened.competition != config.competition:
         raise DataError(f"{opened.directory} holds records of {opened.competition!r}, not of {config.competition!r}")
     device = devices.set_up(config.runtime)

@@ -21,6 +21,7 @@ from kit.data.table.cells import CELLS, split_folds
 from kit.errors import ConfigError, DataError, TrainingError, nearest
 from kit.evaluate.metrics import find_metric
 from kit.runtime import devices, session
+from kit.stages.check import check_settings
 from kit.stages.examples import list_examples, raw_folder
 from kit.stages.records import build_records, records_folder
 from kit.tune.processes import end_with_parent, helpers, wait_for
@@ -117,6 +118,7 @@ def _checked(competition: str, name: str, settings: list[str]) -> tuple[Space, C
     space = read_space(name)
     check_space(space, name, competition, settings)
     config = load_config(competition, [*space.settings, *settings])
+    check_settings(config)
     _check_arguments(space, name, config)
     return space, config
 

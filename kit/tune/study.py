@@ -199,7 +199,7 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise ConfigError("a search needs Optuna: pip install 'kit[search]'") from error
+        raise ConfigError("a search needs Optuna: pip install optuna") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # kit logs a line of its own for each trial
     return optuna
 

@@ -15,7 +15,7 @@ import pydicom
 from common import in_turn, machine, show
 from PIL import Image
 
-from kit.config import DicomSettings
+from kit.config import ImageSettings
 from kit.data.table.check import look_at
 from kit.data.table.listing import list_images
 
@@ -43,8 +43,8 @@ def main():
     for root in options.folders:
         paths = list(itertools.islice(itertools.cycle(list_images(root)["path"]), options.images))
         variants = {
-            "kit": lambda root=root, paths=paths: len(look_at(paths, root, DicomSettings())),
-            "kit, 1 worker": lambda root=root, paths=paths: len(look_at(paths, root, DicomSettings(), workers=1)),
+            "kit": lambda root=root, paths=paths: len(look_at(paths, root, ImageSettings())),
+            "kit, 1 worker": lambda root=root, paths=paths: len(look_at(paths, root, ImageSettings(), workers=1)),
             "loop": lambda root=root, paths=paths: loop(root, paths),
         }
         speeds = in_turn(variants, options.repeats)

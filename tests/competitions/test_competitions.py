@@ -77,10 +77,10 @@ def test_the_competition_of_the_docs_runs(write_images, tmp_path, monkeypatch, k
     (root / "truth.csv").write_text("\n".join(["photo,patient,melanoma", *truth]) + "\n")
     sample = [f"m{n},0.5" for n in range(24, 30)]
     (root / "sample_submission.csv").write_text("\n".join(["photo,target", *sample]) + "\n")
-    submission = pipeline.run(
+    result = pipeline.run(
         str(tmp_path / "moles.yaml"), data=root, run=tmp_path / "run", settings=[*TINY, "train.batch_size=4"]
     )
-    sent = pd.read_csv(submission)
+    sent = pd.read_csv(result.submission_path)
     assert list(sent) == ["photo", "target"]
     assert sent["photo"].tolist() == [f"m{n}" for n in range(24, 30)]
     table = pd.read_parquet(tmp_path / "run" / "examples.parquet").set_index("id")

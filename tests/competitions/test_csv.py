@@ -50,8 +50,11 @@ def test_classes_by_name(root):
     assert (three.task, three.labels) == ("multiclass", ("a", "b", "c"))
     text = rows(*(f"{n},{('ill', 'well')[n % 2]},p" for n in range(6)))
     two = read(root, text)
-    assert (two.task, two.labels) == ("binary", ("well",))
-    assert read(root, text, target="ill").table["y_ill"].tolist() == [1, 0] * 3
+    assert (two.task, two.labels) == ("binary", ("ill",))
+    assert two.table["y_ill"].tolist() == [1, 0] * 3
+    assert read(root, text, target="well").table["y_well"].tolist() == [0, 1] * 3
+    with pytest.raises(ConfigError, match="target = 'a': label has 3 classes, and the positive one is one of two"):
+        read(root, rows(*(f"{n},{'abc'[n % 3]},p" for n in range(6))), target="a")
 
 
 def test_several_labels_and_rows_to_predict(root):
@@ -78,7 +81,7 @@ def test_a_split_of_its_own(root):
     ("text", "columns", "says"),
     [
         ("name,label\n0,1\n", {}, "has no column id; it has label, name"),
-        (rows("0,1,p"), {"group": "patient"}, "has no column patient"),
+        (rows("0,1,p"), {"group": "patient"}, "has no column 'patient'; known: id, label, who; and as a pattern"),
         (rows("0,1,p", "0,0,p"), {}, "id '0' is in lines 2, 3: keep one line for each"),
         (rows("0,1,p", "1,0,"), {"group": "who"}, "line 3: who is '', not a group"),
         (rows("0,0.25,p", "1,0.5,p"), {"label": "label,who"}, "line 2: label is '0.25', not 0, 1 or empty"),
@@ -91,7 +94,7 @@ def test_tables_that_do_not_fit(root, text, columns, says):
 
 
 def test_ids_that_name_no_image(root):
-    says = r"labels\.csv: the column id \('x', \.\.\.\) names none of the images .* \(images/0\.png, .*columns\.id="
+    says = r"labels\.csv: no id of the column id \('x', 'y'\) names an image \('images/0\.png', .*columns\.id="
     with pytest.raises(DataError, match=says):
         read(root, rows("x,1,p", "y,0,p"))
 

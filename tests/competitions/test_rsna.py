@@ -86,7 +86,12 @@ BOXES, CLASSES = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
         (CLASSES, "p3,Normal", "p3,Lung Opacity", "contradict each other for 1 patients: p3"),
         (CLASSES, "p3,Normal", "p3,Healthy", "class is 'Healthy', not one of Normal"),
         (CLASSES, "p0,Lung Opacity", "p0,Normal", "several classes for p0"),
-        (BOXES, "patientId,x", "patient,x", "has no column patientId; it has Target, height, patient"),
+        (
+            BOXES,
+            "patientId,x",
+            "patient,x",
+            r"no column patientId; did you mean 'patient'\? It has Target, height, pa",
+        ),
     ],
 )
 def test_tables_that_break_their_rules_or_contradict_each_other(rsna_root, table, old, new, says):

@@ -172,7 +172,7 @@ def test_without_the_client_its_extra_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     real = importlib.util.find_spec
     hidden = lambda name, *rest: None if name.startswith("kaggle") else real(name, *rest)  # noqa: E731
-    monkeypatch.setattr("kit.kaggle.client.find_spec", hidden)
+    monkeypatch.setattr("kit.kaggle.login.find_spec", hidden)
     for command in (["submit", "pcam", "--dry-run"], ["submit", "pcam"], ["data", "fetch", "pcam"]):
         assert main(command) == 2
-        assert "pip install 'kit[kaggle]'" in capsys.readouterr().err
+        assert "pip install kaggle six" in capsys.readouterr().err

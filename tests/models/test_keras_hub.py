@@ -12,7 +12,7 @@ from tests.conftest import devices
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its own and its dependencies', at import alone
     devices.set_up(devices.RuntimeSettings())
-    keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is not installed: pip install 'kit[kerashub]'")
+    keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is not installed: pip install keras-hub")
 
 from kit.models import registry
 from kit.models.keras_hub import _images_to_features, find_preset

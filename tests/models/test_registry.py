@@ -199,7 +199,7 @@ def test_heads(registry, images, keras, pool):
 
 
 def test_generalised_mean_is_between_mean_and_maximum(keras):
-    from kit.models.heads import GeneralizedMean
+    from kit.models.pooling import GeneralizedMean
 
     x = np.random.default_rng(0).random((2, 5, 5, 3)).astype("float32") + 0.1
     layer = GeneralizedMean()

@@ -53,7 +53,7 @@ def test_hints_name_what_is_missing_before_a_submission(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(session, "find_spec", lambda name: None)
     client, login = session.hints()
-    assert "pip install 'kit[kaggle]'" in client and "Generate New Token" in login
+    assert "pip install kaggle six" in client and "Generate New Token" in login
     (tmp_path / ".config" / "kaggle").mkdir(parents=True)
     (tmp_path / ".config" / "kaggle" / "kaggle.json").write_text("{}")
     assert session.hints() == [client]

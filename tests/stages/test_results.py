@@ -99,7 +99,9 @@ def test_an_ensemble_is_made_once_and_overwrites_no_run(make_run, tmp_path, monk
     runs, out = [make_run("first", 0.4), make_run("second", 3.0)], Run(tmp_path / "both")
     report = ensemble(runs, out, "mean")
     with pytest.raises(DataError, match="is a run, which an ensemble would overwrite"):
-        ensemble(runs, runs[0])
+        ensemble(runs, make_run("third"))
+    with pytest.raises(ConfigError, match="first is one of the runs that are blended: give another --out"):
+        ensemble(runs, Run(tmp_path / "both" / ".." / "runs" / "first"))
     monkeypatch.setattr("kit.evaluate.ensemble.compare_blends", lambda *_: pytest.fail("worked again"))
     assert ensemble(runs, out, "mean") == report
     with pytest.raises(pytest.fail.Exception, match="worked again"):

@@ -1,12 +1,12 @@
-"""Reading DICOM files: the image that a file shows, in 8 bit, and the few columns of its header that are kept.
+"""Reading DICOM files: the image that a file shows, in 8 bit.
 
 Stored values -> modality LUT or rescale -> VOI LUT or window -> 8 bit -> MONOCHROME1 inverted -> padding black. pydicom
-decodes and does the arithmetic (PS3.3, C.7.6.3, C.11.1, C.11.2). Its warnings and its errors over a broken header may
-quote the header, and with it a patient: they are never shown.
+decodes (PS3.3, C.7.6.3); `grey` has the rest. pydicom's warnings and its errors over a broken header may quote the
+header, and with it a patient: they are never shown.
 """
 
 import io
-import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,27 +16,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kit.config import DicomSettings
+from kit.data.pixels import codestream, elements, grey
+from kit.data.pixels.remarks import remark
 from kit.data.pixels.shared import Shared, add_warnings_filter
 from kit.errors import UnreadableImage
 
 _JPEG_BASELINE = "1.2.840.10008.1.2.4.50"  # transfer syntax JPEG Baseline (Process 1), 8 bit
 _NO_PREAMBLE = b"\x08\0\0\0\x04\0\0\0"  # (0008,0000) of four bytes, in Implicit VR Little Endian: files before PS3.10
 _IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_RLE, _RLE_RATIO = "1.2.840.10008.1.2.5", 64  # two bytes become 128 at the most (PS3.5, G.3.1)
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _DEFAULT = DicomSettings()
-_REMEDY = "pip install 'kit[dicom]'"
-_CODE = re.compile(r"[A-Z0-9_ ]{1,16}")  # the value representation CS (PS3.5, 6.2)
-_AGE_UNITS = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1}  # how many make a year
-
-# The columns taken from a header: an allow-list, so that no name, number, date or free text of a patient is ever kept.
-HEADER = {
-    "PatientSex": "sex",
-    "PatientAge": "age",
-    "ViewPosition": "view_position",
-    "PixelSpacing": "pixel_spacing",
-    "PhotometricInterpretation": "photometric_interpretation",
-    "Columns": "width",
-    "Rows": "height",
-}
+_REMEDY = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
+MAX_PIXELS = 2**30  # of an image
+_LARGEST_DEFLATED = 2**31  # bytes
 
 
 class Undecodable(NamedTuple):
@@ -46,89 +40,85 @@ class Undecodable(NamedTuple):
     files: int
 
 
+class Layout(NamedTuple):
+    """How the pixels of a file are stored."""
+
+    kind: str  # photometric interpretation
+    rows: int
+    columns: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    signed: int  # 0 or 1
+    frames: int
+
+
 def is_dicom(data: bytes) -> bool:
     """Whether a file starts as a DICOM: with a 128-byte preamble (PS3.10, 7.1), or, as older files, with a data set."""
     return data[128:132] == b"DICM" or data.startswith(_NO_PREAMBLE)
 
 
-def read(data: bytes, settings: DicomSettings = _DEFAULT) -> np.ndarray | bytes:
+def read(data: bytes, settings: DicomSettings = _DEFAULT, max_pixels: int = MAX_PIXELS) -> np.ndarray | bytes:
     """The image that a DICOM file shows: (height, width, 1 or 3) uint8 pixels, or a JPEG file that is not decoded yet.
 
     A JPEG is returned where the file is nothing but its envelope: single-frame, 8-bit, MONOCHROME2, baseline JPEG, with
     a header that changes no value. Without a window or VOI LUT, 8-bit unsigned values without a rescale are shown as
-    they are, others from the smallest to the largest. Raises UnreadableImage for files that are broken, that have no
-    pixels or several frames of which none is chosen, or whose transfer syntax no installed package decodes.
+    they are, others from the smallest to the largest. What is broken in a header and not needed for the pixels is
+    passed over, with a remark. Raises UnreadableImage for files that are broken, that have no pixels, more than
+    `max_pixels` or several frames of which none is chosen, or whose transfer syntax no installed package decodes.
     """
     with _QUIET, _reasons():
-        dataset = _dataset(io.BytesIO(data))
-        kind, frames = dataset.get("PhotometricInterpretation"), int(dataset.get("NumberOfFrames") or 1)
-        if frames > 1 and settings.frame is None:
-            raise UnreadableImage(f"a DICOM with {frames} frames: choose one with --set image.dicom.frame=0")
-        if (frame := settings.frame or 0) >= frames:
-            raise UnreadableImage(f"image.dicom.frame = {frame}, but there are {frames} frames, counted from 0")
-        as_stored = _is_shown_as_stored(dataset, settings)
-        is_jpeg = frames == 1 and kind == "MONOCHROME2" and _syntax(dataset) == _JPEG_BASELINE
-        if as_stored and is_jpeg and "PixelPaddingValue" not in dataset:
-            return _jpeg_frame(dataset)
-        stored = _stored(dataset, frame)
-        if kind == "PALETTE COLOR":
-            return _palette(dataset, stored)
-        if stored.ndim == 3:
-            return _scaled(stored, 0, 2 ** int(dataset.BitsStored) - 1)
-        grey = _scaled(stored, 0, 255) if as_stored else _rendered(dataset, stored, settings)
-        if kind == "MONOCHROME1":
-            grey = 255 - grey
-        grey[_padding(dataset, stored)] = 0
-    return grey[..., None]
+        dataset = _dataset(data)
+        layout = _described(dataset)
+        if layout.frames > 1 and settings.frame is None:
+            raise UnreadableImage(f"a DICOM with {layout.frames} frames: choose one with --set image.dicom.frame=0")
+        if (frame := settings.frame or 0) >= layout.frames:
+            raise UnreadableImage(f"image.dicom.frame = {frame}, but there are {layout.frames} frames, counted from 0")
+        if layout.rows * layout.columns > max_pixels:
+            raise UnreadableImage(
+                f"its header declares {layout.columns} x {layout.rows} pixels, more than {max_pixels}"
+            )
+        if layout.samples > 1 or layout.kind == "PALETTE COLOR":
+            return _colours(dataset, _stored(dataset, layout, frame), layout)
+        how = grey.display(dataset, settings)
+        as_stored = _is_shown_as_stored(dataset, layout, how, settings)
+        if as_stored and (jpeg := _jpeg_frame(dataset, layout)):
+            return jpeg
+        stored = _stored(dataset, layout, frame)
+        padding = grey.padding(dataset, stored, layout.bits_allocated)
+        stored = np.nan_to_num(stored, posinf=0, neginf=0) if stored.dtype.kind == "f" else stored
+        pixels = grey.scaled(stored, 0, 255) if as_stored else grey.rendered(stored, padding, how, settings)
+        if pixels.min() == pixels.max() and _differ(dataset, layout, stored):
+            remark("DICOMs that are shown in a single grey although their values differ")
+        if layout.kind == "MONOCHROME1":
+            pixels = 255 - pixels
+        pixels[padding] = 0
+    return pixels[..., None]
 
 
 def describe(data: bytes) -> tuple[str, str]:
     """The transfer syntax and photometric interpretation of a DICOM file; raises UnreadableImage with the reason."""
     with _QUIET, _reasons():
-        dataset = _dataset(io.BytesIO(data), specific_tags=["PhotometricInterpretation"], stop_before_pixels=True)
-        return f"DICOM {_name(_syntax(dataset))}", str(dataset.get("PhotometricInterpretation"))
+        dataset = _dataset(data, specific_tags=["PhotometricInterpretation"], stop_before_pixels=True)
+        return f"DICOM {syntax_name(dataset)}", elements.code(dataset, "PhotometricInterpretation") or "unknown"
 
 
-def header(path: Path) -> dict[str, Any]:
-    """The allowed columns of a file's header: strings or None; `width` and `height` int, `pixel_spacing` (of rows) mm.
+@contextmanager
+def opened(path: Path, keywords: list[str]) -> Iterator[Any]:
+    """The data set of a file with these elements alone; in the block, pydicom is quiet.
 
-    `age` is in years, NaN where the text is not an age; `age_unit` is D, W, M, Y,
-    or empty for a bare number, which counts as years. `compression` is the name of the transfer syntax. Raises
-    UnreadableImage for a file that is not a DICOM.
+    Raises UnreadableImage for a file that is not a DICOM, and in the place of any error in the block.
     """
-    with _QUIET, _reasons(), path.open("rb") as file:
-        if not is_dicom(file.read(132)):
-            raise UnreadableImage("not a DICOM")
-        file.seek(0)
-        dataset = _dataset(file, specific_tags=[*HEADER], stop_before_pixels=True)
-        values: dict[str, Any] = {}
-        for keyword, column in HEADER.items():
-            try:
-                value = dataset.get(keyword)
-            except Exception:  # not a valid value of its kind: missing
-                value = None
-            values[column] = None if value is None or value == "" else value
-        for size in ("width", "height"):
-            values[size] = int(values[size]) if values[size] else None
-        values["pixel_spacing"] = float(values["pixel_spacing"][0]) if values["pixel_spacing"] else None
-        values["age_unit"] = None
-        if values["age"] is not None:
-            values["age"], values["age_unit"] = age_years(str(values["age"]))
-        for code in ("sex", "view_position", "photometric_interpretation"):  # only what can be a code
-            values[code] = str(values[code]) if _CODE.fullmatch(str(values[code] or "")) else None
-        values["sex"] = values["sex"] if values["sex"] in ("M", "F", "O") else None
-        return {**values, "compression": _name(_syntax(dataset))}
-
-
-def age_years(text: str) -> tuple[float, str | None]:
-    """Years and unit of a DICOM age such as `058Y`, `011M`, `003W`, `020D` (PS3.5, 6.2).
-
-    A bare number counts as years, with an empty unit; any other text is NaN without a unit.
-    """
-    age = re.fullmatch(r"(\d{3})([DWMY])|(\d{1,3})", text)
-    if age is None:
-        return float("nan"), None
-    return int(age[1] or age[3]) / _AGE_UNITS[age[2] or "Y"], age[2] or ""
+    with _QUIET, _reasons():
+        if not path.is_file():
+            raise UnreadableImage("not a file")
+        with path.open("rb") as file:
+            start = file.read(1024)
+            if not is_dicom(start):
+                raise UnreadableImage("not a DICOM")
+            file.seek(0)
+            source = file.read() if _is_deflated(start) else file
+            yield _dataset(source, specific_tags=keywords, stop_before_pixels=True)
 
 
 def undecodable(paths: Iterable[Path]) -> list[Undecodable]:
@@ -147,11 +137,18 @@ def undecodable(paths: Iterable[Path]) -> list[Undecodable]:
     return syntaxes
 
 
+def syntax_name(dataset: Any) -> str:
+    """The name of the transfer syntax, such as JPEG Baseline (Process 1)."""
+    return _name(_syntax(dataset))
+
+
 def _syntax_of(path: Path) -> str | None:
     """The transfer syntax of a file, or None when it is not a DICOM; reads the first bytes only."""
     from pydicom.filereader import read_file_meta_info
 
     try:
+        if not path.is_file():  # opening a pipe would wait
+            return None
         with path.open("rb") as file:
             if not is_dicom(file.read(132)):
                 return None
@@ -162,19 +159,41 @@ def _syntax_of(path: Path) -> str | None:
 
 
 def _dataset(source: Any, **options: Any) -> Any:
+    """The data set in a file's bytes, or in an open file."""
     import pydicom  # here: most competitions have no DICOMs
 
+    if isinstance(source, bytes):
+        if _is_deflated(source[:1024]):
+            _require_inflatable(source)
+        source = io.BytesIO(source)
     dataset = pydicom.dcmread(source, force=True, **options)  # force: also without preamble
-    if "TransferSyntaxUID" not in dataset.file_meta:
+    if not elements.texts(dataset.file_meta, "TransferSyntaxUID"):
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(_IMPLICIT_LITTLE_ENDIAN)  # PS3.5, 10.1
-    # Some writers leave elements empty: they change nothing.
-    for name in ("ModalityLUTSequence", "VOILUTSequence"):
-        if name in dataset and not any(item.get("LUTDescriptor") for item in dataset[name].value or []):
-            del dataset[name]
-    for name in ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"):
-        if name in dataset and dataset[name].is_empty:
-            del dataset[name]
     return dataset
+
+
+def _is_deflated(start: bytes) -> bool:
+    return _DEFLATED.encode() in start
+
+
+def _require_inflatable(data: bytes) -> None:
+    """Refuse a deflated data set (PS3.5, A.5) that would take more memory than the largest image."""
+    inflater, size, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, data[_end_of_meta(data) :]
+    while rest and not inflater.eof:
+        size += len(inflater.decompress(rest, 2**26))
+        rest = inflater.unconsumed_tail
+        if size > _LARGEST_DEFLATED:
+            raise UnreadableImage(f"a deflated DICOM of more than {_LARGEST_DEFLATED // 2**20} MiB")
+
+
+def _end_of_meta(data: bytes) -> int:
+    """Where the file meta information ends: group 2, always in Explicit VR Little Endian (PS3.10, 7.1)."""
+    at = 132 if data[128:132] == b"DICM" else 0
+    while data[at : at + 2] == b"\2\0":
+        is_long = data[at + 4 : at + 6] in (b"OB", b"OW", b"UN", b"SQ", b"UT")
+        length = data[at + 8 : at + 12] if is_long else data[at + 6 : at + 8]
+        at += (12 if is_long else 8) + int.from_bytes(length, "little")
+    return at
 
 
 def _syntax(dataset: Any) -> str:
@@ -187,111 +206,115 @@ def _name(syntax: str) -> str:
     return UID(syntax).name
 
 
-def _is_shown_as_stored(dataset: Any, settings: DicomSettings) -> bool:
+def _described(dataset: Any) -> Layout:
+    """The layout of the pixels, which is also written into the data set as pydicom expects it.
+
+    Raises UnreadableImage, with the name of the element, where one that pixels cannot be read without is unusable.
+    """
+    if all(elements.value(dataset, keyword) is None for keyword in _PIXELS):
+        raise UnreadableImage("a DICOM without pixels")
+    samples = elements.short(dataset, "SamplesPerPixel")
+    kind = elements.code(dataset, "PhotometricInterpretation")
+    samples = 1 if samples is None and (kind or "MONOCHROME").startswith(("MONOCHROME", "PALETTE")) else samples
+    kind = "MONOCHROME2" if kind is None and samples == 1 else kind  # files before PS3.3 had neither
+    allocated, frames = elements.short(dataset, "BitsAllocated"), elements.integer(dataset, "NumberOfFrames")
+    if frames is None and not elements.is_absent(dataset, "NumberOfFrames"):
+        remark("DICOMs whose NumberOfFrames cannot be used: read as one frame")
+    stored = {
+        "Rows": elements.short(dataset, "Rows"),
+        "Columns": elements.short(dataset, "Columns"),
+        "SamplesPerPixel": samples,
+        "BitsAllocated": allocated,
+        "BitsStored": elements.short(dataset, "BitsStored") or allocated,
+        "PixelRepresentation": elements.short(dataset, "PixelRepresentation") if "PixelData" in dataset else 0,
+        "NumberOfFrames": frames or 1,
+    }
+    numbers = {keyword: number for keyword, number in stored.items() if number is not None and number >= 0}
+    absent = [*(stored.keys() - numbers.keys()), *(["PhotometricInterpretation"] if kind is None else [])]
+    if kind is None or absent:
+        raise UnreadableImage(f"a DICOM whose {min(absent)} is missing or cannot be used")
+    for keyword, value in {**numbers, "PhotometricInterpretation": kind}.items():
+        if keyword in dataset:
+            del dataset[keyword]
+        setattr(dataset, keyword, value)
+    return Layout(kind, *numbers.values())
+
+
+def _is_shown_as_stored(dataset: Any, layout: Layout, how: grey.Display, settings: DicomSettings) -> bool:
     """Whether grey values are 8-bit and unsigned, and header and settings change none of them, padding excepted."""
-    rescale = (float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0))
-    lookups = ("ModalityLUTSequence", "VOILUTSequence", "WindowCenter")
-    return (
-        dataset.get("BitsStored") == 8
-        and dataset.get("PixelRepresentation") == 0
-        and rescale == (1, 0)
-        and settings.percentiles is None
-        and not any(name in dataset for name in lookups)
-    )
+    eight_bit = "PixelData" in dataset and layout.bits_stored == 8 and not layout.signed
+    return eight_bit and how.changes_nothing and settings.percentiles is None
 
 
-def _jpeg_frame(dataset: Any) -> bytes:
-    from pydicom.encaps import generate_frames
+def _jpeg_frame(dataset: Any, layout: Layout) -> bytes | None:
+    """The JPEG file that the DICOM is an envelope of; None where its pixels need more than being decoded."""
+    plain = layout.frames == 1 and layout.kind == "MONOCHROME2" and _syntax(dataset) == _JPEG_BASELINE
+    if not plain or "PixelPaddingValue" in dataset:
+        return None
+    frame = _encoded(dataset, layout, 0)
+    own = codestream.parse(frame)
+    return frame if own and own.components == 1 and not own.has_exif else None
 
-    _require_pixels(dataset)
+
+def _encoded(dataset: Any, layout: Layout, index: int) -> bytes:
+    """The bytes of a compressed frame; raises UnreadableImage for one that is not of the size in the header."""
+    from pydicom.encaps import get_frame
+
     with _reasons("its pixels cannot be decoded: {error}"):
-        return next(generate_frames(dataset.PixelData, number_of_frames=1))
+        frame = get_frame(dataset.PixelData, index, number_of_frames=layout.frames)
+    own = codestream.parse(frame)
+    if own and (own.rows, own.columns) != (layout.rows, layout.columns) and own.rows:
+        raise UnreadableImage(
+            f"its frame has {own.columns} x {own.rows} pixels, but its header {layout.columns} x {layout.rows}"
+        )
+    size = layout.rows * layout.columns * layout.samples * layout.bits_allocated // 8
+    if _syntax(dataset) == _RLE and size > _RLE_RATIO * len(frame):
+        raise UnreadableImage(f"its frame is cut off: {len(frame)} bytes for {layout.columns} x {layout.rows} pixels")
+    return frame
 
 
-def _stored(dataset: Any, frame: int) -> np.ndarray:
+def _stored(dataset: Any, layout: Layout, frame: int) -> np.ndarray:
     """The stored values of a frame: (height, width), or (height, width, 3) RGB."""
     from pydicom.pixels import get_decoder, pixel_array
 
-    _require_pixels(dataset)
     if not get_decoder(_syntax(dataset)).is_available:
-        raise UnreadableImage(f"no installed package decodes {_name(_syntax(dataset))}: {_REMEDY}")
+        raise UnreadableImage(f"no installed package decodes {syntax_name(dataset)}: {_REMEDY}")
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        _encoded(dataset, layout, frame)
+    else:
+        _require_frames(dataset, layout)
     # Pillow decodes baseline JPEG 2 to 4 times as fast as the packages that pydicom would try first
     plugin = "pillow" if _syntax(dataset) == _JPEG_BASELINE else ""
-    several = int(dataset.get("NumberOfFrames") or 1) > 1
     with _reasons("its pixels cannot be decoded: {error}"):
-        return pixel_array(dataset, index=frame if several else None, decoding_plugin=plugin)
+        return pixel_array(dataset, index=frame if layout.frames > 1 else None, decoding_plugin=plugin)
 
 
-def _require_pixels(dataset: Any) -> None:
-    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise UnreadableImage("a DICOM without pixels")
+def _differ(dataset: Any, layout: Layout, stored: np.ndarray) -> bool:
+    """Whether there are different values, also in the bits that the header says are not used."""
+    if layout.bits_stored == layout.bits_allocated or dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return bool(stored.min() != stored.max())
+    content, size = dataset.PixelData, layout.bits_allocated // 8
+    return content[size : stored.size * size] != content[: (stored.size - 1) * size]
 
 
-def _palette(dataset: Any, stored: np.ndarray) -> np.ndarray:
+def _require_frames(dataset: Any, layout: Layout) -> None:
+    """Refuse pixel data that hold more frames than the header declares: its sizes or their number are wrong."""
+    content = next(content for keyword in _PIXELS if (content := elements.value(dataset, keyword)) is not None)
+    bits = layout.rows * layout.columns * layout.samples * layout.bits_allocated
+    bits = bits * 2 // 3 if layout.kind == "YBR_FULL_422" else bits
+    if bits and (frames := 8 * len(content) // bits) > layout.frames:
+        raise UnreadableImage(f"its pixel data hold {frames} frames, but its header declares {layout.frames}")
+
+
+def _colours(dataset: Any, stored: np.ndarray, layout: Layout) -> np.ndarray:
+    """RGB in 8 bit."""
     from pydicom.pixels import apply_color_lut
 
-    colours = apply_color_lut(stored, dataset)
-    return _scaled(colours, 0, np.iinfo(colours.dtype).max)
-
-
-def _rendered(dataset: Any, stored: np.ndarray, settings: DicomSettings) -> np.ndarray:
-    """Grey values in 8 bit: through the modality LUT, then the window, VOI LUT or percentiles."""
-    from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
-
-    values = apply_modality_lut(stored, dataset)
-    kept = values[~_padding(dataset, stored)]
-    if not kept.size:
-        return np.zeros(values.shape, np.uint8)
-    if settings.percentiles:
-        return _scaled(values, *np.percentile(kept, settings.percentiles))
-    chosen = _chosen_window(dataset, settings.window)
-    if chosen is None:
-        return _scaled(values, kept.min(), kept.max())
-    if chosen[0] == "lut":
-        bits = int(dataset.VOILUTSequence[chosen[1]].LUTDescriptor[2])
-        return _scaled(apply_voi(values, dataset, chosen[1]), 0, 2**bits - 1)
-    with np.errstate(over="ignore"):  # a sigmoid's far ends
-        ends = apply_windowing(np.array([-1e9, 1e9]), dataset, chosen[1])  # what a window maps to depends on the header
-        return _scaled(apply_windowing(values, dataset, chosen[1]), *ends)
-
-
-def _chosen_window(dataset: Any, window: str) -> tuple[str, int] | None:
-    """("lut" or "window", its index), or None where the header has neither; a LUT goes before a window."""
-    luts = [str(item.get("LUTExplanation", "")) for item in dataset.get("VOILUTSequence") or []]
-    centers = dataset.get("WindowCenter")
-    count = 0 if centers is None or centers == "" else len(_several(centers))
-    names = [str(name) for name in _several(dataset.get("WindowCenterWidthExplanation", ""))]
-    names = (names + [""] * count)[:count]
-    if window == "first":
-        return ("lut", 0) if luts else ("window", 0) if names else None
-    for kind, explanations in (("lut", luts), ("window", names)):
-        for index, name in enumerate(explanations):
-            if name.strip().lower() == window.lower():
-                return kind, index
-    named = ", ".join(repr(name) for name in [*luts, *names] if name) or "none with a name"
-    raise UnreadableImage(f"no window is named {window!r}; the file has {named}")
-
-
-def _several(value: Any) -> list[Any]:
-    from pydicom.multival import MultiValue
-
-    return list(value) if isinstance(value, (MultiValue, list)) else [value]
-
-
-def _padding(dataset: Any, stored: np.ndarray) -> np.ndarray:
-    """Which pixels are padding, not part of the image (PS3.3, C.7.5.1.1.2): bool, of the shape of `stored`."""
-    if (value := dataset.get("PixelPaddingValue")) is None:
-        return np.zeros(stored.shape, bool)
-    ends = sorted((int(value), int(dataset.get("PixelPaddingRangeLimit", value))))
-    return (stored >= ends[0]) & (stored <= ends[1])
-
-
-def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """uint8: `low` becomes 0 and `high` 255, values beyond are clipped; rounded to the nearest."""
-    if values.dtype == np.uint8 and (low, high) == (0, 255):
-        return values.copy()
-    share = (values.astype(np.float64) - low) / ((high - low) or 1)
-    return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
+    if layout.kind != "PALETTE COLOR":
+        return grey.scaled(stored, 0, 2**layout.bits_stored - 1)
+    with _reasons("its colour palette is broken ({kind})"):
+        colours = apply_color_lut(stored, dataset)[..., :3]
+        return grey.scaled(colours, 0, np.iinfo(colours.dtype).max)
 
 
 @contextmanager
@@ -302,7 +325,8 @@ def _reasons(reason: str = "broken DICOM ({kind})") -> Iterator[None]:
     except UnreadableImage:
         raise
     except Exception as error:
-        raise UnreadableImage(reason.format(error=error, kind=type(error).__name__)) from error
+        text = " ".join(str(error).split())
+        raise UnreadableImage(reason.format(error=text, kind=type(error).__name__)) from error
 
 
 def _silence() -> Callable[[], None]:

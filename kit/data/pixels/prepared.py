@@ -7,17 +7,14 @@ import numpy as np
 from kit.config import ImageSettings
 from kit.data.pixels.arrays import as_pixels
 from kit.data.pixels.images import conform, decode, encode, is_lossy, load
+from kit.data.pixels.reading import read_file
 from kit.data.pixels.steps import prepare
 from kit.errors import DataError, UnreadableImage
 
 
 def prepare_file(path: Path, settings: ImageSettings) -> np.ndarray:
     """The image in a file; raises UnreadableImage with the reason. Threads may call it at the same time."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UnreadableImage(error.strerror or str(error)) from error
-    content = load(data, settings)
+    content = load(read_file(path), settings)
     if isinstance(content, bytes):  # a JPEG that records hold as it is
         return _decoded(content, settings)
     return _prepared(content, settings)
@@ -39,4 +36,4 @@ def _prepared(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
 
 
 def _decoded(data: bytes, settings: ImageSettings) -> np.ndarray:
-    return conform(decode(data, settings.dicom, grey=settings.color == "gray"), settings)
+    return conform(decode(data, settings, grey=settings.color == "gray"), settings)

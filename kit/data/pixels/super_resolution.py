@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from kit.runtime.devices import import_tensorflow
 
 def enlarged(images: Iterable[np.ndarray], step: SuperResolution) -> Iterator[np.ndarray]:
     """Each (H, W, 1 or 3) uint8 image as (F·H, F·W, 3), in order; images of one shape are enlarged in batches."""
-    enlarge = load_model(step.model)
+    enlarge = load_model(step.model, _stamp(step.model))
     batch: list[np.ndarray] = []
     for image in images:
         if batch and (len(batch) == step.batch_size or image.shape != batch[0].shape):
@@ -24,11 +25,11 @@ def enlarged(images: Iterable[np.ndarray], step: SuperResolution) -> Iterator[np
 
 
 @cache  # loaded once, not once a shard
-def load_model(handle: str) -> Callable[[np.ndarray], np.ndarray]:
+def load_model(handle: str, stamp: tuple[object, ...] = ()) -> Callable[[np.ndarray], np.ndarray]:
     """The model of a TensorFlow-Hub `handle` as a function: uint8 [B, H, W, 1 or 3] -> uint8 [B, F·H, F·W, 3].
 
-    `handle` is what `tfhub.load` takes. The model maps float32 RGB in 0..255 to the same, as
-    tfhub.dev/captain-pool/esrgan-tf2/1 does. Raises ConfigError, with how to get it, when there is none.
+    `handle` is what `tfhub.load` takes; with another `stamp` it is loaded again. The model maps float32 RGB in 0..255
+    to the same, as tfhub.dev/captain-pool/esrgan-tf2/1 does. Raises ConfigError, with how to get it, without one.
     """
     tf, loaded = import_tensorflow(), tfhub.load(handle, "super_resolution")
     function = loaded if callable(loaded) else loaded.signatures["serving_default"]
@@ -46,3 +47,9 @@ def load_model(handle: str) -> Callable[[np.ndarray], np.ndarray]:
 
     enlarge.__dict__["loaded"] = loaded  # a SavedModel's variables die with the object it was loaded as
     return enlarge
+
+
+def _stamp(handle: str) -> tuple[object, ...]:
+    """Names, sizes and times of the files of a model that is a folder: it may be exported again between two builds."""
+    files = sorted(path for path in Path(handle).rglob("*") if path.is_file()) if Path(handle).is_dir() else []
+    return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)

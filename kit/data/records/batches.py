@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from kit.config import InputSettings
+from kit.data.pixels.jpeg import is_jpeg
+from kit.data.records import tfrecord
 from kit.data.records.manifest import Records, verify_records
 from kit.data.records.shards import image_shape
 from kit.data.records.targets import target_format
-from kit.errors import ConfigError
+from kit.errors import ConfigError, DataError
 from kit.runtime.devices import import_tensorflow
 from kit.runtime.session import free_memory
 from kit.tables import truth
@@ -99,7 +101,7 @@ def train_batches(
     order: B is batch_size / host.count, and together the batches are those of one host. Each batch comes in `parts`
     batches of B / parts, one after the other.
 
-    Over a damaged shard, iterating raises a TensorFlow error: see `naming_damage`.
+    Over a damaged shard or image, iterating raises a TensorFlow error: see `naming_damage`.
     """
     batches = _ordered(records, cells, batch_size, seed, first_epoch, buffer, options, host, parts)
     batches = batches.map(lambda batch: ({key: batch[key] for key in batch if key != "id"},))
@@ -210,13 +212,32 @@ def eval_batches(
 
 @contextmanager
 def naming_damage(records: Records) -> Iterator[None]:
-    """Turn TensorFlow's error over a damaged shard into a DataError that names the shard."""
+    """Turn TensorFlow's error over a damaged shard, or image, into a DataError that names it."""
     errors = import_tensorflow().errors
     try:
         yield
     except (errors.DataLossError, errors.InvalidArgumentError, errors.FailedPreconditionError, errors.NotFoundError):
         verify_records(records)  # raises if the records are damaged
+        _decode_jpegs(records)
         raise
+
+
+def _decode_jpegs(records: Records) -> None:
+    """Raise DataError, with the id, at the first JPEG that TensorFlow cannot decode."""
+    tf = import_tensorflow()
+    paths = dict(zip(records.table["id"], records.table["path"], strict=True))
+    for shard in records.shards:
+        for data in tfrecord.read_records(records.directory / shard.file):
+            example = tfrecord.parse(data)
+            image, name = example["image"][0], example["id"][0].decode()
+            try:
+                if is_jpeg(image):
+                    tf.io.decode_jpeg(image)
+            except tf.errors.InvalidArgumentError as error:
+                raise DataError(
+                    f"{shard.file}: TensorFlow cannot decode the image of {name} ({paths[name]}): repair it or leave "
+                    "it out, and build the records again in another folder"
+                ) from error
 
 
 def balanced_weights(rows: pd.DataFrame) -> np.ndarray:

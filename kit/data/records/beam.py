@@ -18,7 +18,15 @@ import pandas as pd
 from kit import files
 from kit.config import DataSettings, ImageSettings
 from kit.data.pixels.arrays import lies_in_array
-from kit.data.records.build import ShardPlan, is_whole, other_records, plan_shards, rows_of_shard, with_cells
+from kit.data.records.build import (
+    ShardPlan,
+    is_whole,
+    other_records,
+    plan_shards,
+    report_remarks,
+    rows_of_shard,
+    with_cells,
+)
 from kit.data.records.manifest import BUILDING, EXAMPLES, MANIFEST, Manifest, fingerprint, make_manifest
 from kit.data.records.shards import Note, write_shard
 from kit.data.table.examples import Examples
@@ -59,12 +67,13 @@ def build_with_beam(
     try:
         with beam.Pipeline(options=options_of([f"--runner={runner}", *options])) as pipeline:
             planned = pipeline | beam.Create([tuple(plan) for plan in plans]) | beam.Reshuffle()
-            planned | beam.Map(_build_shard, root=root, out=out, image=image.model_dump_json(), task=examples.task)
+            planned | beam.Map(_build_shard, root, out, image.model_dump_json(), examples.task, expected)
     except ValueError as error:
         if runner not in str(error):
             raise
         raise ConfigError(f"Apache Beam has no runner {runner!r}: {error}") from error
     notes = [note for plan in plans if (note := _read_note(out, plan.file))]
+    report_remarks(notes)
     manifest, kept = make_manifest(competition, examples, table, image, data, notes)
     _write(out, EXAMPLES, _parquet(kept))
     _write(out, MANIFEST, files.json_text(manifest.as_json()).encode())
@@ -73,13 +82,13 @@ def build_with_beam(
     return manifest
 
 
-def _build_shard(planned: tuple[Any, ...], root: str, out: str, image: str, task: str) -> None:
+def _build_shard(planned: tuple[Any, ...], root: str, out: str, image: str, task: str, expected: str) -> None:
     """All that a Beam worker does for a plan: write the shard, then its note, unless an earlier run left them."""
     plan, settings = ShardPlan(*planned), ImageSettings.model_validate_json(image)
     note = _read_note(out, plan.file)
     if note is not None and is_whole(note, _size(out, plan.file)):
         return
-    shard = rows_of_shard(plan, _table(_join(out, _TABLE)), task, 0)
+    shard = rows_of_shard(plan, _table(_join(out, _TABLE), expected), task, 0)
     part = f"{files.PART}{uuid.uuid4().hex}-{plan.file}"
     with _file_systems().create(_join(out, part)) as file:
         note = write_shard(file, shard, lambda path: _read(root, path), settings)
@@ -92,7 +101,7 @@ def _import_beam() -> tuple[Any, Any]:
         import apache_beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
-        raise ConfigError("--runner needs Apache Beam: pip install 'kit[beam]'") from error
+        raise ConfigError("--runner needs Apache Beam: pip install apache-beam") from error
     return apache_beam, PipelineOptions
 
 
@@ -116,7 +125,8 @@ def _read_note(folder: str, shard: str) -> Note | None:
 
 
 @cache
-def _table(path: str) -> pd.DataFrame:
+def _table(path: str, expected: str) -> pd.DataFrame:
+    """The table with cells of the build with that fingerprint: another one may follow in the same folder."""
     with _file_systems().open(path) as file:
         return pd.read_parquet(io.BytesIO(file.read()))
 

@@ -8,7 +8,8 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -36,7 +37,7 @@ from kit.data.records.manifest import (
 from kit.data.records.shards import Note, Shard, ShardRows, build_shard, image_shape, note_path
 from kit.data.table.cells import assign_cells
 from kit.data.table.examples import Examples
-from kit.errors import DataError
+from kit.errors import DataError, WorkerDied, some
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.runtime.session import mounted
 
@@ -115,6 +116,7 @@ def _build(
     _report_undecodable(table, root, data)
     _write_shards(plans, table, examples.task, root, out, image, workers)
     notes = [read_note(out / plan.file) for plan in plans]
+    report_remarks(notes)
     manifest, kept = make_manifest(competition, examples, table, image, data, notes)
     files.write_parquet(out / EXAMPLES, kept)
     files.write_json(out / MANIFEST, manifest.as_json())
@@ -171,7 +173,8 @@ def _report_undecodable(table: pd.DataFrame, root: Path, data: DataSettings) -> 
     if not syntaxes:
         return
     lines = [f"{count} of {len(paths)} files are {syntax}" for syntax, count in syntaxes]
-    message = f"no installed package decodes some DICOMs: {'; '.join(lines)}. pip install 'kit[dicom]'"
+    remedy = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
+    message = f"no installed package decodes some DICOMs: {'; '.join(lines)}. {remedy}"
     if sum(count for _, count in syntaxes) > data.max_rejected * len(table):
         raise DataError(f"{message}, or leave them out with --set data.max_rejected=...")
     log.warning(message)
@@ -201,6 +204,15 @@ def plan_shards(table: pd.DataFrame, image: ImageSettings, data: DataSettings) -
 def rows_of_shard(plan: ShardPlan, table: pd.DataFrame, task: str, number: int) -> ShardRows:
     """The plan with its rows, for a worker."""
     return ShardRows(plan.file, plan.cell, rows_of(table.iloc[plan.start : plan.stop], task), number)
+
+
+def report_remarks(notes: Iterable[Note]) -> None:
+    """Say once what was odd about the images, with how many there were."""
+    remarks: Counter[str] = Counter()
+    for note in notes:
+        remarks.update(note.remarks)
+    for remark, count in sorted(remarks.items()):
+        log.info(f"noticed: {count} {remark}")
 
 
 def is_whole(note: Note, size: int | None) -> bool:
@@ -236,8 +248,19 @@ def _write_shards(
     with unpacked(root, paths, out) as arrays, _progress_shown(progress, len(table), len(table) - images):
         shards = (rows_of_shard(plan, table, task, n) for n, plan in enumerate(todo))
         calls = ((shard, root, arrays, out, image, progress, os.getpid()) for shard in shards)
-        for _ in in_processes(build_shard, calls, count_workers(images, workers)):
-            pass
+        try:
+            for _ in in_processes(build_shard, calls, count_workers(images, workers)):
+                pass
+        except WorkerDied as error:
+            counts = np.fromfile(progress, np.int64)
+            reading = _being_read(todo, counts, table, out)
+            raise WorkerDied(f"{error}; being read: {some(reading, 8)}") from error
+
+
+def _being_read(plans: list[ShardPlan], counts: np.ndarray, table: pd.DataFrame, out: Path) -> list[str]:
+    """The images at which the workers are, which count an image before they read it."""
+    begun = [(plan, int(count)) for plan, count in zip(plans, counts, strict=False) if count]
+    return [table["path"].iloc[plan.start + count - 1] for plan, count in begun if not _is_finished(out / plan.file)]
 
 
 @contextmanager

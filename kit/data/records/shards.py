@@ -16,8 +16,10 @@ import numpy as np
 
 from kit import files
 from kit.config import ImageSettings
+from kit.data.pixels import jpeg
 from kit.data.pixels.arrays import reader
 from kit.data.pixels.images import encode, load
+from kit.data.pixels.remarks import counted
 from kit.data.pixels.steps import apply_steps
 from kit.data.records import tfrecord
 from kit.errors import DataError, UnreadableImage
@@ -54,10 +56,11 @@ class Rejected(Schema):
 
 
 class Note(Schema):
-    """What a finished shard holds and lacks. It stands beside the shard until there is a manifest."""
+    """What a finished shard holds and lacks, and what was odd. It stands beside the shard until there is a manifest."""
 
     shard: Shard
     rejected: tuple[Rejected, ...]
+    remarks: dict[str, int] = {}
 
 
 class ShardRows(NamedTuple):
@@ -113,9 +116,10 @@ def write_shard(
                 }
             )
 
-    count, size, sha256 = tfrecord.write_records(file, examples())
+    with counted() as remarks:
+        count, size, sha256 = tfrecord.write_records(file, examples())
     description = Shard(file=shard.file, cell=shard.cell, examples=count, bytes=size, sha256=sha256)
-    return Note(shard=description, rejected=tuple(rejected))
+    return Note(shard=description, rejected=tuple(rejected), remarks=dict(remarks))
 
 
 def _naming_image(images: Iterator[np.ndarray | bytes], pending: deque[Row]) -> Iterator[np.ndarray | bytes]:
@@ -155,13 +159,22 @@ def note_path(shard: Path) -> Path:
 
 
 def verify_shard(path: Path, sha256: str, rows: list[Row], shape: tuple[int, int, int]) -> None:
-    """Read a shard back; raises DataError unless it holds exactly these rows and its bytes have that SHA-256."""
+    """Read a shard back; raises DataError unless it holds exactly these rows and its bytes have that SHA-256.
+
+    JPEGs are decoded, at an eighth of their size: they may have been stored as they came.
+    """
     count = 0
     try:
         for n, data in enumerate(tfrecord.read_records(path)):
             if n >= len(rows) or not _is_example_of(data, rows[n], shape):
                 expected = f"the example {rows[n].id}" if n < len(rows) else "any example"
                 raise DataError(f"{path}, record {n}: not {expected} of examples.parquet: {_REMEDY}")
+            reason = _damage(data)
+            if reason is not None:
+                raise DataError(
+                    f"{path}, record {n}: the image of {rows[n].id} ({rows[n].path}) cannot be decoded: {reason}: "
+                    f"repair it or leave it out, {_REMEDY}"
+                )
             count = n + 1
     except tfrecord.CorruptRecord as error:
         raise DataError(f"{path}: {error}: {_REMEDY}") from error
@@ -169,6 +182,12 @@ def verify_shard(path: Path, sha256: str, rows: list[Row], shape: tuple[int, int
         raise DataError(f"{path} holds {count} examples, examples.parquet {len(rows)}: {_REMEDY}")
     if files.sha256_of(path) != sha256:
         raise DataError(f"{path}: the bytes have changed since they were written (SHA-256 differs): {_REMEDY}")
+
+
+def _damage(data: bytes) -> str | None:
+    """Why the image of an example cannot be decoded, if it is a JPEG, perhaps as it came; None if it can."""
+    (image,) = tfrecord.parse(data)["image"]
+    return jpeg.damage(image) if jpeg.is_jpeg(image) else None
 
 
 def _is_example_of(data: bytes, row: Row, shape: tuple[int, int, int]) -> bool:

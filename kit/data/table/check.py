@@ -6,13 +6,14 @@ grey in three channels taken as grey.
 
 import tempfile
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from kit.config import DicomSettings
+from kit.config import ImageSettings
 from kit.data.pixels.arrays import unpacked
 from kit.data.pixels.look import Look, look
 from kit.data.table.examples import Examples
@@ -24,7 +25,7 @@ _AT_ONCE = 50  # images per call of a worker
 _ORDER = "train val test"  # others come first
 
 
-def check_images(examples: Examples, root: Path, settings: DicomSettings, workers: int | None = None) -> dict[str, Any]:
+def check_images(examples: Examples, root: Path, settings: ImageSettings, workers: int | None = None) -> dict[str, Any]:
     """Counts, sizes, formats; missing, surplus and unreadable files; duplicates and groups on two sides. Fit for JSON.
 
     Sides are the official ones: the folders or lists of the data (column `part`), else train and test.
@@ -52,14 +53,14 @@ def check_images(examples: Examples, root: Path, settings: DicomSettings, worker
         "missing": [*examples.missing],
         "surplus": [*examples.surplus],
         "unreadable": table[table["reason"].notna()][["path", "reason"]].to_dict("records"),
-        "remarks": examples.remarks,
+        "remarks": dict(Counter(examples.remarks) + Counter(chain.from_iterable(seen["remarks"]))),
         "notes": [*examples.notes],
         "duplicates": _duplicates(readable, side, examples),
         "groups_in_several_splits": sorted(sides.index[sides.map(len) > 1]),
     }
 
 
-def look_at(paths: list[str], root: Path, settings: DicomSettings, workers: int | None = None) -> list[Look]:
+def look_at(paths: list[str], root: Path, settings: ImageSettings, workers: int | None = None) -> list[Look]:
     """A `Look` at each of some paths below `root`, in any order."""
     chunks = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
     seen: list[Look] = []

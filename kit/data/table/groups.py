@@ -27,7 +27,7 @@ def group_by(paths: pd.Series, pattern: str, ungrouped: float) -> pd.Series:
 
     That is its named group `group`, or the first named one, or the first capture group, or the whole match. None where
     nothing, or an empty text, is matched: a share of up to `ungrouped` (0..1) may be. Raises ConfigError for a pattern
-    that is no regular expression, DataError for more unmatched paths.
+    that is no regular expression, DataError for more unmatched paths and for one group of all.
     """
     compiled = compile_pattern(pattern)
     names = list(compiled.groupindex)
@@ -40,6 +40,11 @@ def group_by(paths: pd.Series, pattern: str, ungrouped: float) -> pd.Series:
             f"columns.group = '{pattern}' finds no group in {absent.sum()} of {len(paths)} images "
             f"({absent.mean():.0%}): {some(paths[absent])}. Give a pattern that matches all, or let these be groups "
             f"of their own with --set columns.ungrouped={share_above(absent.mean())}"
+        )
+    if len(groups) > 1 and groups.nunique() == 1 and not absent.any():
+        raise DataError(
+            f"columns.group = '{pattern}' finds the same group, {groups.iloc[0]!r}, in all {len(groups)} images: give "
+            "a pattern that tells patients apart"
         )
     return groups
 

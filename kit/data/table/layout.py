@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kit import files
-from kit.data.table.labels import is_class_word
 from kit.data.table.listing import subfolders
 from kit.data.table.masks import is_mask_folder, is_picture_folder
+from kit.data.table.vocabulary import side
 from kit.errors import ConfigError, DataError, some
 
 SPLITS = dict.fromkeys(("train", "training", "val", "valid", "validation", "dev", "development"), "train")
@@ -170,7 +170,7 @@ def _depth_by_names(tops: set[str], lower: set[str], root: Path) -> int:
 def _means_a_class(name: str) -> bool:
     """Whether a name is 0 or 1, or has a word such as "normal" (not a letter: A and N may be sites)."""
     word = re.sub(r"[\W_]*\d+", "", name)
-    return (len(word) > 1 or name.isdigit()) and is_class_word(word or name)
+    return (len(word) > 1 or name.isdigit()) and side(word or name) != 0
 
 
 def _words(name: str) -> list[str]:

@@ -8,18 +8,23 @@ import pytest
 from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels import pixel_array
-from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
+from pydicom.pixels import apply_windowing, pixel_array
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
 from kit.config import DataSettings, DicomSettings, ImageSettings
-from kit.data.pixels import dicom
-from kit.data.pixels.images import decode, load
+from kit.data.pixels import dicom, dicom_header, images
+from kit.data.pixels.images import load
+from kit.data.pixels.remarks import counted
 from kit.data.records import tfrecord
 from kit.data.records.build import build_records
 from kit.data.records.shards import Row, ShardRows, write_shard
 from kit.data.table.check import as_text, check_images
 from kit.data.table.examples import Examples
 from kit.errors import DataError, UnreadableImage
+
+
+def decode(data, settings=None):
+    return images.decode(data, ImageSettings(dicom=settings or DicomSettings()))
 
 
 @pytest.fixture
@@ -47,7 +52,10 @@ def dicom_of(pixels, jpeg=None, **header):
     dataset.HighBit, dataset.PixelRepresentation = 8 * pixels.itemsize - 1, int(pixels.dtype.kind == "i")
     dataset.PixelData = encapsulate([jpeg]) if jpeg else pixels.tobytes()
     for name, value in header.items():
-        setattr(dataset, name, value)
+        if isinstance(value, pydicom.DataElement):
+            dataset[value.tag] = value
+        else:
+            setattr(dataset, name, value)
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=False)
     data = buffer.getvalue()
@@ -211,7 +219,7 @@ def test_broken_files(grey):
     ],
 )
 def test_ages(text, years, unit):
-    assert dicom.age_years(text) == (pytest.approx(years, nan_ok=True), unit)
+    assert dicom_header.age_years(text) == (pytest.approx(years, nan_ok=True), unit)
 
 
 def test_a_syntax_that_nothing_decodes_is_told_before_a_build(grey, tmp_path, monkeypatch, capsys):
@@ -258,10 +266,11 @@ def test_nothing_that_tells_who_it_is_gets_out(grey, tmp_path, capfd):
     rows = {"id": names, "path": names, "bytes": 1, "split": "train", "group": names, "y_x": [0.0, 1.0] * 3}
     examples = Examples(pd.DataFrame(rows), ("x",), "binary")
     build_records("x", examples, tmp_path / "raw", tmp_path / "r", ImageSettings(size=64), DataSettings(max_rejected=1))
-    report = check_images(examples, tmp_path / "raw", DicomSettings())
-    assert [bad["path"] for bad in report["unreadable"]] == ["4.dcm", "5.dcm"]
+    report = check_images(examples, tmp_path / "raw", ImageSettings())
+    assert [bad["path"] for bad in report["unreadable"]] == ["5.dcm"]
+    assert report["remarks"] == {"DICOMs whose window cannot be used: passed over": 1}
     printed = "".join(capfd.readouterr())
-    header = str(dicom.header(tmp_path / "raw" / "0.dcm"))
+    header = str(dicom_header.header(tmp_path / "raw" / "0.dcm"))
     written = b"".join(path.read_bytes() for path in (tmp_path / "r").iterdir())
     for secret in (*SECRETS.values(), "Doe", "Elm", "1967"):
         assert secret not in printed + header + json.dumps(report) + as_text(report)
@@ -281,3 +290,236 @@ def test_a_shard_of_files_and_frames(grey):
     assert path_bytes.count(jpeg) == 2
     assert note.shard.bytes == len(path_bytes)
     assert tfrecord.parse(path_bytes[12 : 12 + int.from_bytes(path_bytes[:8], "little")])["image"] == [jpeg]
+
+
+def with_remarks(pixels, settings=None, **header):
+    """What a DICOM shows, and what was remarked."""
+    with counted() as remarks:
+        return shown(pixels, settings, **header).tolist(), dict(remarks)
+
+
+def element(keyword, vr, value):
+    """A keyword argument of `dicom_of` for an element with a VR or value that pydicom would not write by itself."""
+    return {keyword: pydicom.DataElement(pydicom.datadict.tag_for_keyword(keyword), vr, value)}
+
+
+def with_element(data, keyword, content):
+    """The DICOM with an element of these bytes as a text, which pydicom would not write there."""
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    tag = pydicom.datadict.tag_for_keyword(keyword)
+    dataset[tag] = pydicom.dataelem.RawDataElement(pydicom.tag.Tag(tag), "LO", len(content), content, 0, False, True)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    return buffer.getvalue()
+
+
+RAMP = np.array([[0, 50, 100]], np.uint16)
+SPREAD = [[0, 128, 255]]  # RAMP as without a window
+NO_RESCALE, NO_WINDOW = (
+    "DICOMs whose rescale cannot be used: read as without",
+    "DICOMs whose window cannot be used: passed over",
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "remark"),
+    [
+        ({"RescaleSlope": 0, "RescaleIntercept": 0}, "DICOMs whose RescaleSlope is 0: read as without a rescale"),
+        ({"RescaleSlope": 0, "RescaleIntercept": -1024}, "DICOMs whose RescaleSlope is 0: read as without a rescale"),
+        ({"RescaleIntercept": -1024}, NO_RESCALE),
+        ({"RescaleSlope": -2}, NO_RESCALE),
+        ({"RescaleSlope": [-1, -2], "RescaleIntercept": 0}, NO_RESCALE),
+        ({**element("RescaleSlope", "LO", "none"), "RescaleIntercept": 0}, NO_RESCALE),
+        ({**element("RescaleSlope", "LO", "nan"), "RescaleIntercept": 0}, NO_RESCALE),
+        ({**element("RescaleSlope", "LO", "1e300"), "RescaleIntercept": 0}, NO_RESCALE),
+        ({"RescaleSlope": -1, **element("RescaleIntercept", "LO", "unknown")}, NO_RESCALE),
+        ({"RescaleSlope": None, "RescaleIntercept": None}, None),
+        ({"RescaleSlope": 1}, None),
+        ({"RescaleSlope": [1, 1], "RescaleIntercept": 0}, None),
+        ({"WindowCenter": 2000}, NO_WINDOW),
+        ({"WindowWidth": 20}, NO_WINDOW),
+        ({"WindowCenter": 10, "WindowWidth": 0}, NO_WINDOW),
+        ({"WindowCenter": 10, "WindowWidth": -20}, NO_WINDOW),
+        ({"WindowCenter": 10, "WindowWidth": 0.5}, NO_WINDOW),  # whole values
+        ({"WindowCenter": 10, "WindowWidth": 0, "VOILUTFunction": "SIGMOID"}, NO_WINDOW),
+        ({"WindowCenter": [10, 20], "WindowWidth": 10}, NO_WINDOW),
+        ({"WindowCenter": 10, "WindowWidth": [10, 20]}, NO_WINDOW),
+        ({"WindowCenter": 10, **element("WindowWidth", "LO", "auto")}, NO_WINDOW),
+        ({**element("WindowCenter", "LO", "NaN"), "WindowWidth": 10}, NO_WINDOW),
+        ({"WindowCenter": "", "WindowWidth": ""}, None),
+        ({"VOILUTSequence": lut(0, 16, [7, 7, 7])}, "DICOMs whose VOI LUT cannot be used: passed over"),
+        (element("VOILUTSequence", "LO", "none"), "DICOMs whose VOI LUT cannot be used: passed over"),
+        ({"ModalityLUTSequence": lut(0, 99, [7, 8, 9])}, "DICOMs whose modality LUT cannot be used: passed over"),
+        ({"ModalityLUTSequence": [], "VOILUTSequence": [pydicom.Dataset()]}, None),
+        (element("PixelPaddingValue", "LO", "none"), "DICOMs whose PixelPaddingValue cannot be used: passed over"),
+        (element("PixelPaddingValue", "US", [0, 50]), "DICOMs whose PixelPaddingValue cannot be used: passed over"),
+        (
+            {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 100},
+            "DICOMs whose padding would be the whole image: passed over",
+        ),
+        (element("NumberOfFrames", "LO", "one"), "DICOMs whose NumberOfFrames cannot be used: read as one frame"),
+        (element("BitsStored", "LO", "?"), None),
+        (element("HighBit", "LO", "?"), None),
+    ],
+)
+def test_what_cannot_be_used_is_passed_over_with_a_remark(header, remark):
+    assert with_remarks(RAMP, **header) == (SPREAD, {remark: 1} if remark else {})
+
+
+def test_a_window_that_can_be_used_beside_one_that_cannot():
+    header = {"WindowCenter": [10, 40.5], "WindowWidth": [0, 101], "WindowCenterWidthExplanation": ["BONE", "LUNG"]}
+    assert with_remarks(ramp(np.uint16, 0, 40, 90), **header) == ([[26, 128, 255]], {NO_WINDOW: 1})
+    assert shown(ramp(np.uint16, 0, 40, 90), {"window": "lung"}, **header).tolist() == [[26, 128, 255]]
+    with pytest.raises(UnreadableImage, match="the window 'bone' cannot be used"):
+        shown(RAMP, {"window": "bone"}, **header)
+    assert with_remarks(RAMP, {"percentiles": [0, 100]}, **header) == (SPREAD, {})  # which need no window
+
+
+def test_a_narrow_window_of_fractional_values():
+    # stored 0 to 4000 are 0 to .4; a window of .5 around .2 goes from -.05 to .45 (LINEAR_EXACT, C.11.2.1.3.2)
+    header = {"WindowCenter": 0.2, "WindowWidth": 0.5, "RescaleSlope": 0.0001, "RescaleIntercept": 0}
+    expected = [[round(255 * (value / 10000 + 0.05) / 0.5) for value in (100, 2000, 3000, 4000)]]
+    assert with_remarks(ramp(np.uint16, 100, 2000, 3000, 4000), **header) == (expected, {})
+
+
+def test_an_unknown_window_function_is_linear():
+    header = {"WindowCenter": 40.5, "WindowWidth": 101}
+    expected = shown(RAMP, **header).tolist()
+    remark = {"DICOMs whose VOILUTFunction is unknown: read as LINEAR": 1}
+    assert with_remarks(RAMP, VOILUTFunction="CUBIC", **header) == (expected, remark)
+
+
+def test_windows_are_pydicoms():
+    values = np.arange(-300, 900, 7, dtype=np.int16)[None]
+    for function in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        header = {"WindowCenter": 123.5, "WindowWidth": 456, "VOILUTFunction": function}
+        dataset = pydicom.dcmread(io.BytesIO(dicom_of(values, **header)))
+        shares = (apply_windowing(values, dataset) + 2**15) / (2**16 - 1)
+        assert np.abs(shown(values, **header) - shares * 255).max() <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize(("dtype", "vr", "value"), [(np.int16, "US", 63536), (np.uint16, "SS", -2000)])
+def test_padding_of_the_other_sign_is_padding(dtype, vr, value):
+    # -2000 and 63536 are the same 16 bits
+    pixels = np.array([[-2000, 0, 50, 100]]).astype(dtype)
+    assert shown(pixels, **element("PixelPaddingValue", vr, value)).tolist() == [[0, 0, 128, 255]]
+    limit = element("PixelPaddingRangeLimit", vr, value + 5)
+    assert shown(pixels, **element("PixelPaddingValue", vr, value), **limit).tolist() == [[0, 0, 128, 255]]
+    as_bytes = element("PixelPaddingValue", "UN", int(value % 2**16).to_bytes(2, "little"))
+    assert shown(pixels, **as_bytes).tolist() == [[0, 0, 128, 255]]
+
+
+def test_a_lookup_table_of_signed_values_written_as_unsigned():
+    voi = lut(2**16 - 10, 8, [0, 100, 200])
+    assert shown(ramp(np.int16, -20, -10, -9, -8, 99), VOILUTSequence=voi).tolist() == [[0, 0, 100, 200, 200]]
+
+
+def test_a_picture_that_its_window_makes_black_is_remarked():
+    header = {"WindowCenter": 5000, "WindowWidth": 100}
+    remark = "DICOMs that are shown in a single grey although their values differ"
+    assert with_remarks(RAMP, **header) == ([[0, 0, 0]], {remark: 1})
+    assert with_remarks(ramp(np.uint16, 7, 7)) == ([[0, 0]], {})
+
+
+def test_float_pixels_that_are_not_finite_are_black():
+    pixels = np.array([[np.nan, -1, 0, 1, np.inf]], np.float32)
+    header = {"FloatPixelData": pixels.tobytes(), "BitsAllocated": 32, "PixelData": None}
+    data = pydicom.dcmread(io.BytesIO(dicom_of(pixels, **header)))
+    del data.PixelData, data.BitsStored, data.PixelRepresentation
+    buffer = io.BytesIO()
+    data.save_as(buffer)
+    assert decode(buffer.getvalue())[..., 0].tolist() == [[0, 0, 128, 255, 0]]
+
+
+def test_what_pixels_cannot_be_read_without_is_named():
+    for keyword in ("Rows", "Columns", "BitsAllocated", "PixelRepresentation"):
+        with pytest.raises(UnreadableImage, match=f"a DICOM whose {keyword} is missing or cannot be used"):
+            decode(with_element(dicom_of(RAMP), keyword, b"?"))
+    assert shown(RAMP, Rows=[1, 1]).tolist() == SPREAD
+    assert shown(RAMP, SamplesPerPixel=None, PhotometricInterpretation="").tolist() == SPREAD
+
+
+def test_sizes_are_checked_before_memory_is_taken(grey):
+    with pytest.raises(UnreadableImage, match="its header declares 64 x 64 pixels, more than 4095"):
+        dicom.read(dicom_of(grey), max_pixels=4095)
+    with pytest.raises(UnreadableImage, match="its frame has 64 x 64 pixels, but its header 65535 x 16000"):
+        decode(dicom_of(grey, jpeg_of(grey), Columns=65535, Rows=16000))
+    dataset = pydicom.dcmread(io.BytesIO(dicom_of(grey)))
+    dataset.compress(RLELossless)
+    dataset.Rows, dataset.Columns = 16000, 60000
+    rle = io.BytesIO()
+    dataset.save_as(rle)
+    with pytest.raises(UnreadableImage, match=r"cut off: \d+ bytes for 60000 x 16000 pixels"):
+        decode(rle.getvalue())
+
+
+def test_a_deflated_bomb_is_not_inflated(monkeypatch):
+    dataset = pydicom.dcmread(io.BytesIO(dicom_of(np.zeros((64, 64), np.uint8))))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    deflated = io.BytesIO()
+    dataset.save_as(deflated)
+    assert decode(deflated.getvalue()).shape == (64, 64, 1)
+    monkeypatch.setattr(dicom, "_LARGEST_DEFLATED", 2000)
+    with pytest.raises(UnreadableImage, match="a deflated DICOM of more than"):
+        decode(deflated.getvalue())
+
+
+def test_only_a_jpeg_that_shows_the_image_itself_is_stored_undecoded(grey):
+    settings = ImageSettings(size=64, color="gray")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotated, which a DICOM's reader ignores
+    buffer = io.BytesIO()
+    Image.fromarray(grey).save(buffer, "JPEG", quality=95, exif=exif)
+    rotated = load(dicom_of(grey, buffer.getvalue()), settings)
+    assert np.array_equal(rotated, decode(dicom_of(grey, jpeg_of(grey))))
+    for header in (
+        {"PhotometricInterpretation": "MONOCHROME1"},
+        {"WindowCenter": 100, "WindowWidth": 50},
+        {"RescaleSlope": -1, "RescaleIntercept": 255},
+        {"PixelPaddingValue": 0},
+    ):
+        assert isinstance(load(dicom_of(grey, jpeg_of(grey), **header), settings), np.ndarray)
+    for header in ({"RescaleSlope": 0}, {"WindowCenter": 100}, {"WindowCenter": 100, "WindowWidth": 0}):
+        assert isinstance(load(dicom_of(grey, jpeg_of(grey), **header), settings), bytes)
+
+
+@pytest.mark.parametrize(
+    ("header", "column", "value"),
+    [
+        ({"PixelSpacing": 0.168}, "pixel_spacing", 0.168),
+        ({"PixelSpacing": [0.168, 0.2]}, "pixel_spacing", 0.168),
+        ({"PixelSpacing": [0, 0]}, "pixel_spacing", None),
+        (element("PixelSpacing", "LO", "wide\\narrow"), "pixel_spacing", None),
+        ({"PatientAge": ["041Y", "042Y"]}, "age", float("nan")),
+        ({"PatientSex": ["F", "M"]}, "sex", None),
+        ({"PatientSex": "female"}, "sex", None),
+        (element("ViewPosition", "OB", b"\xff\xfe"), "view_position", None),
+        (element("PhotometricInterpretation", "FD", 1.5), "photometric_interpretation", None),
+        (element("Columns", "LO", "many"), "width", None),
+        (element("Rows", "US", [64, 65]), "height", None),
+    ],
+)
+def test_a_broken_element_costs_its_own_column_alone(grey, tmp_path, header, column, value):
+    whole = {"PatientSex": "F", "PatientAge": "041Y", "ViewPosition": "PA", "PixelSpacing": [0.2, 0.2]}
+    (tmp_path / "whole.dcm").write_bytes(dicom_of(grey, **whole))
+    with pydicom.config.disable_value_validation():
+        (tmp_path / "odd.dcm").write_bytes(dicom_of(grey, **{**whole, **header}))
+    expected, columns = (dicom_header.header(tmp_path / name) for name in ("whole.dcm", "odd.dcm"))
+    assert columns.pop(column) == pytest.approx(value, nan_ok=True)
+    columns.pop("age_unit")
+    assert columns == {name: expected[name] for name in columns}
+
+
+def test_remarks_are_counted_once_for_a_check_and_a_build(tmp_path, capsys):
+    names = [f"{n}.dcm" for n in range(4)]
+    for n, name in enumerate(names):
+        (tmp_path / name).write_bytes(dicom_of(RAMP + np.uint16(n), RescaleSlope=n % 2, RescaleIntercept=0))
+    rows = {"id": names, "path": names, "bytes": 1, "split": "train", "group": names, "y_x": [0.0, 1.0] * 2}
+    examples = Examples(pd.DataFrame(rows), ("x",), "binary")
+    report = check_images(examples, tmp_path, ImageSettings())
+    remark = "DICOMs whose RescaleSlope is 0: read as without a rescale"
+    assert report["remarks"] == {remark: 2}
+    assert f"noticed    2 {remark}" in as_text(report)
+    capsys.readouterr()
+    build_records("x", examples, tmp_path, tmp_path / "r", ImageSettings(size=64), DataSettings())
+    assert capsys.readouterr().out.count(f"noticed: 2 {remark}\n") == 1

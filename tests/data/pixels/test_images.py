@@ -60,12 +60,6 @@ def test_what_is_no_image(tmp_path):
         read_image(tmp_path / "text.tif")
 
 
-def test_more_than_8_bit_is_refused_not_clipped(tmp_path):
-    Image.fromarray(np.arange(100, dtype=np.uint16).reshape(10, 10) * 600).save(tmp_path / "x.png")
-    with pytest.raises(UnreadableImage, match="8 bit"):
-        read_image(tmp_path / "x.png")
-
-
 def test_resizing_shrinks_by_area_and_leaves_the_right_size_alone(pixels):
     assert np.array_equal(
         prepare(pixels, ImageSettings(size=16)), cv2.resize(pixels, (16, 16), interpolation=cv2.INTER_AREA)

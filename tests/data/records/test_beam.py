@@ -13,7 +13,7 @@ from kit.data.table.examples import Examples, validate
 from kit.errors import ConfigError, DataError
 from tests.data.conftest import same_files
 
-pytest.importorskip("apache_beam", reason="the extra kit[beam] is not installed")
+pytest.importorskip("apache_beam", reason="apache-beam is not installed")
 
 
 def beam(root, out, image=ImageSettings(size=32), runner="DirectRunner"):  # noqa: B008

@@ -41,7 +41,8 @@ def test_the_manifest_says_what_is_there(toy_records):
     assert manifest["competition"] == "toy"
     assert manifest["labels"] == ["tumour"]
     dicom = {"window": "first", "percentiles": None, "frame": None}
-    assert manifest["image"] == {"steps": [], "size": 32, "color": "rgb", "encoding": "auto", "dicom": dicom}
+    image = {"steps": [], "size": 32, "color": "rgb", "encoding": "auto", "dicom": dicom}
+    assert manifest["image"] == {**image, "percentiles": None, "max_pixels": 300_000_000}
     assert manifest["cells"] == 60
     assert sum(shard["examples"] for shard in manifest["shards"]) == 150
     assert {path.name for path in toy_records.directory.iterdir()} == {

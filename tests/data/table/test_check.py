@@ -9,7 +9,7 @@ from PIL import Image
 
 from kit import cli
 from kit.competitions import folders
-from kit.config import DicomSettings, Source
+from kit.config import ImageSettings, Source
 from kit.data.table.check import as_text, check_images
 
 
@@ -45,7 +45,7 @@ def root(tmp_path):
 
 def test_everything_odd_is_found(root):
     source = Source(columns={"group": r"p\d+"})
-    report = check_images(folders.read(root, source), root, DicomSettings())
+    report = check_images(folders.read(root, source), root, ImageSettings())
     assert report["images"] == 10
     assert report["splits"]["train"] == {
         "images": 7,
@@ -91,6 +91,6 @@ def test_the_command_gives_text_json_and_a_table(root, tmp_path, capsys):
 def test_a_set_that_is_broken_can_be_looked_at(root):
     for path in (root / "train" / "well").iterdir():
         path.write_bytes(b"")
-    report = check_images(folders.read(root, Source()), root, DicomSettings())
+    report = check_images(folders.read(root, Source()), root, ImageSettings())
     assert len(report["unreadable"]) == 4
     assert "the file is empty" in as_text(report)

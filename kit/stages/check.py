@@ -1,0 +1,96 @@
+"""What is wrong with settings and can be known before a file is listed, an image decoded or a network trained."""
+
+import inspect
+from importlib.util import find_spec
+
+import numpy as np
+import pandas as pd
+
+from kit.competitions import find_competition
+from kit.config import Config, ImageSettings
+from kit.errors import ConfigError, nearest
+from kit.evaluate.metrics import find_metric
+from kit.run import Run
+from kit.runtime import devices
+from kit.stages.model import build_model
+from kit.tables import truth
+from kit.tasks import find_task
+
+
+def check_settings(config: Config, run: Run | None = None) -> None:
+    """Raise ConfigError for names that do not exist: competition, target, metric, model and its arguments.
+
+    With a `run` that is to be trained, also for weights, packages and a backend that are not there. Loads no Keras
+    (but for a model of a library).
+    """
+    from kit.models import registry, weights
+
+    target = find_competition(config.competition, config).target
+    if target.task and find_task(target.task).activation is None:
+        raise ConfigError(f"kit has no model for {target.task} yet: choose another target")
+    find_metric(target.metric)
+    card = registry.model_card(config.model.name)
+    if not config.model.name.startswith(tuple(registry.LIBRARIES)):
+        _check_arguments(config, inspect.signature(card.builder))
+    if run is None or is_trained(config, run):
+        return  # it needs neither weights nor packages any more
+    devices.choose_backend(config.runtime)
+    weights.check_source(card, config.model.weights)
+    for tracker in config.runtime.trackers:
+        if find_spec(tracker) is None:
+            raise ConfigError(f"runtime.trackers: {tracker} is not installed: pip install {tracker}")
+    for setting in ("grid_mask", "fourier_mix"):
+        if getattr(config.augment, setting) and find_spec("keras_cv") is None:
+            raise ConfigError(f"augment.{setting} needs keras-cv: pip install keras-cv, or set it to 0")
+
+
+def is_trained(config: Config, run: Run) -> bool:
+    """Whether the run has all its folds, trained with such settings."""
+    if not run.exists() or len(run.trained_folds()) < config.folds:
+        return False
+    sections = {"seed", "folds", "model", "augment", "train"}
+    return bool(run.config.model_dump(include=sections) == config.model_dump(include=sections))
+
+
+def rehearse_training(config: Config, image: ImageSettings, run: Run) -> None:
+    """Build what will be trained on such images and throw it away, unless all folds are trained.
+
+    Raises ConfigError for images that are too small for the model, weights that do not fit it, layers that it does not
+    have, and arguments that the optimiser does not take.
+    """
+    if is_trained(config, run):
+        return
+    model, _ = build_model(config, image, ["label"], "binary")
+    from kit.train.fit import training_model
+    from kit.train.optimize import make_optimizer, rates_of, unfreeze
+
+    for phase in config.train.all_phases:
+        unfreeze(model, phase.unfreeze, config.train.freeze_batch_norm)
+        make_optimizer(config.train, phase, 1, rates_of(model, phase.layer_decay), config.train.accumulate)
+    training_model(model, lambda y, p: p[:, 0], config.augment, config.seed)
+
+
+def check_loss(config: Config, task: str, examples: pd.DataFrame) -> None:
+    """Raise ConfigError for a loss that is not of this task, or `train.loss.weights` of another number of labels."""
+    devices.set_up(config.runtime)
+    from kit.train.losses import make_loss
+
+    make_loss(task, config.train.loss, truth(examples[examples["split"] == "train"]).astype(np.float32))
+
+
+def _check_arguments(config: Config, signature: inspect.Signature) -> None:
+    accepted = _names(signature)
+    if any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values()):
+        from kit.models.heads import head  # what a backbone's builder does not take itself, its head does
+
+        accepted += _names(inspect.signature(head))
+    for argument in config.model.arguments:
+        if argument not in accepted:
+            raise ConfigError(
+                f"model.arguments.{argument}: {config.model.name} takes no such argument{nearest(argument, accepted)}"
+            )
+
+
+def _names(signature: inspect.Signature) -> list[str]:
+    keywords = [each.name for each in signature.parameters.values() if each.kind is each.KEYWORD_ONLY]
+    return [name for name in keywords if name not in ("shape", "outputs", "activation")]

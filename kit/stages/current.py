@@ -1,0 +1,55 @@
+"""What the stages after training rely on: predictions that are not older than the models, and settings of their own."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kit import files
+from kit.config import Config
+from kit.config.load import with_settings
+from kit.errors import ConfigError, DataError, some
+from kit.run import FoldFiles, Run
+
+
+def inputs_of_predictions(fold: FoldFiles, views: str) -> dict[str, Any]:
+    """What a fold's out-of-fold predictions are made with; those of the test set depend on that, too."""
+    return {"model": files.read_json(fold.done), "views": views}
+
+
+def stamps_of_predictions(fold: FoldFiles) -> tuple[Path, Path]:
+    """The stamps of a fold's predictions."""
+    return fold.oof_done, fold.test_done
+
+
+def require_current(run: Run) -> None:
+    """Raise DataError when the folds' models or predictions are newer than the run's tables of them.
+
+    What is not there, such as the folders of the folds of a run that was copied without them, is not looked at.
+    """
+    if run.is_ensemble or not run.predicted_done.exists():
+        return
+    again = f"run `kit predict {run} --records DIR` again"
+    chosen = sorted(set(run.oof()["fold"].tolist()))
+    if not all(path.exists() for k in chosen for path in (run.fold(k).done, *stamps_of_predictions(run.fold(k)))):
+        return
+    views = run.config.predict.tta
+    for k in chosen:
+        of_model = files.fingerprint(inputs_of_predictions(run.fold(k), views))
+        if files.read_stamp(run.fold(k).oof_done, again).inputs != of_model:
+            raise DataError(f"{run.oof_path} is older than the model or the views (predict.tta) of fold {k}: {again}")
+    stamps = {
+        str(k): {path.name: files.read_json(path, again) for path in stamps_of_predictions(run.fold(k))} for k in chosen
+    }
+    if files.read_stamp(run.predicted_done, again).inputs != files.fingerprint({"folds": stamps}):
+        raise DataError(f"{run.oof_path} or {run.test_path.name} is older than the predictions of its folds: {again}")
+
+
+def changed_settings(config: Config, settings: Iterable[str], section: str, command: str) -> Config:
+    """A run's config with settings of one section changed; raises ConfigError for a setting of another section."""
+    settings = list(settings)
+    if foreign := [text.partition("=")[0] for text in settings if not text.startswith(f"{section}.")]:
+        raise ConfigError(
+            f"`{command}` changes {section}.* alone, not {some(foreign)}: what a model is trained with is set by "
+            "`kit run`"
+        )
+    return with_settings(config, settings) if settings else config
