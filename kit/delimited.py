@@ -35,12 +35,14 @@ _EXCEL = re.compile(r'"?sep=([,;|\t])"?(\r\n|\r|\n)')  # a first line that Excel
 class Delimited:
     """A table of text: its cells as strings, and as index `line` the line in the file where each row begins.
 
-    `blank` are the lines of rows of empty cells, which are left out; `remarks` say what is odd about the file.
+    `blank` are the lines of rows of empty cells, which are left out, `surplus` those of rows with empty cells beyond
+    the header; `remarks` say what is odd about the file.
     """
 
     table: pd.DataFrame
     delimiter: str
     blank: tuple[int, ...]
+    surplus: tuple[int, ...]
     remarks: tuple[str, ...]
 
 
@@ -60,6 +62,7 @@ def read_delimited(path: Path, columns: Iterable[str] = ()) -> Delimited:
     rows: list[list[str]] = []
     lines: list[int] = []
     blank: list[int] = []
+    surplus: list[int] = []
     header: list[str] = []
     for line, row in _records(path, text[start.end() if start else 0 :], delimiter, 1 if start else 0):
         if not any(map(str.strip, row)):
@@ -68,13 +71,15 @@ def read_delimited(path: Path, columns: Iterable[str] = ()) -> Delimited:
         elif header:
             rows.append(_fit(path, line, row, header))
             lines.append(line)
+            if len(row) > len(header):
+                surplus.append(line)
         else:
             header = _header(row)
     if not header:
         raise DataError(f"cannot read {path} as CSV: it is empty")
     _require(path, header, columns)
     table = pd.DataFrame(rows, pd.Index(lines, dtype="int64", name="line"), header, dtype=str)
-    return Delimited(table, delimiter, tuple(blank), tuple(remarks))
+    return Delimited(table, delimiter, tuple(blank), tuple(surplus), tuple(remarks))
 
 
 def _text(path: Path) -> tuple[str, list[str]]:
@@ -187,4 +192,4 @@ def _require(path: Path, header: list[str], columns: list[str]) -> None:
         close = same or get_close_matches(absent[0], header, n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]!r}? It has " if close else "; it has "
         first = "" if {*columns} & {*header} else " (the names of columns are taken from the first line)"
-        raise DataError(f"{path} has no column {some(absent)}{hint}{some(header, 6)}{first}")
+        raise DataError(f"{path} has no column {some(map(repr, absent))}{hint}{some(header, 6)}{first}")

@@ -53,9 +53,12 @@ def with_probabilities(table: pd.DataFrame, p: np.ndarray, labels: Sequence[str]
 
 
 def with_truth(predictions: pd.DataFrame, examples: pd.DataFrame, labels: Iterable[str]) -> pd.DataFrame:
-    """The predictions with the truth of their ids from an example table; raises KeyError for an unknown id."""
+    """The predictions with the truth of their ids from an example table, 0, 1 or NaN: soft labels are cut at .5.
+
+    Raises KeyError for an unknown id.
+    """
     columns = truth_columns(labels)
-    values = examples.set_index("id")[columns].loc[predictions["id"]].to_numpy()
+    values = cut(examples.set_index("id")[columns].loc[predictions["id"]].to_numpy())
     return predictions.assign(**{column: values[:, n] for n, column in enumerate(columns)})
 
 
@@ -115,6 +118,11 @@ def fault_among_examples(
         if len(moved):
             return f"{len(moved)} images are of another fold, such as {moved.iloc[0]}"
     return None
+
+
+def cut(y: np.ndarray) -> np.ndarray:
+    """The truth as 0 and 1, where soft labels (probabilities) are above .5, and NaN where it is unknown."""
+    return np.where(np.isnan(y), y, y > 0.5).astype(y.dtype)
 
 
 def one_hot(names: pd.Series, labels: Sequence[str]) -> pd.DataFrame:

@@ -82,3 +82,10 @@ def test_one_hot_truth_of_class_names():
 
 def test_the_names_of_columns():
     assert (tables.TRUTH, tables.PROBABILITY, tables.DECISION) == ("y_", "p_", "decision")
+
+
+def test_soft_labels_are_cut_where_predictions_are_scored():
+    examples = pd.DataFrame({"id": ["a", "b", "c"], "y_x": np.array([0.75, 0.5, np.nan], np.float32)})
+    joined = tables.with_truth(pd.DataFrame({"id": ["c", "a", "b"]}), examples, ["x"])
+    np.testing.assert_array_equal(joined["y_x"], np.array([np.nan, 1, 0], np.float32))
+    assert joined["y_x"].dtype == np.float32

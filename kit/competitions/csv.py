@@ -6,19 +6,21 @@ patient, a column or a pattern of the ids: without it every image is its own gro
 a fold. Rows whose `columns.split` is test are predicted; without that column, rows without any label.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from kit.competition import Competition, Target
-from kit.competitions.folders import SPLITS
 from kit.config import ColumnSettings, Source
 from kit.data.table.examples import Examples
 from kit.data.table.groups import describe_groups, group_by, patient_hint, share_above
 from kit.data.table.ids import name_images
 from kit.data.table.labels import known, read_labels
-from kit.data.table.listing import found_in, list_images, require_folder
+from kit.data.table.layout import SPLITS
+from kit.data.table.listing import found_in, list_folder, require_folder
+from kit.data.table.masks import are_masks
 from kit.data.table.raw import match, read_table, refuse_rows
 from kit.errors import DataError, nearest
 from kit.tables import labels_of
@@ -43,16 +45,27 @@ def read(root: Path, source: Source) -> Examples:
             path, raw, (split == "train") & unlabelled, columns.label[0], "a label, although its split is train"
         )
     rows = pd.concat([pd.DataFrame({"id": raw[columns.id], "split": split}), y], axis=1)
-    images = list_images(root)
-    if images.empty:
-        raise DataError(f"{root} holds no image; found {found_in(root)}")
-    names, id_remarks = name_images(path, columns.id, rows["id"], images, columns.loose_ids)
+    images, odd = _images(root, source.table, rows["id"])
+    names, compared = name_images(path, columns.id, rows["id"], images, columns.loose_ids)
     table, missing, surplus = match(rows, images.assign(id=names))
     groups = _groups(path, raw, table, columns)
     note = patient_hint(table["path"]) if columns.group is None else describe_groups(groups)
     table["group"] = groups.fillna(table["id"])
     notes = (note,) if note else ()
-    return Examples(table, tuple(labels_of(y)), task, missing, surplus, remarks | id_remarks, notes)
+    return Examples(table, tuple(labels_of(y)), task, missing, surplus, remarks | compared | odd, notes)
+
+
+def _images(root: Path, table: str, ids: pd.Series) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The images (path, bytes) without masks that no id is the path of, and what is odd about the folder."""
+    listing = list_folder(root)
+    others = tuple(path for path in listing.others if Path(path) != Path(table))
+    images, remarks = listing.images, replace(listing, others=others).remarks()
+    masks = are_masks(images["path"]) & ~images["path"].isin(ids)
+    if images[~masks].empty:
+        raise DataError(f"{root} holds no image; found {found_in(root)}")
+    if masks.any():
+        remarks["masks beside their pictures, left out"] = int(masks.sum())
+    return images[~masks].reset_index(drop=True), remarks
 
 
 def _groups(path: Path, raw: pd.DataFrame, table: pd.DataFrame, columns: ColumnSettings) -> pd.Series:

@@ -15,6 +15,7 @@ from kit.competition import Competition, Target
 from kit.config import Source
 from kit.data.pixels.arrays import Header, headers, read_small
 from kit.data.table.examples import Examples
+from kit.data.table.labels import MOST_CLASSES
 from kit.data.table.listing import found_in, require_folder
 from kit.errors import DataError, some
 from kit.tables import truth_columns
@@ -64,8 +65,10 @@ def read(root: Path, source: Source) -> Examples:
     parts = [part for part in _PARTS if f"{part}_images" in arrays]
     for part in parts or ["train"]:
         _require_part(path, part, arrays)
-    labels = {part: read_small(path, f"{part}_labels").astype(np.int64) for part in parts}
-    names, task, y = _targets(path, np.concatenate([*labels.values()]))
+    labels = [read_small(path, f"{part}_labels") for part in parts]
+    if len({values.shape[1:] for values in labels}) > 1:
+        raise DataError(f"{path}: labels have several shapes: {', '.join(str(values.shape) for values in labels)}")
+    names, task, y = _targets(path, np.concatenate([values.reshape(len(values), -1) for values in labels]))
     tables = []
     for part in parts:
         count, image = arrays[f"{part}_images"].shape[0], arrays[f"{part}_images"]
@@ -103,7 +106,7 @@ def _file(root: Path, table: str | None) -> Path:
 
 
 def _require_part(path: Path, part: str, arrays: dict[str, Header]) -> None:
-    """Raise DataError unless `part` has uint8 images (n, h, w) or (n, h, w, 3) and as many integer labels (n, L)."""
+    """Raise DataError unless `part` has uint8 images (n, h, w[, 3]) and as many integer labels, (n) or (n, L)."""
     images, labels = arrays.get(f"{part}_images"), arrays.get(f"{part}_labels")
     if images is None or labels is None:
         raise DataError(
@@ -115,7 +118,8 @@ def _require_part(path: Path, part: str, arrays: dict[str, Header]) -> None:
             f"{path}: {part}_images is {images.dtype} of shape {images.shape}, not 2-D images in 8 bit: "
             "(n, height, width) or (n, height, width, 3)"
         )
-    if len(labels.shape) != 2 or labels.shape[0] != images.shape[0] or labels.dtype.kind not in "iub":
+    one_row_each = len(labels.shape) in (1, 2) and labels.shape[0] == images.shape[0]
+    if not one_row_each or labels.dtype.kind not in "iub" or not 1 <= np.prod(labels.shape[1:]) <= MOST_CLASSES:
         raise DataError(
             f"{path}: {part}_labels is {labels.dtype} of shape {labels.shape}, not {images.shape[0]} rows of integers"
         )
@@ -126,9 +130,17 @@ def _targets(path: Path, values: np.ndarray) -> tuple[tuple[str, ...], str, np.n
     match = re.match(r"[a-z]+mnist", path.name.lower())
     names = CLASSES.get(match[0], ()) if match else ()
     columns = values.shape[1]
+    if not values.size:
+        raise DataError(f"{path} holds no labels")
+    if values.min() < 0 or values.max() >= MOST_CLASSES:  # before a column is made for each
+        raise DataError(
+            f"{path}: labels are {values.min()} to {values.max()}, not the numbers of at most {MOST_CLASSES} classes, "
+            "0, 1, 2 and so on"
+        )
+    values = values.astype(np.int64)
     count = columns if columns > 1 else max(len(names), int(values.max()) + 1)
     most = 1 if columns > 1 else count - 1
-    if values.min() < 0 or values.max() > most or (names and count != len(names)):
+    if values.max() > most or (names and count != len(names)):
         expected = f"{len(names)} classes or labels" if names else "0 and 1"
         raise DataError(
             f"{path}: labels are {values.min()} to {values.max()} in {columns} column{'s' * (columns > 1)}; "

@@ -73,6 +73,7 @@ def entries(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     """
     image, patient, labels, every = "Image Index", "Patient ID", "Finding Labels", (*FINDINGS, NONE)
     raw = read_table(path, [image, patient, labels], unique=image)
+    refuse_rows(path, raw, raw[patient] == "", patient, "the number of a patient")
     findings = raw[labels].str.split("|")
     refuse_rows(path, raw, ~findings.map({*every}.issuperset), labels, "findings of ChestX-ray14, or No Finding")
     refuse_rows(path, raw, findings.map(lambda names: NONE in names and len(names) > 1), labels, "No Finding alone")
@@ -106,7 +107,7 @@ def _years(text: str | None) -> float:
 
 def _splits(root: Path, ids: pd.Series) -> pd.Series:
     """The split of every image in the table; raises DataError unless exactly one of the two lists names it."""
-    listed = {split: {*(root / name).read_text().split()} for split, name in _LISTS.items()}
+    listed = {split: {*_words(root / name)} for split, name in _LISTS.items()}
     both = listed["train"] & listed["test"]
     if both:
         raise DataError(f"{len(both)} images are in both {' and '.join(_LISTS.values())}: {some(both)}")
@@ -117,10 +118,17 @@ def _splits(root: Path, ids: pd.Series) -> pd.Series:
     return split
 
 
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").split()
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path} as a list of images: {error}") from error
+
+
 def _boxes(path: Path) -> pd.DataFrame:
     """Columns id, boxes ([[x, y, width, height]] in pixels of the 1024-pixel image) and box_findings, by image."""
     try:
-        raw = pd.read_csv(path, usecols=range(6))  # the header's "Bbox [x,y,w,h]" is four of them
+        raw = pd.read_csv(path, usecols=range(6), index_col=False)  # the header's "Bbox [x,y,w,h]" is four of them
         raw.columns = ["id", "finding", "x", "y", "w", "h"]
         raw["box"] = raw[["x", "y", "w", "h"]].astype(float).to_numpy().tolist()
     except (OSError, ValueError) as error:

@@ -15,7 +15,7 @@ class ColumnSettings(Settings):
     # Whether ids may differ from names of images in case, ending, folders, leading zeros and ".0" (7.0 for 007.png).
     loose_ids: bool = False
     # One column: 0 and 1, or class names. Several (a list, or "a,b,c"): one label each, 0 or 1, empty where unknown.
-    label: tuple[str, ...] = ("label",)
+    label: tuple[str, ...] = Field(("label",), min_length=1)
     # What stands between the classes in a cell that names several, such as "|"; each is then a label. null: a cell
     # names one class, and cells that look otherwise are an error; "none": a cell names one class, however it looks.
     separator: str | None = None

@@ -19,7 +19,7 @@ from kit.evaluate.ensemble import aligned
 from kit.evaluate.metrics import Metric
 from kit.evaluate.resample import interval, numbered, resample, share_above, statistic
 from kit.schemas import Comparison, Scores
-from kit.tables import predicted_labels, probabilities, truth, truth_columns, with_truth
+from kit.tables import cut, predicted_labels, probabilities, truth, truth_columns, with_truth
 
 OPTIMISM = "Each fold's best epoch was chosen on these same rows, so the out-of-fold values are slightly optimistic."
 SCALES = (
@@ -59,6 +59,7 @@ def with_known_truth(predictions: pd.DataFrame, examples: pd.DataFrame) -> pd.Da
     """The predictions (id, `p_*`) whose truth is known, of some label at least, with it from the example table."""
     columns = truth_columns(predicted_labels(predictions))
     joined = predictions.merge(examples[["id", *columns]], on="id", validate="one_to_one")
+    joined[columns] = cut(joined[columns].to_numpy())
     return joined[joined[columns].notna().any(axis=1)].reset_index(drop=True)
 
 

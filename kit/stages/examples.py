@@ -2,6 +2,9 @@
 
 import logging
 import shutil
+import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +48,23 @@ def check_folds(config: Config, examples: Examples) -> None:
 
 
 def check_folder(config: Config, data: Path) -> dict[str, Any]:
-    """What is in a raw folder and what is odd about it; decodes every image and writes nothing."""
-    return check_images(find_competition(config.competition, config).read(data, config), data, config.image)
+    """What is in a raw folder and what is odd about it; decodes every image and writes nothing.
+
+    Raises DataError when there is no image.
+    """
+    with redirect_stdout(sys.stderr):  # what reading says is no part of the report
+        examples = find_competition(config.competition, config).read(data, config)
+    if examples.table.empty:
+        missing = (
+            f": {len(examples.missing)} are expected, such as {some(examples.missing)}" if examples.missing else ""
+        )
+        surplus = f"; the files there are named otherwise: {some(examples.surplus)}" if examples.surplus else ""
+        raise DataError(f"{data} holds no image of the competition {config.competition}{missing}{surplus}")
+    try:
+        validate(examples, config.data.max_missing)
+    except DataError as error:
+        examples = replace(examples, notes=(*examples.notes, f"a run would be refused: {error}"))
+    return check_images(examples, data, config.image)
 
 
 def raw_folder(competition: Competition, data: Path | None, default: Path) -> Path:

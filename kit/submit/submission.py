@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from kit.competition import Competition
-from kit.errors import SubmissionError, some
+from kit.delimited import read_delimited
+from kit.errors import DataError, SubmissionError, some
 from kit.tables import PROBABILITY, predicted_labels, probabilities
 
 BOXES = "PredictionString"  # the column of Kaggle's detection competitions: confidence x y width height, repeated
@@ -40,14 +41,36 @@ def make_submission(competition: Competition, predictions: pd.DataFrame, sample:
 
 
 def read_submission(path: Path, id_column: str) -> pd.DataFrame:
-    """A submission or sample with ids as strings; raises SubmissionError unless it is a CSV file with that column."""
+    """A submission or sample, its ids as strings, other columns as numbers where they hold nothing else.
+
+    The index is the line in the file. Raises SubmissionError unless the competition's server would read it alike: CSV
+    with commas, in UTF-8, with that column, without blank rows and empty ids.
+    """
     try:
-        table = pd.read_csv(path, dtype={id_column: str})
-    except (OSError, ValueError) as error:
-        raise SubmissionError(f"cannot read {path} as CSV: {error}") from error
-    if id_column not in table.columns:
-        raise SubmissionError(f"{path} has no column {id_column!r}; it has {some(table.columns, 6)}")
-    return table
+        read = read_delimited(path, [id_column])
+    except DataError as error:
+        raise SubmissionError(str(error)) from error
+    if read.remarks:
+        raise SubmissionError(f"{path}: {read.remarks[0]}: a submission is CSV with commas, in UTF-8")
+    empty = read.table.index[read.table[id_column].str.strip() == ""]
+    too_long = "longer than the header"
+    for lines, what in ((read.blank, "blank"), (empty, f"without {id_column}"), (read.surplus, too_long)):
+        if len(lines):
+            names = ", ".join(map(str, lines[:5])) + f" and {len(lines) - 5} more" * (len(lines) > 5)
+            raise SubmissionError(f"{path}: {len(lines)} rows are {what}, in lines {names}: correct or delete them")
+    return read.table.assign(**{column: _typed(read.table[column]) for column in read.table.columns.drop(id_column)})
+
+
+def _typed(cells: pd.Series) -> pd.Series:
+    """The cells as numbers, or as they are when any is something else than a number or empty."""
+    numbers = pd.to_numeric(cells.replace("", "nan"), errors="coerce")
+    texts = cells[numbers.isna()].str.strip().str.lower()
+    return numbers if texts.isin(["", "nan", "na"]).all() and len(texts) < len(cells) else cells
+
+
+def _line(table: pd.DataFrame, row: int) -> int:
+    """The line of a row in the file: as it was read, or as it will be written."""
+    return int(table.index[row]) if table.index.name == "line" else row + 2
 
 
 def check_submission(
@@ -66,9 +89,9 @@ def check_submission(
     ids, expected = submission[key], sample[key]
     if ids.duplicated().any():
         raise SubmissionError(f"{ids.duplicated().sum()} duplicate ids: {some(set(ids[ids.duplicated()]))}")
-    for names, problem in ((set(expected) - set(ids), "missing"), (set(ids) - set(expected), "not in the sample")):
-        if names:
-            raise SubmissionError(f"{len(names)} ids are {problem}: {some(names)}")
+    both = ((set(expected) - set(ids), "missing"), (set(ids) - set(expected), "not in the sample"))
+    if problems := [f"{len(names)} ids are {problem}: {some(names)}" for names, problem in both if names]:
+        raise SubmissionError("; ".join(problems))
     if not ids.reset_index(drop=True).equals(expected.reset_index(drop=True)):
         remarks.append("the rows are in another order than the sample's; they are matched by id")
     columns = list(submission.columns.drop(key))
@@ -85,8 +108,8 @@ def check_submission(
                 "ROC AUC, which ranks probabilities" if competition.target.metric == "roc_auc" else "its probabilities"
             )
             raise SubmissionError(
-                f"column {column!r} holds only the values {sorted(set(values))}: {competition.name} is scored by "
-                f"{why}. Submit the probabilities, not the thresholded labels"
+                f"column {column!r} holds only the values {distinct[0]:g} and {distinct[1]:g}: "
+                f"{competition.name} is scored by {why}. Submit the probabilities, not the thresholded labels"
             )
     if oof is not None and BOXES not in columns:
         _check_exchanged(competition, submission, columns, oof)
@@ -94,15 +117,17 @@ def check_submission(
 
 
 def _numbers(submission: pd.DataFrame, column: str, key: str) -> np.ndarray:
-    if submission[column].dtype == bool:
+    if len(submission) and submission[column].astype(str).str.lower().isin(["true", "false"]).all():
         raise SubmissionError(f"column {column!r} holds True and False: submit numbers, such as probabilities")
     values = pd.to_numeric(submission[column], errors="coerce").to_numpy(np.float64)
     for bad, problem in ((~np.isfinite(values), "not a finite number"), ((values < 0) | (values > 1), "outside 0..1")):
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
+            cell = submission[column].iloc[row]
             raise SubmissionError(
-                f"column {column!r}: {bad.sum()} values are {problem}; the first is {submission[column].iloc[row]!r} "
-                f"in line {row + 2} ({submission[key].iloc[row]})"
+                f"column {column!r}: {bad.sum()} values are {problem}; the first is "
+                f"{repr(cell) if isinstance(cell, str) else f'{cell:g}'} "
+                f"in line {_line(submission, row)} ({submission[key].iloc[row]})"
             )
     return values
 
@@ -118,8 +143,9 @@ def _check_boxes(submission: pd.DataFrame, column: str, key: str) -> None:
         valid = np.isfinite(boxes).all() and ((boxes[:, 0] >= 0) & (boxes[:, 0] <= 1)).all()
         if not valid or (boxes[:, 1:3] < 0).any() or (boxes[:, 3:] <= 0).any():
             raise SubmissionError(
-                f"column {column!r}, line {row + 2} ({name}): {text[:60]!r} is not `confidence x y width height` for "
-                "each box, with a confidence in 0..1 and pixels (an image without a box has an empty cell)"
+                f"column {column!r}, line {_line(submission, row)} ({name}): {text[:60]!r} is not "
+                "`confidence x y width height` for each box, with a confidence in 0..1 and pixels "
+                "(an image without a box has an empty cell)"
             )
 
 

@@ -80,7 +80,7 @@ def test_a_split_of_its_own(root):
 @pytest.mark.parametrize(
     ("text", "columns", "says"),
     [
-        ("name,label\n0,1\n", {}, "has no column id; it has label, name"),
+        ("name,label\n0,1\n", {}, "has no column 'id'; it has label, name"),
         (rows("0,1,p"), {"group": "patient"}, "has no column 'patient'; known: id, label, who; and as a pattern"),
         (rows("0,1,p", "0,0,p"), {}, "id '0' is in lines 2, 3: keep one line for each"),
         (rows("0,1,p", "1,0,"), {"group": "who"}, "line 3: who is '', not a group"),
@@ -97,6 +97,69 @@ def test_ids_that_name_no_image(root):
     says = r"labels\.csv: no id of the column id \('x', 'y'\) names an image \('images/0\.png', .*columns\.id="
     with pytest.raises(DataError, match=says):
         read(root, rows("x,1,p", "y,0,p"))
+
+
+def test_a_table_as_excel_writes_it(root, caplog):
+    caplog.set_level("INFO")
+    text = "\ufeffid;label;who;\r\n" + "".join(f"images/{n}.png;{n % 2};p{n // 2};\r\n" for n in range(6)) + ";;;\r\n"
+    table = validate(read(root, text, group="who"), 0).table
+    assert table["y_label"].tolist() == [0, 1] * 3
+    assert table["group"].tolist() == ["p0", "p0", "p1", "p1", "p2", "p2"]
+    assert caplog.messages == [
+        "noticed: labels.csv: columns are separated by semicolons",
+        "noticed: labels.csv: 1 rows are blank and left out",
+    ]
+
+
+def test_groups_by_column_or_pattern(root, write_images):
+    text = rows(*(f"{n},{n % 2},{('p', 'q', '')[n % 3]}" for n in range(6)))
+    with pytest.raises(DataError, match=r"line 4: who is '', not a group .*\(2 lines .*columns\.ungrouped=0\.334"):
+        read(root, text, group="who")
+    examples = read(root, text, group="who", ungrouped=0.334)
+    assert examples.table.set_index("id")["group"].to_dict() == {
+        "0": "p", "1": "q", "2": "2", "3": "p", "4": "q", "5": "5",
+    }  # fmt: skip
+    assert examples.notes == (
+        "groups: 2 of 2 images each, such as p (2), q (2); 2 more images are groups of their own",
+    )
+    images = [f"x/P{n // 3}_{n}.png" for n in range(12)]
+    patients = write_images(*images)
+    text = "id,label\n" + "".join(f"{name},{n % 2}\n" for n, name in enumerate(images))
+    hint = read(patients, text).notes[0]
+    assert hint.startswith("names look like patients: 4 of 3 images each, such as P0 (3), P1 (3), P2 (3).")
+    examples = read(patients, text, group=hint.rpartition("columns.group=")[2].strip("'"))
+    assert examples.table["group"].nunique() == 4
+    assert read(patients, text, group=r"/(P\d)_").notes == (
+        "groups: 4 of 3 images each, such as P0 (3), P1 (3), P2 (3)",
+    )
+    stems = text.replace("x/", "").replace(".png", "")
+    assert read(patients, stems, group=r"/(P\d)_").table["group"].nunique() == 4  # in the paths, if not in the ids
+    with pytest.raises(DataError, match="finds the same group, 'x', in all 12 images"):
+        read(patients, text, group="x")
+    with pytest.raises(
+        DataError, match=r"columns\.group = '_\(\[0-3\]\)\\\.' finds no group in 8 of 12 images \(67%\)"
+    ):
+        read(patients, text, group=r"_([0-3])\.")
+
+
+def test_labels_of_cells_that_name_several(root):
+    text = rows(*(f"{n},{('a|b', 'a', 'No Finding')[n % 3]},p" for n in range(6)))
+    with pytest.raises(DataError, match=r"labels\.csv: label seems to name several .*columns\.separator='\|'"):
+        read(root, text)
+    examples = validate(read(root, text, separator="|"), 0)
+    assert (examples.task, examples.labels) == ("multilabel", ("a", "b"))
+    assert examples.table["y_b"].tolist() == [1, 0, 0] * 2
+
+
+def test_all_of_one_class_is_refused(root, capsys):
+    (root / "labels.csv").write_text(rows(*(f"{n},0,p" for n in range(6))))
+    command = ["csv", "--data", str(root), "--set", "table=labels.csv"]
+    assert main(["examples", *command, "--out", str(root / "e.parquet")]) == 2
+    says = "all training images have the same value, 0, of label: there is nothing to learn"
+    assert says in capsys.readouterr().err
+    assert not (root / "e.parquet").exists()
+    assert main(["examples", *command, "--check"]) == 0
+    assert f"a run would be refused: {says}" in capsys.readouterr().out
 
 
 def test_missing_images_are_named(root):
@@ -134,3 +197,17 @@ def test_a_whole_run_with_unknown_labels_and_nothing_to_predict(write_images, tm
     assert np.isfinite(scores["metrics"]["average"]["micro"]["log_loss"])
     assert np.isfinite(pd.read_csv(run / "fold0" / "history.csv")["loss"]).all()
     assert not (run / "submission.csv").exists()
+
+
+def test_masks_and_other_files_are_left_out_and_counted(write_images):
+    root = write_images(*(f"{folder}/{n}.png" for folder in ("images", "masks") for n in range(4)))
+    (root / "notes.pdf").write_bytes(b"%PDF")
+    text = "id,label\n" + "".join(f"{n}.png,{n % 2}\n" for n in range(4))
+    examples = validate(read(root, text), 0)
+    assert examples.table["path"].tolist() == [f"images/{n}.png" for n in range(4)]
+    assert examples.remarks == {
+        "masks beside their pictures, left out": 4,
+        "files that are no images, left out (1 .pdf)": 1,
+    }
+    by_path = "id,label\n" + "".join(f"masks/{n}.png,{n % 2}\n" for n in range(4))
+    assert read(root, by_path).table["path"].tolist() == [f"masks/{n}.png" for n in range(4)]

@@ -51,6 +51,31 @@ def test_several_labels(tmp_path):
     assert (examples.task, examples.labels[-1]) == ("multilabel", "hernia")
 
 
+def test_labels_without_a_second_axis(tmp_path):
+    write(tmp_path / "mine.npz", lambda n: np.arange(n) % 2)
+    examples = read(tmp_path)
+    assert (examples.task, examples.labels) == ("binary", ("class_1",))
+    assert examples.table.set_index("id")["y_class_1"].to_dict() == {
+        f"{part}{n:06d}": n % 2 for part, count in (("train", 8), ("val", 4), ("test", 4)) for n in range(count)
+    }
+
+
+@pytest.mark.parametrize("label", [10**9, 2**63, 101, -1])
+def test_absurd_labels_are_refused_before_memory_is_taken(tmp_path, label):
+    dtype = np.uint64 if label > 0 else np.int64
+    write(tmp_path / "mine.npz", classes, train_labels=np.array([[0], [1]] * 3 + [[0], [label]], dtype))
+    with pytest.raises(
+        DataError, match=rf"labels are .*{label if label < 0 else ''}.*, not the numbers of at most 100"
+    ):
+        read(tmp_path)
+
+
+def test_one_class_only(tmp_path):
+    write(tmp_path / "breastmnist.npz", lambda n: np.zeros((n, 1), np.uint8))
+    with pytest.raises(DataError, match="all training images have the same value, 0, of normal or benign"):
+        read(tmp_path)
+
+
 def test_a_set_that_nobody_knows(tmp_path):
     write(tmp_path / "mine.npz", lambda n: classes(n, 3).astype(np.int64), counts=(9, 3, 3))
     assert read(tmp_path).labels == ("class_0", "class_1", "class_2")

@@ -72,7 +72,7 @@ def test_wrong_folders(toy_root, tmp_path):
 
 def test_a_table_with_other_columns(toy_root):
     change_labels(toy_root, lambda t: t.rename(columns={"label": "target"}))
-    with pytest.raises(DataError, match="has no column label; it has id, target"):
+    with pytest.raises(DataError, match="has no column 'label'; it has id, target"):
         pcam.read(toy_root, Source())
 
 

@@ -90,7 +90,7 @@ BOXES, CLASSES = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
             BOXES,
             "patientId,x",
             "patient,x",
-            r"no column patientId; did you mean 'patient'\? It has Target, height, pa",
+            r"no column 'patientId'; did you mean 'patient'\? It has Target, height, pa",
         ),
     ],
 )

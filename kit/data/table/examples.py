@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from kit import files
+from kit.data.table.groups import share_above
 from kit.errors import DataError, some
-from kit.tables import labels_of, truth_columns
+from kit.tables import labels_of, truth, truth_columns
 from kit.tasks import TASKS, find_task
 
 _COLUMNS = ["id", "path", "bytes", "split", "group"]
@@ -42,7 +43,8 @@ class Examples:
 def validate(examples: Examples, max_missing: float) -> Examples:
     """The examples with rows sorted by (split, id) and columns in order; raises DataError when they break the contract.
 
-    That is: duplicate ids, no training image, unlabelled training rows, rows with several of exclusive classes, and
+    That is: duplicate ids, rows without a group, splits and labels of other values, no training image, unlabelled
+    training rows, rows with several of exclusive classes, labels of which all training images have the same value, and
     more missing or surplus images than `max_missing` (a share of the images that there should be).
     """
     table, y = examples.table, truth_columns(examples.labels)
@@ -52,16 +54,8 @@ def validate(examples: Examples, max_missing: float) -> Examples:
     duplicates = table["id"][table["id"].duplicated()]
     if len(duplicates):
         raise DataError(f"duplicate ids in the example table: {some(set(duplicates))}")
-    for names, what in (
-        (examples.missing, "expected images have no file"),
-        (examples.surplus, "images are unlabelled"),
-    ):
-        share = len(names) / max(len(table) + len(names), 1)
-        if share > max_missing:
-            raise DataError(
-                f"{len(names)} {what}: {some(names)}. Complete the data, or leave them out "
-                f"with --set data.max_missing={_round_up(share)}"
-            )
+    _require_values(table, y)
+    _require_images(examples, max_missing)
     train = table[table["split"] == "train"]
     if train.empty:
         raise DataError("the raw folder has no training image")
@@ -72,9 +66,66 @@ def validate(examples: Examples, max_missing: float) -> Examples:
         several = table["id"][table[y].notna().all(axis=1) & (table[y].sum(axis=1) != 1)]
         if len(several):
             raise DataError(f"{len(several)} images have no class or several: {some(several)}")
+    remarks = examples.remarks | require_both_values(train, examples.labels, examples.task)
     others = [column for column in table.columns if column not in (*_COLUMNS, *y)]
     table = table.sort_values(["split", "id"], ignore_index=True)[[*_COLUMNS, *y, *others]]
-    return replace(examples, table=table)
+    return replace(examples, table=table, remarks=remarks)
+
+
+def require_both_values(train: pd.DataFrame, labels: tuple[str, ...], task: str) -> dict[str, int]:
+    """A remark (what -> how many) on labels of which all training images have the same value.
+
+    Raises DataError when that is so of all labels, or when all images are of one class: nothing can be learnt, and no
+    metric is defined.
+    """
+    y = truth(train, labels)
+    positive = {label: bool((values > 0.5).any()) for label, values in zip(labels, y.T, strict=True)}
+    negative = {label: bool((values <= 0.5).any()) for label, values in zip(labels, y.T, strict=True)}
+    if find_task(task).exclusive:
+        only = [label for label in labels if positive[label]]
+        if len(only) < 2:
+            raise DataError(
+                f"all {len(train)} training images are of one class, {some(only)}: there is nothing to learn"
+            )
+        return {}
+    constant = [label for label in labels if not (positive[label] and negative[label])]
+    if len(constant) == len(labels):
+        value = f", {int(positive[labels[0]])}," if len(labels) == 1 else ""
+        raise DataError(
+            f"all training images have the same value{value} of {some(constant)}: there is nothing to learn. Is it the "
+            "right column, or were the others filtered out?"
+        )
+    if constant:
+        return {f"labels have one value in all training images, and cannot be learnt: {some(constant)}": len(constant)}
+    return {}
+
+
+def _require_values(table: pd.DataFrame, y: list[str]) -> None:
+    """Raise DataError for rows whose split, group or labels are nothing that these columns hold."""
+    for column, bad, expected in (
+        ("split", ~table["split"].isin(["train", "test"]), "train or test"),
+        ("group", table["group"].isna() | (table["group"].astype(str) == ""), "a group (the id, where it is unknown)"),
+        *((column, ~(table[column].isna() | table[column].between(0, 1)), "0, 1 or unknown") for column in y),
+    ):
+        if bad.any():
+            row = table[bad].iloc[0]
+            more = f" ({bad.sum()} images are like this)" if bad.sum() > 1 else ""
+            raise DataError(f"{column} of the image {row['id']} is {row[column]}, not {expected}{more}")
+
+
+def _require_images(examples: Examples, max_missing: float) -> None:
+    """Raise DataError for more missing or surplus images than allowed; the names of both, where there are both."""
+    for names, what, others, of_others in (
+        (examples.missing, "expected images have no file", examples.surplus, "files that nothing names"),
+        (examples.surplus, "images are unlabelled", examples.missing, "names without a file"),
+    ):
+        share = len(names) / max(len(examples.table) + len(names), 1)
+        if share > max_missing:
+            both = f" ({of_others}: {some(others)})" if others else ""
+            allow = f", or leave them out with --set data.max_missing={share_above(share)}"
+            raise DataError(
+                f"{len(names)} {what}: {some(names)}{both}. Complete the data{allow if len(examples.table) else ''}"
+            )
 
 
 def write_examples(path: Path, examples: Examples) -> None:
@@ -100,7 +151,3 @@ def read_examples(path: Path) -> Examples:
 
 def _as_list(value: Any) -> Any:
     return [_as_list(item) for item in value.tolist()] if isinstance(value, np.ndarray) else value
-
-
-def _round_up(share: float) -> float:
-    return min(1.0, int(share * 1000 + 1) / 1000)

@@ -112,6 +112,8 @@ def _below(ids: list[str], paths: list[str]) -> Matches:
         for above in range(min(max(path.count("/") for path in paths), _DEEPEST) + 1):
             inner = [_without(path, above) for path in paths]
             for names in _kinds(inner) if not above else (inner, [_stem(path) for path in inner]):
+                if len({*rows} & {*names}) <= len(best):
+                    continue
                 matches = _one_to_one(rows, names)
                 folders = {"/".join(paths[image].split("/")[:above]) for image in matches.values()}
                 if len(matches) > len(best) and len(folders) == 1:

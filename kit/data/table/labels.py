@@ -46,6 +46,8 @@ def read_labels(path: Path, raw: pd.DataFrame, columns: ColumnSettings, target: 
     names, separator = columns.label, columns.separator
     one_class = separator is not None and separator.casefold() == _NONE
     separator = None if one_class else separator
+    if len({*names}) < len(names):
+        raise ConfigError(f"columns.label names a column twice: {', '.join(names)}")
     if separator and (len(names) > 1 or columns.soft):
         raise ConfigError("columns.separator reads one column of names: neither several columns nor soft labels")
     cells = {name: known(raw[name], columns.unknown) for name in names}
@@ -54,7 +56,7 @@ def read_labels(path: Path, raw: pd.DataFrame, columns: ColumnSettings, target: 
         if values.isna().all():
             raise DataError(f"{path}: {name} is empty, or unknown, in all lines: choose another column of labels")
     if not separator and (len(names) > 1 or columns.soft or truth[names[0]].dropna().map(_is_truth).all()):
-        if target is not None:
+        if target is not None and not (len(names) == 1 and (target == names[0] or _zero_one(target) == 1)):
             raise ConfigError(f"target = {target!r}: a positive class can only be chosen of two named classes")
         y = {name: _truth(path, name, column, columns.soft, len(names) > 1) for name, column in truth.items()}
         table = pd.DataFrame(y, raw.index).astype(np.float32).set_axis(truth_columns(names), axis=1)
@@ -103,6 +105,11 @@ def positive_class(classes: Sequence[str], target: str | None) -> str:
             f"Say --set target={quoted(first)} or --set target={quoted(second)}"
         )
     return first if sides[0] > sides[1] else second
+
+
+def is_class_word(name: str) -> bool:
+    """Whether a name says by itself that something is there or not, as "malignant", "normal" and "0" do."""
+    return side(name) != 0
 
 
 def quoted(text: str) -> str:
@@ -169,7 +176,10 @@ def _refuse_strays(path: Path, name: str, column: pd.Series) -> None:
     distinct = numbers.nunique()
     if numbers.min() <= 1 and distinct <= MOST_CLASSES:
         far = numbers >= max(_CODE, 2 * distinct + 1)
-        _refuse(path, cells, far, name, f"one of the classes {some(cells[~far].unique(), 5)}, 0, 1, 2 and so on")
+        if far.any():
+            code = quoted(cells[far].iloc[0])
+            remedy = f"--set columns.unknown={code} if it means unknown; a class so far from the others needs a name"
+            _refuse(path, cells, far, name, f"one of the classes {some(cells[~far].unique(), 5)}", remedy)
 
 
 def _refuse_combined(path: Path, name: str, column: pd.Series) -> None:
@@ -231,7 +241,9 @@ def _classes(path: Path, name: str, column: pd.Series, target: str | None) -> La
         raise DataError(
             f"{path}: {name} has {len(values)} distinct values ({some(values)}), not 2 to {MOST_CLASSES} classes"
         )
-    for text in (text for text in values if text.casefold() in VAGUE):
+    if len(values) == len(column.dropna()) > 2:
+        raise DataError(f"{path}: {name} is different in every line ({some(values)}), so it names no classes")
+    for text in (text for text in values if text.casefold() in VAGUE and not (text == "-" and "+" in values)):
         remarks[f"lines are of the class {text!r}: --set columns.unknown={quoted(text)} if it is none"] = counts[text]
     if single := [text for text in values if counts[text] == 1]:
         remarks[f"classes have a single image, which cannot be both learnt and validated: {some(single)}"] = len(single)
@@ -253,12 +265,13 @@ def _key(text: str) -> str:
 def _spellings(names: pd.Series) -> tuple[dict[str, str], dict[str, int]]:
     """Spelling -> the commonest spelling of the same name; and remarks on names with several."""
     spellings: dict[str, list[str]] = {}
-    for text in names.value_counts().sort_index().sort_values(ascending=False, kind="stable").index:
+    counts = names.str.strip().value_counts().sort_index()
+    for text in sorted(names.unique(), key=lambda text: (-counts[text.strip()], text)):
         spellings.setdefault(_key(text), []).append(text)
     chosen: dict[str, str] = {}
     remarks: dict[str, int] = {}
     for key, texts in spellings.items():
-        name = key if number(key) is not None else texts[0].strip()
+        name = key if number(key) is not None else unicodedata.normalize("NFC", texts[0].strip())
         chosen |= dict.fromkeys(texts, name)
         if len(texts) > 1:
             remarks[f"spellings of {name!r} are taken as one class"] = len(texts)

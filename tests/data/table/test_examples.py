@@ -33,6 +33,16 @@ def test_rows_and_columns_are_put_in_order():
         (table().drop(columns="group"), "lacks the columns group"),
         (table(split=["test"] * 3), "no training image"),
         (table(y_x=[float("nan"), 1.0, float("nan")]), "1 training images have no label: b"),
+        (
+            table(y_x=[0.0, 1e9, 2.0]),
+            r"y_x of the image a is 1000000000.0, not 0, 1 or unknown \(2 images are like this",
+        ),
+        (table(y_x=[0.0, float("inf"), 0.0]), "y_x of the image a is inf, not 0, 1"),
+        (table(split=["train", "val", "test"]), "split of the image a is val, not train or test"),
+        (table(group=["p", None, "t"]), "group of the image a is (None|nan), not a group"),
+        (table(y_x=[0.0, 0.0, 1.0]), "all training images have the same value, 0, of x: there is nothing to learn"),
+        (table(y_x=[1.0, 1.0, 0.0]), "all training images have the same value, 1, of x"),
+        (table(y_x=[0.2, 0.4, 1.0]), "all training images have the same value, 0, of x"),
     ],
 )
 def test_what_breaks_the_contract(bad, says):
@@ -46,6 +56,18 @@ def test_classes_of_a_multiclass_table():
         validate(Examples(two, ("x", "z"), "multiclass"), 0)
     validate(Examples(two.assign(y_z=[1.0, 0.0, float("nan")]), ("x", "z"), "multiclass"), 0)
     validate(Examples(two, ("x", "z"), "multilabel"), 0)
+    one = two.assign(y_x=[1.0, 1.0, 0.0], y_z=[0.0, 0.0, 1.0])
+    with pytest.raises(DataError, match=r"all 2 training images are of one class, x: there is nothing to learn"):
+        validate(Examples(one, ("x", "z"), "multiclass"), 0)
+
+
+def test_one_of_several_labels_with_one_value_is_a_remark():
+    one = table().assign(y_z=[1.0, float("nan"), 0.0])
+    says = "labels have one value in all training images, and cannot be learnt: z"
+    assert validate(Examples(one, ("x", "z"), "multilabel", remarks={"odd": 2}), 0).remarks == {"odd": 2, says: 1}
+    both = one.assign(y_x=[1.0, 1.0, 0.0])
+    with pytest.raises(DataError, match="all training images have the same value of x, z: there is nothing to learn"):
+        validate(Examples(both, ("x", "z"), "multilabel"), 0)
 
 
 def test_too_many_missing_are_a_share_of_what_there_should_be():
@@ -53,6 +75,16 @@ def test_too_many_missing_are_a_share_of_what_there_should_be():
     with pytest.raises(DataError, match=r"9 expected images have no file.*max_missing=0\.751"):
         validate(partial, 0.7)
     assert validate(partial, 0.75).missing == partial.missing
+    otherwise = Examples(table(), ("x",), "binary", missing=("m.png",), surplus=("img/n.png",))
+    with pytest.raises(
+        DataError, match=r"have no file: m\.png \(files that nothing names: img/n\.png\)\. Complete the"
+    ):
+        validate(otherwise, 0)
+
+
+def test_nobody_is_told_to_leave_all_images_out():
+    with pytest.raises(DataError, match=r"1 expected images have no file: m .*img/n\.png\)\. Complete the data$"):
+        validate(Examples(table()[:0], ("x",), "binary", missing=("m",), surplus=("img/n.png",)), 0)
 
 
 def test_a_written_table_knows_its_task_and_labels(tmp_path):
