@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from unicodedata import category
 
 from kit.errors import DataError, FullDisk, some
 
@@ -27,6 +28,7 @@ PART = ".part-"  # a prefix, because the ending (".weights.h5", ".parquet") says
 _LOCK, _HOLDER = f"{PART}lock", f"{PART}lock.json"  # the second says who holds the first
 _HELD: set[tuple[Path, int]] = set()  # folders that threads of this process have locked
 _AGAIN = "delete it and run the stage again"
+_CONTROL = ("Cc", "Zl", "Zp")  # categories of characters
 
 
 def expanded(path: Path | str) -> Path:
@@ -227,21 +229,31 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def escaped(name: str) -> str:
-    """A file's name or path as text that tables, JSON and terminals can hold: bytes that are not UTF-8 as `\\x81`."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(name).decode("utf-8", "backslashreplace")
-    return name
+    """A file's name or path as a line of text that tables, JSON and terminals can hold.
+
+    Bytes that are not UTF-8 become `\\x81`, as do those of line ends and other control characters.
+    """
+    if name.isascii() and name.isprintable():
+        return name
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(_hexed(c) if category(c) in _CONTROL else c for c in text)
+
+
+def _hexed(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character.encode())
 
 
 def below(root: Path, path: str) -> Path:
     """The file below `root` that a path in a table names, also where `escaped` wrote some of its bytes."""
-    file = root / path
-    if "\\x" not in path or os.path.lexists(file):
-        return file
-    name = re.sub(rb"\\x([89a-f][0-9a-f])", lambda match: bytes.fromhex(match[1].decode()), path.encode())
-    return root / os.fsdecode(name)
+    if path.isascii() and "\\x" not in path:
+        return root / path
+    for part in path.split("/"):
+        file = root / os.fsdecode(part.encode())  # not the same as `part` on a system whose names are not UTF-8
+        if "\\x" in part and not os.path.lexists(file):
+            name = re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes.fromhex(match[1].decode()), part.encode())
+            file = root / os.fsdecode(name)
+        root = file
+    return root
 
 
 def sha256_of(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING
 
 from kit.cli._arguments import add_settings, add_trust
@@ -52,7 +53,8 @@ def call(arguments: argparse.Namespace) -> None:
     from kit.files import write_text
     from kit.stages.predict import predict_images
 
-    table, unreadable = predict_images(run, arguments.images, arguments.folds, arguments.trust)
+    with nullcontext() if arguments.out else redirect_stdout(sys.stderr):  # standard output is the table alone
+        table, unreadable = predict_images(run, arguments.images, arguments.folds, arguments.trust)
     text = table.to_csv(index=False)
     if arguments.out:
         write_text(arguments.out, text)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from kit import files
 from kit.competition import Competition, Target
 from kit.config import Source
 from kit.data.table.examples import Examples
@@ -22,10 +23,11 @@ from kit.data.table.layout import (
     class_depth,
     find_layout,
     refuse_masks_among_classes,
-    refuse_splits_among_classes,
+    refuse_patients,
+    refuse_splits,
 )
 from kit.data.table.listing import ARCHIVES, Listing, found_in, list_folder, require_folder, subfolders
-from kit.data.table.masks import are_masks, is_mask_folder
+from kit.data.table.masks import are_masks, is_mask_folder, is_picture_folder
 from kit.errors import ConfigError, DataError, nearest, some
 from kit.tables import one_hot
 
@@ -41,10 +43,12 @@ def read(root: Path, source: Source) -> Examples:
     rows, spellings = _spelled_alike(rows)
     counts = rows["class"][rows["split"] == "train"].value_counts().sort_index()
     classes = list(counts.index)
-    refuse_splits_among_classes(classes, root)
+    refuse_patients(classes, root)
     if len(classes) < 2:
-        what = f"only the class {classes[0]}" if classes else "no class folders"
-        raise DataError(f"{root} has {what}: expected two or more classes, as {_LAYOUT}{_left_out(remarks)}")
+        what = f"only the class {some(classes)}" if classes else "no class folders"
+        deeper = rows["inner"][rows["class"].notna()].str.contains("/").all() if classes else False
+        remedy = f" (are the folders in {some(classes)}/ the classes? Give that as --data)" if deeper else ""
+        raise DataError(f"{root} has {what}: expected two or more classes, as {_LAYOUT}{remedy}{_left_out(remarks)}")
     if len(classes) > _MOST_CLASSES:
         raise DataError(
             f"{root} has {len(classes)} folders that would be classes ({some(classes)}), more than {_MOST_CLASSES}: "
@@ -73,22 +77,26 @@ def list_classes(root: Path, class_folder: int | None = None) -> tuple[pd.DataFr
             f"{'. Unpack archives first' if any(name.lower().endswith(ARCHIVES) for name in listing.others) else ''}"
         )
     remarks = listing.remarks()
-    depth = len(layout.top.relative_to(root).parts)
+    top = [files.escaped(part) for part in layout.top.relative_to(root).parts]
     parts = listing.images["path"].str.split("/")
-    inside = listing.images["path"].str.startswith("".join(f"{part}/" for part in layout.top.relative_to(root).parts))
-    images = listing.images[inside].assign(parts=parts[inside].str[depth:])
+    inside = listing.images["path"].str.startswith("".join(f"{part}/" for part in top))
+    images = listing.images[inside].assign(parts=parts[inside].str[len(top) :])
     if not inside.all():
         places = some({f"{path.rpartition('/')[0]}/" for path in listing.images["path"][~inside]}, 2)
-        remarks[f"images outside {layout.top.relative_to(root).as_posix()}/, left out ({places})"] = int(
-            (~inside).sum()
-        )
+        remarks[f"images outside {'/'.join(top)}/, left out ({places})"] = int((~inside).sum())
     images = _with_split(images, layout)
     outside = images["split"].isna()
+    beside = images["parts"][outside]
+    images = _with_class(images[~outside], layout, class_folder, root)
     if outside.any():
-        places = some({f"{parts[0]}/" if len(parts) > 1 else parts[0] for parts in images["parts"][outside]})
+        tops = {parts[0] for parts in beside if len(parts) > 1}
+        if doubtful := tops & {*images["class"].dropna()}:
+            raise DataError(
+                f"{root}: folders of the classes {some(doubtful)} are both in and beside the splits "
+                f"({some(layout.splits)}): move them into one of the splits, or out of the data folder"
+            )
+        places = some({f"{parts[0]}/" if len(parts) > 1 else parts[0] for parts in beside})
         remarks[f"images outside the split folders, left out ({places})"] = int(outside.sum())
-        images = images[~outside]
-    images = _with_class(images, layout, class_folder, root)
     masks = are_masks(images["path"])
     if masks.any():
         remarks[f"masks, left out ({some(images['path'][masks], 1)})"] = int(masks.sum())
@@ -143,14 +151,17 @@ def _with_split(images: pd.DataFrame, layout: Layout) -> pd.DataFrame:
 def _with_class(images: pd.DataFrame, layout: Layout, class_folder: int | None, root: Path) -> pd.DataFrame:
     """The images with class, folder, name and inner, from their `parts`."""
     folders = {tuple(parts[:-1]) for parts in images["parts"][images["split"] == "train"]}
+    if not layout.splits:
+        refuse_splits({path[0] for path in folders if path}, root)
     at = layout.class_at if layout.class_at is not None else class_depth(folders, class_folder, root)
     if at == 0:
         refuse_masks_among_classes({path[0] for path in folders if path}, root)
     parts = images["parts"]
     has_class = parts.str.len() > at + 1
+    above = parts.str[:at].str.join("/").where(has_class, "")
     return images.assign(
         **{"class": parts.str[at].where(has_class)},
-        folder=parts.str[:at].str.join("/").where(has_class, ""),
+        folder=above.where(~above.map(is_picture_folder), ""),
         name=parts.str.join("/"),
         inner=(parts.str[:at] + parts.str[at + 1 :]).where(has_class, parts).str.join("/"),
     )
@@ -158,13 +169,17 @@ def _with_class(images: pd.DataFrame, layout: Layout, class_folder: int | None, 
 
 def _spelled_alike(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     """The rows with class names that differ in case and spaces alone taken as one, and a remark for each."""
-    counts = rows["class"].value_counts()
+    counts = rows.assign(train=rows["split"] == "train").groupby("class")["train"].agg(["sum", "size"])
+    counts = counts.sort_values(["sum", "size"], ascending=False)
     spellings: dict[str, list[str]] = {}
-    for name in counts.index:  # the most frequent first
+    for name in counts.index:  # the one of most training images first
         spellings.setdefault(" ".join(name.split()).casefold(), []).append(name)
     several = [names for names in spellings.values() if len(names) > 1]
-    first = {name: names[0] for names in several for name in names}
-    remarks = {f"spellings of the class {names[0]} taken as one ({some(names)})": len(names) for names in several}
+    first = {name: names[0].strip() for names in spellings.values() for name in names}
+    remarks = {
+        f"spellings of the class {some(names[:1]).strip()} taken as one ({some(map(repr, names))})": len(names)
+        for names in several
+    }
     return rows.assign(**{"class": rows["class"].replace(first)}), remarks
 
 
@@ -199,11 +214,11 @@ def _without_image(root: Path, layout: Layout, images: pd.DataFrame, listing: Li
     """The folders where classes are expected that hold no image, such as one whose files are of another kind."""
     if images["folder"].any() or layout.class_at is not None:
         return []
-    parents = [layout.top / name for name in layout.splits] or [layout.top]
-    parts = [parent.relative_to(root).as_posix() for parent in parents]
+    parents = [files.below(layout.top, name) for name in layout.splits] or [layout.top]
+    parts = [files.escaped(parent.relative_to(root).as_posix()) for parent in parents]
     prefixes = ["" if part == "." else f"{part}/" for part in parts]
     children = [
-        f"{prefix}{child.name}"
+        prefix + files.escaped(child.name)
         for prefix, parent in zip(prefixes, parents, strict=True)
         for child in subfolders(parent)
     ]

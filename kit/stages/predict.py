@@ -1,6 +1,7 @@
 """Trained folds -> predictions: out of fold and of the test set, or of new images."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pandas as pd
 from kit import files
 from kit.data.records.batches import eval_batches
 from kit.data.records.manifest import Records
-from kit.data.table.listing import IMAGES, list_images
+from kit.data.table.listing import found_in, is_junk, list_folder
 from kit.errors import DataError, TrainingError
 from kit.predict.merging import merge_oof, merge_test
 from kit.predict.predict import predict as predict_batches
@@ -92,31 +93,41 @@ def predict_images(
 
 
 def find_images(patterns: Sequence[str | Path]) -> list[Path]:
-    """The image files that files, folders and globs name, each once; DataError for one that matches none."""
+    """The image files that files, folders and globs name, each once; DataError for one that matches none.
+
+    A file that is named itself is taken whatever it is: reading says what is wrong with it.
+    """
     paths: dict[Path, None] = {}
     for pattern in patterns:
         path = Path(pattern)
-        if path.is_dir():
-            matches = [path / name for name in list_images(path)["path"]]
-        elif path.exists():
-            matches = [path]
-        else:
-            matches = _glob(path)
+        matches = [image for match in _matches(path) for image in (_images_in(match) if match.is_dir() else [match])]
         if not matches:
-            what = "holds no image" if path.is_dir() else "matches no file"
-            raise DataError(f"{pattern} {what} (endings that are looked for in folders: {', '.join(IMAGES)})")
+            what = f"holds no image; found {found_in(path)}" if path.is_dir() else "matches no file"
+            raise DataError(f"{files.escaped(str(pattern))} {what}")
         paths.update(dict.fromkeys(matches))
     return list(paths)
 
 
-def _glob(pattern: Path) -> list[Path]:
-    """The files that a pattern matches, sorted."""
+def _images_in(folder: Path) -> list[Path]:
+    listing = list_folder(folder)
+    for remark, count in listing.remarks().items():
+        log.info(f"noticed in {files.escaped(str(folder))}: {count} {remark}")
+    return [files.below(folder, name) for name in listing.images["path"]]
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """What a path or a glob names, sorted; of a glob without what systems leave behind."""
+    if os.path.lexists(pattern):
+        return [pattern]
     parts = pattern.parts
     first = next((n for n, part in enumerate(parts) if any(mark in part for mark in "*?[")), None)
     if first is None:
         return []
-    root = Path(*parts[:first])
-    return sorted(path for path in root.glob(str(Path(*parts[first:]))) if path.is_file())
+    try:
+        paths = sorted(Path(*parts[:first]).glob(str(Path(*parts[first:]))))
+    except ValueError as error:  # such as **.png
+        raise DataError(f"{pattern} is not a pattern of paths: {error}") from error
+    return [path for path in paths if not any(map(is_junk, path.parts[first:]))]
 
 
 def _predict_fold(fold: Fold, views: str, trust: bool | str) -> dict[str, Any]:

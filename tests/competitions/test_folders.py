@@ -104,3 +104,117 @@ def test_what_is_no_folder_of_classes(write_images, tmp_path):
         folders.read(root, Source(target="c"))
     with pytest.raises(ConfigError, match="not a regular expression"):
         folders.read(root, Source(target="a", columns={"group": "("}))
+
+
+def sizes(examples):
+    """Number of images of each class."""
+    return {label: int(examples.table[f"y_{label}"].sum()) for label in examples.labels}
+
+
+def test_masks_are_no_training_images(write_images):
+    busi = [
+        f"BUSI/{label}/{label} ({n}){mask}.png" for label in "abc" for n in (1, 2) for mask in ("", "_mask", "_mask_1")
+    ]
+    examples = folders.read(write_images(*busi), Source())
+    assert sizes(examples) == {"a": 2, "b": 2, "c": 2}
+    assert examples.remarks == {"masks, left out (BUSI/a/a (1)_mask.png and 11 more)": 12}
+    radiography = [f"{label}/{kind}/{label}-1.png" for label in "abc" for kind in ("images", "masks")]
+    assert sizes(folders.read(write_images(*radiography, root=_beside(write_images, "r")), Source())) == dict.fromkeys(
+        "abc", 1
+    )
+    root = write_images("images/1.png", "masks/1.png", root=_beside(write_images, "pairs"))
+    with pytest.raises(DataError, match="images and masks are pictures and their masks, not classes"):
+        folders.read(root, Source())
+
+
+def _beside(write_images, name):
+    """Another folder of the test."""
+    return write_images().parent / name
+
+
+@pytest.mark.parametrize("names", [("training_set", "test_set"), ("Train_data", "Test_data"), ("TRAIN", "holdout")])
+def test_splits_of_other_names(write_images, names):
+    root = write_images(*(f"{split}/{label}/1.png" for split in names for label in ("normal", "ill")))
+    table = folders.read(root, Source()).table
+    assert table.groupby("part")["split"].unique().map(list).to_dict() == {names[0]: ["train"], names[1]: ["test"]}
+    assert sorted(table["id"]) == sorted(f"{split}/{label}/1.png" for split in names for label in ("normal", "ill"))
+
+
+def test_splits_below_the_classes(write_images):
+    root = write_images(*(f"{label}/{split}/{split}.png" for split in ("train", "test") for label in ("normal", "ill")))
+    table = folders.read(root, Source()).table.set_index("id")
+    assert table["split"].to_dict() == {
+        f"{label}/{split}.png": split for split in ("train", "test") for label in ("normal", "ill")
+    }
+    assert table.loc["ill/test.png", "y_ill"] == 1
+
+
+def test_splits_are_no_classes(write_images):
+    root = write_images("test/1.png", "normal/1.png", "ill/1.png")
+    with pytest.raises(
+        DataError, match=r"named like splits \(test\) beside others \(ill, normal\), but no training split"
+    ):
+        folders.read(root, Source())
+    root = write_images("train/a/1.png", "train/b/1.png", "a/1.png", root=_beside(write_images, "both"))
+    with pytest.raises(DataError, match=r"folders of the classes a are both in and beside the splits \(train\)"):
+        folders.read(root, Source())
+
+
+def test_sites_are_no_classes(write_images):
+    root = write_images(*(f"{site}/{label}/1.png" for site in ("A", "B") for label in ("normal", "ill")))
+    examples = validate(folders.read(root, Source()), 0)
+    assert (examples.labels, sizes(examples)) == (("ill",), {"ill": 2})
+    assert examples.table.set_index("id")["folder"].to_dict() == {
+        f"{site}/{label}/1.png": site for site in ("A", "B") for label in ("normal", "ill")
+    }
+    assert "--set columns.group='^[^/]+'" in examples.notes[0]
+    by_site = folders.read(root, Source(columns={"group": "^[^/]+"}))
+    assert sorted(by_site.table["group"]) == ["A", "A", "B", "B"]
+    tops = folders.read(root, Source(target="A", columns={"class_folder": 1}))
+    assert tops.labels == ("A",)
+
+
+def test_patients_below_the_class_are_a_hint(write_images):
+    root = write_images(
+        *(f"{label}/patient{n}/{i}.png" for label in ("normal", "ill") for n in range(4) for i in range(2))
+    )
+    examples = folders.read(root, Source())
+    assert "look like patients" in examples.notes[0]
+    grouped = folders.read(root, Source(columns={"group": r"patient(\d+)"}))
+    assert set(grouped.table["group"]) == set("0123")
+    assert grouped.notes[0].startswith("groups: 4 of 4 images each, such as 0 (4), 1 (4), 2 (4)")
+    root = write_images(*(f"P{n}/{i}.png" for n in range(4) for i in range(2)), root=_beside(write_images, "patients"))
+    with pytest.raises(DataError, match="P0, P1, P2 and 1 more look like patients, not classes"):
+        folders.read(root, Source())
+
+
+def test_what_is_left_out_is_said(write_images):
+    root = write_images("normal/1.png", "ill/1.png")
+    (root / "scans").mkdir()
+    (root / "scans" / "1.nii").write_bytes(b"x")
+    assert folders.read(root, Source()).remarks == {
+        "files that are no images, left out (1 .nii)": 1,
+        "folders of classes without any image (scans/)": 1,
+    }
+    root = write_images(root=_beside(write_images, "packed"))
+    root.mkdir()
+    (root / "train.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"holds no image.*1 files that are no images, left out \(1 \.zip\)\. Unpack"):
+        folders.read(root, Source())
+
+
+def test_spellings_of_a_class_are_one(write_images):
+    root = write_images(
+        "train/Normal/1.png", "train/Normal/2.png", "train/normal /3.png", "train/ill/1.png", "test/ILL/2.png"
+    )
+    examples = folders.read(root, Source())
+    assert sizes(examples) == {"ill": 2}
+    assert [count for remark, count in examples.remarks.items() if "spellings" in remark] == [2, 2]
+
+
+def test_class_names_are_text(write_images):
+    root = write_images("0/1.png", "1/1.png")
+    assert folders.read(root, Source()).labels == ("1",)
+    assert folders.read(root, Source(target="0")).labels == ("0",)
+    with pytest.raises(ConfigError, match=r"which of the classes 'a' and 'b'.*there are 1 of 'a' and 2 of 'b'"):
+        folders.read(write_images("a/1.png", "b/1.png", "b/2.png", root=_beside(write_images, "ab")), Source())

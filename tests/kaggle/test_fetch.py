@@ -12,8 +12,9 @@ from kit.competitions.breast import COMPETITION as BREAST
 from kit.competitions.nih import COMPETITION as NIH
 from kit.competitions.pcam import COMPETITION as PCAM
 from kit.errors import ConfigError, KitError
+from kit.kaggle.archives import unpack
 from kit.kaggle.client import Kaggle
-from kit.kaggle.fetch import fetch_data, unpack
+from kit.kaggle.fetch import fetch_data
 
 
 def archive(entries):

@@ -16,10 +16,13 @@ def check_folds(table: pd.DataFrame, labels: tuple[str, ...], folds: int, seed: 
     It also raises where there are fewer groups than folds.
     """
     groups = table["group"].nunique()
+    if groups == 1:
+        raise ConfigError(f"all training images ({len(table)}) are of one group (patient): cross-validation needs two")
     if groups < folds:
         what = "training images" if groups == len(table) else f"groups (patients) of {len(table)} images"
-        remedy = f"--set folds={groups}" if groups > 1 else "cross-validation needs two"
-        raise ConfigError(f"folds = {folds}, but there are {groups} {what}, and none can be in two folds: {remedy}")
+        raise ConfigError(
+            f"folds = {folds}, but there are {groups} {what}, and none can be in two folds: --set folds={groups}"
+        )
     if groups > _FEW:
         _require_batch(len(table) - -(-len(table) // folds), batch_size)
         return []

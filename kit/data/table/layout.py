@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kit import files
 from kit.data.table.listing import subfolders
 from kit.data.table.masks import is_mask_folder, is_picture_folder
 from kit.data.table.vocabulary import side
@@ -18,11 +19,12 @@ _TOKENS = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+")
 _FOLD = re.compile(r"(?:cv[ _-]?)?fold[ _-]?\d+", re.IGNORECASE)
 _DEEP = 3  # levels below the data folder where splits are looked for
 _REPEATED = 0.8  # of the folders of a lower level have a namesake, where they are the classes
-_SITES = re.compile(
+_SITE = re.compile(
     r"(?:hospital|site|cent(?:er|re)|clinic|institute|institution|university|cohort|source|scanner|vendor|study|country|"
-    r"batch|patient|subject|person|participant)(?:[ _-]?[A-Z]|[ _-]\w+)?|[A-Z]|.*\d.*",
+    r"batch|patient|subject|person|participant)(?:[ _-]?[A-Z]|[ _-]?\d+|[ _-]\w+)?",
     re.IGNORECASE,
 )
+_NUMBERED = re.compile(r"[A-Z]|.*\d.*", re.IGNORECASE)  # of sites, patients or grades
 _PATIENT = re.compile(r"(?:patient|pat|pt|subject|subj|sub|case|person|participant|pid|p)[ _-]?\d+", re.IGNORECASE)
 _PATIENTS = 3  # such names are no longer a coincidence
 
@@ -49,7 +51,7 @@ def find_layout(root: Path) -> Layout:
     level = [root]
     for _ in range(_DEEP + 1):
         children = {folder: subfolders(folder) for folder in level}
-        tops = {folder: splits_of(path.name for path in below) for folder, below in children.items()}
+        tops = {folder: splits_of(files.escaped(path.name) for path in below) for folder, below in children.items()}
         tops = {folder: splits for folder, splits in tops.items() if "train" in splits.values()}
         if len(tops) == 1:
             return Layout(*next(iter(tops.items())), split_at=0)
@@ -103,21 +105,24 @@ def class_depth(folders: Collection[tuple[str, ...]], choice: int | None, root: 
     return _depth_by_names(tops, shared, root)
 
 
-def refuse_splits_among_classes(classes: Iterable[str], root: Path) -> None:
-    """Raise DataError when folders that would be classes are called as splits, or as patients."""
-    classes = list(classes)
-    if splits := sorted(splits_of(classes)):
-        others = sorted({*classes} - {*splits})
-        what = f"and {some(others)} not" if others else "and none of them is the training set"
+def refuse_splits(names: Iterable[str], root: Path) -> None:
+    """Raise DataError when some of the folders that would be classes are named like splits."""
+    names = {*names}
+    if splits := splits_of(names).keys():
+        others = f" beside others ({some(names - splits)})" if names - splits else ""
         raise DataError(
-            f"{root}: the folders {some(splits)} are called as splits, {what}: expected train/CLASS/* and "
-            "test/CLASS/*, or CLASS/* alone. Rename or move them"
+            f"{root} has folders named like splits ({some(splits)}){others}, but no training split: expected "
+            "train/CLASS/* and test/CLASS/*, or CLASS/* alone. Rename or move them"
         )
-    patients = [name for name in classes if _PATIENT.fullmatch(name)]
-    if len(patients) >= _PATIENTS and len(patients) == len(classes):
+
+
+def refuse_patients(names: Iterable[str], root: Path) -> None:
+    """Raise DataError when the folders that would be classes are named like patients."""
+    names = {*names}
+    if len(names) >= _PATIENTS and all(map(_PATIENT.fullmatch, names)):
         raise DataError(
-            f"{root}: the folders {some(patients)} look like patients, not classes: expected CLASS/PATIENT/*, or a "
-            "table of labels (kit run csv)"
+            f"{root}: the folders {some(names)} look like patients, not classes: expected CLASS/PATIENT/*, "
+            "PATIENT/CLASS/*, or a table of labels (kit run csv)"
         )
 
 
@@ -127,15 +132,15 @@ def refuse_masks_among_classes(classes: Iterable[str], root: Path) -> None:
     pictures, masks = ([name for name in names if is_kind(name)] for is_kind in (is_picture_folder, is_mask_folder))
     if pictures and masks:
         raise DataError(
-            f"{root}: {some(pictures)} and {some(masks)} are pictures and their masks, not classes. "
-            "Put the pictures into a folder for each class, or give a table of labels (kit run csv)"
+            f"{root}: {some(pictures)} and {some(masks)} are pictures and their masks, not classes, which kit learns: "
+            "put the pictures into a folder for each class, or give a table of labels (kit run csv)"
         )
 
 
 def _classes_with_splits(root: Path, tops: dict[Path, dict[str, str]]) -> Layout:
     """The layout CLASS/SPLIT/*: several folders beside each other, with splits that hold no folders."""
     parents = {folder.parent for folder in tops}
-    flat = all(not subfolders(folder / name) for folder, splits in tops.items() for name in splits)
+    flat = all(not subfolders(files.below(folder, name)) for folder, splits in tops.items() for name in splits)
     if len(parents) == 1 and flat:
         splits = {name: split for found in tops.values() for name, split in found.items()}
         return Layout(parents.pop(), splits, split_at=1, class_at=0)
@@ -145,15 +150,17 @@ def _classes_with_splits(root: Path, tops: dict[Path, dict[str, str]]) -> Layout
 
 def _depth_by_names(tops: set[str], lower: set[str], root: Path) -> int:
     """Which of two levels are the classes, where the lower one has the same names everywhere."""
-    numbered = all(re.search(r"\d", name) for name in lower)
+    sites, parts = (all(map(_SITE.fullmatch, level)) for level in (tops, lower))
+    if sites != parts:
+        return int(sites)
     above, below = (any(map(_means_a_class, level)) for level in (tops, lower))
-    sites, parts = (all(_SITES.fullmatch(name) for name in level) for level in (tops, lower))
-    if above != below and not (below and numbered and not sites):
-        return int(below)
-    if sites and (not parts or (below and len(lower) < len(tops))):
+    tops_numbered, lower_numbered = (all(map(_NUMBERED.fullmatch, level)) for level in (tops, lower))
+    if below and not above and (tops_numbered or not lower_numbered):
         return 1
-    if parts and not sites:
+    if above and (not below or lower_numbered):
         return 0
+    if tops_numbered != lower_numbered:
+        return int(tops_numbered)
     raise ConfigError(
         f"{root}: the folders {some(lower)} are in each of {some(tops)}: which are the classes? Say "
         f"--set columns.class_folder=1 for {some(tops, 2)}, or columns.class_folder=2 for {some(lower, 2)}"
@@ -161,7 +168,9 @@ def _depth_by_names(tops: set[str], lower: set[str], root: Path) -> int:
 
 
 def _means_a_class(name: str) -> bool:
-    return side(name) != 0 and (len(name) > 1 or name.isdigit())  # A and N are sites as likely as classes
+    """Whether a name is 0 or 1, or has a word such as "normal" (not a letter: A and N may be sites)."""
+    word = re.sub(r"[\W_]*\d+", "", name)
+    return (len(word) > 1 or name.isdigit()) and side(word or name) != 0
 
 
 def _words(name: str) -> list[str]:

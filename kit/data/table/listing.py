@@ -44,7 +44,7 @@ class Listing:
     """The images in a folder and below (columns path and bytes, sorted by path), and what else is there.
 
     `others` are the paths of files that are no images, `closed` those of folders that were not entered, with the
-    reason, `escaped` the paths whose names are not UTF-8.
+    reason, `escaped` those with names that are not UTF-8 or not printable.
     """
 
     images: pd.DataFrame
@@ -62,7 +62,7 @@ class Listing:
             remarks[f"folders that cannot be read, left out ({reasons})"] = len(self.closed)
         if self.escaped:
             names = some(self.escaped, 1)
-            remarks[f"paths that are not UTF-8, shown as \\x.. ({names}); `convmv` renames them"] = len(self.escaped)
+            remarks[f"names that are not UTF-8, or not printable, written as \\x.. ({names})"] = len(self.escaped)
         return remarks
 
 
@@ -178,8 +178,9 @@ class _Walk:
             for entry in entries:
                 if is_junk(entry.name):
                     continue
-                path = prefix + entry.name
-                if not entry.name.isascii() and (path := prefix + files.escaped(entry.name)) != prefix + entry.name:
+                name = files.escaped(entry.name)
+                path = prefix + name
+                if name != entry.name and "\\x" in name:
                     self.escaped.append(path)
                 if _is_folder(entry):
                     if entry.is_symlink() and any(Path(entry.path).samefile(other) for other in above):

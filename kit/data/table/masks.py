@@ -34,7 +34,7 @@ def are_masks(paths: pd.Series) -> pd.Series:
     if not masks.any():
         return masks
     stems = {_stem(path) for path in paths}
-    folders = {folder for folder in {path.rpartition("/")[0] for path in paths} if folder}
+    folders = {path.lower().rpartition("/")[0] for path in paths}
     parents = _parents_of_pictures(folders)
     return pd.Series(
         [may and _is_mask(path, stems, parents) for path, may in zip(paths, masks, strict=True)], paths.index
