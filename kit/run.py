@@ -259,7 +259,7 @@ class Run:
 
     def locked(self) -> AbstractContextManager[None]:
         """Lock the directory for this process in the block (kit.files.locked); every stage that writes does so."""
-        return files.locked(self.directory)
+        return files.locked(self.directory, again=True)
 
     @property
     def is_complete(self) -> bool:
