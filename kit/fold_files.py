@@ -76,14 +76,19 @@ class FoldFiles:
 
         Raises DataError, naming the file, when it is damaged or the model is not as training wrote it.
         """
-        if not self.done.exists():
+        # A model that was just saved when training was killed has no stamp yet, but it has its state.
+        if not self.done.exists() and (self.state.state.exists() or not any(path.exists() for path in self.model)):
             return None
-        remedy = f"restore it, or delete {self.folder} to train it again"
-        stamp = files.read_stamp(self.done, remedy)
+        stamp = files.read_stamp(self.done, self.remedy)
         if absent := {path.name for path in self.model} - stamp.outputs.keys():
-            raise files.damaged(self.done, f"it does not name {min(absent)}", remedy)
-        files.require_unchanged(self.done, remedy)
+            raise files.damaged(self.done, f"it does not name {min(absent)}", self.remedy)
+        files.require_unchanged(self.done, self.remedy)
         return stamp
+
+    @property
+    def remedy(self) -> str:
+        """What to do when a file is damaged that training wrote."""
+        return f"restore it, or delete {self.folder} to train it again"
 
     @property
     def oof(self) -> Path:

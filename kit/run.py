@@ -248,7 +248,8 @@ class Run:
 
     def begun_folds(self) -> list[int]:
         """The folds that would be lost if they were trained again: trained, or at least for an epoch."""
-        return [k for k in self._fold_numbers() if self.fold(k).done.exists() or self.fold(k).state.state.exists()]
+        paths = {k: (self.fold(k).done, self.fold(k).state.state, *self.fold(k).model) for k in self._fold_numbers()}
+        return [k for k in paths if any(path.exists() for path in paths[k])]
 
     def _fold_numbers(self) -> Iterator[int]:
         names = (re.fullmatch(r"fold(\d+)", path.name) for path in self.directory.glob("fold*") if path.is_dir())
