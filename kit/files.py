@@ -74,17 +74,17 @@ def described(error: OSError) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, again: bool = False) -> Iterator[None]:
     """Lock `folder` for this thread in the block; the lock ends with the process, even when that is killed.
 
-    It may be locked again within the block. A folder that does not exist is made, and removed if it stays empty. Raises
-    DataError, with the process that holds it, when another one does. Where the file system has no locks, or cannot be
-    written to, nothing is locked.
+    With `again` this thread may have locked it already. A folder that does not exist is made, and removed if it stays
+    empty. Raises DataError, with the process that holds it, when another one does. Where the file system has no locks,
+    or cannot be written to, nothing is locked.
     """
     from filelock import FileLock, Timeout  # here: workers, which import this module, lock nothing
 
     key = (folder.resolve(), threading.get_ident())
-    if key in _HELD:
+    if again and key in _HELD:
         yield
         return
     absent = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -105,7 +105,7 @@ def locked(folder: Path) -> Iterator[None]:
                 write_json(folder / _HOLDER, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
         yield
     finally:
-        _HELD.remove(key)
+        _HELD.discard(key)
         if held:
             (folder / _HOLDER).unlink(missing_ok=True)
             with suppress(OSError):  # Windows keeps open files; its lock removes the file on release

@@ -1,5 +1,4 @@
 import errno
-import os
 import socket
 import subprocess
 import sys
@@ -187,10 +186,14 @@ def test_a_folder_is_locked_for_one_and_nothing_is_left(tmp_path):
 
     with files.locked(tmp_path):
         for _ in range(2):
-            assert f"another process is writing into {tmp_path}: wait for process {os.getpid()} on " in in_a_thread(
-                lock
-            )
-        assert lock() == "locked"  # by the same thread, again
+            with (
+                pytest.raises(DataError, match=f"another process is writing into {tmp_path}: wait for process"),
+                files.locked(tmp_path),
+            ):
+                pytest.fail("locked twice")
+        assert in_a_thread(lock).endswith(", or give another folder")
+        with files.locked(tmp_path, again=True):
+            assert in_a_thread(lock) != "locked"
         assert in_a_thread(lock) != "locked"
         assert files.leftovers(tmp_path) == []
         assert all(path.name.startswith(files.PART) for path in tmp_path.iterdir())
