@@ -40,9 +40,9 @@ class SubmissionCount:
     total: int
     left: int
 
-    def has_risen_since(self, before: "SubmissionCount") -> bool:
-        """Whether something was submitted since `before`; days may have begun in between."""
-        return self.total > before.total or self.today > before.today or self.left < before.left
+    def has_changed_since(self, before: "SubmissionCount") -> bool:
+        """Whether something may have been submitted since `before`; days may have begun in between."""
+        return self.total != before.total or self.today > before.today or self.left < before.left
 
 
 def submission_count(limits: Any) -> SubmissionCount:

@@ -79,7 +79,11 @@ def test_what_changes_something_is_sent_once(kaggle, stub, tmp_path):
         assert stub.count("CreateSubmission") == before + 1
     kaggle.submit(SLUG, path, "kit abc")
     entries = kaggle.submissions(SLUG)
-    assert entries[-1].description == "kit abc" and stub.submissions[-1]["content"] == path.read_bytes()
+    assert (
+        entries[0].description == "kit abc"
+        and len(entries) == len(stub.submissions) == 3
+        and stub.submissions[-1]["content"] == path.read_bytes()
+    )
 
 
 def test_downloads_are_whole_or_not_there(kaggle, stub, tmp_path):
