@@ -1,6 +1,7 @@
 """Push a kernel and its datasets to Kaggle, step by step."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,8 @@ def _bundle(arguments: argparse.Namespace) -> None:
 
     for path in export_bundle(_kernel_plan(arguments), arguments.out):
         print(f"{path.stat().st_size:>12,}  {path}")
-    print(f"`kit kaggle push {arguments.competition}` sends the same. By hand: first replace {OWNER} in the metadata.")
+    command = f"kit kaggle push {shlex.quote(arguments.competition)}"
+    print(f"`{command}` sends the same. By hand: first replace {OWNER} in the metadata.")
 
 
 def _records(arguments: argparse.Namespace) -> None:
