@@ -134,7 +134,7 @@ def send_once(job: SubmissionJob, kaggle: Kaggle, path: Path, again: bool = Fals
         _require_absence(job, kaggle)
         job.update(submit_begun=False)
         raise KaggleError("the submission is not on Kaggle's list: it did not arrive. Run the same command to send it")
-    job.update(submission=entry.ref)
+    job.update(submission=entry.ref or None)
     return entry
 
 
@@ -150,7 +150,7 @@ def _send(job: SubmissionJob, kaggle: Kaggle, path: Path) -> None:
     begin = lambda: job.update(submit_begun=True, count=count)  # noqa: E731
     try:
         ref = kaggle.submit(slug, path, f"kit {job.plan.name} {version}{job.run_id}", begin)
-        job.update(submission=ref)
+        job.update(submission=ref or None)  # without a number it is not certain
     except Unanswered as error:
         log.info(f"{error}; looking for it among the submissions")
     except KaggleError:

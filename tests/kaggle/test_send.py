@@ -11,28 +11,13 @@ import requests
 from kit.competitions.nih import COMPETITION as NIH
 from kit.competitions.pcam import COMPETITION
 from kit.errors import KitError, SubmissionError
-from kit.kaggle import bundle, send, waiting
-from kit.kaggle.client import Kaggle
+from kit.kaggle import bundle, waiting
 from kit.kaggle.http import KaggleError
 from kit.kaggle.plan import SubmissionPlan
-from tests.kaggle.conftest import kernel_output, plan_of, run_files
+from tests.kaggle.conftest import PLAN, SLUG, kernel_output, plan_of, run_files
 from tests.kaggle.stub import TOKEN
 
 pytestmark = pytest.mark.usefixtures("wheel")
-PLAN = SubmissionPlan("pcam", COMPETITION, hours=1.0)
-SLUG = "fakeuser/kit-pcam-kernel"
-
-
-@pytest.fixture
-def submitted(stub, tmp_path):
-    """A function: `kit submit` with that plan, as a further call of the command would be; returns the job."""
-
-    def submit(plan=PLAN, again=False):
-        wait = stub.waited.append
-        kaggle = Kaggle(sleep=wait)
-        return send.submit(plan, tmp_path / "jobs", kaggle, tmp_path / "submissions.csv", again, sleep=wait)
-
-    return submit
 
 
 def test_from_a_checkout_to_a_score(stub, submitted, tmp_path, capsys):
