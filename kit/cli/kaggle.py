@@ -45,7 +45,6 @@ def _push(arguments: argparse.Namespace) -> None:
     from kit.kaggle.send import push
 
     plan = _kernel_plan(arguments)
-    plan.validate()
     if arguments.dry_run:
         print(rehearse(plan, submitting=False))
         return
@@ -103,7 +102,9 @@ def _kernel_plan(arguments: argparse.Namespace) -> "SubmissionPlan":
     from kit.kaggle.plan import plan_submission, with_weights
 
     options = (arguments.accelerator, arguments.hours, arguments.dataset)
-    return with_weights(plan_submission(arguments.competition, arguments.set, *options), arguments.weights)
+    plan = plan_submission(arguments.competition, arguments.set, *options)
+    plan.validate()
+    return with_weights(plan, arguments.weights)
 
 
 def _last_job(arguments: argparse.Namespace) -> "SubmissionJob":
