@@ -31,6 +31,7 @@ def call(arguments: argparse.Namespace) -> None:
     from kit.run import Run
     from kit.stages.score import score
 
+    ledger.check(arguments.ledger)
     run = Run(arguments.run)
     score(run)
     line = ledger.entry(run, arguments.file, arguments.description)

@@ -41,6 +41,7 @@ def call(arguments: argparse.Namespace) -> int:
         return DONE if arguments.dry_run else run_and_print(arguments.competition, **local)
     if arguments.data:
         raise ConfigError(f"--data is for what is scored here; a kernel of {plan.name} has its raw files from Kaggle")
+    plan.validate()
     if plan.from_run:
         scores = score(Run(plan.from_run))
         if leaderboard:
@@ -62,8 +63,8 @@ def call(arguments: argparse.Namespace) -> int:
         from kit.kaggle.client import Kaggle
         from kit.kaggle.send import submit
 
-        plan.validate()
-        ledger.check(arguments.ledger)
+        if leaderboard:
+            ledger.check(arguments.ledger)
         job = submit(plan, plan.jobs_folder, Kaggle(), arguments.ledger, arguments.again)
     scores = score(Run(job.state.run))
     print(as_text(*scores))
