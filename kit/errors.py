@@ -70,3 +70,8 @@ def some(names: Iterable[str], at_most: int = 3) -> str:
     names = sorted(names)
     more = len(names) - at_most
     return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")
+
+
+def counted(count: int, noun: str, nouns: str | None = None) -> str:
+    """`1 image`, `2 images`; `nouns` is the plural where that is not an s more."""
+    return f"{count} {noun if count == 1 else nouns or f'{noun}s'}"

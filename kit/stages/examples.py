@@ -10,6 +10,7 @@ from kit.competitions import find_competition
 from kit.config import Config
 from kit.data.table import folds
 from kit.data.table.check import check_images
+from kit.data.table.counts import count_examples
 from kit.data.table.examples import Examples, validate
 from kit.data.table.listing import require_folder
 from kit.errors import DataError, some
@@ -47,6 +48,11 @@ def check_folds(config: Config, examples: Examples) -> None:
 def check_folder(config: Config, data: Path) -> dict[str, Any]:
     """What is in a raw folder and what is odd about it; decodes every image and writes nothing."""
     return check_images(find_competition(config.competition, config).read(data, config), data, config.image)
+
+
+def count_folder(config: Config, data: Path) -> dict[str, Any]:
+    """How many images, groups and labels a raw folder has, and what is missing; decodes no image."""
+    return count_examples(find_competition(config.competition, config).read(data, config))
 
 
 def raw_folder(competition: Competition, data: Path | None, default: Path) -> Path:

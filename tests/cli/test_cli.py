@@ -194,3 +194,19 @@ def test_a_wheel_runs_in_an_empty_directory(toy_root, tmp_path):
     done = subprocess.run([*command, *arguments], cwd=empty, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "150 examples in 61 shards" in done.stdout
+
+
+@pytest.mark.once
+def test_examples_without_options_prints_counts(toy_root, capsys):
+    arguments = ["examples", "pcam", "--data", str(toy_root)]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("150 images, 150 groups, binary\n")
+    assert "train: 120 images, 120 groups   tumour " in shown and "test: 30 images, 30 groups" in shown
+    assert "--check decodes every image too" in shown
+    assert main([*arguments, "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)
+    assert counts["images"] == 150 and "sizes" not in counts
+    sorted((toy_root / "train").iterdir())[0].unlink()
+    assert main(arguments) == 0
+    assert "missing    1: " in capsys.readouterr().out
