@@ -57,8 +57,9 @@ def close_names(name: str, names: Iterable[str], at_most: int = 3) -> list[str]:
     sought = _plain(name)
     begin = [each for each in plain if sought and each.startswith(sought)]
     like = [each for each in get_close_matches(sought, plain, n=at_most, cutoff=0.5) if each not in begin]
+    almost = get_close_matches(sought, like, n=at_most, cutoff=0.88)  # a letter too many, as in pcamm
     exact = [each for each in begin if each == sought]
-    return [each for key in dict.fromkeys([*exact, *begin, *like]) for each in plain[key]][:at_most]
+    return [each for key in dict.fromkeys([*exact, *almost, *begin, *like]) for each in plain[key]][:at_most]
 
 
 def _plain(name: str) -> str:
