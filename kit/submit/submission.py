@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from kit.competition import Competition
-from kit.errors import SubmissionError, some
+from kit.errors import SubmissionError, counted, some
 from kit.tables import PROBABILITY, predicted_labels, probabilities
 
 BOXES = "PredictionString"  # the column of Kaggle's detection competitions: confidence x y width height, repeated
@@ -85,8 +85,8 @@ def check_submission(
                 "ROC AUC, which ranks probabilities" if competition.target.metric == "roc_auc" else "its probabilities"
             )
             raise SubmissionError(
-                f"column {column!r} holds only the values {sorted(set(values))}: {competition.name} is scored by "
-                f"{why}. Submit the probabilities, not the thresholded labels"
+                f"column {column!r} holds only the values {distinct[0]:g} and {distinct[1]:g}: {competition.name} is "
+                f"scored by {why}. Submit the probabilities, not the thresholded labels"
             )
     if oof is not None and BOXES not in columns:
         _check_exchanged(competition, submission, columns, oof)
@@ -100,8 +100,10 @@ def _numbers(submission: pd.DataFrame, column: str, key: str) -> np.ndarray:
     for bad, problem in ((~np.isfinite(values), "not a finite number"), ((values < 0) | (values > 1), "outside 0..1")):
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
+            value = submission[column].iloc[row]
+            shown = repr(value) if isinstance(value, str) else str(value)  # not np.float64(1.5)
             raise SubmissionError(
-                f"column {column!r}: {bad.sum()} values are {problem}; the first is {submission[column].iloc[row]!r} "
+                f"column {column!r}: {counted(int(bad.sum()), 'value')} {problem}; the first is {shown} "
                 f"in line {row + 2} ({submission[key].iloc[row]})"
             )
     return values
