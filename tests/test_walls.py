@@ -15,7 +15,19 @@ ROOT = Path(kit.__file__).parent
 ARCHITECTURE = (ROOT.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
 FILES = sorted(ROOT.rglob("*.py"))
 KERNEL = ROOT / "kaggle" / "kernel.py"  # pasted alone where kit is not installed yet, and calls the command from there
-GROUND = {"config", "competition", "delimited", "errors", "files", "lazy", "log", "parallel", "run", "schemas"}
+GROUND = {
+    "config",
+    "competition",
+    "delimited",
+    "errors",
+    "files",
+    "headlines",
+    "lazy",
+    "log",
+    "parallel",
+    "run",
+    "schemas",
+}
 GROUND |= {"tables", "tasks"}
 RUN_FILES = {"config.yaml", "environment.json", "folds.json", "oof.parquet", "test.parquet", "scores.json"}
 RUN_FILES |= {"decision.json", "submission.csv", "ensemble.json", "history.csv", "done.json"}
