@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -45,37 +44,6 @@ def test_every_help_shows_an_example(command, capsys):
         main([*command, "--help"])
     assert stopped.value.code == 0
     assert f"example: kit {' '.join(command)}" in " ".join(capsys.readouterr().out.split())
-
-
-@pytest.mark.parametrize(
-    ("command", "absent"),
-    [
-        (["--help"], {"tensorflow", "keras", "jax", "pandas", "pydantic", "yaml", "requests"}),
-        (["ledger"], {"tensorflow", "keras", "jax", "pydicom", "requests"}),
-        (["submission", "check", "pcam", "s.csv", "--sample", "s.csv"], {"tensorflow", "keras", "jax", "requests"}),
-    ],
-    ids=lambda value: value[0].strip("-") if isinstance(value, list) else "",
-)
-def test_light_commands_import_little(command, absent, tmp_path):
-    (tmp_path / "s.csv").write_text("id,label\na,0.1\nb,0.7\nc,0.4\n")
-    code = f"""
-import sys
-from kit.cli import main
-try:
-    assert main({command}) == 0
-except SystemExit as stopped:
-    assert stopped.code == 0
-print({absent} & set(sys.modules))
-"""
-    path = str(Path(kit.__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.endswith("set()\n"), done.stdout[-300:] + done.stderr
 
 
 def test_doctor_says_what_is_here(keras, capsys):
