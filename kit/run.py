@@ -8,7 +8,6 @@ An ensemble's folder has the same files, and `ensemble.json` in the place of fol
 say what a stage was run on (kit.files).
 """
 
-import html
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,11 +15,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit import files
+from kit import files, headlines
 from kit.config import Config, dump_config, read_config
-from kit.errors import ConfigError, DataError, KitError
+from kit.errors import ConfigError, DataError
 from kit.fold_files import MODEL, WEIGHTS, FoldFiles, StateFiles
-from kit.schemas import Decision, EnsembleReport, Folds, Scores, SetScores
+from kit.schemas import Decision, EnsembleReport, Folds, Scores
 from kit.tasks import find_task
 
 if TYPE_CHECKING:
@@ -42,31 +41,11 @@ class Run:
         return str(self.directory)
 
     def __repr__(self) -> str:
-        return f"<Run {self}: {'; '.join(f'{name} {value}' for name, value in self._headlines())}>"
+        return headlines.as_text(self)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the scores as a table."""
-        rows = [("run", str(self)), *self._headlines()]
-        cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
-        return f"<table>{cells}</table>"
-
-    def _headlines(self) -> list[tuple[str, str]]:
-        """The scores in few words, for people: what each is, and its value."""
-        try:
-            if not self.scores_path.exists():
-                return [("scores", "none yet")]
-            scores, folds = self.scores, self.scores.folds.values()
-        except (KitError, OSError) as error:
-            return [("scores", f"cannot be read: {error}")]
-        lines = [(f"out-of-fold {scores.metric}", _with_interval(scores))]
-        if scores.test is not None:
-            lines.append((f"test {scores.test.metric}", _with_interval(scores.test)))
-        lines.append(("by fold", "  ".join("undefined" if value is None else f"{value:.4f}" for value in folds)))
-        if not self.is_complete:
-            lines.append(("not finished", "run it again to continue"))
-        if self.submission_path.exists():
-            lines.append(("submission", str(self.submission_path)))
-        return lines
+        return headlines.as_html(self)
 
     @property
     def name(self) -> str:
@@ -304,11 +283,3 @@ def names_of(runs: Sequence[Run]) -> list[str]:
         raise ConfigError("the same run is given twice")
     names = [run.name for run in runs]
     return names if len(set(names)) == len(names) else [str(run) for run in runs]
-
-
-def _with_interval(scores: SetScores) -> str:
-    if scores.value is None:
-        return "undefined"
-    low, high = scores.interval.low, scores.interval.high
-    interval = "" if low is None or high is None else f" ({low:.4f} to {high:.4f})"
-    return f"{scores.value:.4f}{interval}"

@@ -22,6 +22,7 @@ GROUND = {
     "errors",
     "files",
     "fold_files",
+    "headlines",
     "lazy",
     "log",
     "parallel",

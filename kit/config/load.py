@@ -4,6 +4,7 @@ Whatever is wrong becomes a ConfigError that names the file and the setting, wit
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -191,12 +192,20 @@ def _explained(model: type[BaseModel], error: Any) -> str:
     *parents, name = [shortened(str(part)) for part in error["loc"]] or [""]
     key = ".".join([*parents, name])
     if error["type"] == "extra_forbidden":
-        siblings = list(_keys_at(model, error["loc"][:-1]))
-        close = close_names(name, siblings) or siblings
-        return f"unknown setting {key!r}{nearest(key, ['.'.join([*parents, sibling]) for sibling in close])}"
+        siblings = [".".join([*parents, sibling]) for sibling in _keys_at(model, error["loc"][:-1])]
+        close = [each for each in siblings if close_names(name, [each.split(".")[-1]])]
+        if close:
+            return f"unknown setting {key!r}{nearest(key, close)}"
+        elsewhere = _of_that_name(name) if model is Config else []
+        if elsewhere:
+            return f"unknown setting {key!r}; did you mean {' or '.join(map(repr, elsewhere))}?"
+        return f"unknown setting {key!r}{nearest(key, siblings)}"
     if error["type"] == "missing":
         return f"the setting {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "literal_error" and isinstance(error["input"], str):
+        words = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+        message += nearest(error["input"], words) if close_names(error["input"], words) else ""
     return f"{key} = {_shown(error['input'])}: {message[0].lower()}{message[1:]}" if key else message
 
 
@@ -205,6 +214,15 @@ def _shown(value: Any) -> str:
         return shortened(repr(value))
     except ValueError:  # a number of thousands of digits
         return "a number of thousands of digits"
+
+
+def _of_that_name(name: str, kind: Any = Config, prefix: str = "") -> list[str]:
+    """Settings in any section whose last part is `name`, as in `learning_rate` for `train.learning_rate`."""
+    fields = getattr(kind, "model_fields", {})
+    return [
+        *(f"{prefix}{name}" for _ in range(name in fields)),
+        *(each for key, field in fields.items() for each in _of_that_name(name, field.annotation, f"{prefix}{key}.")),
+    ]
 
 
 def _keys_at(model: type[BaseModel], location: Sequence[str | int]) -> Iterable[str]:

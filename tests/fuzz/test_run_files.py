@@ -1,4 +1,4 @@
-"""Every file of a run, damaged in every way: a command ends with the right result, or in one line that names the run."""
+"""Every file of a run, damaged in every way: commands end with the right result, or in a line that names the run."""
 
 import json
 import random
