@@ -16,7 +16,7 @@ import pandas as pd
 from kit import files
 from kit.data.table.groups import share_above
 from kit.errors import DataError, some
-from kit.tables import labels_of, truth, truth_columns
+from kit.tables import labels_of, truth_columns
 from kit.tasks import TASKS, find_task
 
 _COLUMNS = ["id", "path", "bytes", "split", "group"]
@@ -54,7 +54,7 @@ def validate(examples: Examples, max_missing: float) -> Examples:
     duplicates = table["id"][table["id"].duplicated()]
     if len(duplicates):
         raise DataError(f"duplicate ids in the example table: {some(set(duplicates))}")
-    _require_values(table, y)
+    _require_values(table, examples.labels)
     _require_images(examples, max_missing)
     train = table[table["split"] == "train"]
     if train.empty:
@@ -78,7 +78,7 @@ def require_both_values(train: pd.DataFrame, labels: tuple[str, ...], task: str)
     Raises DataError when that is so of all labels, or when all images are of one class: nothing can be learnt, and no
     metric is defined.
     """
-    y = truth(train, labels)
+    y = _numbers(train, labels)
     positive = {label: bool((values > 0.5).any()) for label, values in zip(labels, y.T, strict=True)}
     negative = {label: bool((values <= 0.5).any()) for label, values in zip(labels, y.T, strict=True)}
     if find_task(task).exclusive:
@@ -100,12 +100,25 @@ def require_both_values(train: pd.DataFrame, labels: tuple[str, ...], task: str)
     return {}
 
 
-def _require_values(table: pd.DataFrame, y: list[str]) -> None:
+def _numbers(table: pd.DataFrame, labels: tuple[str, ...]) -> np.ndarray:
+    """The truth, float64 [rows, labels], of whatever dtype the columns are; raises DataError for other than numbers."""
+    try:
+        columns = [table[column].to_numpy(np.float64, na_value=np.nan) for column in truth_columns(labels)]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the labels of the example table are not all numbers: {error}") from error
+    return np.array(columns).reshape(len(labels), len(table)).T
+
+
+def _require_values(table: pd.DataFrame, labels: tuple[str, ...]) -> None:
     """Raise DataError for rows whose split, group or labels are nothing that these columns hold."""
+    values = _numbers(table, labels)
     for column, bad, expected in (
         ("split", ~table["split"].isin(["train", "test"]), "train or test"),
         ("group", table["group"].isna() | (table["group"].astype(str) == ""), "a group (the id, where it is unknown)"),
-        *((column, ~(table[column].isna() | table[column].between(0, 1)), "0, 1 or unknown") for column in y),
+        *(
+            (column, (y < 0) | (y > 1), "0, 1 or unknown")
+            for column, y in zip(truth_columns(labels), values.T, strict=True)
+        ),
     ):
         if bad.any():
             row = table[bad].iloc[0]
