@@ -93,11 +93,11 @@ def test_files_that_a_server_would_not_read_as_meant(tmp_path, text, says):
     ("values", "says"),
     [
         ("0 1 1 0", "column 'label' holds only the values 0 and 1: pcam is scored by ROC AUC"),
-        ("10 25 30 41", "4 values are outside 0..1; the first is 10 in line 2 .a."),
+        ("10 25 30 41", "4 values outside 0..1; the first is 10 in line 2 .a."),
         ("True False True True", "holds True and False"),
-        (".1 .2 NaN .4", "1 values are not a finite number; the first is nan in line 4 .c."),
-        (".1 .2 high .4", "1 values are not a finite number; the first is 'high' in line 4 .c."),
-        (".1 .2 inf .4", "1 values are not a finite number; the first is inf in line 4 .c."),
+        (".1 .2 NaN .4", "1 value not a finite number; the first is nan in line 4 .c."),
+        (".1 .2 high .4", "1 value not a finite number; the first is 'high' in line 4 .c."),
+        (".1 .2 inf .4", "1 value not a finite number; the first is inf in line 4 .c."),
     ],
 )
 def test_values_in_a_file(tmp_path, values, says):
