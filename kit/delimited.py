@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit.errors import DataError, some
+from kit.errors import DataError, counted, some
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _SAMPLE = 2**16  # characters that the delimiter is guessed from
@@ -176,7 +176,7 @@ def _fit(path: Path, line: int, row: list[str], header: list[str]) -> list[str]:
     if len(row) < len(header) or any(map(str.strip, surplus)):
         more = f": {some(map(repr, surplus))} stands in no column" if surplus else ""
         raise DataError(
-            f"{path}, line {line} has {len(row)} cells, the header {len(header)} ({', '.join(header[:4])}"
+            f"{path}, line {line} has {counted(len(row), 'cell')}, the header {len(header)} ({', '.join(header[:4])}"
             f"{', ...' * (len(header) > 4)}){more}. Complete the row, or put a cell that holds a delimiter in quotes"
         )
     return row[: len(header)]

@@ -77,7 +77,7 @@ def test_files_that_are_no_submissions(tmp_path):
         ("id,label\na,.1\n,.2\n", "1 rows are without id, in lines 3"),
         ("id,label\na,.1,\nb,.2,\n", "2 rows are longer than the header, in lines 2, 3"),
         ("id,label\na,.1,0\n", "line 2 has 3 cells, the header 2"),
-        ("id,label\na\n", "line 2 has 1 cells, the header 2"),
+        ("id,label\na\n", "line 2 has 1 cell, the header 2"),
         ("id;label\na;0,1\n", "columns are separated by semicolons: a submission is CSV with commas, in UTF-8"),
         ("id,label\n\xe4,.1\n", "its text is not UTF-8"),
         ("id,label,label\na,.1,.1\n", "has 2 columns 'label'"),

@@ -43,7 +43,7 @@ def test_ids_stay_strings(tmp_path):
         (b"id,label\n", "t.csv has no row below its header"),
         (b"id,label\n,,\n", "has no row below its header"),
         (b"id,label\n1,2,3\n", r"line 2 has 3 cells, the header 2 \(id, label\): '3' stands in no column. Complete"),
-        (b'id,label\n"a\nb",1\nc\n', r"line 4 has 1 cells, the header 2"),
+        (b'id,label\n"a\nb",1\nc\n', r"line 4 has 1 cell, the header 2"),
         (b'id,label\n1,2\n"3,4\n', "line 3: a quotation mark that opens in this row is never closed"),
         (b'id,label\n1,2\n"3"4,5\n', "cannot read .*t.csv as CSV: line 3: "),
         (b"id,label\n1,\x00\n", "line 2: a NUL byte"),
