@@ -33,6 +33,12 @@ _ORIENTATION = 274
 # What decides pixels: also compression, strips and tiles, palettes, predictors, and the tables of JPEG and fax.
 _PIXELS = {_WIDTH, _HEIGHT, _BITS, 259, _PHOTOMETRIC, 266, 273, _SAMPLES, 278, 279, _PLANES, 292, 293, 317, 320}
 _PIXELS |= {322, 323, 324, 325, 332, 338, _FORMAT, 340, 341, 347, *range(512, 522), 529, 530, 531, 532}
+_NO_IMAGE = "not an image file that kit reads, or its header is cut off"
+_OTHERS = {b"version https://git-lfs": "a pointer of Git LFS, not the file: fetch it with `git lfs pull`"}
+_OTHERS |= dict.fromkeys(
+    [b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML"], "a web page, not an image: download it again"
+)
+_OTHERS |= dict.fromkeys([b"ftyphei", b"ftypmif1", b"ftypavif"], "HEIC or AVIF, which kit does not read: convert it")
 _ONE_IMAGE = "not one image: split the file, or leave it out"
 
 
@@ -54,7 +60,7 @@ def read(data: bytes, settings: ImageSettings) -> Picture:
             raise UnreadableImage("the file is empty")
         kind = next((kind for magic, kind in _KINDS.items() if data.startswith(magic)), None)
         if kind is None:
-            raise UnidentifiedImageError
+            raise UnreadableImage(next((why for magic, why in _OTHERS.items() if magic in data[:40]), _NO_IMAGE))
         if kind == "TIFF":
             return _tiff(data, settings)
         if kind == "PNG":
@@ -166,7 +172,7 @@ def _reasons() -> Iterator[None]:
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
-        raise UnreadableImage("not an image file, or its header is cut off") from error
+        raise UnreadableImage(_NO_IMAGE) from error
     except MemoryError as error:
         raise UnreadableImage("it does not fit in memory: lower image.max_pixels, or the workers") from error
     except Exception as error:

@@ -210,7 +210,7 @@ def old_records(tmp_path, monkeypatch):
 def test_an_image_that_cannot_be_decoded_is_named(old_records):
     cells = [*range(old_records.cells)]
     message = (
-        r"tfrecord, record 0: the image of bad \(bad\.jpg\) cannot be decoded: .*: repair it or leave it out, delete"
+        r"tfrecord, record 0: the image of bad, bad\.jpg, cannot be decoded \(.*\): repair it or leave it out, then delete"
     )
     with pytest.raises(DataError, match=message):
         verify_records(old_records)
@@ -222,7 +222,7 @@ def test_an_image_that_cannot_be_decoded_is_named(old_records):
 
 def test_one_that_only_tensorflow_cannot_decode_is_named_too(old_records, monkeypatch):
     monkeypatch.setattr(batches_module, "verify_records", lambda records: None)
-    with pytest.raises(DataError, match=r"TensorFlow cannot decode the image of bad \(bad\.jpg\)"):
+    with pytest.raises(DataError, match=r"TensorFlow cannot decode the image of bad, bad\.jpg:"):
         list(eval_batches(old_records, [*range(old_records.cells)], 4))
 
 
