@@ -165,6 +165,14 @@ def test_what_others_write_to_stderr_meanwhile_comes_out(capfd):
     assert capfd.readouterr().err == "as before"
 
 
+def test_a_progress_bar_that_is_written_meanwhile_stays_as_it_is(capfd):
+    def work():
+        os.write(2, b"\rrecords  10% |#   |\rrecords  20% |##  |Corrupt JPEG data: bad Huffman code\n\rrecords  30%")
+
+    assert Messages().during(work)[1] == ["Corrupt JPEG data: bad Huffman code"]
+    assert capfd.readouterr().err == "\rrecords  10% |#   |\rrecords  20% |##  |\rrecords  30%" * 2
+
+
 def test_without_stderr(tmp_path):
     script = (
         "import os, sys; from kit.data.pixels import jpeg; data = open(sys.argv[1], 'rb').read(); os.close(2); "
