@@ -86,7 +86,7 @@ class Predictor:
         images = list(images)
         ids = [files.escaped(str(image)) if isinstance(image, str | Path) else str(n) for n, image in enumerate(images)]
         rows = self._prepared(images)
-        return self._table(ids, (_raised(row) for row in rows))
+        return self._table(ids, (_raised(name, row) for name, row in zip(ids, rows, strict=True)))
 
     def predict_files(self, paths: Sequence[Path]) -> tuple[pd.DataFrame, dict[str, str]]:
         """As `predict`, of the files that can be read; and the reason for each of the others, by path."""
@@ -182,7 +182,7 @@ def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def _raised(row: np.ndarray | UnreadableImage) -> np.ndarray:
+def _raised(name: str, row: np.ndarray | UnreadableImage) -> np.ndarray:
     if isinstance(row, UnreadableImage):
-        raise row
+        raise UnreadableImage(f"{name}: {row}") from row
     return row

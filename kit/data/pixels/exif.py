@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-_FORMATS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # the types of unsigned integers
+# The types of unsigned integers, and their bytes.
+_FORMATS = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 13: ("I", 4), 16: ("Q", 8), 18: ("Q", 8)}
 _ORIENTATION, _KIND = 0x0112, 254
 _REDUCED_OR_MASK = 0b101  # bits of NewSubfileType
 _MOST_PAGES = 100  # that are counted
@@ -46,30 +47,32 @@ def directories(data: bytes) -> Iterator[Directory]:
 
 def _directory(data: bytes, offset: int, order: str, big: bool) -> tuple[Directory, int]:
     """A directory, and the offset of the next one (0: none)."""
-    counter, entry, inline = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
+    following = order + ("Q" if big else "I")  # an offset
+    entry = struct.Struct(order + ("HHQ" if big else "HHI"))
+    inline, width = (8, 8) if big else (4, 2)
     tags: dict[int, tuple[int, ...] | None] = {}
     entries: dict[int, bytes] = {}
-    start, size = offset + struct.calcsize(f"={counter}"), struct.calcsize(f"={entry}") + inline
+    start, size = offset + width, entry.size + inline
     if start > len(data):
         return Directory(tags, entries, offset, False), 0
-    (count,) = struct.unpack_from(order + counter, data, offset)
+    count = int.from_bytes(data[offset:start], "little" if order == "<" else "big")
     held = min(count, (len(data) - start) // size)
     for n in range(held):
         at = start + n * size
-        tag, kind, values = struct.unpack_from(order + entry, data, at)
+        tag, kind, values = entry.unpack_from(data, at)
         entries[tag] = data[at : at + size]
         if kind not in _FORMATS:
             continue
-        at, length = at + size - inline, values * struct.calcsize(f"={_FORMATS[kind]}")
+        code, length = _FORMATS[kind]
+        at, length = at + size - inline, values * length
         if length > inline:
-            (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, at)
+            (at,) = struct.unpack_from(following, data, at)
         inside = at + length <= len(data)
-        tags[tag] = tuple(struct.unpack_from(f"{order}{values}{_FORMATS[kind]}", data, at)) if inside else None
+        tags[tag] = tuple(struct.unpack_from(f"{order}{values}{code}", data, at)) if inside else None
     end = start + held * size
-    following = "Q" if big else "I"
-    more = end + struct.calcsize(f"={following}") <= len(data) and held == count
+    more = end + inline <= len(data) and held == count
     directory = Directory(tags, entries, offset, held == count)
-    return directory, struct.unpack_from(order + following, data, end)[0] if more else 0
+    return directory, struct.unpack_from(following, data, end)[0] if more else 0
 
 
 def page_alone(data: bytes, page: Directory, tags: Collection[int]) -> bytes:

@@ -29,10 +29,32 @@ _KINDS |= {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF
 _KINDS |= {b"\xff\x4f\xff\x51": "JPEG2000", b"\0\0\0\x0cjP": "JPEG2000", b"Pf": "PPM", b"PF": "PPM"}
 _KINDS |= {b"P%d" % n: "PPM" for n in range(1, 7)}
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _FORMAT = 256, 257, 258, 262, 277, 284, 339  # tags of a TIFF
-_ORIENTATION = 274
-# What decides pixels: also compression, strips and tiles, palettes, predictors, and the tables of JPEG and fax.
-_PIXELS = {_WIDTH, _HEIGHT, _BITS, 259, _PHOTOMETRIC, 266, 273, _SAMPLES, 278, 279, _PLANES, 292, 293, 317, 320}
+_COMPRESSION, _ORIENTATION = 259, 274
+# What decides pixels: also strips and tiles, palettes, predictors, and the tables of JPEG and fax.
+_PIXELS = {
+    _WIDTH,
+    _HEIGHT,
+    _BITS,
+    _COMPRESSION,
+    _PHOTOMETRIC,
+    266,
+    273,
+    _SAMPLES,
+    278,
+    279,
+    _PLANES,
+    292,
+    293,
+    317,
+    320,
+}
 _PIXELS |= {322, 323, 324, 325, 332, 338, _FORMAT, 340, 341, 347, *range(512, 522), 529, 530, 531, 532}
+_NO_IMAGE = "not an image file that kit reads, or its header is cut off"
+_OTHERS = {b"version https://git-lfs": "a pointer of Git LFS, not the file: fetch it with `git lfs pull`"}
+_OTHERS |= dict.fromkeys(
+    [b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML"], "a web page, not an image: download it again"
+)
+_OTHERS |= dict.fromkeys([b"ftyphei", b"ftypmif1", b"ftypavif"], "HEIC or AVIF, which kit does not read: convert it")
 _ONE_IMAGE = "not one image: split the file, or leave it out"
 
 
@@ -54,7 +76,7 @@ def read(data: bytes, settings: ImageSettings) -> Picture:
             raise UnreadableImage("the file is empty")
         kind = next((kind for magic, kind in _KINDS.items() if data.startswith(magic)), None)
         if kind is None:
-            raise UnidentifiedImageError
+            raise UnreadableImage(next((why for magic, why in _OTHERS.items() if magic in data[:40]), _NO_IMAGE))
         if kind == "TIFF":
             return _tiff(data, settings)
         if kind == "PNG":
@@ -109,7 +131,9 @@ def _tiff(data: bytes, settings: ImageSettings) -> Picture:
     page = next((page for page in pages if page.is_page), pages[0] if pages else None)
     if page is None or not page.whole or any(page.tags.get(tag, ()) is None for tag in _PIXELS):
         raise UnreadableImage("the TIFF is truncated: its directory is cut off")
-    data, turned = page_alone(data, page, _PIXELS), page.value(_ORIENTATION, 1)
+    turned = page.value(_ORIENTATION, 1)
+    if len(pages) > 1 or not page.entries.keys() <= _PIXELS:
+        data = page_alone(data, page, _PIXELS)
     require_size(page.value(_WIDTH) * page.value(_HEIGHT), settings.max_pixels)
     samples = page.value(_SAMPLES, 1)
     if page.value(_BITS, 1) > 8 or page.value(_FORMAT, 1) != 1:
@@ -120,7 +144,10 @@ def _tiff(data: bytes, settings: ImageSettings) -> Picture:
             pixels = 255 - pixels
         return Picture("TIFF", _depth(page), upright(pixels, turned))
     with _pillow(data, "TIFF", settings) as image:
-        MESSAGES.during(image.load)
+        if page.value(_COMPRESSION, 1) == 1:
+            image.load()
+        else:
+            MESSAGES.during(image.load)  # libtiff's
         return Picture("TIFF", image.mode, upright(_pixels(image, settings), turned))
 
 
@@ -166,7 +193,7 @@ def _reasons() -> Iterator[None]:
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
-        raise UnreadableImage("not an image file, or its header is cut off") from error
+        raise UnreadableImage(_NO_IMAGE) from error
     except MemoryError as error:
         raise UnreadableImage("it does not fit in memory: lower image.max_pixels, or the workers") from error
     except Exception as error:

@@ -1,6 +1,7 @@
 """What libjpeg writes to stderr while it decodes: only there does OpenCV say that the data are corrupt."""
 
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable
@@ -9,19 +10,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _STDERR = 2
-# What the lines of libjpeg (jerror.h), libtiff, libpng and OpenCV begin with; others are not theirs.
-_DECODERS = (
-    "Corrupt JPEG data",
-    "Premature end of JPEG file",
-    "Warning: unknown JFIF revision",
-    "Invalid SOS parameters",
-    "Inconsistent progression sequence",
-    "Unknown Adobe color transform",
-    "libpng",
-    "JPEGLib: ",  # libtiff's
-    "tempfile.tif: ",
-    "[ WARN",
-    "[ERROR",
+# How the lines of libjpeg (jerror.h), libtiff, libpng and OpenCV begin; before them may stand a progress bar.
+_DECODERS = re.compile(
+    rb"(Corrupt JPEG data|Premature end of JPEG file|Warning: unknown JFIF revision|Invalid SOS parameters"
+    rb"|Inconsistent progression sequence|Unknown Adobe color transform|libpng|JPEGLib: |tempfile\.tif: "
+    rb"|\[ WARN|\[ERROR)[^\n]*\n*"
 )
 
 
@@ -89,13 +82,8 @@ class Messages:
         """Read what is new: lines of decoders are kept, others go to the real stderr."""
         text = os.pread(self._file, 2**20, self._end)
         self._end += len(text)
-        others = b""
-        for line in text.splitlines(keepends=True):
-            words = line.decode(errors="replace")
-            if words.startswith(_DECODERS):
-                self._lines.append(words.strip())
-            elif words.strip():
-                others += line
+        self._lines += [line[0].decode(errors="replace").strip() for line in _DECODERS.finditer(text)]
+        others = _DECODERS.sub(b"", text)
         if others and self._stderr >= 0:
             with suppress(OSError):
                 os.write(self._stderr, others)

@@ -235,7 +235,7 @@ def _decode_jpegs(records: Records) -> None:
                     tf.io.decode_jpeg(image)
             except tf.errors.InvalidArgumentError as error:
                 raise DataError(
-                    f"{shard.file}: TensorFlow cannot decode the image of {name} ({paths[name]}): repair it or leave "
+                    f"{shard.file}: TensorFlow cannot decode the image of {name}, {paths[name]}: repair it or leave "
                     "it out, and build the records again in another folder"
                 ) from error
 

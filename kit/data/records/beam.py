@@ -12,13 +12,14 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 
 from kit import files
 from kit.config import DataSettings, ImageSettings
-from kit.data.pixels.arrays import lies_in_array
+from kit.data.pixels.arrays import ReadBytes, lies_in_array, reader
 from kit.data.records.build import (
     ShardPlan,
     is_whole,
@@ -97,9 +98,14 @@ def _build_shard(planned: tuple[Any, ...], root: str, out: str, image: str, task
     shard = rows_of_shard(plan, _table(_join(out, _TABLE), expected), task, 0)
     part = f"{files.PART}{uuid.uuid4().hex}-{plan.file}"
     with _file_systems().create(_join(out, part)) as file:
-        note = write_shard(file, shard, lambda path: _read(root, path), settings)
+        note = write_shard(file, shard, _reader(root), settings)
     _replace(out, part, plan.file)
     _write(out, _note(plan.file), files.json_text(note.as_json()).encode())
+
+
+def _reader(root: str) -> ReadBytes:
+    """From a path of the example table to the bytes of a file below `root`, which may be in an object store."""
+    return (lambda path: _read(root, path)) if "://" in root else reader(Path(root), {})
 
 
 def _import_beam() -> tuple[Any, Any]:

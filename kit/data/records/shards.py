@@ -172,8 +172,8 @@ def verify_shard(path: Path, sha256: str, rows: list[Row], shape: tuple[int, int
             reason = _damage(data)
             if reason is not None:
                 raise DataError(
-                    f"{path}, record {n}: the image of {rows[n].id} ({rows[n].path}) cannot be decoded: {reason}: "
-                    f"repair it or leave it out, {_REMEDY}"
+                    f"{path}, record {n}: the image of {rows[n].id}, {rows[n].path}, cannot be decoded ({reason}): "
+                    f"repair it or leave it out, then {_REMEDY}"
                 )
             count = n + 1
     except tfrecord.CorruptRecord as error:

@@ -17,7 +17,7 @@ from kit.data.pixels.arrays import unpacked
 from kit.data.pixels.look import Look, look
 from kit.data.table.counts import as_dict, count_examples, counts_of_splits, images_per_group, named, sides_of
 from kit.data.table.examples import Examples
-from kit.errors import some
+from kit.errors import WorkerDied, some
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.tables import truth_columns
 
@@ -59,9 +59,15 @@ def look_at(paths: list[str], root: Path, settings: ImageSettings, workers: int 
         progress_bar("look", "image", len(paths)) as bar,
     ):
         calls = ((chunk, root, arrays, settings) for chunk in chunks)
-        for looks in in_processes(look, calls, count_workers(len(paths), workers)):
-            seen += looks
-            bar.update(len(looks))
+        processes = count_workers(len(paths), workers)
+        try:
+            for looks in in_processes(look, calls, processes):
+                seen += looks
+                bar.update(len(looks))
+        except WorkerDied as error:
+            done = {look.path for look in seen}
+            begun = [f"{chunk[0]} to {chunk[-1]}" for chunk in chunks if chunk[0] not in done][:processes]
+            raise WorkerDied(f"{error}; being read: one of {' or '.join(begun)}") from error
     return seen
 
 

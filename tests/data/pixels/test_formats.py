@@ -274,6 +274,20 @@ def test_other_formats_are_not_tried(pixels, kind):
         decode(saved(pixels, kind))
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>not found</html>", "a web page"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "convert it"),
+        (b"PK\3\4", "not an image file"),
+    ],
+)
+def test_what_stands_in_the_place_of_images(data, reason):
+    with pytest.raises(UnreadableImage, match=reason):
+        decode(data)
+
+
 # --- sizes ---
 
 

@@ -158,7 +158,7 @@ def test_no_model_is_an_error_that_says_how_to_get_it(tmp_path, monkeypatch):
         list(apply_steps([np.zeros((8, 8, 3), np.uint8)], settings(step)))
     monkeypatch.setitem(__import__("sys").modules, "tensorflow_hub", None)
     super_resolution.load_model.cache_clear()
-    with pytest.raises(ConfigError, match=r"pip install 'kit\[hub\]'"):
+    with pytest.raises(ConfigError, match=r"pip install tensorflow-hub"):
         super_resolution.load_model(str(tmp_path))
 
 

@@ -78,7 +78,7 @@ def test_an_unknown_runner_and_no_beam(toy_root, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="no runner 'FastRunner'"):
         beam(toy_root, tmp_path / "r", runner="FastRunner")
     monkeypatch.setitem(__import__("sys").modules, "apache_beam", None)
-    with pytest.raises(ConfigError, match=r"pip install 'kit\[beam\]'"):
+    with pytest.raises(ConfigError, match=r"pip install apache-beam"):
         beam(toy_root, tmp_path / "s")
 
 

@@ -10,7 +10,9 @@ from PIL import Image
 from kit import cli
 from kit.competitions import folders
 from kit.config import ImageSettings, Source
+from kit.data.table import check
 from kit.data.table.check import as_text, check_images
+from kit.errors import DataError, WorkerDied
 
 
 def png(pixels):
@@ -93,3 +95,15 @@ def test_a_set_that_is_broken_can_be_looked_at(root):
     report = check_images(folders.read(root, Source()), root, ImageSettings())
     assert len(report["unreadable"]) == 4
     assert "the file is empty" in as_text(report)
+
+
+def test_a_worker_that_dies_is_said_to_have_read_one_of_some_images(root, monkeypatch):
+    def dies(function, calls, workers):
+        yield function(*next(iter(calls)))
+        raise WorkerDied("a worker process died")
+
+    monkeypatch.setattr(check, "in_processes", dies)
+    monkeypatch.setattr(check, "_AT_ONCE", 4)
+    paths = [f"train/ill/{n}.png" for n in range(10)]
+    with pytest.raises(DataError, match=r"died; being read: one of train/ill/4\.png to train/ill/7\.png$"):
+        check.look_at(paths, root, ImageSettings(), workers=1)
