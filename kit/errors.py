@@ -24,6 +24,10 @@ class UnreadableImage(Exception):
     """Why one file is not an image; the records build notes it and goes on."""
 
 
+class FullDisk(DataError):
+    """A file that could not be written because the disk, or the user's quota, is full."""
+
+
 class TrainingError(KitError):
     """Training that cannot continue: the loss is NaN, or even half a batch does not fit in memory."""
 
@@ -57,8 +61,9 @@ def close_names(name: str, names: Iterable[str], at_most: int = 3) -> list[str]:
     sought = _plain(name)
     begin = [each for each in plain if sought and each.startswith(sought)]
     like = [each for each in get_close_matches(sought, plain, n=at_most, cutoff=0.5) if each not in begin]
+    almost = get_close_matches(sought, like, n=at_most, cutoff=0.88)  # a letter too many, as in pcamm
     exact = [each for each in begin if each == sought]
-    return [each for key in dict.fromkeys([*exact, *begin, *like]) for each in plain[key]][:at_most]
+    return [each for key in dict.fromkeys([*exact, *almost, *begin, *like]) for each in plain[key]][:at_most]
 
 
 def _plain(name: str) -> str:
@@ -70,3 +75,8 @@ def some(names: Iterable[str], at_most: int = 3) -> str:
     names = sorted(names)
     more = len(names) - at_most
     return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")
+
+
+def counted(count: int, noun: str, nouns: str | None = None) -> str:
+    """`1 image`, `2 images`; `nouns` is the plural where that is not an s more."""
+    return f"{count} {noun if count == 1 else nouns or f'{noun}s'}"

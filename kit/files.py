@@ -5,6 +5,7 @@ done while the inputs are the same and the files are still what it wrote.
 """
 
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from unicodedata import category
 
-from kit.errors import DataError, some
+from kit.errors import DataError, FullDisk, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,9 +31,20 @@ _AGAIN = "delete it and run the stage again"
 _CONTROL = ("Cc", "Zl", "Zp")  # categories of characters
 
 
+def expanded(path: Path | str) -> Path:
+    """The path with `~` as the home directory; as it is where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
+    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
+
+    Raises FullDisk, with the path, when the disk is full, and DataError when `path` is a folder.
+    """
     if path.is_dir():
         raise DataError(f"{path} is a folder, where a file is to be written: remove it, or choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,23 +52,39 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if is_full_disk(error):
+            kept = "what was finished before is kept: free some space and run the same command again"
+            raise FullDisk(f"the disk is full, {path} could not be written; {kept}") from error
         raise
 
 
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the user's quota, is full; libraries may do so in their text alone."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "errno", None) in full or os.strerror(errno.ENOSPC).lower() in str(error).lower()
+
+
+def described(error: OSError) -> str:
+    """The system's message, with the files that it concerns."""
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return ": ".join([error.strerror or str(error) or type(error).__name__, *names])
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, again: bool = False) -> Iterator[None]:
     """Lock `folder` for this thread in the block; the lock ends with the process, even when that is killed.
 
-    It may be locked again within the block. A folder that does not exist is made, and removed if it stays empty. Raises
-    DataError, with the process that holds it, when another one does. Where the file system has no locks, or cannot be
-    written to, nothing is locked.
+    With `again` this thread may have locked it already. A folder that does not exist is made, and removed if it stays
+    empty. Raises DataError, with the process that holds it, when another one does. Where the file system has no locks,
+    or cannot be written to, nothing is locked.
     """
     from filelock import FileLock, Timeout  # here: workers, which import this module, lock nothing
 
     key = (folder.resolve(), threading.get_ident())
-    if key in _HELD:
+    if again and key in _HELD:
         yield
         return
     absent = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -77,7 +105,7 @@ def locked(folder: Path) -> Iterator[None]:
                 write_json(folder / _HOLDER, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
         yield
     finally:
-        _HELD.remove(key)
+        _HELD.discard(key)
         if held:
             (folder / _HOLDER).unlink(missing_ok=True)
             with suppress(OSError):  # Windows keeps open files; its lock removes the file on release

@@ -12,13 +12,16 @@ import joblib
 from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
-from kit.errors import WorkerDied
+from kit.errors import ConfigError, WorkerDied
 
+MOST_WORKERS = 16 * (os.cpu_count() or 1)
 _PER_WORKER = 300  # images; with fewer, starting a process takes longer than the work
 
 
 def count_workers(images: int, requested: int | None = None) -> int:
     """How many processes to use: those requested, else one for each usable core, but no more than the work is worth."""
+    if requested is not None and not 1 <= requested <= MOST_WORKERS:
+        raise ConfigError(f"{requested} worker processes: this machine can run 1 to {MOST_WORKERS}")
     return requested or min(joblib.cpu_count(), 1 + images // _PER_WORKER)
 
 

@@ -9,13 +9,14 @@ command of its own; `run` is all of them. What follows `predict` needs no Keras.
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from kit import log as kit_log
 from kit.competitions import find_competition
-from kit.config import load_config
+from kit.config import Overrides, load_config
+from kit.config.load import as_overrides
 from kit.run import Run
 from kit.runtime import session
 from kit.stages.check import check_loss, check_settings, is_trained, rehearse_training
@@ -51,24 +52,24 @@ def run(
     data: Path | str | None = None,
     run: Path | str | None = None,
     records: Path | str | None = None,
-    settings: Iterable[str] = (),
+    settings: Overrides = (),
     max_hours: float | None = None,
     retrain: bool = False,
     trust: bool = False,
 ) -> Run:
     """All stages in order, skipping what is done; returns the run, with its scores and submission.
 
-    Without test images there is no submission. `settings` are `a.b=value` strings; `records` is where records are built
-    (default: beside the run; on Kaggle and Colab, which would keep them, a scratch folder), unless they are there or
-    mounted. When time runs out (`max_hours`, by default what is left of the session), the folds that are trained are
-    predicted, scored and submitted, and the run's `is_complete` is false.
+    Without test images there is no submission. `settings` are `a.b=value` strings, or a dictionary; `records` is where
+    records are built (default: beside the run; on Kaggle and Colab, which would keep them, a scratch folder), unless
+    they are there or mounted. When time runs out (`max_hours`, by default what is left of the session), the folds that
+    are trained are predicted, scored and submitted, and the run's `is_complete` is false.
 
     A run that exists is continued with its own settings, changed by `settings` (kit.stages.resume); folds that are
     trained are not trained again unless `retrain` allows it. `trust`: what its settings name outside it may be loaded.
     """
     kit_log.show()
     deadline = session.deadline(max_hours)
-    settings = list(settings)
+    settings = as_overrides(settings)
     recipe = load_config(competition, settings)
     this = Run(run or Path("runs", find_competition(recipe.competition, recipe).name, "run"))
     if before := session.adopt_output(this.directory):

@@ -1,4 +1,4 @@
-"""A run directory: the only file that knows the names of the files in it, and what they hold.
+"""A run directory: with kit/fold_files.py the only file that knows the names of the files in it, and what they hold.
 
     runs/<competition>/<name>/
       config.yaml  environment.json  examples.parquet  folds.json  fold0/ fold1/ ...
@@ -8,134 +8,27 @@ An ensemble's folder has the same files, and `ensemble.json` in the place of fol
 say what a stage was run on (kit.files).
 """
 
-import html
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit import files
+from kit import files, headlines
 from kit.config import Config, dump_config, read_config
-from kit.errors import ConfigError, DataError, KitError
-from kit.schemas import Decision, EnsembleReport, Folds, Scores, SetScores, TrainingState
+from kit.errors import ConfigError, DataError
+from kit.fold_files import MODEL, WEIGHTS, FoldFiles, StateFiles
+from kit.schemas import Decision, EnsembleReport, Folds, Scores
 from kit.tasks import find_task
 
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["FORMAT_VERSION", "MODEL", "SUBMISSION", "WEIGHTS", "FoldFiles", "Run", "StateFiles", "names_of"]
+
 FORMAT_VERSION = 3  # of run directories; the same as that of records
-MODEL, WEIGHTS = "model.json", "model.weights.h5"  # a model on disk: its builder's arguments, its weights
 SUBMISSION = "submission.csv"
-
-
-@dataclass(frozen=True)
-class StateFiles:
-    """The folder of a fold that is being trained; removed when it is done."""
-
-    folder: Path
-
-    @property
-    def state(self) -> Path:
-        """History, and which files of weights belong to it (kit.train.callbacks)."""
-        return self.folder / "state.json"
-
-    @property
-    def inputs(self) -> Path:
-        """The fingerprint of what is trained on."""
-        return self.folder / "inputs.json"
-
-    @property
-    def shuffle(self) -> Path:
-        """How many examples are shuffled at a time."""
-        return self.folder / "shuffle.json"
-
-    @property
-    def pseudo_records(self) -> Path:
-        """Test images with pseudo-labels, as a shard."""
-        return self.folder / "pseudo.tfrecord"
-
-    def read(self) -> TrainingState:
-        """How far training has come."""
-        return files.read_model(self.state, TrainingState, self.remedy) if self.state.exists() else TrainingState()
-
-    @property
-    def remedy(self) -> str:
-        """What to do when a file of the state is damaged."""
-        return f"restore it, or delete {self.folder} to train this fold from its first epoch"
-
-    def history(self) -> list[dict[str, float]]:
-        """The values of every whole epoch so far."""
-        return list(self.read().history)
-
-
-@dataclass(frozen=True)
-class FoldFiles:
-    """The folder of one fold."""
-
-    folder: Path
-
-    @property
-    def history(self) -> Path:
-        """A row per epoch."""
-        return self.folder / "history.csv"
-
-    @property
-    def model(self) -> tuple[Path, Path]:
-        """The trained model's two files (kit.models.saved)."""
-        return self.folder / MODEL, self.folder / WEIGHTS
-
-    @property
-    def done(self) -> Path:
-        """The stamp of training."""
-        return self.folder / "done.json"
-
-    @property
-    def trained(self) -> files.Stamp | None:
-        """The stamp of training, None where there is none.
-
-        Raises DataError, naming the file, when it is damaged or the model is not as training wrote it.
-        """
-        if not self.done.exists():
-            return None
-        remedy = f"restore it, or delete {self.folder} to train it again"
-        stamp = files.read_stamp(self.done, remedy)
-        if absent := {path.name for path in self.model} - stamp.outputs.keys():
-            raise files.damaged(self.done, f"it does not name {min(absent)}", remedy)
-        files.require_unchanged(self.done, remedy)
-        return stamp
-
-    @property
-    def oof(self) -> Path:
-        """Predictions of the training images that this fold's model has not seen."""
-        return self.folder / "oof.parquet"
-
-    @property
-    def test(self) -> Path:
-        """Predictions of the test images."""
-        return self.folder / "test.parquet"
-
-    @property
-    def oof_done(self) -> Path:
-        """The stamp of `oof`."""
-        return self.folder / "predicted_oof.json"
-
-    @property
-    def test_done(self) -> Path:
-        """The stamp of `test`."""
-        return self.folder / "predicted_test.json"
-
-    @property
-    def pseudo(self) -> Path:
-        """The SHA-256 of the predictions that pseudo-labels came from."""
-        return self.folder / "pseudo.json"
-
-    @property
-    def state(self) -> StateFiles:
-        """The state of training."""
-        return StateFiles(self.folder / "state")
 
 
 class Run:
@@ -148,31 +41,11 @@ class Run:
         return str(self.directory)
 
     def __repr__(self) -> str:
-        return f"<Run {self}: {'; '.join(f'{name} {value}' for name, value in self._headlines())}>"
+        return headlines.as_text(self)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the scores as a table."""
-        rows = [("run", str(self)), *self._headlines()]
-        cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
-        return f"<table>{cells}</table>"
-
-    def _headlines(self) -> list[tuple[str, str]]:
-        """The scores in few words, for people: what each is, and its value."""
-        try:
-            if not self.scores_path.exists():
-                return [("scores", "none yet")]
-            scores, folds = self.scores, self.scores.folds.values()
-        except (KitError, OSError) as error:
-            return [("scores", f"cannot be read: {error}")]
-        lines = [(f"out-of-fold {scores.metric}", _with_interval(scores))]
-        if scores.test is not None:
-            lines.append((f"test {scores.test.metric}", _with_interval(scores.test)))
-        lines.append(("by fold", "  ".join("undefined" if value is None else f"{value:.4f}" for value in folds)))
-        if not self.is_complete:
-            lines.append(("not finished", "run it again to continue"))
-        if self.submission_path.exists():
-            lines.append(("submission", str(self.submission_path)))
-        return lines
+        return headlines.as_html(self)
 
     @property
     def name(self) -> str:
@@ -259,7 +132,7 @@ class Run:
 
     def locked(self) -> AbstractContextManager[None]:
         """Lock the directory for this process in the block (kit.files.locked); every stage that writes does so."""
-        return files.locked(self.directory)
+        return files.locked(self.directory, again=True)
 
     @property
     def is_complete(self) -> bool:
@@ -354,7 +227,8 @@ class Run:
 
     def begun_folds(self) -> list[int]:
         """The folds that would be lost if they were trained again: trained, or at least for an epoch."""
-        return [k for k in self._fold_numbers() if self.fold(k).done.exists() or self.fold(k).state.state.exists()]
+        paths = {k: (self.fold(k).done, self.fold(k).state.state, *self.fold(k).model) for k in self._fold_numbers()}
+        return [k for k in paths if any(path.exists() for path in paths[k])]
 
     def _fold_numbers(self) -> Iterator[int]:
         names = (re.fullmatch(r"fold(\d+)", path.name) for path in self.directory.glob("fold*") if path.is_dir())
@@ -409,11 +283,3 @@ def names_of(runs: Sequence[Run]) -> list[str]:
         raise ConfigError("the same run is given twice")
     names = [run.name for run in runs]
     return names if len(set(names)) == len(names) else [str(run) for run in runs]
-
-
-def _with_interval(scores: SetScores) -> str:
-    if scores.value is None:
-        return "undefined"
-    low, high = scores.interval.low, scores.interval.high
-    interval = "" if low is None or high is None else f" ({low:.4f} to {high:.4f})"
-    return f"{scores.value:.4f}{interval}"

@@ -1,6 +1,6 @@
-"""Write `kernels/COMP/`, `notebooks/COMP.ipynb` and docs/kaggle.md's badges from kit/kaggle/kernel.py.
+"""Write `kernels/COMP/` from kit/kaggle/kernel.py, and `notebooks/COMP.ipynb` and docs/kaggle.md's badges.
 
-python scripts/make_notebooks.py            # run it again when the kernel, or `url` in setup.cfg, has changed
+python scripts/make_notebooks.py      # again when the kernel, a cell below or `url` in setup.cfg has changed
 """
 
 import configparser
@@ -30,10 +30,14 @@ INSTALL = """import importlib.util
 if not importlib.util.find_spec("kit"):
     %pip install --quiet "kit[kaggle] @ git+{url}\""""
 
-DRIVE = """import pathlib
+SETTINGS = """import pathlib
+
+import kit
 
 OUTPUT = pathlib.Path("/content/drive/MyDrive/kit/{name}")  # run directories
-DATA = "{data}"  # raw files
+DATA = pathlib.Path("/content/data/{name}")  # raw files
+SETTINGS = []  # what differs from configs/{name}.yaml, such as "train.epochs=5"; `!kit settings` lists them all
+
 if importlib.util.find_spec("google.colab") and OUTPUT.parts[:3] == ("/", "content", "drive"):
     from google.colab import drive
 
@@ -42,21 +46,56 @@ OUTPUT.mkdir(parents=True, exist_ok=True)"""
 
 FETCH = """import os
 
-from kit.cli import main as kit
+from kit.cli import main
 
-if not pathlib.Path(DATA).exists():  # with the secret KAGGLE_API_TOKEN, and the rules accepted on Kaggle's page
+if not DATA.exists():  # with the secret KAGGLE_API_TOKEN, and the rules accepted on Kaggle's page
     if importlib.util.find_spec("google.colab"):
         from google.colab import userdata
 
         os.environ["KAGGLE_API_TOKEN"] = userdata.get("KAGGLE_API_TOKEN")
-    assert kit(["data", "fetch", "{name}", "--out", DATA]) == 0"""
+    assert main(["data", "fetch", "{name}", "--out", str(DATA)]) == 0"""
 
-OWN = """from kit.cli import main as kit
+OWN = """assert DATA.exists(), f"put the raw files into {{DATA}} (docs/data.md)\""""
 
-assert pathlib.Path(DATA).exists(), f"put the raw files into {{DATA}} (docs/data.md)\""""
+LOOK = """import matplotlib.pyplot as plt
 
-SHOW = """assert main(**PLAN | {"data": DATA}) == 0
-kit(["score", str(OUTPUT / "runs" / PLAN["competition"] / "kernel")])"""
+from kit.data.pixels.prepared import prepare_file
+
+config = kit.load_config("{name}", SETTINGS)
+examples = kit.pipeline.list_examples(config, DATA)
+train = examples.table[examples.table["split"] == "train"]
+
+figure, grid = plt.subplots(3, 6, figsize=(12, 6.5), layout="constrained")
+for axes in grid.flat:
+    axes.axis("off")
+for axes, (_, row) in zip(grid.flat, train.sample(min(18, len(train)), random_state=0).iterrows()):
+    axes.imshow(prepare_file(DATA / row["path"], config.image), cmap="gray")  # as the model will see it
+    labels = [label for label in examples.labels if row[f"y_{{label}}"] == 1]
+    axes.set_title(", ".join(labels) or "none of the labels", fontsize=8)
+plt.show()"""
+
+RUN_TEXT = """## Training
+
+A model for each fold; predictions, scores and a checked submission lie in `OUTPUT`. Finished stages are skipped."""
+
+RUN = """run = kit.run("{name}", data=DATA, run=OUTPUT / "first", settings=SETTINGS)
+run"""
+
+CURVES = """import pandas as pd
+
+figure, (losses, scores) = plt.subplots(1, 2, figsize=(12, 4), layout="constrained")
+for k in run.trained_folds():
+    history = pd.read_csv(run.fold(k).history)
+    metric = next(name for name in history if name.startswith("val_") and name != "val_loss")
+    epochs = history["epoch"] + 1
+    losses.plot(epochs, history["loss"], f"C{{k}}--", epochs, history["val_loss"], f"C{{k}}-")
+    scores.plot(epochs, history[metric], f"C{{k}}-", label=f"fold {{k + 1}}")
+    scores.set(title=metric, xlabel="epoch")
+losses.set(title="loss: dashed in training, solid on the fold's own images", xlabel="epoch")
+scores.legend(frameon=False)
+plt.show()"""
+
+SCORES = """pd.DataFrame({label: score.model_dump() for label, score in run.scores.labels.items()}).T"""
 
 
 def main() -> None:
@@ -85,18 +124,21 @@ def pages(name: str, url: str) -> dict[str, str]:
 
 
 def notebook(name: str, url: str) -> dict:
-    """The kernel as a notebook for Colab: installed from the repository, Drive as its output folder."""
+    """A notebook for Colab: kit installed from the repository, Drive as its output folder."""
     competition = find_competition(name)
-    code = bundle.kernel_source(name).split('"""\n', 1)[1].split('\n\nif __name__ == "__main__"')[0]
-    kernel = "\n".join(line for line in code.split("\n") if not line.startswith("OUTPUT = "))
-    data = f"/content/data/{name}"
     cells = [
         ("introduction", INTRODUCTION.format(title=competition.title, badge=colab(name, url))),
         ("install", INSTALL.format(url=url)),
-        ("folders", DRIVE.format(name=name, data=data)),
+        ("settings", SETTINGS.format(name=name)),
         ("data", (FETCH if competition.slug else OWN).format(name=name)),
-        ("kernel", kernel.strip()),
-        ("run", SHOW),
+        ("look-text", "## The data\n\nTraining images as the model will see them, with their labels."),
+        ("look", LOOK.format(name=name)),
+        ("run-text", RUN_TEXT),
+        ("run", RUN.format(name=name)),
+        ("curves-text", "## Curves"),
+        ("curves", CURVES.format()),
+        ("scores-text", "## Scores of each label\n\nOut of fold, with their intervals; `!kit score RUN` says more."),
+        ("scores", SCORES),
     ]
     return {
         "cells": [cell(kind, text) for kind, text in cells],
@@ -109,7 +151,7 @@ def notebook(name: str, url: str) -> dict:
 def cell(kind: str, text: str) -> dict:
     """A cell of a notebook; its id says what it is."""
     content = {"cell_type": "code", "id": kind, "metadata": {}, "source": text.splitlines(keepends=True)}
-    if kind == "introduction":
+    if kind == "introduction" or kind.endswith("-text"):
         return {**content, "cell_type": "markdown"}
     return {**content, "execution_count": None, "outputs": []}
 

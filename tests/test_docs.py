@@ -110,8 +110,10 @@ def problem_of(parser: argparse.ArgumentParser, words: list[str], known: set[str
     try:
         with redirect_stderr(output), redirect_stdout(output):
             arguments = parser.parse_args(words)
-    except SystemExit as ended:
-        return "" if ended.code == 0 else output.getvalue().strip().splitlines()[-1]
+    except SystemExit:  # --help
+        return ""
+    except ConfigError as error:
+        return str(error)
     options = {option for action in of_command._actions for option in action.option_strings}
     if unknown := [word for word in rest if word.startswith("--") and word.partition("=")[0] not in options]:
         return f"no option {' '.join(unknown)}"  # argparse takes a unique beginning of one, a page should not

@@ -1,5 +1,4 @@
 import errno
-import os
 import socket
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pydantic
 import pytest
 
 from kit import files
-from kit.errors import DataError
+from kit.errors import DataError, FullDisk
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,9 +20,9 @@ ROOT = Path(__file__).parents[1]
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "a.json"
     files.write_json(path, {"a": 1})
-    with pytest.raises(OSError), files.replacing(path) as part:
+    with pytest.raises(OSError, match="Input/output"), files.replacing(path) as part:
         part.write_text("half")
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(errno.EIO, "Input/output error")
     assert files.read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
@@ -38,6 +37,24 @@ def test_a_durable_file_is_synced_before_it_gets_its_name_and_then_its_folder(tm
     assert synced == []
     files.write_json(tmp_path / "a.json", {"a": 2}, durable=True)
     assert synced == [False, True] and files.read_json(tmp_path / "a.json") == {"a": 2}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("ending", ["json", "parquet", "h5"])
+def test_a_full_disk_names_the_file_and_what_is_kept(ending, tmp_path):
+    path = tmp_path / f"a.{ending}"
+    path.write_text("before")
+    says = f"the disk is full, {path} could not be written; what was finished before is kept"
+    with pytest.raises(FullDisk, match=says), files.replacing(path) as part:
+        part.symlink_to("/dev/full")
+        if ending == "parquet":
+            pd.DataFrame({"a": range(9)}).to_parquet(part)
+        elif ending == "json":
+            part.write_text("x")
+        else:
+            raise RuntimeError("Can't write data (errno = 28, error message = 'No space left on device')")  # as h5py's
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "before"
 
 
 def test_stage_is_done_while_inputs_and_outputs_are_the_same(tmp_path):
@@ -169,10 +186,14 @@ def test_a_folder_is_locked_for_one_and_nothing_is_left(tmp_path):
 
     with files.locked(tmp_path):
         for _ in range(2):
-            assert f"another process is writing into {tmp_path}: wait for process {os.getpid()} on " in in_a_thread(
-                lock
-            )
-        assert lock() == "locked"  # by the same thread, again
+            with (
+                pytest.raises(DataError, match=f"another process is writing into {tmp_path}: wait for process"),
+                files.locked(tmp_path),
+            ):
+                pytest.fail("locked twice")
+        assert in_a_thread(lock).endswith(", or give another folder")
+        with files.locked(tmp_path, again=True):
+            assert in_a_thread(lock) != "locked"
         assert in_a_thread(lock) != "locked"
         assert files.leftovers(tmp_path) == []
         assert all(path.name.startswith(files.PART) for path in tmp_path.iterdir())

@@ -56,23 +56,29 @@ def execute(name, url, script, folder, data, settings):
     notebook = nbformat.reads(json.dumps(script.notebook(name, url)), as_version=4)
     nbformat.validate(notebook)
     for cell in notebook.cells:
-        if cell.id == "folders":
+        if cell.id == "settings":
             cell.source = cell.source.replace(f"/content/drive/MyDrive/kit/{name}", str(folder / "drive"))
             cell.source = cell.source.replace(f"/content/data/{name}", str(data))
-        if cell.id == "kernel":
-            cell.source = cell.source.replace("'settings': []", f"'settings': {settings}")
+            cell.source = cell.source.replace("SETTINGS = []", f"SETTINGS = {settings}")
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": folder}}).execute()
-    return folder / "drive", "".join(
-        output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ())
-    )
+    return folder / "drive" / "first", {cell.id: cell.get("outputs", []) for cell in notebook.cells}
+
+
+def kinds_of(outputs):
+    """The kinds of data (MIME types) that a cell shows."""
+    return {kind for output in outputs for kind in output.get("data", ())}
 
 
 @pytest.mark.once
 def test_the_notebook_of_pcam_on_made_up_patches(script, url, tmp_path):
     toy.make(tmp_path / "data", train=160, test=24)
-    out, printed = execute("pcam", url, script, tmp_path, tmp_path / "data", [*FAST, "model.arguments={units: 8}"])
-    assert len(pd.read_csv(out / "submission.csv")) == 24
-    assert (out / "runs/pcam/kernel/fold1/done.json").exists() and "exit code 0" in printed and "roc_auc" in printed
+    run, shown = execute("pcam", url, script, tmp_path, tmp_path / "data", [*FAST, "model.arguments={units: 8}"])
+    assert len(pd.read_csv(run / "submission.csv")) == 24 and (run / "fold1" / "done.json").exists()
+    assert "image/png" in kinds_of(shown["look"]) and "image/png" in kinds_of(shown["curves"])
+    tables = [output["data"]["text/html"] for cell in ("run", "scores") for output in shown[cell] if "data" in output]
+    assert "out-of-fold roc_auc" in tables[0] and "tumour" in tables[1]
+    value = json.loads((run / "scores.json").read_text())["value"]
+    assert f"{value:.4f}" in tables[0]
 
 
 def test_in_colab_drive_is_mounted_and_the_data_fetched_with_the_secret(script, url, tmp_path, monkeypatch):
@@ -88,7 +94,7 @@ def test_in_colab_drive_is_mounted_and_the_data_fetched_with_the_secret(script, 
     cells = {cell["id"]: "".join(cell["source"]) for cell in script.notebook("pcam", url)["cells"]}
     assert f'%pip install --quiet "kit[kaggle] @ git+{url}"' in cells["install"]
     drive, data = str(tmp_path / "content/drive/MyDrive"), str(tmp_path / "data")
-    source = "import importlib.util\n" + cells["folders"] + "\n" + cells["data"]
+    source = "import importlib.util\n" + cells["settings"] + "\n" + cells["data"]
     source = source.replace("/content/drive/MyDrive", drive).replace("/content/data/pcam", data)
     exec(source.replace('OUTPUT.parts[:3] == ("/", "content", "drive")', "True"), {})
     assert did == ["/content/drive", ["data", "fetch", "pcam", "--out", data]]
@@ -108,10 +114,10 @@ def test_in_colab_drive_is_mounted_and_the_data_fetched_with_the_secret(script, 
 )
 def test_the_other_notebooks_on_real_images(script, url, tmp_path, real_data, name, epochs, rows, at_least):
     settings = ["folds=2", "image.size=32", "model.arguments={units: 32}", "evaluate.resamples=200"]
-    out, printed = execute(name, url, script, tmp_path, real_data(name), [*settings, f"train.epochs={epochs}"])
-    scores = json.loads((out / "scores.json").read_text())
+    run, shown = execute(name, url, script, tmp_path, real_data(name), [*settings, f"train.epochs={epochs}"])
+    scores = json.loads((run / "scores.json").read_text())
     assert (scores["rows"], scores.get("test", {}).get("rows")) == rows and scores["value"] > at_least
-    submission = pd.read_csv(out / "submission.csv")
-    table = pd.read_parquet(out / "runs" / name / "kernel" / "examples.parquet")
+    submission = pd.read_csv(run / "submission.csv")
+    table = pd.read_parquet(run / "examples.parquet")
     assert sorted(submission.iloc[:, 0]) == sorted(table["id"][table["split"] == "test"])
-    assert "exit code 0" in printed
+    assert "image/png" in kinds_of(shown["look"]) and "text/html" in kinds_of(shown["scores"])

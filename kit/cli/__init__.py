@@ -8,26 +8,39 @@
 import argparse
 import importlib
 import pkgutil
-import signal
 import sys
-import threading
 from collections.abc import Sequence
+from typing import NoReturn
 
 from kit import __version__, log
 from kit.cli import _streams
-from kit.errors import KitError
+from kit.cli._stopping import LINE, end_quietly, stoppable
+from kit.errors import ConfigError, KitError
+from kit.files import described
 
-__all__ = ["BAD_INPUT", "DONE", "OUT_OF_TIME", "STOPPED", "UNREAD", "command_names", "main", "make_parser"]
+__all__ = ["BAD_INPUT", "DONE", "OUT_OF_TIME", "STOPPED", "UNREAD", "command_names", "entry", "main", "make_parser"]
 
 DONE, BAD_INPUT, OUT_OF_TIME, STOPPED, UNREAD = 0, 2, 3, 130, 141  # exit codes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
+    return _guarded(arguments, alone=False)
+
+
+def entry() -> NoReturn:
+    """The `kit` command: as `main`, and then the end of the process."""
+    code = _guarded(None, alone=True)
+    end_quietly(code)
+    sys.exit(code)
+
+
+def _guarded(arguments: Sequence[str] | None, alone: bool) -> int:
+    """Run a command on streams that may be closed, full, or no longer read."""
     _streams.open_closed()
     try:
         try:
-            return _run(arguments)
+            return _run(arguments, alone)
         finally:
             _streams.flush()
     except BrokenPipeError:  # `| head` has seen enough
@@ -38,27 +51,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_INPUT
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    log.show()
+def _run(arguments: Sequence[str] | None, alone: bool) -> int:
+    with stoppable(alone) as stopping:
+        try:
+            log.show()
+            code = _called(arguments)
+        except KitError as error:
+            print(f"kit: {error}", file=sys.stderr)
+            return BAD_INPUT
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # a full disk, a read-only folder: the system's message, without a traceback
+            if stopping.requested:
+                return _stopped()
+            print(f"kit: {described(error)}", file=sys.stderr)
+            return BAD_INPUT
+        except KeyboardInterrupt:
+            return _stopped()
+        except Exception:
+            if stopping.requested:  # what became of the KeyboardInterrupt in an import, in a library
+                return _stopped()
+            raise
+        if code == OUT_OF_TIME:
+            print("kit: out of time; run the same command again to continue", file=sys.stderr)
+        return code
+
+
+def _called(arguments: Sequence[str] | None) -> int:
     parsed = make_parser().parse_args(arguments)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kernel or a queue sends it: treat it as Ctrl-C
-    try:
-        code = int(parsed.call(parsed) or DONE)
-    except KitError as error:
-        print(f"kit: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # a full disk, a read-only folder: the system's message, without a traceback
-        print(f"kit: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("kit: stopped; run the same command again to continue", file=sys.stderr)
-        return STOPPED
-    if code == OUT_OF_TIME:
-        print("kit: out of time; run the same command again to continue", file=sys.stderr)
-    return code
+    return int(parsed.call(parsed) or DONE)
+
+
+def _stopped() -> int:
+    print(LINE, file=sys.stderr)
+    return STOPPED
 
 
 def command_names() -> list[str]:
@@ -67,9 +93,16 @@ def command_names() -> list[str]:
     return sorted(name.replace("_", "-") for name in modules if not name.startswith("_"))
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all others of kit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (`{self.prog} --help` says more)")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; what it parses has the command's function as `call`."""
-    parser = argparse.ArgumentParser(prog="kit", description="From a folder of medical images to a checked submission.")
+    parser = _Parser(prog="kit", description="From a folder of medical images to a checked submission.")
     parser.add_argument("--version", action="version", version=f"kit {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in command_names():

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kit.cli._types import number_from_zero, path, positive
+
 HOURS_HELP = "stop cleanly between epochs before this time is over (default: what the host leaves this session)"
 # Their files are listed, not imported, which would take longer than the help.
 _COMPETITIONS = sorted(each.name for each in pkgutil.iter_modules([str(Path(__file__).parents[1] / "competitions")]))
@@ -30,7 +32,7 @@ def add_settings(
 
 def add_max_hours(parser: argparse.ArgumentParser) -> None:
     """--max-hours: how long training may take."""
-    parser.add_argument("--max-hours", type=float, metavar="H", help=HOURS_HELP)
+    parser.add_argument("--max-hours", type=number_from_zero, metavar="H", help=HOURS_HELP)
 
 
 def add_retrain(parser: argparse.ArgumentParser) -> None:
@@ -49,11 +51,11 @@ def add_kernel(parser: argparse.ArgumentParser) -> None:
     """COMP, --set, and what else makes a kernel's plan."""
     add_config(parser)
     parser.add_argument("--accelerator", choices=["gpu", "tpu", "cpu"], default="gpu", help="default: gpu (2 x T4)")
-    parser.add_argument("--hours", type=float, metavar="H", help="the longest session (default: 11.5, on a TPU 8.5)")
+    parser.add_argument("--hours", type=positive, metavar="H", help="the longest session (default: 11.5, on a TPU 8.5)")
     text = "with the raw files, where COMP has none on Kaggle"
     parser.add_argument("--dataset", default="", metavar="OWNER/NAME", help=text)
     text = "a file of weights that the kernel needs; may be repeated"
-    parser.add_argument("--weights", type=Path, action="append", default=[], metavar="FILE", help=text)
+    parser.add_argument("--weights", type=path, action="append", default=[], metavar="FILE", help=text)
 
 
 def add_job(parser: argparse.ArgumentParser) -> None:
@@ -80,20 +82,3 @@ def call_verb(arguments: argparse.Namespace) -> int | None:
     """Run the verb that was parsed; the `call` of a command with verbs."""
     code: int | None = arguments.verb(arguments)
     return code
-
-
-def at_least_one(text: str) -> int:
-    """Parse a count."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return int(text)
-
-
-def numbers(text: str) -> list[int]:
-    """Parse numbers separated by commas."""
-    return [int(number) for number in text.split(",")]
-
-
-def names(text: str) -> list[str]:
-    """Parse names separated by commas."""
-    return text.split(",")

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from kit.cli._arguments import add_config, add_verb, add_verbs, call_verb
+from kit.cli._types import folder, positive
 
 EXAMPLE = "kit data fetch pcam --out data/pcam"
 call = call_verb
@@ -14,8 +15,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "Download a competition's files, check and unpack them, and look at every image."
     fetch = add_verb(add_verbs(parser), "fetch", _fetch, text, EXAMPLE)
     add_config(fetch)
-    fetch.add_argument("--out", type=Path, metavar="DIR", help="default: data/COMP")
-    fetch.add_argument("--max-gib", type=float, default=100.0, metavar="G", help="largest size unpacked (default: 100)")
+    fetch.add_argument("--out", type=folder, metavar="DIR", help="default: data/COMP")
+    fetch.add_argument(
+        "--max-gib", type=positive, default=100.0, metavar="G", help="largest size unpacked (default: 100)"
+    )
     fetch.add_argument("--no-check", action="store_true", help="do not look at the images")
 
 

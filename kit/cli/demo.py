@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from kit.cli._types import folder
 from kit.cli.run import run_and_print
 
 EXAMPLE = "kit demo --out demo"
@@ -10,7 +11,7 @@ EXAMPLE = "kit demo --out demo"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit demo`."""
-    parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
+    parser.add_argument("--out", type=folder, default=Path("demo"), metavar="DIR")
 
 
 def call(arguments: argparse.Namespace) -> int:

@@ -1,17 +1,16 @@
 """Blend runs: every blend is scored on folds that did not fit it; the best (or the plain mean) is taken."""
 
 import argparse
-from pathlib import Path
 
-from kit.cli._arguments import names
+from kit.cli._types import folder, names
 
 EXAMPLE = "kit ensemble runs/pcam/first runs/pcam/second --out runs/pcam/both"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit ensemble`."""
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder with the files of a run")
+    parser.add_argument("runs", type=folder, nargs="+", metavar="RUN")
+    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="a folder with the files of a run")
     parser.add_argument(
         "--blend",
         default="auto",

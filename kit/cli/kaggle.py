@@ -1,10 +1,11 @@
 """Push a kernel and its datasets to Kaggle, step by step."""
 
 import argparse
-from pathlib import Path
+import shlex
 from typing import TYPE_CHECKING
 
 from kit.cli._arguments import add_config, add_job, add_kernel, add_verb, add_verbs, call_verb
+from kit.cli._types import folder
 
 if TYPE_CHECKING:
     from kit.kaggle.job import SubmissionJob
@@ -26,15 +27,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "Download the output files of the kernel pushed last."
     output = add_verb(verbs, "output", _output, text, "kit kaggle output pcam --out output")
     add_config(output)
-    output.add_argument("--out", type=Path, required=True, metavar="DIR")
+    output.add_argument("--out", type=folder, required=True, metavar="DIR")
     text = "Write what would be sent into a folder: wheel, weights, kernel."
     bundle = add_verb(verbs, "bundle", _bundle, text, "kit kaggle bundle pcam --out bundle")
     add_kernel(bundle)
-    bundle.add_argument("--out", type=Path, required=True, metavar="DIR")
+    bundle.add_argument("--out", type=folder, required=True, metavar="DIR")
     text = "Publish records as a private dataset: kernels attach it and start at once."
     records = add_verb(verbs, "records", _records, text, "kit kaggle records pcam --records records/pcam")
     add_config(records)
-    records.add_argument("--records", type=Path, required=True, metavar="DIR")
+    records.add_argument("--records", type=folder, required=True, metavar="DIR")
 
 
 def _push(arguments: argparse.Namespace) -> None:
@@ -44,7 +45,6 @@ def _push(arguments: argparse.Namespace) -> None:
     from kit.kaggle.send import push
 
     plan = _kernel_plan(arguments)
-    plan.validate()
     if arguments.dry_run:
         print(rehearse(plan, submitting=False))
         return
@@ -84,7 +84,8 @@ def _bundle(arguments: argparse.Namespace) -> None:
 
     for path in export_bundle(_kernel_plan(arguments), arguments.out):
         print(f"{path.stat().st_size:>12,}  {path}")
-    print(f"`kit kaggle push {arguments.competition}` sends the same. By hand: first replace {OWNER} in the metadata.")
+    command = f"kit kaggle push {shlex.quote(arguments.competition)}"
+    print(f"`{command}` sends the same. By hand: first replace {OWNER} in the metadata.")
 
 
 def _records(arguments: argparse.Namespace) -> None:
@@ -101,7 +102,9 @@ def _kernel_plan(arguments: argparse.Namespace) -> "SubmissionPlan":
     from kit.kaggle.plan import plan_submission, with_weights
 
     options = (arguments.accelerator, arguments.hours, arguments.dataset)
-    return with_weights(plan_submission(arguments.competition, arguments.set, *options), arguments.weights)
+    plan = plan_submission(arguments.competition, arguments.set, *options)
+    plan.validate()
+    return with_weights(plan, arguments.weights)
 
 
 def _last_job(arguments: argparse.Namespace) -> "SubmissionJob":

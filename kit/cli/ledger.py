@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from kit.cli._types import finite, folder, path
 from kit.errors import ConfigError
 
 EXAMPLE = "kit ledger --run runs/pcam/first --file submission.csv --public 0.95"
@@ -10,11 +11,11 @@ EXAMPLE = "kit ledger --run runs/pcam/first --file submission.csv --public 0.95"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit ledger`."""
-    parser.add_argument("--ledger", type=Path, default=Path("submissions.csv"), metavar="F.csv")
-    parser.add_argument("--run", type=Path, metavar="RUN", help="add a submission of this run, or its scores later")
-    parser.add_argument("--file", type=Path, metavar="F", help="the file that was submitted")
-    parser.add_argument("--public", type=float, metavar="SCORE")
-    parser.add_argument("--private", type=float, metavar="SCORE")
+    parser.add_argument("--ledger", type=path, default=Path("submissions.csv"), metavar="F.csv")
+    parser.add_argument("--run", type=folder, metavar="RUN", help="add a submission of this run, or its scores later")
+    parser.add_argument("--file", type=path, metavar="F", help="the file that was submitted")
+    parser.add_argument("--public", type=finite, metavar="SCORE")
+    parser.add_argument("--private", type=finite, metavar="SCORE")
     parser.add_argument("--description", default="", metavar="TEXT")
 
 
@@ -30,6 +31,7 @@ def call(arguments: argparse.Namespace) -> None:
     from kit.run import Run
     from kit.stages.score import score
 
+    ledger.check(arguments.ledger)
     run = Run(arguments.run)
     score(run)
     line = ledger.entry(run, arguments.file, arguments.description)

@@ -1,9 +1,9 @@
 """Train while the learning rate rises: a figure, and a rate to start from."""
 
 import argparse
-from pathlib import Path
 
 from kit.cli._arguments import add_config
+from kit.cli._types import folder, output_file
 
 EXAMPLE = "kit lr-find pcam --records records/pcam --out lr.png"
 
@@ -11,8 +11,10 @@ EXAMPLE = "kit lr-find pcam --records records/pcam --out lr.png"
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit lr-find`."""
     add_config(parser)
-    parser.add_argument("--records", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--out", type=Path, required=True, metavar="F.png", help="the figure; the curve goes beside it")
+    parser.add_argument("--records", type=folder, required=True, metavar="DIR")
+    parser.add_argument(
+        "--out", type=output_file, required=True, metavar="F.png", help="the figure; the curve goes beside it"
+    )
 
 
 def call(arguments: argparse.Namespace) -> None:

@@ -3,10 +3,10 @@
 import argparse
 import sys
 from contextlib import nullcontext, redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kit.cli._arguments import add_settings, add_trust, numbers
+from kit.cli._arguments import add_settings, add_trust
+from kit.cli._types import folder, numbers, output_file
 from kit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,13 +17,15 @@ EXAMPLE = "kit predict runs/pcam/first --images photos/ --out predictions.csv"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit predict`."""
-    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("run", type=folder, metavar="RUN")
     source = parser.add_mutually_exclusive_group(required=True)
     text = "new images: files, folders (with all that is below) or globs, of any format that kit reads"
     source.add_argument("--images", nargs="+", metavar="PATH", help=text)
     text = "the records the run was trained on: writes its out-of-fold and test predictions"
-    source.add_argument("--records", type=Path, metavar="DIR", help=text)
-    parser.add_argument("--out", type=Path, metavar="F.csv", help="--images: write the table (default: print it)")
+    source.add_argument("--records", type=folder, metavar="DIR", help=text)
+    parser.add_argument(
+        "--out", type=output_file, metavar="F.csv", help="--images: write the table (default: print it)"
+    )
     parser.add_argument("--folds", type=numbers, metavar="0,2", help="--images: the models of these folds alone")
     parser.add_argument(
         "--tta",

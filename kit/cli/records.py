@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kit.cli._arguments import add_config, add_verb, add_verbs, at_least_one, call_verb
+from kit.cli._arguments import add_config, add_verb, add_verbs, call_verb
+from kit.cli._types import at_least_one, folder, folder_or_address, path, worker_count
 
 if TYPE_CHECKING:
     from kit.data.records.shards import Rejected
@@ -19,14 +20,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     verbs = add_verbs(parser)
     build = add_verb(verbs, "build", _build, "Build TFRecords from raw files.", EXAMPLE)
     add_config(build)
-    build.add_argument("--data", required=True, metavar="DIR")
-    build.add_argument("--out", required=True, metavar="DIR")
-    build.add_argument("--examples", type=Path, metavar="F.parquet", help="from `kit examples`, instead of listing DIR")
-    build.add_argument("--size", type=int, metavar="N", help="pixels; images become N x N")
+    build.add_argument("--data", type=folder_or_address, required=True, metavar="DIR")
+    build.add_argument("--out", type=folder_or_address, required=True, metavar="DIR")
+    build.add_argument("--examples", type=path, metavar="F.parquet", help="from `kit examples`, instead of listing DIR")
+    build.add_argument("--size", type=at_least_one, metavar="N", help="pixels; images become N x N")
     build.add_argument(
         "--encoding", metavar="raw|png|jpeg:Q|auto", help="auto: JPEGs of that size as they are, else png"
     )
-    build.add_argument("--workers", type=at_least_one, metavar="N", help="processes (default: one per core)")
+    build.add_argument("--workers", type=worker_count, metavar="N", help="processes (default: one per core)")
     build.add_argument(
         "--runner", metavar="NAME", help="build with Apache Beam, such as DataflowRunner: DIRs may be gs:// or s3://"
     )
@@ -37,7 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     verify = add_verb(verbs, "verify", _verify, text, "kit records verify records/pcam")
     info = add_verb(verbs, "info", _info, "Describe a records directory.", "kit records info records/pcam")
     for verb in (verify, info):
-        verb.add_argument("directory", type=Path, metavar="DIR")
+        verb.add_argument("directory", type=folder, metavar="DIR")
 
 
 def _build(arguments: argparse.Namespace) -> None:

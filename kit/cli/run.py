@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kit.cli import DONE, OUT_OF_TIME
 from kit.cli._arguments import MOUNTED_DATA_HELP, add_config, add_max_hours, add_retrain, add_trust
+from kit.cli._types import folder
 
 EXAMPLE = "kit run pcam --data DIR --run runs/pcam/first"
 
@@ -13,11 +14,12 @@ EXAMPLE = "kit run pcam --data DIR --run runs/pcam/first"
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit run`."""
     add_config(parser)
-    parser.add_argument("--data", type=Path, metavar="DIR", help=MOUNTED_DATA_HELP)
-    parser.add_argument("--run", type=Path, metavar="DIR", help="default: runs/COMP/run; one that exists is continued")
+    parser.add_argument("--data", type=folder, metavar="DIR", help=MOUNTED_DATA_HELP)
+    text = "default: runs/COMP/run; one that exists is continued"
+    parser.add_argument("--run", type=folder, metavar="DIR", help=text)
     parser.add_argument(
         "--records",
-        type=Path,
+        type=folder,
         metavar="DIR",
         help="default: records/ beside the run, shared by its neighbours; on Kaggle and Colab a scratch folder",
     )

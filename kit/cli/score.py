@@ -2,16 +2,16 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from kit.cli._arguments import add_settings
+from kit.cli._types import folder
 
 EXAMPLE = "kit score runs/pcam/first runs/pcam/second"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit score`."""
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    parser.add_argument("runs", type=folder, nargs="+", metavar="RUN")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_settings(parser, "change a setting evaluate.* of the first RUN, which keeps it; may be repeated")
 

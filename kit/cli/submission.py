@@ -1,9 +1,9 @@
 """Write or check a submission."""
 
 import argparse
-from pathlib import Path
 
 from kit.cli._arguments import COMPETITION_HELP, add_verb, add_verbs, call_verb
+from kit.cli._types import folder, output_file, path
 
 EXAMPLE = "kit submission write runs/pcam/first --sample DIR/sample_submission.csv --out submission.csv"
 call = call_verb
@@ -13,15 +13,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit submission`."""
     verbs = add_verbs(parser)
     write = add_verb(verbs, "write", _write, "Turn test predictions into a checked submission.", EXAMPLE)
-    write.add_argument("run", type=Path, metavar="RUN", help="a run or an ensemble")
-    write.add_argument("--sample", type=Path, metavar="F", help="the sample submission, where there is one")
-    write.add_argument("--out", type=Path, required=True, metavar="F")
+    write.add_argument("run", type=folder, metavar="RUN", help="a run or an ensemble")
+    write.add_argument("--sample", type=path, metavar="F", help="the sample submission, where there is one")
+    write.add_argument("--out", type=output_file, required=True, metavar="F")
     example = "kit submission check pcam submission.csv --sample DIR/sample_submission.csv"
     check = add_verb(verbs, "check", _check, "Check whether the competition would accept a submission.", example)
     check.add_argument("competition", metavar="COMP", help=COMPETITION_HELP)
-    check.add_argument("file", type=Path, metavar="F")
-    check.add_argument("--sample", type=Path, required=True, metavar="F")
-    check.add_argument("--run", type=Path, metavar="RUN", help="compare its columns' means with out-of-fold ones too")
+    check.add_argument("file", type=path, metavar="F")
+    check.add_argument("--sample", type=path, required=True, metavar="F")
+    check.add_argument("--run", type=folder, metavar="RUN", help="compare its columns' means with out-of-fold ones too")
 
 
 def _write(arguments: argparse.Namespace) -> None:

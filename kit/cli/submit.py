@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kit.cli import DONE
 from kit.cli._arguments import add_job, add_kernel
+from kit.cli._types import folder, path
 from kit.cli.run import run_and_print
 from kit.errors import ConfigError
 
@@ -15,10 +16,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit submit`."""
     add_kernel(parser)
     add_job(parser)
-    parser.add_argument("--from-run", type=Path, metavar="RUN", help="send a finished local run's submission instead")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="raw files of a COMP that is not on Kaggle")
+    parser.add_argument("--from-run", type=folder, metavar="RUN", help="send a finished local run's submission instead")
+    parser.add_argument("--data", type=folder, metavar="DIR", help="raw files of a COMP that is not on Kaggle")
     parser.add_argument(
-        "--ledger", type=Path, default=Path("submissions.csv"), metavar="F.csv", help="the table of submissions"
+        "--ledger", type=path, default=Path("submissions.csv"), metavar="F.csv", help="the table of submissions"
     )
 
 
@@ -40,6 +41,7 @@ def call(arguments: argparse.Namespace) -> int:
         return DONE if arguments.dry_run else run_and_print(arguments.competition, **local)
     if arguments.data:
         raise ConfigError(f"--data is for what is scored here; a kernel of {plan.name} has its raw files from Kaggle")
+    plan.validate()
     if plan.from_run:
         scores = score(Run(plan.from_run))
         if leaderboard:
@@ -61,8 +63,8 @@ def call(arguments: argparse.Namespace) -> int:
         from kit.kaggle.client import Kaggle
         from kit.kaggle.send import submit
 
-        plan.validate()
-        ledger.check(arguments.ledger)
+        if leaderboard:
+            ledger.check(arguments.ledger)
         job = submit(plan, plan.jobs_folder, Kaggle(), arguments.ledger, arguments.again)
     scores = score(Run(job.state.run))
     print(as_text(*scores))

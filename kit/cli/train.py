@@ -1,10 +1,10 @@
 """Train a model for each fold."""
 
 import argparse
-from pathlib import Path
 
 from kit.cli import DONE, OUT_OF_TIME
-from kit.cli._arguments import add_config, add_max_hours, add_retrain, add_trust, numbers
+from kit.cli._arguments import add_config, add_max_hours, add_retrain, add_trust
+from kit.cli._types import folder, numbers
 
 EXAMPLE = "kit train pcam --records records/pcam --run runs/pcam/first"
 
@@ -12,8 +12,8 @@ EXAMPLE = "kit train pcam --records records/pcam --run runs/pcam/first"
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit train`."""
     add_config(parser)
-    parser.add_argument("--records", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--run", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--records", type=folder, required=True, metavar="DIR")
+    parser.add_argument("--run", type=folder, required=True, metavar="DIR")
     parser.add_argument("--folds", type=numbers, metavar="0,1", help="only these folds, counted from 0")
     add_max_hours(parser)
     add_retrain(parser)

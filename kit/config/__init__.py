@@ -8,7 +8,7 @@ from kit.config.data import DataSettings
 from kit.config.evaluate import EvaluateSettings, parse_rule
 from kit.config.image import Clahe, DicomSettings, ImageSettings, SuperResolution
 from kit.config.input import InputSettings
-from kit.config.load import config_names, configs_of, dump_config, load_config, read_config
+from kit.config.load import Overrides, config_names, configs_of, dump_config, load_config, read_config
 from kit.config.runtime import RuntimeSettings
 from kit.config.settings import Config
 from kit.config.source import ColumnSettings, Source
@@ -26,6 +26,7 @@ __all__ = [
     "InputSettings",
     "LossSettings",
     "Optimizer",
+    "Overrides",
     "Phase",
     "RuntimeSettings",
     "Source",

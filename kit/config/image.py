@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
-from kit.config.base import Settings
+from kit.config.base import PathText, Settings
 
 
 class CenterCrop(Settings):
@@ -41,7 +41,7 @@ class SuperResolution(Settings):
     """Enlarges with a TensorFlow Hub model."""
 
     name: Literal["super_resolution"]
-    model: str = "https://tfhub.dev/captain-pool/esrgan-tf2/1"  # an address, or the folder of a SavedModel
+    model: PathText = "https://tfhub.dev/captain-pool/esrgan-tf2/1"  # an address, or the folder of a SavedModel
     batch_size: int = Field(32, ge=1)  # images
 
 

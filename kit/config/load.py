@@ -3,7 +3,9 @@
 Whatever is wrong becomes a ConfigError that names the file and the setting, with the nearest names for an unknown one.
 """
 
-from collections.abc import Iterable, Sequence
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,12 +15,16 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from kit.config.as_written import kind_at, parse, parse_setting, shortened
 from kit.config.settings import Config
 from kit.errors import ConfigError, close_names, nearest
+from kit.files import expanded
 
 CONFIGS = resources.files("kit.configs")
 _OVERRULED = {"train.epochs", "train.learning_rate"}  # by train.phases, which have their own
+_LARGEST = 2**20  # bytes of a file
 Model = TypeVar("Model", bound=BaseModel)
+Overrides = Iterable[str] | Mapping[str, Any]
 
 
 def config_names() -> list[str]:
@@ -32,14 +38,15 @@ def configs_of(competition: str) -> list[str]:
     return sorted(names, key=lambda name: (name != competition, name))
 
 
-def load_config(name: str, overrides: Iterable[str] = (), base: Config | None = None) -> Config:
+def load_config(name: str | Path, overrides: Overrides = (), base: Config | None = None) -> Config:
     """The config `name` (one of `config_names()`, or the path of a YAML file) with `a.b=value` overrides applied.
 
-    With `base`, the settings of a run that was started from that config, these come first: one of kit's own configs
-    adds nothing to them, the values in a file replace them. Raises ConfigError for an unknown name or key (with the
-    nearest ones) and for a value of the wrong kind.
+    `overrides` may also be a dictionary, nested or with keys such as "image.size". With `base`, the settings of a run
+    that was started from that config, these come first: one of kit's own configs adds nothing to them, the values in a
+    file replace them. Raises ConfigError for an unknown name or key (with the nearest ones) and for a value of the
+    wrong kind.
     """
-    overrides = list(overrides)
+    name, overrides = str(name), as_overrides(overrides)
     values = read_yaml(find_yaml(name, CONFIGS, "competition"), name)
     if base is not None:
         values = _laid_over(Config, base.model_dump(), values if _is_path(name) else {})
@@ -73,6 +80,27 @@ def override(key: str, value: Any) -> str:
     return f"{key}={yaml_line(value)}"
 
 
+def as_overrides(settings: Overrides) -> list[str]:
+    """`a.b=value` texts, as `load_config` takes them, of such texts (or one alone) or of a dictionary of settings.
+
+    Raises ConfigError for a value that YAML cannot hold, such as an array.
+    """
+    if isinstance(settings, str):
+        return [settings]
+    if not isinstance(settings, Mapping):
+        return list(settings)
+    overrides = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            overrides += as_overrides({f"{key}.{inner}": entry for inner, entry in value.items()})
+            continue
+        try:
+            overrides.append(override(key, str(value) if isinstance(value, os.PathLike) else value))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{key} = {_shown(value)}: write it as a text, number, list or dictionary") from error
+    return overrides
+
+
 def yaml_line(value: Any) -> str:
     """A value as YAML in one line. (As JSON, 1e-05 would be read back as a text.)"""
     text = str(yaml.safe_dump(value, default_flow_style=True, width=float("inf")))
@@ -90,23 +118,31 @@ def find_yaml(name: str, folder: Traversable, kind: str) -> Traversable:
     `kind` says in the message what the files of `folder` are.
     """
     if _is_path(name):
-        return Path(name)
+        return expanded(Path(name))
     if name not in names_in(folder):
         raise ConfigError(f"unknown {kind} {name!r}{nearest(name, names_in(folder))} (or give the path of a YAML file)")
     return folder / f"{name}.yaml"
 
 
-def read_yaml(file: Traversable, source: str) -> dict[str, Any]:
-    """The mapping in a YAML file, empty for an empty file.
+def read_yaml(file: Traversable, source: str, model: type[BaseModel] = Config) -> dict[str, Any]:
+    """The mapping in a YAML file, empty for an empty file; what is a text in `model` is taken as it is written.
 
     Raises ConfigError, naming `source`, for a file that cannot be read, invalid YAML, and anything but a mapping.
     """
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if isinstance(file, Path) and file.exists() and not file.is_file():
+            raise ConfigError(f"{source} is not a file")
+        with file.open("rb") as stream:
+            content = stream.read(_LARGEST + 1)
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"cannot read {source}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{source}, line {line}: not UTF-8: save it as UTF-8") from error
+    if len(content) > _LARGEST:
+        raise ConfigError(f"{source} is larger than {_LARGEST >> 20} MiB: this is no config")
+    values = parse(text, model, source)
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -140,32 +176,53 @@ def _with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
     for text in overrides:
         key, equals, value = text.partition("=")
         if not (key and equals):
-            raise ConfigError(f"--set {text}: write it as key=value, for example --set image.size=96")
+            raise ConfigError(f"--set {shortened(text)}: write it as key=value, for example --set image.size=96")
         *parents, last = key.split(".")
         section = values
         for parent in parents:
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
-                raise ConfigError(f"--set {text}: {parent!r} is a value, not a group of settings")
-        try:
-            section[last] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {text}: the value is not valid YAML") from error
+                raise ConfigError(f"--set {shortened(text)}: {shortened(parent)!r} is a value, not a group of settings")
+        section[last] = parse_setting(value, kind_at(Config, [*parents, last]), f"--set {shortened(text)}")
     return values
 
 
 def _explained(model: type[BaseModel], error: Any) -> str:
     """One of pydantic's errors as `key = value: what is wrong`."""
-    *parents, name = map(str, error["loc"]) if error["loc"] else ("",)
+    *parents, name = [shortened(str(part)) for part in error["loc"]] or [""]
     key = ".".join([*parents, name])
     if error["type"] == "extra_forbidden":
-        siblings = list(_keys_at(model, error["loc"][:-1]))
-        close = close_names(name, siblings) or siblings
-        return f"unknown setting {key!r}{nearest(key, ['.'.join([*parents, sibling]) for sibling in close])}"
+        siblings = [".".join([*parents, sibling]) for sibling in _keys_at(model, error["loc"][:-1])]
+        close = [each for each in siblings if close_names(name, [each.split(".")[-1]])]
+        if close:
+            return f"unknown setting {key!r}{nearest(key, close)}"
+        elsewhere = _of_that_name(name) if model is Config else []
+        if elsewhere:
+            return f"unknown setting {key!r}; did you mean {' or '.join(map(repr, elsewhere))}?"
+        return f"unknown setting {key!r}{nearest(key, siblings)}"
     if error["type"] == "missing":
         return f"the setting {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{key} = {error['input']!r}: {message[0].lower()}{message[1:]}" if key else message
+    if error["type"] == "literal_error" and isinstance(error["input"], str):
+        words = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+        message += nearest(error["input"], words) if close_names(error["input"], words) else ""
+    return f"{key} = {_shown(error['input'])}: {message[0].lower()}{message[1:]}" if key else message
+
+
+def _shown(value: Any) -> str:
+    try:
+        return shortened(repr(value))
+    except ValueError:  # a number of thousands of digits
+        return "a number of thousands of digits"
+
+
+def _of_that_name(name: str, kind: Any = Config, prefix: str = "") -> list[str]:
+    """Settings in any section whose last part is `name`, as in `learning_rate` for `train.learning_rate`."""
+    fields = getattr(kind, "model_fields", {})
+    return [
+        *(f"{prefix}{name}" for _ in range(name in fields)),
+        *(each for key, field in fields.items() for each in _of_that_name(name, field.annotation, f"{prefix}{key}.")),
+    ]
 
 
 def _keys_at(model: type[BaseModel], location: Sequence[str | int]) -> Iterable[str]:

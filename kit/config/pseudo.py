@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from kit.config.base import Settings
+from kit.config.base import PathText, Settings
 
 
 class PseudoSettings(Settings):
@@ -12,7 +12,7 @@ class PseudoSettings(Settings):
     all others have seen the images it is validated on.
     """
 
-    run: str | None = None  # the earlier run's directory; null: no pseudo-labels
+    run: PathText | None = None  # the earlier run's directory; null: no pseudo-labels
     # Of classes that exclude each other the likeliest one becomes the label, from `above` on.
     above: float = Field(0.95, gt=0.5, le=1)  # a probability of at least this becomes the label 1
     below: float = Field(0.05, ge=0, lt=0.5)  # a probability of at most this becomes the label 0; others stay unknown

@@ -1,8 +1,8 @@
 """`runtime`: what the computation runs on. None of it but `precision` trains a finished fold anew."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from kit.config.base import Settings
 
@@ -21,8 +21,3 @@ class RuntimeSettings(Settings):
     steps_per_execution: int | None = Field(None, ge=1)
     # Where to log every epoch besides the terminal; each is a package of its own to install.
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
-
-    @field_validator("xla", mode="before")
-    @classmethod
-    def _as_written(cls, xla: Any) -> Any:
-        return {True: "on", False: "off"}[xla] if isinstance(xla, bool) else xla  # YAML 1.1 reads on and off as bools

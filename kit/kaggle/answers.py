@@ -13,6 +13,15 @@ from kit.kaggle.text import shortened, visible
 
 
 @dataclass(frozen=True)
+class CompetitionFacts:
+    """Whether the user has joined a competition, and whether it takes files."""
+
+    user_has_entered: bool
+    submissions_disabled: bool
+    is_kernels_submissions_only: bool
+
+
+@dataclass(frozen=True)
 class PushedVersion:
     """A pushed version of a kernel: its number, and the sources that Kaggle could not attach."""
 
@@ -40,9 +49,17 @@ class SubmissionCount:
     total: int
     left: int
 
-    def has_risen_since(self, before: "SubmissionCount") -> bool:
-        """Whether something was submitted since `before`; days may have begun in between."""
-        return self.total > before.total or self.today > before.today or self.left < before.left
+    def has_changed_since(self, before: "SubmissionCount") -> bool:
+        """Whether something may have been submitted since `before`; days may have begun in between."""
+        return self.total != before.total or self.today > before.today or self.left < before.left
+
+
+def competition(answer: Any) -> CompetitionFacts:
+    """Of ApiCompetition."""
+    flags = (answer.user_has_entered, answer.submissions_disabled, answer.is_kernels_submissions_only)
+    if not all(isinstance(flag, bool) for flag in flags):
+        raise TypeError
+    return CompetitionFacts(*flags)
 
 
 def submission_count(limits: Any) -> SubmissionCount:

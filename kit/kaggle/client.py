@@ -14,7 +14,7 @@ from typing import Any
 
 from kit import files
 from kit.kaggle import answers, requests
-from kit.kaggle.answers import ListedSubmission, PushedVersion, SubmissionCount
+from kit.kaggle.answers import CompetitionFacts, ListedSubmission, PushedVersion, SubmissionCount
 from kit.kaggle.http import (
     KaggleError,
     Unanswered,
@@ -46,11 +46,11 @@ class Kaggle:
         with contextlib.suppress(KaggleError):
             self._connect()
 
-    def competition(self, slug: str) -> Any:
-        """The competition's facts (SDK's ApiCompetition)."""
-        from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest
+    def competition(self, slug: str) -> CompetitionFacts:
+        """Whether the user has joined the competition, and whether it takes files."""
+        from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest as Request
 
-        return self._call(self._competitions.get_competition, ApiGetCompetitionRequest, competition_name=slug)
+        return self._call(self._competitions.get_competition, Request, answers.competition, competition_name=slug)
 
     def submission_count(self, slug: str) -> SubmissionCount:
         """How many submissions there are, and how many are left; zeros also for users who have not joined."""

@@ -95,6 +95,8 @@ def retrying_adapter(sleep: Callable[[float], None]) -> Any:
                 status = answer.status_code if values.get("stream") else _status_of(answer)
                 again = status == 429 or (read and passes(status))
                 if not again or done == (_TRIES_400 if status == 400 else TRIES):
+                    if status is None:
+                        raise requests.exceptions.InvalidJSONError("no JSON object")
                     return answer
                 seconds = answer.headers.get("Retry-After", "")
                 answer.close()

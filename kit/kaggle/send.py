@@ -123,38 +123,39 @@ def send_once(job: SubmissionJob, kaggle: Kaggle, path: Path, again: bool = Fals
 
     While it is unknown whether an earlier request arrived, nothing is sent, unless `again`.
     """
-    slug, state = str(job.plan.competition.slug), job.state
-    if state.submission is None:
-        entry = _look_for(job, kaggle, waiting.LAG if state.submit_begun else 0)  # it may still appear
-        if entry:
-            return _confirmed(job, entry)
-        if state.submit_begun and not again and _may_have_arrived(job, kaggle):
-            raise _unknown(job)
+    begun = job.state.submit_begun or job.state.submission is not None
+    entry = _look_for(job, kaggle, waiting.LAG if begun else 0)  # it may still appear
+    if entry is None:
+        if begun and not again:
+            _require_absence(job, kaggle)
+        _send(job, kaggle, path)
+        entry = _look_for(job, kaggle, waiting.LAG)
+    if entry is None:
+        _require_absence(job, kaggle)
         job.update(submit_begun=False)
-        if job.plan.from_run:
-            preflight(job, kaggle)
-        count = kaggle.submission_count(slug)
-        if count.left < 1:
-            raise KaggleError("no submission left today; days begin at midnight UTC. Run the same command again then")
-        version = f"v{state.version} " if state.version else ""
-        begin = lambda: job.update(submit_begun=True, count=count)  # noqa: E731
-        try:
-            ref = kaggle.submit(slug, path, f"kit {job.plan.name} {version}{job.run_id}", begin)
-            job.update(submission=ref)
-        except Unanswered as error:
-            log.info(f"{error}; looking for it among the submissions")
-        except KaggleError:
-            job.update(submit_begun=False)  # refused
-            raise
-    entry = _look_for(job, kaggle, waiting.LAG)
-    if entry:
-        return _confirmed(job, entry)
-    if job.state.submission is not None:
-        raise KaggleError("the submission is not on Kaggle's list; run the same command to look again")
-    if _may_have_arrived(job, kaggle):
-        raise _unknown(job)
-    job.update(submit_begun=False)
-    raise KaggleError("the submission is not on Kaggle's list: it did not arrive. Run the same command to send it")
+        raise KaggleError("the submission is not on Kaggle's list: it did not arrive. Run the same command to send it")
+    job.update(submission=entry.ref or None)
+    return entry
+
+
+def _send(job: SubmissionJob, kaggle: Kaggle, path: Path) -> None:
+    """Submit the file once; its number goes into the state, where Kaggle answers with one."""
+    slug, version = str(job.plan.competition.slug), f"v{job.state.version} " if job.state.version else ""
+    job.update(submit_begun=False, submission=None)
+    if job.plan.from_run:
+        preflight(job, kaggle)
+    count = kaggle.submission_count(slug)
+    if count.left < 1:
+        raise KaggleError("no submission left today; days begin at midnight UTC. Run the same command again then")
+    begin = lambda: job.update(submit_begun=True, count=count)  # noqa: E731
+    try:
+        ref = kaggle.submit(slug, path, f"kit {job.plan.name} {version}{job.run_id}", begin)
+        job.update(submission=ref or None)  # without a number it is not certain
+    except Unanswered as error:
+        log.info(f"{error}; looking for it among the submissions")
+    except KaggleError:
+        job.update(submit_begun=False)  # refused
+        raise
 
 
 def wait_for_score(job: SubmissionJob, kaggle: Kaggle, entry: ListedSubmission) -> ListedSubmission:
@@ -171,11 +172,6 @@ def wait_for_score(job: SubmissionJob, kaggle: Kaggle, entry: ListedSubmission) 
     raise KaggleError("not scored after an hour; run the same command again to keep waiting")
 
 
-def _confirmed(job: SubmissionJob, entry: ListedSubmission) -> ListedSubmission:
-    job.update(submission=entry.ref)
-    return entry
-
-
 def _look_for(job: SubmissionJob, kaggle: Kaggle, seconds: float) -> ListedSubmission | None:
     """The submission of this job, looked for over so many seconds."""
     entries = waiting.looks(kaggle, job.sleep, seconds, lambda: _current(job, kaggle))
@@ -189,15 +185,14 @@ def _current(job: SubmissionJob, kaggle: Kaggle) -> ListedSubmission | None:
     return kaggle.find_submission(str(job.plan.competition.slug), job.run_id)
 
 
-def _may_have_arrived(job: SubmissionJob, kaggle: Kaggle) -> bool:
-    """Whether a submission that is not on the list may have been made: unless Kaggle counts no more than before it."""
-    before = job.state.count
-    return before is None or kaggle.submission_count(str(job.plan.competition.slug)).has_risen_since(before)
-
-
-def _unknown(job: SubmissionJob) -> KaggleError:
-    page = f"https://www.kaggle.com/competitions/{job.plan.competition.slug}/submissions"
-    return KaggleError(
-        f"it is not known whether Kaggle has the submission {job.run_id}: it is not on the list, but may be counted. "
-        f"Look at {page}. Run the same command to look again; only if it is not there, --again sends it"
-    )
+def _require_absence(job: SubmissionJob, kaggle: Kaggle) -> None:
+    """Raise KaggleError unless Kaggle has no submission of this job: it is not on the list, and is not counted."""
+    state, slug = job.state, str(job.plan.competition.slug)
+    if state.submission is not None:
+        raise KaggleError("the submission is not on Kaggle's list; run the same command to look again")
+    if state.count is None or kaggle.submission_count(slug).has_changed_since(state.count):
+        page = f"https://www.kaggle.com/competitions/{slug}/submissions"
+        raise KaggleError(
+            f"it is not known whether Kaggle has the submission {job.run_id}: it is not on the list, but may be "
+            f"counted. Look at {page}. Run the same command to look again; only if it is not there, --again sends it"
+        )

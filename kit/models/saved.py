@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import h5py
 from pydantic import BaseModel, ConfigDict, Field
 
 import kit
@@ -22,9 +21,10 @@ from kit.models.trust import require_own
 from kit.run import MODEL, WEIGHTS
 
 if TYPE_CHECKING:
+    import h5py
     import keras
 else:
-    keras = lazy("keras")
+    keras, h5py = lazy("keras"), lazy("h5py")
 
 _Side = Annotated[int, Field(ge=1, le=8192)]
 

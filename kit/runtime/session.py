@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from kit.errors import ConfigError
+
 # The variable moves Kaggle's folders elsewhere: to run on one's own machine what a kernel will run.
 KAGGLE_INPUT = Path(os.environ.get("KIT_KAGGLE_ROOT", "/kaggle"), "input")
 
@@ -81,7 +83,12 @@ class Deadline(float):
 
 
 def deadline(max_hours: float | None) -> Deadline | None:
-    """When to stop: in `max_hours`, by default in time for the end of the session; None where it has no end."""
+    """When to stop: in `max_hours`, by default in time for the end of the session; None where it has no end.
+
+    Raises ConfigError for hours that are none.
+    """
+    if max_hours is not None and not 0 <= max_hours < float("inf"):
+        raise ConfigError(f"max_hours = {max_hours}: hours are a number, 0 or above")
     hours = session_hours_left() if max_hours is None else max_hours
     return None if hours is None else Deadline(time.monotonic() + 3600 * hours)
 

@@ -13,7 +13,7 @@ from kit.run import FoldFiles, Run
 
 def inputs_of_predictions(fold: FoldFiles, views: str) -> dict[str, Any]:
     """What a fold's out-of-fold predictions are made with; those of the test set depend on that, too."""
-    return {"model": files.read_json(fold.done), "views": views}
+    return {"model": files.read_json(fold.done, fold.remedy), "views": views}
 
 
 def stamps_of_predictions(fold: FoldFiles) -> tuple[Path, Path]:

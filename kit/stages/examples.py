@@ -13,6 +13,7 @@ from kit.competitions import find_competition
 from kit.config import Config
 from kit.data.table import folds
 from kit.data.table.check import check_images
+from kit.data.table.counts import count_examples
 from kit.data.table.examples import Examples, validate
 from kit.data.table.listing import require_folder
 from kit.errors import DataError, some
@@ -65,6 +66,11 @@ def check_folder(config: Config, data: Path) -> dict[str, Any]:
     except DataError as error:
         examples = replace(examples, notes=(*examples.notes, f"a run would be refused: {error}"))
     return check_images(examples, data, config.image)
+
+
+def count_folder(config: Config, data: Path) -> dict[str, Any]:
+    """How many images, groups and labels a raw folder has, and what is missing; decodes no image."""
+    return count_examples(find_competition(config.competition, config).read(data, config))
 
 
 def raw_folder(competition: Competition, data: Path | None, default: Path) -> Path:

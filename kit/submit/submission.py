@@ -7,7 +7,7 @@ import pandas as pd
 
 from kit.competition import Competition
 from kit.delimited import read_delimited
-from kit.errors import DataError, SubmissionError, some
+from kit.errors import DataError, SubmissionError, counted, some
 from kit.tables import PROBABILITY, predicted_labels, probabilities
 
 BOXES = "PredictionString"  # the column of Kaggle's detection competitions: confidence x y width height, repeated
@@ -125,7 +125,7 @@ def _numbers(submission: pd.DataFrame, column: str, key: str) -> np.ndarray:
             row = int(np.flatnonzero(bad)[0])
             cell = submission[column].iloc[row]
             raise SubmissionError(
-                f"column {column!r}: {bad.sum()} values are {problem}; the first is "
+                f"column {column!r}: {counted(int(bad.sum()), 'value')} {problem}; the first is "
                 f"{repr(cell) if isinstance(cell, str) else f'{cell:g}'} "
                 f"in line {_line(submission, row)} ({submission[key].iloc[row]})"
             )

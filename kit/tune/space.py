@@ -97,7 +97,7 @@ def space_names() -> list[str]:
 
 def read_space(name: str) -> Space:
     """The space `name`: one of `space_names()`, or the path of a YAML file; raises ConfigError where it is invalid."""
-    return validated(Space, _with_numbers(read_yaml(find_yaml(name, _SPACES, "space"), name)), name)
+    return validated(Space, _with_numbers(read_yaml(find_yaml(name, _SPACES, "space"), name, Space)), name)
 
 
 def check_space(space: Space, name: str, competition: str, settings: Iterable[str]) -> None:

@@ -55,7 +55,7 @@ def test_a_config_of_your_own(tmp_path):
         ("folds=1", "folds = 1"),
         ("train.epochs", "key=value"),
         ("folds.k=3", "'folds' is a value"),
-        ("model.name=[", "not valid YAML"),
+        ("train.epochs=[", "--set train.epochs=[ is not valid YAML"),
         ("train.optimizer=adma", "train.optimizer"),
         ("columns.lable=x", "'columns.lable'; did you mean 'columns.label'"),
         (
@@ -176,3 +176,20 @@ def test_an_override_keeps_its_value(value):
 def test_settings_load_light():
     code = "import sys, kit.config; print({'numpy', 'pandas', 'keras', 'tensorflow'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [
+        ("learning_rate=1", "did you mean 'train.learning_rate'?"),
+        ("batch_size=8", "did you mean 'train.batch_size' or 'predict.batch_size'?"),
+        ("image.siz=8", "did you mean 'image.size'?"),
+        ("train.optimizer=addam", "did you mean 'adam'"),
+        ("predict.tta=flip", "did you mean 'flips'"),
+        ("model.nam=resnet50", "did you mean 'model.name'?"),
+    ],
+)
+def test_settings_and_words_that_are_meant(setting, hint):
+    with pytest.raises(ConfigError) as refused:
+        load_config("toy", [setting])
+    assert hint in str(refused.value) and "\n" not in str(refused.value)

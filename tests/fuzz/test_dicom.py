@@ -11,7 +11,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
-from kit.config import DicomSettings
+from kit.config import DicomSettings, ImageSettings
 from kit.data.pixels import dicom, dicom_header
 from kit.data.pixels.images import decode
 from kit.data.pixels.remarks import counted
@@ -137,7 +137,7 @@ def test_damaged_dicoms_are_read_or_rejected_with_a_reason(name, tmp_path):
         for settings in SMALL.values():
             with counted() as remarks:
                 try:
-                    pixels = decode(data, settings)
+                    pixels = decode(data, ImageSettings(dicom=settings))
                 except UnreadableImage as error:
                     assert str(error)
                     continue

@@ -8,11 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kit.competitions.pcam import COMPETITION
 from kit.config import load_config
-from kit.kaggle import bundle
+from kit.kaggle import bundle, send
+from kit.kaggle.client import Kaggle
+from kit.kaggle.plan import SubmissionPlan
 from tests.kaggle.stub import Stub
 from tests.runs import write_run
 
+PLAN = SubmissionPlan("pcam", COMPETITION, hours=1.0)
+SLUG = "fakeuser/kit-pcam-kernel"
 _wheel = functools.cache(bundle.make_wheel)
 IDS = [f"i{n:02}" for n in range(40)]
 SAMPLE = "id,label\n" + "".join(f"t{n},0\n" for n in range(9))
@@ -80,3 +85,15 @@ def stub(tmp_path, monkeypatch):
 def wheel(monkeypatch):
     """The wheel is made once for all tests that take this."""
     monkeypatch.setattr(bundle, "make_wheel", _wheel)
+
+
+@pytest.fixture
+def submitted(stub, tmp_path):
+    """A function: `kit submit` with that plan, as a further call of the command would be; returns the job."""
+
+    def submit(plan=PLAN, again=False):
+        wait = stub.waited.append
+        kaggle = Kaggle(sleep=wait)
+        return send.submit(plan, tmp_path / "jobs", kaggle, tmp_path / "submissions.csv", again, sleep=wait)
+
+    return submit

@@ -44,6 +44,7 @@ class Kernel:
     """A kernel's versions: the source of each, and what came of running it."""
 
     sources: list[str] = field(default_factory=list)
+    lag: int = 0  # looks that do not show the newest yet
     requests: list[dict[str, Any]] = field(default_factory=list)
     looks: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     results: dict[int, tuple[int, str, Files]] = field(default_factory=dict)
@@ -71,6 +72,7 @@ class Stub:
         self.competition = {"userHasEntered": True, "submissionsDisabled": False, "isKernelsSubmissionsOnly": False}
         self.limits = {"numAllowedNow": 5}
         self.score: Callable[[bytes], str] = lambda content: "0.95"
+        self.lag = 0  # looks at a list (of submissions, or of a kernel's versions) that does not show the newest yet
         self.lock = threading.RLock()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stub": self}))
         self.server.daemon_threads = True
@@ -122,7 +124,8 @@ class Stub:
         return {"ref": fields["competitionName"], **self.competition}
 
     def get_submission_limits(self, fields: dict[str, Any]) -> Any:
-        return self.limits
+        count = len(self.submissions)
+        return {"numToday": count, "numTotal": count, **self.limits}
 
     def get_accelerator_quota_statistics(self, fields: dict[str, Any]) -> Any:
         quota = {"timeUsed": "3600s", "totalTimeAllowed": "108000s"}
@@ -172,6 +175,7 @@ class Stub:
     def save_kernel(self, fields: dict[str, Any]) -> Any:
         kernel = self.kernels.setdefault(fields["slug"], Kernel())
         kernel.sources.append(fields["text"])
+        kernel.lag = self.lag
         kernel.requests.append(fields)
         missing = [
             ref for ref in fields.get("datasetDataSources", []) if ref.startswith(USER) and ref not in self.datasets
@@ -185,15 +189,22 @@ class Stub:
 
     def get_kernel(self, fields: dict[str, Any]) -> Any:
         kernel = self.kernels.get(f"{fields['userName']}/{fields['kernelSlug']}")
-        if kernel is None:
+        newest = 0 if kernel is None else len(kernel.sources) - (kernel.lag > 0)
+        if kernel is None or not newest:
+            if kernel:
+                kernel.lag -= 1
             return 404, "Notebook not found"
+        kernel.lag = max(0, kernel.lag - 1)
+        version = int(str(fields.get("versionLabel", f"v{newest}")).removeprefix("v"))
+        if not 1 <= version <= newest:
+            return 404, "no such version"
         blob = {
-            "source": kernel.sources[-1],
+            "source": kernel.sources[version - 1],
             "language": "python",
             "kernelType": "script",
             "slug": fields["kernelSlug"],
         }
-        return {"metadata": {"currentVersionNumber": len(kernel.sources)}, "blob": blob}
+        return {"metadata": {"currentVersionNumber": newest}, "blob": blob}
 
     def get_kernel_session_status(self, fields: dict[str, Any]) -> Any:
         kernel = self.kernels.get(f"{fields['userName']}/{fields['kernelSlug']}")
@@ -236,6 +247,7 @@ class Stub:
             "fileName": name,
             "status": "pending",
             "looks": 0,
+            "lag": self.lag,
             "content": content,
         }
         self.submissions.append(entry | {"description": fields.get("submissionDescription", "")})
@@ -250,14 +262,25 @@ class Stub:
     def download_dataset(self, fields: dict[str, Any]) -> Any:
         return f"/files/{fields['ownerSlug']}/{fields['datasetSlug']}.zip"
 
+    def get_submission(self, fields: dict[str, Any]) -> Any:
+        entry = next((entry for entry in self.submissions if entry["ref"] == fields.get("ref")), None)
+        return (404, "no such submission") if entry is None or self._is_hidden(entry) else self._listed(entry)
+
     def list_submissions(self, fields: dict[str, Any]) -> Any:
-        listed = []
-        for entry in self.submissions:
-            entry["looks"] += 1
-            if entry["looks"] > 2 and entry["status"] == "pending":
-                entry |= {"status": "complete", "publicScore": self.score(entry["content"]), "privateScore": ""}
-            listed.append({key: value for key, value in entry.items() if key not in ("looks", "content")})
-        return {"submissions": listed}
+        start = int(fields.get("pageToken") or 0)
+        entries = [entry for entry in reversed(self.submissions) if not self._is_hidden(entry)]
+        page: dict[str, Any] = {"submissions": [self._listed(entry) for entry in entries[start : start + 2]]}
+        return page | ({"nextPageToken": str(start + 2)} if start + 2 < len(entries) else {})
+
+    def _is_hidden(self, entry: dict[str, Any]) -> bool:
+        entry["lag"] -= 1
+        return entry["lag"] >= 0
+
+    def _listed(self, entry: dict[str, Any]) -> dict[str, Any]:
+        entry["looks"] += 1
+        if entry["looks"] > 2 and entry["status"] == "pending":
+            entry |= {"status": "complete", "publicScore": self.score(entry["content"]), "privateScore": ""}
+        return {key: value for key, value in entry.items() if key not in ("looks", "lag", "content")}
 
 
 class _Handler(BaseHTTPRequestHandler):

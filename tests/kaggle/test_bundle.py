@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 
+from kit import files
 from kit.cli import main
 from kit.competitions import competition_names, find_competition
 from kit.errors import ConfigError, DataError, KitError
@@ -65,8 +66,48 @@ def test_metadata_of_every_competition():
         assert metadata["id"] == f"me/{bundle.slugify(metadata['title'])}" and 5 <= len(metadata["title"]) <= 50
         assert (metadata["machine_shape"], metadata["enable_tpu"], metadata["enable_gpu"]) == ("TpuV5E8", True, False)
         assert "docker_image" not in metadata and metadata["enable_internet"] is False
-    with pytest.raises(ConfigError, match="Kaggle takes 50 letters"):
+    with pytest.raises(ConfigError, match="Kaggle takes 50 letters: rename the config to at most 39 letters"):
         bundle.kernel_metadata("x" * 60, find_competition("pcam"), "me", "gpu", [])
+
+
+NAMES = [
+    "my_config",
+    "my-config",
+    "My Config",
+    "my.config",
+    "Böse",
+    "Bose",
+    "bose",
+    "数据",
+    "😀",
+    "a'b",
+    "1,000",
+    "a&amp;b",
+]
+
+
+def test_slugs_are_those_of_kaggles_own_client_and_no_two_are_the_same():
+    from slugify import slugify
+
+    metadata = [bundle.kernel_metadata(name, find_competition("pcam"), "me", "gpu", []) for name in NAMES]
+    for entry in metadata:
+        assert entry["id"] == f"me/{slugify(entry['title'])}" and len(entry["title"]) <= 50
+    assert len({entry["id"] for entry in metadata}) == len(NAMES)
+    assert len({bundle.dataset_ref("me", bundle.records_title(name)) for name in NAMES}) == len(NAMES)
+    assert bundle.kernel_ref("me", "B\u00f6se") == bundle.kernel_ref("me", "Bo\u0308se"), (
+        "one name, spelled in two ways"
+    )
+    assert bundle.kernel_ref("me", "pcam_mobilenet") == "me/kit-pcam-mobilenet-kernel"
+
+
+def test_a_name_that_is_too_long_is_told_before_anything_is_written_or_sent(stub, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = "My.Very_Long-Config.Name_for_a_competition.yaml"
+    (tmp_path / name).write_text("competition: pcam\n")
+    for command in (["kaggle", "bundle", name, "--out", "b"], ["submit", name], ["kaggle", "push", name, "--dry-run"]):
+        assert main(command) == 2
+        assert "rename the config to at most 32 letters" in capsys.readouterr().err
+    assert not stub.calls and not (tmp_path / "b").exists() and not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(("accelerator", "hours"), [("cpu", 13.0), ("tpu", 9.5), ("gpu", 0.2)])
@@ -96,6 +137,12 @@ def test_a_rehearsal_needs_no_login_and_sends_nothing(stub, tmp_path, monkeypatc
     assert main(["submit", "pcam", "--dry-run", "--set", "folds=3", *more]) == 0
     printed = capsys.readouterr().out
     assert not stub.calls and "CreateSubmission {" in printed
+    words, _, lines = printed.partition("Its requests:\n")
+    assert words.startswith("Without --dry-run this would:\n  1. ") and "submit it once to" in words
+    assert ("push the private kernel 'kit pcam kernel', which trains on a gpu for at most 11.5 hours" in words) != bool(
+        more
+    )
+    assert lines.startswith("as INSERT_YOUR_NAME_HERE; nothing is sent\n")
     if more:
         assert "SaveKernel" not in printed
         return
@@ -111,6 +158,7 @@ def test_what_is_sent_is_what_was_rehearsed(stub, tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     assert main(["kaggle", "push", "pcam", "--dry-run"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("SaveKernel ")]
+    assert "CreateSubmission" not in line
     rehearsed = json.loads(line.removeprefix("SaveKernel ").replace(bundle.OWNER, "fakeuser"))
     monkeypatch.setattr(waiting, "pauses", lambda sleep, seconds: range(20))
     assert main(["kaggle", "push", "pcam"]) == 0
@@ -127,6 +175,9 @@ def test_a_tpu_gets_what_its_image_lacks(tmp_path):
     assert len(names) == 5 and names[-1] == dataset.marker
     assert any(name.startswith("pydicom-") for name in names) and any(name.startswith("filelock-") for name in names)
     assert any(name.startswith("google_crc32c-") and "cp312" in name for name in names)
+    wheels = [path for path in dataset.paths if path.suffix == ".whl"]
+    plan = plan_of(bundle.kernel_source("pcam", bundle.make_wheel(), packages=wheels[:2]))
+    assert plan["packages"] == {path.name: files.sha256_of(path) for path in wheels[:2]}
 
 
 def test_the_bundle_goes_into_no_folder_with_other_things(tmp_path, capsys):

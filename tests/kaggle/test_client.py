@@ -4,6 +4,7 @@ import importlib.util
 import io
 import traceback
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_facts(kaggle):
     assert kaggle.kernel(f"{USER}/none") is None
 
 
-@pytest.mark.parametrize("fault", [429, 500, 503, "reset"])
+@pytest.mark.parametrize("fault", [429, 500, 503, 520, "reset", "truncated", "html"])
 def test_reads_are_tried_again(kaggle, stub, fault):
     stub.fail("GetCompetition", fault, times=3)
     assert kaggle.competition(SLUG).user_has_entered
@@ -79,7 +80,11 @@ def test_what_changes_something_is_sent_once(kaggle, stub, tmp_path):
         assert stub.count("CreateSubmission") == before + 1
     kaggle.submit(SLUG, path, "kit abc")
     entries = kaggle.submissions(SLUG)
-    assert entries[-1].description == "kit abc" and stub.submissions[-1]["content"] == path.read_bytes()
+    assert (
+        entries[0].description == "kit abc"
+        and len(entries) == len(stub.submissions) == 3
+        and stub.submissions[-1]["content"] == path.read_bytes()
+    )
 
 
 def test_downloads_are_whole_or_not_there(kaggle, stub, tmp_path):
@@ -176,3 +181,77 @@ def test_without_the_client_its_extra_is_named(tmp_path, monkeypatch, capsys):
     for command in (["submit", "pcam", "--dry-run"], ["submit", "pcam"], ["data", "fetch", "pcam"]):
         assert main(command) == 2
         assert "pip install kaggle six" in capsys.readouterr().err
+
+
+def test_a_bad_request_is_not_tried_for_long(kaggle, stub):
+    stub.fail("GetCompetition", 400, times=2)
+    assert kaggle.competition(SLUG).user_has_entered
+    stub.fail("GetCompetition", 400, times=99)
+    with pytest.raises(KaggleError, match="Kaggle answered 400: injected"):
+        kaggle.competition(SLUG)
+    assert stub.count("GetCompetition") == 3 + 3
+
+
+@pytest.mark.parametrize("body", ["null", "[]", '"x"', "[" * 50_000, "<html>", '{"userHasEntered": []}'])
+def test_an_answer_of_another_shape_is_one_error_that_names_the_call(kaggle, stub, body):
+    stub.fail("GetCompetition", "json", body, times=99)
+    with pytest.raises(
+        KaggleError, match=r"^Kaggle's answer to GetCompetition cannot be read \(\w+\): try again later$"
+    ):
+        kaggle.competition(SLUG)
+
+
+def test_an_answer_without_end_takes_no_memory(kaggle, stub, monkeypatch):
+    monkeypatch.setattr(http, "_LARGEST", 10_000)
+    stub.fail("GetCompetition", "json", '{"title": "' + "x" * 20_000 + '"}', times=99)
+    with pytest.raises(KaggleError, match="longer than 10,000 bytes"):
+        kaggle.competition(SLUG)
+
+
+@pytest.mark.parametrize(
+    ("call", "look"),
+    [
+        ("ListSubmissions", lambda kaggle: kaggle.submissions(SLUG)),
+        ("ListDatasetFiles", lambda kaggle: kaggle.dataset_files("a/b")),
+        ("ListKernelSessionOutput", lambda kaggle: kaggle.kernel_log("a/b", 1)),
+    ],
+)
+def test_a_list_whose_page_repeats_ends(kaggle, stub, call, look):
+    stub.fail(call, "json", '{"nextPageToken": "again"}', times=9999)
+    with pytest.raises(KaggleError, match=f"nextPageToken of {call} repeats"):
+        look(kaggle)
+    assert stub.count(call) == 2
+
+
+def test_a_submission_is_found_on_whichever_page_it_is(kaggle, stub, tmp_path):
+    path = tmp_path / "submission.csv"
+    path.write_text("id,label\na,0.5\n")
+    refs = [kaggle.submit(SLUG, path, f"kit number-{n}") for n in range(7)]
+    assert kaggle.find_submission(SLUG, "number-0").ref == refs[0] == kaggle.submission(refs[0]).ref
+    assert kaggle.find_submission(SLUG, "number-9") is None and kaggle.submission(99) is None
+    assert len(kaggle.submissions(SLUG)) == 7 and kaggle.submission_count(SLUG).total == 7
+
+
+def test_an_older_version_of_a_kernel(kaggle):
+    metadata = bundle.kernel_metadata("pcam", COMPETITION, USER, "gpu", [])
+    for n in (1, 2, 3):
+        assert kaggle.push(metadata, f"print({n})").version == n
+    assert kaggle.kernel(metadata["id"]) == (3, "print(3)") and kaggle.kernel(metadata["id"], 2) == (3, "print(2)")
+
+
+def test_escape_codes_of_a_server_are_shown_not_obeyed(kaggle, stub):
+    stub.fail("GetCompetition", 409, "red \x1b[31m title\r hidden \u202e gpj.exe")
+    with pytest.raises(KaggleError) as raised:
+        kaggle.competition(SLUG)
+    assert r"red \x1b[31m title\r hidden \u202e gpj.exe" in str(raised.value)
+    with pytest.raises(KaggleError, match="would be written outside"):
+        inside(Path("folder"), "a\0b")
+
+
+def test_what_was_never_sent_is_not_unsure(kaggle, stub, monkeypatch):
+    """Nobody listens at the address: nothing was done, so the same can be sent again."""
+    stub.server.shutdown()
+    stub.server.server_close()
+    with pytest.raises(KaggleError, match="Kaggle cannot be reached") as raised:
+        kaggle.push(bundle.kernel_metadata("pcam", COMPETITION, USER, "gpu", []), "print(1)")
+    assert not isinstance(raised.value, Unanswered)

@@ -1,7 +1,10 @@
 """The kernel as Kaggle runs it: `kit submit pcam` against the stub, which executes the script that was pushed."""
 
+import hashlib
+import io
 import json
 import shutil
+import zipfile
 from functools import partial
 
 import pandas as pd
@@ -130,8 +133,47 @@ def test_another_wheel_than_its_own_is_refused(python, tmp_path, layout):
     source = bundle.kernel_source("pcam", wheel)
     code, log, output = run(source, {f"{USER}/kit-wheel-for-kernels": {wheel.name: wheel.content + b"x"}})
     assert code == 1 and "an old version of its dataset is mounted" in log and not output
+    assert wheel.sha256 in log and hashlib.sha256(wheel.content + b"x").hexdigest() in log
     code, log, output = run(source, {f"{USER}/another": {"other.txt": b""}})
     assert code == 1 and "is not attached" in log and "another" in log
+
+
+def small_wheel(name, text):
+    """A package of one module, as a wheel."""
+    content, info = io.BytesIO(), f"{name}-1.dist-info"
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(f"{name}.py", text)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return content.getvalue()
+
+
+def test_a_kernel_installs_the_wheels_that_it_knows_and_no_other(python, tmp_path):
+    """What else lies in the same dataset, or has the same name in another one, is not even looked into."""
+    (tmp_path / "data").mkdir()
+    good, bad = small_wheel("helper", "print('the good one')"), small_wheel("helper", "raise SystemExit('planted')")
+    (tmp_path / "helper-1-py3-none-any.whl").write_bytes(good)
+    kit = small_wheel("kit", "import helper\nimport importlib.util as u; print('stranger:', u.find_spec('stranger'))")
+    wheel = bundle.Wheel("kit-1-py3-none-any.whl", kit, hashlib.sha256(kit).hexdigest())
+    source = bundle.kernel_source("pcam", wheel, packages=[tmp_path / "helper-1-py3-none-any.whl"])
+    source = source.replace("from kit.cli import main as kit", "import kit; sys.exit(7)")
+    names = (wheel.name, "helper-1-py3-none-any.whl")
+    mine = {names[0]: kit, names[1]: good, "stranger-1-py3-none-any.whl": small_wheel("stranger", "")}
+    planted = {names[0]: small_wheel("kit", "raise SystemExit('planted')"), names[1]: bad}
+    run = partial(run_script, python, tmp_path / "kaggle", "new", competition=(COMPETITION.slug, tmp_path / "data"))
+    code, log, _ = run(source, {"a/first": planted, f"{USER}/kit-wheel-for-kernels": mine})
+    assert code == 7 and "the good one\nstranger: None" in log and "planted" not in log
+    code, log, _ = run(source, {"a/first": {**mine, names[1]: bad}})
+    assert code == 1 and "helper-1-py3-none-any.whl (SHA-256" in log and "the good one" not in log
+
+
+def test_a_kernel_that_knows_no_wheel_installs_none(python, tmp_path):
+    (tmp_path / "data").mkdir()
+    wheel = bundle.make_wheel()
+    run = partial(run_script, python, tmp_path / "kaggle", "new", competition=(COMPETITION.slug, tmp_path / "data"))
+    code, log, _ = run(bundle.kernel_source("pcam"), {f"{USER}/kit-wheel-for-kernels": {wheel.name: wheel.content}})
+    assert code == 1 and "this kernel knows no wheel: `kit kaggle bundle COMP` writes one that does" in log
 
 
 def test_the_guard_guards(python, tmp_path):

@@ -184,3 +184,18 @@ def test_a_run_without_predictions(make_run):
     ):
         with pytest.raises(DataError, match=r"has no oof.parquet yet: run `kit predict` first"):
             stage()
+
+
+def test_a_notebook_shows_the_scores_of_a_run(make_run):
+    run = make_run("first")
+    assert not run.is_complete
+    scores, _ = score(run)
+    shown, interval = run._repr_html_(), scores.interval
+    value = f"{scores.value:.4f} ({interval.low:.4f} to {interval.high:.4f})"
+    assert f"<th>out-of-fold roc_auc</th><td>{value}</td>" in shown and value in repr(run)
+    assert "  ".join(f"{value:.4f}" for value in scores.folds.values()) in shown
+    assert run.is_complete and "not finished" not in shown and "\n" not in repr(run)
+    oof = run.oof()
+    files.write_parquet(run.oof_path, oof[oof["fold"] < 2])  # the third fold is not trained yet
+    score(run)
+    assert not run.is_complete and "not finished" in run._repr_html_()

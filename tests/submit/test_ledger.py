@@ -87,3 +87,32 @@ def test_a_file_that_is_no_ledger_stays_as_it_is(line, tmp_path):
     with pytest.raises(DataError, match="is not a ledger: its columns are a, b"):
         ledger.write(path, line(0.9))
     assert path.read_text() == "a,b\n1,2\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"sent\n1,2,3\n", b"a\0b", "public\u00e9".encode("latin-1")])
+def test_a_damaged_ledger_is_one_line(line, tmp_path, content):
+    path = tmp_path / "submissions.csv"
+    path.write_bytes(content)
+    for call in (ledger.read, ledger.check, lambda path: ledger.write(path, line(0.9))):
+        with pytest.raises(DataError) as raised:
+            call(path)
+        assert str(path) in str(raised.value) and "\n" not in str(raised.value) and "--ledger" in str(raised.value)
+    assert path.read_bytes() == content
+
+
+def test_a_score_that_is_no_number(line, tmp_path):
+    path = tmp_path / "submissions.csv"
+    ledger.write(path, line(0.9, public=0.5))
+    path.write_text(path.read_text().replace("0.5", "high"))
+    with pytest.raises(DataError, match="is not a ledger"):
+        ledger.check(path)
+
+
+def test_where_no_ledger_could_be_written(tmp_path):
+    with pytest.raises(DataError, match="is not a file"):
+        ledger.check(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="is not a folder"):
+        ledger.check(tmp_path / "file" / "deeper" / "submissions.csv")
+    ledger.check(tmp_path / "new" / "submissions.csv")
+    assert not (tmp_path / "new").exists()

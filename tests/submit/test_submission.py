@@ -31,11 +31,11 @@ def test_a_good_one_passes_in_any_order():
         (pd.concat([GOOD, GOOD.iloc[:1].assign(id="x")]), "1 ids are not in the sample: x"),
         (
             GOOD.assign(label=[0.1, np.nan, 0.3, 0.9]),
-            r"1 values are not a finite number; the first is nan in line 3 \(b\)",
+            r"1 value not a finite number; the first is nan in line 3 \(b\)",
         ),
         (GOOD.assign(label=[0.1, 0.2, np.inf, 0.9]), r"not a finite number; .* in line 4 \(c\)"),
         (GOOD.assign(label=["0.1", "0.2", "high", "1"]), r"not a finite number; the first is 'high'"),
-        (GOOD.assign(label=[0.1, 0.2, 0.3, 1.5]), r"outside 0\.\.1; the first is 1.5 in line 5 \(d\)"),
+        (GOOD.assign(label=[0.1, 0.2, 0.3, 1.5]), r"outside 0\.\.1; the first is 1\.5 in line 5 \(d\)"),
         (GOOD.assign(label=[-0.1, 0.2, 0.3, 1]), "outside"),
         (GOOD.assign(label=[0, 1, 1, 0]), "holds only the values 0 and 1: pcam is scored by ROC AUC"),
         (SAMPLE, "column 'label' holds only 0: it ranks no image above another"),
@@ -120,7 +120,7 @@ def test_without_a_sample_every_label_is_a_column():
     submission = make_submission(BREAST, predictions, None)
     assert list(submission) == ["id", "normal", "benign", "cancer"]
     check_submission(BREAST, submission, submission)
-    with pytest.raises(SubmissionError, match="column 'benign': 1 values are outside"):
+    with pytest.raises(SubmissionError, match="column 'benign': 1 value outside"):
         check_submission(BREAST, submission.assign(benign=[2.0, 0.1]), submission)
 
 

@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kit.config import DicomSettings
-from kit.data.pixels import codestream, elements, grey
+from kit.data.pixels import codestream, elements, grey, jpeg
+from kit.data.pixels.reading import require_size
 from kit.data.pixels.remarks import remark
 from kit.data.pixels.shared import Shared, add_warnings_filter
+from kit.data.pixels.values import scaled
 from kit.errors import UnreadableImage
 
 _JPEG_BASELINE = "1.2.840.10008.1.2.4.50"  # transfer syntax JPEG Baseline (Process 1), 8 bit
@@ -74,20 +76,17 @@ def read(data: bytes, settings: DicomSettings = _DEFAULT, max_pixels: int = MAX_
             raise UnreadableImage(f"a DICOM with {layout.frames} frames: choose one with --set image.dicom.frame=0")
         if (frame := settings.frame or 0) >= layout.frames:
             raise UnreadableImage(f"image.dicom.frame = {frame}, but there are {layout.frames} frames, counted from 0")
-        if layout.rows * layout.columns > max_pixels:
-            raise UnreadableImage(
-                f"its header declares {layout.columns} x {layout.rows} pixels, more than {max_pixels}"
-            )
+        require_size(layout.rows * layout.columns, max_pixels)
         if layout.samples > 1 or layout.kind == "PALETTE COLOR":
             return _colours(dataset, _stored(dataset, layout, frame), layout)
         how = grey.display(dataset, settings)
         as_stored = _is_shown_as_stored(dataset, layout, how, settings)
-        if as_stored and (jpeg := _jpeg_frame(dataset, layout)):
-            return jpeg
+        if as_stored and (file := _jpeg_frame(dataset, layout)):
+            return file
         stored = _stored(dataset, layout, frame)
         padding = grey.padding(dataset, stored, layout.bits_allocated)
         stored = np.nan_to_num(stored, posinf=0, neginf=0) if stored.dtype.kind == "f" else stored
-        pixels = grey.scaled(stored, 0, 255) if as_stored else grey.rendered(stored, padding, how, settings)
+        pixels = scaled(stored, 0, 255) if as_stored else grey.rendered(stored, padding, how, settings)
         if pixels.min() == pixels.max() and _differ(dataset, layout, stored):
             remark("DICOMs that are shown in a single grey although their values differ")
         if layout.kind == "MONOCHROME1":
@@ -280,7 +279,9 @@ def _stored(dataset: Any, layout: Layout, frame: int) -> np.ndarray:
     if not get_decoder(_syntax(dataset)).is_available:
         raise UnreadableImage(f"no installed package decodes {syntax_name(dataset)}: {_REMEDY}")
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        _encoded(dataset, layout, frame)
+        encoded = _encoded(dataset, layout, frame)
+        if _syntax(dataset) == _JPEG_BASELINE:  # Pillow makes pixels up where the data are corrupt
+            jpeg.decode(jpeg.parse(encoded), 8, grey=True)
     else:
         _require_frames(dataset, layout)
     # Pillow decodes baseline JPEG 2 to 4 times as fast as the packages that pydicom would try first
@@ -311,10 +312,10 @@ def _colours(dataset: Any, stored: np.ndarray, layout: Layout) -> np.ndarray:
     from pydicom.pixels import apply_color_lut
 
     if layout.kind != "PALETTE COLOR":
-        return grey.scaled(stored, 0, 2**layout.bits_stored - 1)
+        return scaled(stored, 0, 2**layout.bits_stored - 1)
     with _reasons("its colour palette is broken ({kind})"):
         colours = apply_color_lut(stored, dataset)[..., :3]
-        return grey.scaled(colours, 0, np.iinfo(colours.dtype).max)
+        return scaled(colours, 0, np.iinfo(colours.dtype).max)
 
 
 @contextmanager

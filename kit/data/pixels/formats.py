@@ -120,7 +120,7 @@ def _tiff(data: bytes, settings: ImageSettings) -> Picture:
             pixels = 255 - pixels
         return Picture("TIFF", _depth(page), upright(pixels, turned))
     with _pillow(data, "TIFF", settings) as image:
-        image.load()
+        MESSAGES.during(image.load)
         return Picture("TIFF", image.mode, upright(_pixels(image, settings), turned))
 
 

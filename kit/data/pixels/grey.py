@@ -10,6 +10,7 @@ import numpy as np
 from kit.config import DicomSettings
 from kit.data.pixels import elements
 from kit.data.pixels.remarks import remark
+from kit.data.pixels.values import scaled
 from kit.errors import UnreadableImage
 
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -140,17 +141,6 @@ def padding(dataset: Any, stored: np.ndarray, bits: int) -> np.ndarray:
         remark("DICOMs whose padding would be the whole image: passed over")
         return outside
     return marked
-
-
-def scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """uint8: `low` becomes 0 and `high` 255, values beyond are clipped; rounded to the nearest."""
-    if values.dtype == np.uint8 and (low, high) == (0, 255):
-        return values.copy()
-    low, high, wide = float(low), float(high), values.astype(np.float64)
-    if not np.isfinite(high - low):
-        low, high, wide = low / 4, high / 4, wide / 4
-    share = (wide - low) / ((high - low) or 1)
-    return np.rint(np.clip(np.nan_to_num(share), 0, 1) * 255).astype(np.uint8)
 
 
 def _rescale(dataset: Any) -> tuple[float, float]:

@@ -74,7 +74,7 @@ def inspect(data: bytes, settings: ImageSettings) -> tuple[str, str, np.ndarray]
 def _opened(data: bytes, settings: ImageSettings) -> np.ndarray | bytes:
     """The pixels of a DICOM or a NumPy array; other bytes are returned as they are."""
     if dicom.is_dicom(data):
-        return dicom.read(data, settings.dicom)
+        return dicom.read(data, settings.dicom, settings.max_pixels)
     return arrays.read_array(data, settings.max_pixels) if arrays.is_array(data) else data
 
 

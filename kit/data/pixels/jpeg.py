@@ -16,6 +16,8 @@ from kit.errors import UnreadableImage
 
 _JFIF, _EXIF, _ADOBE, _SCAN, _COMMENT, _END = 0xE0, 0xE1, 0xEE, 0xDA, 0xFE, 0xD9
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the markers of a frame header (T.81, table B.1)
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # that ends a scan
 _HUFFMAN = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: what every decoder reads
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _PLAIN_JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
@@ -37,6 +39,7 @@ class Jpeg(NamedTuple):
     frame: int
     orientation: int
     data: bytes  # without metadata, over whose damage decoders would stumble
+    scans: int  # where in `data` the first scan begins
     is_clean: bool  # whether nothing stands between the segments
 
     @property
@@ -80,7 +83,8 @@ def parse(data: bytes) -> Jpeg:
             components = segment[9]
     if not width or not height:
         raise UnreadableImage("a JPEG without a size in its header")
-    return Jpeg(width, height, components, frame, turned, b"".join(parts), clean)
+    scans = sum(map(len, parts[:-1]))
+    return Jpeg(width, height, components, frame, turned, b"".join(parts), scans, clean)
 
 
 def scale_for(jpeg: Jpeg, at_least: int | None) -> int:
@@ -132,12 +136,40 @@ def damage(data: bytes) -> str | None:
 
 
 def _decoded(jpeg: Jpeg, scale: int, grey: bool) -> tuple[np.ndarray | None, list[str]]:
+    if not _has_all_scans(jpeg):
+        raise UnreadableImage("the JPEG is truncated: its last scans are missing")
     buffer = np.frombuffer(jpeg.data, np.uint8)
     flags = _REDUCED[scale][0 if grey else 1] | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         return MESSAGES.during(lambda: cv2.imdecode(buffer, flags))
     except cv2.error as error:
         raise UnreadableImage(f"the JPEG cannot be decoded: {error.err}") from error
+
+
+def _has_all_scans(jpeg: Jpeg) -> bool:
+    """Whether the scans give all coefficients of all components, to the last bit (T.81, B.2.3 and G.1.1.1).
+
+    A JPEG that ends between two scans is no error to libjpeg: details or colours are missing, and are smoothed over.
+    """
+    missing: dict[int, list[int]] = {}  # component -> how many bits of each coefficient are to come
+    data, at = jpeg.data, jpeg.scans
+    while at + 10 <= len(data):
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == _SCAN:
+            count = data[at + 4]
+            first, last, bits = (*data[at + 5 + 2 * count : at + 8 + 2 * count], 0, 0, 0)[:3]
+            if jpeg.frame not in _PROGRESSIVE:
+                first, last, bits = 0, 63, 0
+            for component in data[at + 5 : at + 5 + 2 * count : 2]:
+                coefficients = missing.setdefault(component, [1] * 64)
+                coefficients[first : last + 1] = [bits & 15] * len(coefficients[first : last + 1])
+            if len(missing) == jpeg.components and not any(map(any, missing.values())):
+                return True
+        following = _MARKER.search(data, at + 2 + length)
+        if following is None or following[0] == b"\xff\xd9":
+            return False
+        at = following.start()
+    return False
 
 
 def _is_damage(message: str, data: bytes) -> bool:

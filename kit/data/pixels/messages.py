@@ -18,6 +18,8 @@ _DECODERS = (
     "Inconsistent progression sequence",
     "Unknown Adobe color transform",
     "libpng",
+    "JPEGLib: ",  # libtiff's
+    "tempfile.tif: ",
     "[ WARN",
     "[ERROR",
 )
@@ -80,7 +82,8 @@ class Messages:
         else:
             os.dup2(self._stderr, _STDERR)
             os.close(self._stderr)
-        os.close(self._file)
+        if self._file != _STDERR:  # as it is where there was no stderr
+            os.close(self._file)
 
     def _collect(self) -> None:
         """Read what is new: lines of decoders are kept, others go to the real stderr."""

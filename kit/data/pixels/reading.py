@@ -37,6 +37,5 @@ def require_size(pixels: int, at_most: int) -> None:
     """Raise UnreadableImage if an image has more than `at_most` pixels: before memory is taken for them."""
     if pixels > at_most:
         raise UnreadableImage(
-            f"{pixels / 1e6:,.0f} million pixels, and image.max_pixels = {at_most / 1e6:,.0f} million: "
-            "shrink it, or raise image.max_pixels"
+            f"it declares {pixels:,} pixels, more than image.max_pixels = {at_most:,}: shrink it, or raise the setting"
         )

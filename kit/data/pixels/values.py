@@ -7,6 +7,9 @@ _BLOCK = 2**22  # values that are scaled at a time, which keeps the memory small
 
 def scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """uint8: `low` becomes 0 and `high` 255, values beyond are clipped, NaN is 0; rounded to the nearest."""
+    if values.dtype == np.uint8 and (low, high) == (0, 255):
+        return values.copy()
+    low, high = float(low), float(high)
     pixels = np.empty(values.shape, np.uint8)
     half, range_of_halves = low / 2, (high / 2 - low / 2) or 1  # halves: the whole range of doubles has no double
     rows = max(1, _BLOCK // max(1, values[:1].size))

@@ -5,13 +5,14 @@ temporary name and renamed; those that are finished survive a pipeline that is c
 pipeline at a time.
 """
 
+import hashlib
 import io
 import json
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -31,7 +32,9 @@ from kit.data.records.manifest import BUILDING, EXAMPLES, MANIFEST, Manifest, fi
 from kit.data.records.shards import Note, write_shard
 from kit.data.table.examples import Examples
 from kit.errors import ConfigError, DataError
+from kit.schemas import Schema
 
+_Schema = TypeVar("_Schema", bound=Schema)
 _TABLE = "building.parquet"  # the table with cells, for the workers; removed once there is a manifest
 
 
@@ -56,10 +59,10 @@ def build_with_beam(
         raise ConfigError("Beam cannot read images inside a .npz: build without --runner")
     expected = fingerprint(competition, examples, image, data)
     if (present := _read_json(out, MANIFEST) or _read_json(out, BUILDING)) is not None:
-        if present["fingerprint"] != expected:
+        if not isinstance(present, dict) or present.get("fingerprint") != expected:
             raise DataError(other_records(out))
         if "shards" in present:
-            return Manifest.model_validate(present)
+            return _validated(Manifest, present, out, MANIFEST)
     table = with_cells(examples.table)
     plans = plan_shards(table, image, data)
     _write(out, _TABLE, _parquet(table))
@@ -75,7 +78,9 @@ def build_with_beam(
     notes = [note for plan in plans if (note := _read_note(out, plan.file))]
     report_remarks(notes)
     manifest, kept = make_manifest(competition, examples, table, image, data, notes)
-    _write(out, EXAMPLES, _parquet(kept))
+    content = _parquet(kept)
+    manifest = manifest.model_copy(update={"examples_sha256": hashlib.sha256(content).hexdigest()})
+    _write(out, EXAMPLES, content)
     _write(out, MANIFEST, files.json_text(manifest.as_json()).encode())
     for name in (_TABLE, BUILDING, *(_note(plan.file) for plan in plans)):
         _file_systems().delete([_join(out, name)])
@@ -86,7 +91,8 @@ def _build_shard(planned: tuple[Any, ...], root: str, out: str, image: str, task
     """All that a Beam worker does for a plan: write the shard, then its note, unless an earlier run left them."""
     plan, settings = ShardPlan(*planned), ImageSettings.model_validate_json(image)
     note = _read_note(out, plan.file)
-    if note is not None and is_whole(note, _size(out, plan.file)):
+    whole = note is not None and is_whole(note, _size(out, plan.file))
+    if note is not None and whole and hashlib.sha256(_read(out, plan.file)).hexdigest() == note.shard.sha256:
         return
     shard = rows_of_shard(plan, _table(_join(out, _TABLE), expected), task, 0)
     part = f"{files.PART}{uuid.uuid4().hex}-{plan.file}"
@@ -121,7 +127,14 @@ def _note(shard: str) -> str:
 
 def _read_note(folder: str, shard: str) -> Note | None:
     content = _read_json(folder, _note(shard))
-    return None if content is None else Note.model_validate(content)
+    return None if content is None else _validated(Note, content, folder, _note(shard))
+
+
+def _validated(schema: type[_Schema], content: Any, folder: str, name: str) -> _Schema:
+    try:
+        return schema.model_validate(content)
+    except ValueError as error:  # pydantic's
+        raise DataError(f"{_join(folder, name)} is damaged: delete {folder} and build the records again") from error
 
 
 @cache
@@ -151,9 +164,12 @@ def _read(folder: str, name: str) -> bytes:
 
 
 def _read_json(folder: str, name: str) -> Any:
-    with suppress(FileNotFoundError):
+    try:
         return json.loads(_read(folder, name))
-    return None
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise DataError(f"{_join(folder, name)} is damaged: delete {folder} and build the records again") from error
 
 
 def _write(folder: str, name: str, data: bytes) -> None:

@@ -3,7 +3,6 @@
 Each finished shard has a note of its content beside it until there is a manifest.
 """
 
-import errno
 import logging
 import os
 import shutil
@@ -37,7 +36,7 @@ from kit.data.records.manifest import (
 from kit.data.records.shards import Note, Shard, ShardRows, build_shard, image_shape, note_path
 from kit.data.table.cells import assign_cells
 from kit.data.table.examples import Examples
-from kit.errors import DataError, WorkerDied, some
+from kit.errors import DataError, FullDisk, WorkerDied, some
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.runtime.session import mounted
 
@@ -76,8 +75,8 @@ def build_records(
             with files.locked(out):
                 if not (out / MANIFEST).exists():  # another process may just have finished it
                     _build(competition, examples, root, out, image, data, workers, expected)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        except (OSError, FullDisk) as error:
+            if not isinstance(error, FullDisk) and not files.is_full_disk(error):
                 raise
             raise DataError(
                 f"the disk is full, {out} is not finished: free some space and run again (finished shards are kept), "
@@ -119,6 +118,7 @@ def _build(
     report_remarks(notes)
     manifest, kept = make_manifest(competition, examples, table, image, data, notes)
     files.write_parquet(out / EXAMPLES, kept)
+    manifest = manifest.model_copy(update={"examples_sha256": files.sha256_of(out / EXAMPLES)})
     files.write_json(out / MANIFEST, manifest.as_json())
 
 
@@ -137,10 +137,10 @@ def _adopt_shards(plans: list[ShardPlan], parts: Fingerprints, cells: int, out: 
         same_test = manifest.fingerprints.test == parts.test
         adopted = 0
         for shard in manifest.shards:
-            source, target = path.parent / shard.file, out / shard.file
             same = same_test if shard.cell is None else same_training
-            if not same or count_of.get(shard.file) != shard.examples or _is_finished(target):
+            if not same or count_of.get(shard.file) != shard.examples or _is_finished(out / shard.file):
                 continue
+            source, target = path.parent / shard.file, out / shard.file  # a name that this build would give, too
             if _is_intact(source, shard):
                 with files.replacing(target) as part:
                     _link_or_copy(source, part)
@@ -152,7 +152,7 @@ def _adopt_shards(plans: list[ShardPlan], parts: Fingerprints, cells: int, out: 
 
 def _is_intact(file: Path, shard: Shard) -> bool:
     """Whether a file is the shard, byte for byte."""
-    return file.exists() and file.stat().st_size == shard.bytes and files.sha256_of(file) == shard.sha256
+    return file.is_file() and file.stat().st_size == shard.bytes and files.sha256_of(file) == shard.sha256
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -225,7 +225,7 @@ def is_whole(note: Note, size: int | None) -> bool:
 
 def read_note(shard: Path) -> Note:
     """The note of a finished shard."""
-    return Note.model_validate(files.read_json(note_path(shard)))
+    return files.read_model(note_path(shard), Note)
 
 
 def _write_shards(
@@ -243,7 +243,7 @@ def _write_shards(
     if any(step.name == "super_resolution" for step in image.steps):
         workers = 1  # TensorFlow uses all cores, or the one GPU, by itself
     progress = out / f"{files.PART}progress"
-    np.zeros(max(1, len(todo)), np.int64).tofile(progress)
+    progress.write_bytes(np.zeros(max(1, len(todo)), np.int64).tobytes())
     paths = (path for plan in todo for path in table["path"].iloc[plan.start : plan.stop])
     with unpacked(root, paths, out) as arrays, _progress_shown(progress, len(table), len(table) - images):
         shards = (rows_of_shard(plan, table, task, n) for n, plan in enumerate(todo))
@@ -284,8 +284,11 @@ def _progress_shown(progress: Path, total: int, before: int) -> Iterator[None]:
 
 
 def _is_finished(shard: Path) -> bool:
-    note = note_path(shard)
-    return shard.exists() and note.exists() and is_whole(read_note(shard), shard.stat().st_size)
+    try:
+        note = read_note(shard)
+    except DataError:  # there is none, or it is damaged: the shard is built again
+        return False
+    return not note.rejected and _is_intact(shard, note.shard)
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -299,7 +302,7 @@ def _forget_other_build(out: Path, expected: str) -> None:
     """Remove the half-written files of killed builds, and builds of something else; mark the folder as being built."""
     building = out / BUILDING
     stale = files.leftovers(out)
-    if building.exists() and files.read_json(building) != {"fingerprint": expected}:
+    if building.exists() and files.read_json(building, f"delete {out} and build again") != {"fingerprint": expected}:
         stale += [*out.glob("*.tfrecord"), *out.glob("*.json")]
     for path in stale:
         path.unlink(missing_ok=True)  # a worker that outlives its build by a moment may remove its own

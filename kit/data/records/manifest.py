@@ -29,6 +29,7 @@ from kit.tables import truth, truth_columns
 MANIFEST, EXAMPLES, BUILDING = "manifest.json", "examples.parquet", "building.json"
 
 VERSION = 3  # of the format and of what `prepare` does to pixels; older records are refused
+_NOT_OPENED = ("format_version", "sha256")  # fields of a manifest that opened records do not have
 _IDENTITY = ("id", "path", "bytes", "group", "crc32")  # with the truth, the columns that decide what is trained on
 
 
@@ -56,10 +57,13 @@ class Manifest(Schema):
     cells: int
     shards: tuple[Shard, ...]
     rejected: tuple[Rejected, ...]
+    examples_sha256: str | None = None  # of `examples.parquet`; absent in records of older versions
+    sha256: str | None = None  # of all else in the manifest
 
     def as_json(self) -> dict[str, Any]:
         """The manifest as values that JSON can hold: all image settings, so that a later default changes none."""
-        return self.model_dump(mode="json")
+        values = self.model_dump(mode="json", exclude={"sha256"})
+        return {**values, "sha256": files.fingerprint(values)}
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Records:
     cells: int
     shards: tuple[Shard, ...]
     rejected: tuple[Rejected, ...]
+    examples_sha256: str | None
     table: pd.DataFrame = field(repr=False)
 
     @property
@@ -169,29 +174,53 @@ def make_manifest(
 
 
 def open_records(directory: Path) -> Records:
-    """The records in a directory; raises DataError when there are none, or a shard is missing or has another size."""
+    """The records in a directory; raises DataError, naming the file, when there are none, or one is missing or damaged.
+
+    Of shards it looks at the sizes alone: `verify_records` reads them.
+    """
     path = directory / MANIFEST
     if not path.exists():
         hint = "their build was cut off, run it again" if (directory / BUILDING).exists() else "build them first"
         raise DataError(f"{directory} holds no records ({hint}: `kit records build COMP --data DIR --out {directory}`)")
-    content = files.read_json(path)
+    content = files.read_json(path, _remedy(directory))
     version = content.get("format_version") if isinstance(content, dict) else None
-    if not isinstance(version, int):
-        raise DataError(f"{path} is not the manifest of records: choose another folder")
+    if type(version) is not int:
+        raise DataError(f"{path} is not the manifest of records, or damaged: {_remedy(directory)}")
     if version != VERSION:
         remedy = "install a newer kit" if version > VERSION else "build the records again in another folder"
         raise DataError(f"{path} has format {version}, this kit reads {VERSION}: {remedy}")
-    manifest = read_manifest(path)
-    if manifest is None:
-        raise DataError(f"{path} is damaged: delete {directory} and build the records again")
+    manifest = files.read_model(path, Manifest, _remedy(directory))
+    rest = {name: value for name, value in content.items() if name != "sha256"}
+    if manifest.sha256 and files.fingerprint(rest) != manifest.sha256:
+        raise files.damaged(path, "it is not as it was written", _remedy(directory))
     for shard in manifest.shards:
-        file = directory / shard.file
-        if not file.exists() or file.stat().st_size != shard.bytes:
-            raise DataError(
-                f"{file} is missing or not {shard.bytes} bytes long: delete {directory} and build the records again"
-            )
-    values = {name: getattr(manifest, name) for name in Manifest.model_fields if name != "format_version"}
-    return Records(directory=directory, table=pd.read_parquet(directory / EXAMPLES), **values)
+        file = files.inside(directory, shard.file)
+        if not file.is_file() or file.stat().st_size != shard.bytes:
+            raise DataError(f"{file} is missing or not {shard.bytes} bytes long: {_remedy(directory)}")
+    values = {name: getattr(manifest, name) for name in Manifest.model_fields if name not in _NOT_OPENED}
+    return Records(directory=directory, table=_read_table(directory / EXAMPLES, manifest), **values)
+
+
+def _read_table(path: Path, manifest: Manifest) -> pd.DataFrame:
+    """The example table of records; raises DataError when it is not that of the manifest."""
+    remedy, expected = _remedy(path.parent), manifest.examples_sha256
+    if expected and path.is_file() and files.sha256_of(path) != expected:
+        raise files.damaged(path, "it is not as it was written", remedy)
+    table = files.read_parquet(path, remedy)
+    columns = ("id", "path", "group", "split", "cell", *truth_columns(manifest.labels))
+    if absent := [name for name in columns if name not in table.columns]:
+        raise files.damaged(path, f"it has no column {absent[0]}", remedy)
+    counts = Counter({-1 if shard.cell is None else shard.cell: 0 for shard in manifest.shards})
+    for shard in manifest.shards:
+        counts[-1 if shard.cell is None else shard.cell] += shard.examples
+    rows = table["cell"].value_counts().to_dict()
+    if {cell: count for cell, count in counts.items() if count} != rows or table["id"].duplicated().any():
+        raise files.damaged(path, "its rows are not those of the shards", remedy)
+    return table
+
+
+def _remedy(directory: Path) -> str:
+    return f"delete {directory} and build the records again"
 
 
 def verify_records(records: Records, workers: int | None = None) -> int:

@@ -10,19 +10,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from kit.config import ImageSettings
 from kit.data.pixels.arrays import unpacked
 from kit.data.pixels.look import Look, look
+from kit.data.table.counts import as_dict, count_examples, counts_of_splits, images_per_group, named, sides_of
 from kit.data.table.examples import Examples
 from kit.errors import some
 from kit.parallel import count_workers, in_processes, progress_bar
-from kit.tables import truth, truth_columns
+from kit.tables import truth_columns
 
 _AT_ONCE = 50  # images per call of a worker
-_ORDER = "train val test"  # others come first
 
 
 def check_images(examples: Examples, root: Path, settings: ImageSettings, workers: int | None = None) -> dict[str, Any]:
@@ -34,29 +33,19 @@ def check_images(examples: Examples, root: Path, settings: ImageSettings, worker
     table = examples.table[[column for column in kept if column in examples.table.columns]].reset_index(drop=True)
     seen = pd.DataFrame(look_at([*table["path"]], root, settings, workers), columns=Look._fields)
     table = table.merge(seen, on="path", how="left", validate="one_to_one")
-    side = table["part"] if "part" in table.columns else table["split"]
+    side = sides_of(table)
     readable = table[table["reason"].isna()]
     sizes = (readable["width"].astype(str) + "x" + readable["height"].astype(str)).value_counts()
     between = pd.concat([readable["width"], readable["height"]])
-    per_group = table.groupby("group").size().value_counts().sort_index()
-    sides = side.groupby(table["group"]).unique()
     return {
-        "task": examples.task,
-        "images": len(table),
-        "groups": int(table["group"].nunique()),
-        "splits": {name: _counts(table[side == name], examples) for name in sorted(side.unique(), key=_ORDER.find)},
-        "sizes": {"count": len(sizes), "pixels": _range(between), "most": _as_dict(sizes.head(5))},
-        "formats": _as_dict(readable["format"].value_counts()),
-        "channels": _as_dict(readable["channels"].value_counts()),
+        **count_examples(examples),
+        "sizes": {"count": len(sizes), "pixels": _range(between), "most": as_dict(sizes.head(5))},
+        "formats": as_dict(readable["format"].value_counts()),
+        "channels": as_dict(readable["channels"].value_counts()),
         "with_alpha": sorted(readable["path"][readable["channels"].isin(["RGBA", "LA", "PA"])]),
-        "images_per_group": _as_dict(per_group),
-        "missing": [*examples.missing],
-        "surplus": [*examples.surplus],
         "unreadable": table[table["reason"].notna()][["path", "reason"]].to_dict("records"),
         "remarks": dict(Counter(examples.remarks) + Counter(chain.from_iterable(seen["remarks"]))),
-        "notes": [*examples.notes],
         "duplicates": _duplicates(readable, side, examples),
-        "groups_in_several_splits": sorted(sides.index[sides.map(len) > 1]),
     }
 
 
@@ -78,23 +67,19 @@ def look_at(paths: list[str], root: Path, settings: ImageSettings, workers: int 
 
 def as_text(report: dict[str, Any]) -> str:
     """The report of `check_images` as one screen of text; only the JSON has all names."""
-    lines = [f"{report['images']} images, {report['groups']} groups, {report['task']}"]
-    for name, counts in report["splits"].items():
-        labels = "  ".join(f"{label} {count}" for label, count in counts["labels"].items())
-        unlabelled = f"  (unlabelled {counts['unlabelled']})" if counts["unlabelled"] else ""
-        lines.append(f"  {name}: {counts['images']} images, {counts['groups']} groups   {labels}{unlabelled}")
+    lines = counts_of_splits(report)
     sizes = report["sizes"]
     lines += [
         f"sizes      {sizes['count']} different, sides {sizes['pixels']} pixels; most: {_listed(sizes['most'])}",
         f"formats    {_listed(report['formats'])}",
         f"channels   {_listed(report['channels'])}",
-        f"per group  {_per_group(report['images_per_group'])}",
+        f"per group  {images_per_group(report['images_per_group'])}",
     ]
     for what in ("missing", "surplus"):
-        lines.append(f"{what:10} {_named(report[what])}")
-    lines.append("unreadable " + _named(["{path} ({reason})".format(**bad) for bad in report["unreadable"]]))
+        lines.append(f"{what:10} {named(report[what])}")
+    lines.append("unreadable " + named(["{path} ({reason})".format(**bad) for bad in report["unreadable"]]))
     if report["with_alpha"]:
-        lines.append(f"alpha      {_named(report['with_alpha'])} (transparency is not used)")
+        lines.append(f"alpha      {named(report['with_alpha'])} (transparency is not used)")
     lines += [f"noticed    {count} {what}" for what, count in report["remarks"].items()]
     lines += report["notes"]
     duplicates = report["duplicates"]
@@ -110,22 +95,8 @@ def as_text(report: dict[str, Any]) -> str:
             examples = some([" = ".join(same) for same in sets], 2)
             lines.append(f"  {len(sets)} set{'s' * (len(sets) > 1)} {words}: {examples}")
     shared = report["groups_in_several_splits"]
-    lines.append(f"groups in several splits: {_named(shared)}")
+    lines.append(f"groups in several splits: {named(shared)}")
     return "\n".join(lines)
-
-
-def _counts(rows: pd.DataFrame, examples: Examples) -> dict[str, Any]:
-    y = truth(rows, examples.labels)
-    labels = dict(zip(examples.labels, (y > 0.5).sum(axis=0).tolist(), strict=True))
-    if len(examples.labels) == 1:
-        labels[f"not {examples.labels[0]}"] = int((y < 0.5).sum())
-    labelled = ~np.isnan(y).all(axis=1)
-    return {
-        "images": len(rows),
-        "groups": int(rows["group"].nunique()),
-        "labels": labels if labelled.any() else {},
-        "unlabelled": int((~labelled).sum()),
-    }
 
 
 def _duplicates(table: pd.DataFrame, side: pd.Series, examples: Examples) -> dict[str, Any]:
@@ -152,24 +123,5 @@ def _range(values: pd.Series) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _as_dict(counts: pd.Series) -> dict[str, int]:
-    return {str(key): int(count) for key, count in counts.items()}
-
-
 def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
-
-
-def _per_group(counts: dict[str, int]) -> str:
-    """Such as `1 image: 150 groups, 2 images: 12 groups, 3 to 9 images: 4 groups`."""
-    most = max(map(int, counts), default=0)
-    binned: Counter[str] = Counter()
-    for images, groups in counts.items():
-        first = int(images)
-        key = images if first < 3 else f"3 to {min(9, most)}" if first < 10 else f"10 to {most}"
-        binned[key] += groups
-    return ", ".join(f"{key} image{'s' * (key != '1')}: {groups} groups" for key, groups in binned.items())
-
-
-def _named(names: list[str]) -> str:
-    return f"{len(names)}: {some(names)}" if names else "0"

@@ -1,13 +1,18 @@
+import shutil
+import zipfile
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from kit.config import DataSettings, ImageSettings
-from kit.data.pixels.arrays import is_array, read_array, reader, unpacked
+from kit.data.pixels.arrays import headers, is_array, read_array, read_small, reader, unpacked
+from kit.data.pixels.images import decode
 from kit.data.records.batches import eval_batches
 from kit.data.records.build import build_records
 from kit.data.table.examples import Examples
-from kit.errors import UnreadableImage
+from kit.errors import DataError, UnreadableImage
 
 
 @pytest.fixture
@@ -55,3 +60,91 @@ def test_arrays_that_are_no_image(array, tmp_path):
     np.save(tmp_path / "x.npy", array, allow_pickle=True)
     with pytest.raises(UnreadableImage):
         read_array((tmp_path / "x.npy").read_bytes())
+
+
+def examples_of(paths):
+    rows = {"id": paths, "path": paths, "bytes": 256, "split": "train", "group": paths}
+    return Examples(pd.DataFrame({**rows, "y_x": [0.0, 1.0] * (len(paths) // 2)}), ("x",), "binary")
+
+
+def test_two_data_sets_with_files_of_the_same_name_do_not_mix(tmp_path):
+    image, paths = ImageSettings(size=16, color="gray"), [f"x.npz/a/{n}" for n in range(6)]
+    for number in (1, 2, 3):  # one after the other in this process, as in a notebook, and into the same folder
+        pixels = np.random.default_rng(number).integers(0, 256, (6, 16, 16), np.uint8)
+        np.savez(tmp_path / "x.npz", a=pixels)
+        records = build_records("x", examples_of(paths), tmp_path, tmp_path / "out" / "r", image, DataSettings(), 1)
+        for batch in eval_batches(records, [*range(records.cells)], 4):
+            for name, row in zip(batch.ids, batch.images, strict=False):
+                assert np.array_equal(row[..., 0], pixels[int(name.split("/")[-1])])
+        shutil.rmtree(tmp_path / "out")
+
+
+# --- what arrays declare ---
+
+
+def npy_with(header):
+    return b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header
+
+
+@pytest.mark.parametrize(
+    "shape", [(2**20, 2**20), (2**40, 2**40, 3), (10**9, 10**9), (-4, -4), (10**30, 1), (0, 10**18), (8, 8), (3, 5)]
+)
+def test_a_header_that_declares_other_sizes_costs_no_memory(shape, tmp_path):
+    header = repr({"descr": "|u1", "fortran_order": False, "shape": shape}).encode() + b"\n"
+    data = npy_with(header) + bytes(16)
+    with pytest.raises(UnreadableImage, match=r"not a \.npy that can be read"):
+        read_array(data)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("a.npy", data)
+    with pytest.raises(DataError, match=r"x\.npz: the header of a\.npy says|cannot read .*x\.npz"):
+        headers(tmp_path / "x.npz")
+    with pytest.raises(DataError), unpacked(tmp_path, ["x.npz/a/0"], tmp_path):
+        pass
+    with pytest.raises(DataError):
+        read_small(tmp_path / "x.npz", "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+
+
+@pytest.mark.parametrize("header", [b"", b"{", b"(" * 9000, b"{'descr': '|u1'}", b"\xff" * 60, b"__import__('os')"])
+def test_headers_that_are_none(header):
+    with pytest.raises(UnreadableImage):
+        read_array(npy_with(header))
+    with pytest.raises(UnreadableImage):
+        decode(npy_with(header))
+
+
+def test_an_array_larger_than_the_limit(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((300, 200), np.uint8))
+    with pytest.raises(UnreadableImage, match=r"more than image\.max_pixels"):
+        read_array((tmp_path / "x.npy").read_bytes(), 59_999)
+
+
+def test_arrays_that_do_not_fit_on_the_disk(arrays, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    message = r"a of .*x\.npz takes 0\.0 GiB unpacked, but 0\.0 GiB are free"
+    with pytest.raises(DataError, match=message), unpacked(tmp_path, ["sub/x.npz/a/0"], tmp_path):
+        pass
+
+
+def test_rows_and_arrays_that_do_not_exist(arrays, tmp_path):
+    with unpacked(tmp_path, ["sub/x.npz/a/0"], tmp_path) as files, pytest.raises(UnreadableImage, match="no row 40"):
+        reader(tmp_path, files)("sub/x.npz/a/40")
+    for path in ("sub/x.npz/c/0", "absent.npz/a/0"):
+        with pytest.raises(DataError, match=r"no such array|No such file"), unpacked(tmp_path, [path], tmp_path):
+            pass
+
+
+def test_a_damaged_npz_is_one_line(arrays, tmp_path):
+    file = tmp_path / "sub" / "x.npz"
+    whole = file.read_bytes()
+    for data in (
+        whole[:500],
+        whole[:3000] + bytes(200) + whole[3200:],
+        b"",
+        b"PK\3\4",
+    ):
+        file.write_bytes(data)
+        with pytest.raises(DataError) as caught, unpacked(tmp_path, ["sub/x.npz/a/0", "sub/x.npz/b/0"], tmp_path):
+            pass
+        assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+    assert not list(tmp_path.glob(".part*"))

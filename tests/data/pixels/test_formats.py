@@ -280,7 +280,7 @@ def test_other_formats_are_not_tried(pixels, kind):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "GIF", "PPM"])
 def test_a_larger_image_is_refused_before_it_is_decoded(kind):
     data = saved(np.zeros((3000, 2000), np.uint8), kind)
-    with pytest.raises(UnreadableImage, match=r"6 million pixels, and image\.max_pixels = 5 million"):
+    with pytest.raises(UnreadableImage, match=r"it declares 6,000,000 pixels, more than image\.max_pixels = 5,000,000"):
         decode(data, ImageSettings(max_pixels=5_000_000))
     assert decode(data, ImageSettings(max_pixels=6_000_000)).shape[:2] == (3000, 2000)
 
@@ -289,10 +289,10 @@ def test_a_header_that_declares_terapixels_costs_no_memory(pixels):
     data = bytearray(saved(pixels, "PNG"))
     data[16:24] = struct.pack(">II", 2**31 - 1, 2**31 - 1)
     data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
-    with pytest.raises(UnreadableImage, match="million pixels"):
+    with pytest.raises(UnreadableImage, match=r"more than image\.max_pixels"):
         decode(bytes(data))
     for dtype in (np.uint8, np.uint16):
-        with pytest.raises(UnreadableImage, match="million pixels"):
+        with pytest.raises(UnreadableImage, match=r"more than image\.max_pixels"):
             decode(tiff_of(pixels.astype(dtype), t256=10**6, t257=10**6))
 
 

@@ -1,5 +1,7 @@
 import json
+import shutil
 import struct
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -105,8 +107,47 @@ def test_a_table_that_is_not_the_records_is_found(toy_root, tmp_path):
     path = records.directory / "examples.parquet"
     table = pd.read_parquet(path)
     table.assign(y_tumour=1 - table["y_tumour"]).to_parquet(path)
+    with pytest.raises(DataError, match=r"examples\.parquet is damaged \(it is not as it was written\): delete"):
+        open_records(records.directory)
+    manifest = json.loads(records.manifest_path.read_text())
+    older = {key: value for key, value in manifest.items() if key not in ("examples_sha256", "sha256")}
+    records.manifest_path.write_text(json.dumps(older))
     with pytest.raises(DataError, match=r"record 0: not the example"):
         verify_records(open_records(records.directory))
+    table[1:].to_parquet(path)
+    with pytest.raises(DataError, match=r"examples\.parquet is damaged \(its rows are not those of the shards\)"):
+        open_records(records.directory)
+
+
+def test_damage_is_one_line_that_names_the_file(toy_records, tmp_path):
+    changes = (
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"null"),
+        lambda path: path.unlink(),
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: path.write_bytes(path.read_bytes()[:-30] + b"0" + path.read_bytes()[-29:]),
+    )
+    for n, change in enumerate(changes):
+        for name in ("manifest.json", "examples.parquet", "train-cell00-00000.tfrecord"):
+            folder = Path(shutil.copytree(toy_records.directory, tmp_path / f"{n} {name}"))
+            change(folder / name)
+            with pytest.raises(DataError) as raised:
+                verify_records(open_records(folder), workers=1)
+            assert str(folder / name) in str(raised.value) or "holds no records" in str(raised.value)
+            assert "build" in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_manifest_names_files_of_its_own_folder_alone(toy_records, tmp_path):
+    folder = Path(shutil.copytree(toy_records.directory, tmp_path / "r"))
+    content = json.loads((folder / "manifest.json").read_text())
+    first, *rest = content["shards"]
+    for name in ("../r/" + first["file"], str(folder / first["file"])):
+        (folder / "manifest.json").write_text(
+            json.dumps({**content, "shards": [{**first, "file": name}, *rest], "sha256": None})
+        )
+        with pytest.raises(DataError, match="names a file that does not lie in it"):
+            open_records(folder)
 
 
 def test_a_folder_without_records(tmp_path):
@@ -143,10 +184,12 @@ def test_a_damaged_manifest(toy_root, tmp_path):
     path = tmp_path / "r" / "manifest.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "cells": "many"}))
-    with pytest.raises(DataError, match=r"manifest\.json is damaged: delete .* and build the records again"):
+    with pytest.raises(
+        DataError, match=r"manifest\.json is damaged \(cells: .*\): delete .* and build the records again"
+    ):
         open_records(tmp_path / "r")
     path.write_text(path.read_text()[:100])
-    with pytest.raises(DataError, match=r"manifest\.json is not valid JSON"):
+    with pytest.raises(DataError, match=r"manifest\.json is damaged \(.* line .*\): delete"):
         open_records(tmp_path / "r")
 
 

@@ -1,0 +1,92 @@
+"""What an example table holds: images, groups and labels of each side. No image is decoded."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kit.data.table.examples import Examples
+from kit.errors import counted, some
+from kit.tables import truth
+
+_ORDER = "train val test"  # others come first
+
+
+def count_examples(examples: Examples) -> dict[str, Any]:
+    """Counts by side and label; missing and surplus files; groups on two sides. Fit for JSON."""
+    table = examples.table.reset_index(drop=True)
+    side = sides_of(table)
+    sides = side.groupby(table["group"]).unique()
+    return {
+        "task": examples.task,
+        "images": len(table),
+        "groups": int(table["group"].nunique()),
+        "splits": {name: _counts(table[side == name], examples) for name in sorted(side.unique(), key=_ORDER.find)},
+        "images_per_group": as_dict(table.groupby("group").size().value_counts().sort_index()),
+        "missing": [*examples.missing],
+        "surplus": [*examples.surplus],
+        "remarks": examples.remarks,
+        "notes": [*examples.notes],
+        "groups_in_several_splits": sorted(sides.index[sides.map(len) > 1]),
+    }
+
+
+def sides_of(table: pd.DataFrame) -> pd.Series:
+    """The official side of each image: the folder or list of the data (column `part`), else train or test."""
+    return table["part"] if "part" in table.columns else table["split"]
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The counts as text: what `kit examples` prints without further options."""
+    lines = [*counts_of_splits(report), f"per group  {images_per_group(report['images_per_group'])}"]
+    lines += [f"{what:10} {named(report[what])}" for what in ("missing", "surplus")]
+    lines += [f"noticed    {count} {what}" for what, count in report["remarks"].items()]
+    lines += report["notes"]
+    return "\n".join([*lines, f"groups in several splits: {named(report['groups_in_several_splits'])}"])
+
+
+def counts_of_splits(report: dict[str, Any]) -> list[str]:
+    """A line for all images, and one for each side with the counts of its labels."""
+    lines = [f"{counted(report['images'], 'image')}, {counted(report['groups'], 'group')}, {report['task']}"]
+    for name, counts in report["splits"].items():
+        labels = "  ".join(f"{label} {count}" for label, count in counts["labels"].items())
+        unlabelled = f"  (unlabelled {counts['unlabelled']})" if counts["unlabelled"] else ""
+        size = f"{counted(counts['images'], 'image')}, {counted(counts['groups'], 'group')}"
+        lines.append(f"  {name}: {size}   {labels}{unlabelled}")
+    return lines
+
+
+def images_per_group(counts: dict[str, int]) -> str:
+    """Such as `1 image: 150 groups, 2 images: 12 groups, 3 to 9 images: 4 groups`."""
+    most = max(map(int, counts), default=0)
+    binned: Counter[str] = Counter()
+    for images, groups in counts.items():
+        first = int(images)
+        key = images if first < 3 else f"3 to {min(9, most)}" if first < 10 else f"10 to {most}"
+        binned[key] += groups
+    return ", ".join(f"{key} image{'s' * (key != '1')}: {counted(groups, 'group')}" for key, groups in binned.items())
+
+
+def named(names: list[str]) -> str:
+    """How many, and the first few of them."""
+    return f"{len(names)}: {some(names)}" if names else "0"
+
+
+def as_dict(counts: pd.Series) -> dict[str, int]:
+    """Counts with names and whole numbers that JSON has."""
+    return {str(key): int(count) for key, count in counts.items()}
+
+
+def _counts(rows: pd.DataFrame, examples: Examples) -> dict[str, Any]:
+    y = truth(rows, examples.labels)
+    labels = dict(zip(examples.labels, (y > 0.5).sum(axis=0).tolist(), strict=True))
+    if len(examples.labels) == 1:
+        labels[f"not {examples.labels[0]}"] = int((y < 0.5).sum())
+    labelled = ~np.isnan(y).all(axis=1)
+    return {
+        "images": len(rows),
+        "groups": int(rows["group"].nunique()),
+        "labels": labels if labelled.any() else {},
+        "unlabelled": int((~labelled).sum()),
+    }

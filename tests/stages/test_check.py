@@ -1,0 +1,126 @@
+"""What is wrong with settings is told before a file is listed, and before anything is written."""
+
+import importlib.util
+import sys
+
+import pytest
+
+from kit.cli import main
+from kit.config import load_config
+from kit.errors import ConfigError
+from kit.run import Run
+from kit.stages.check import check_settings
+from tests.conftest import TINY
+
+
+@pytest.fixture
+def refused(tmp_path, capsys):
+    """A function of settings: the message with which `kit run pcam` refuses them, of a folder without any image."""
+    (tmp_path / "empty").mkdir()
+
+    def message(*settings, competition="pcam"):
+        sets = [word for setting in settings for word in ("--set", setting)]
+        run = ["--data", str(tmp_path / "empty"), "--run", str(tmp_path / "runs" / "x")]
+        assert main(["run", competition, *run, *sets]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("kit: ") and error.count("\n") == 1
+        assert not (tmp_path / "runs").exists()
+        return error
+
+    return message
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("model.name=efficientnet", "did you mean 'efficientnetb0'"),
+        ("model.name=ResNet-50", "did you mean 'resnet50'"),
+        ("model.arguments={unitz: 8}", "model.arguments.unitz: pcam_cnn takes no such argument; did you mean 'units'?"),
+        ("model.weights=imagnet", "imagnet does not exist (imagenet, none, the path"),
+        ("model.weights=imagenet", "model pcam_cnn has no ImageNet weights"),
+        ("model.weights=nowhere.weights.h5", "nowhere.weights.h5 does not exist"),
+        ("model.weights=run:nowhere", "has no trained fold"),
+        ("model.weights=kaggle:owner/name", "write it as kaggle:OWNER/NAME/FILE"),
+    ],
+)
+def test_names_that_do_not_exist(refused, setting, words):
+    assert words in refused(*TINY, "model.name=pcam_cnn", setting)
+
+
+@pytest.mark.once
+def test_files_that_hold_no_weights(refused, tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"\x80\x02}q\x00.")
+    assert "neither an HDF5 nor a .keras file" in refused(f"model.weights={tmp_path / 'weights.pth'}")
+    assert "is a folder" in refused(f"model.weights={tmp_path}")
+
+
+@pytest.mark.once
+def test_packages_that_are_not_installed(refused, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "kit.stages.check.find_spec", lambda name: None if name in ("wandb", "keras_cv") else find(name)
+    )
+    assert "wandb is not installed" in refused("runtime.trackers=[wandb]")
+    assert "augment.grid_mask needs keras-cv" in refused("augment.grid_mask=.5")
+
+
+@pytest.mark.once
+def test_a_target_without_a_model(refused):
+    assert "no model for detection" in refused("target=boxes", competition="rsna")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("model.name=pcam_cnn_tuned", "cannot be built for images of (32, 32, 3)"),
+        ("train.optimizer_arguments={momentun: 1}", "train.optimizer_arguments of adam"),
+        ("train.phases=[{epochs: 1, learning_rate: .1, unfreeze: 2 stages}]", "unfreeze"),
+    ],
+)
+def test_what_cannot_be_built(refused, keras, setting, words):
+    assert words in refused(*TINY[:2], setting)
+
+
+@pytest.mark.once
+def test_loading_no_keras(tmp_path):
+    """In a process of its own: the checks of names are done before Keras is loaded."""
+    import subprocess
+
+    code = (
+        "import sys\n"
+        "from kit.config import load_config\n"
+        "from kit.run import Run\n"
+        "from kit.stages.check import check_settings\n"
+        "check_settings(load_config('pcam_mobilenet', ['model.weights=none']), Run('nowhere'))\n"
+        "print({'keras', 'tensorflow', 'h5py', 'sklearn', 'scipy'} & set(sys.modules))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+@pytest.mark.once
+def test_a_trained_run_needs_its_weights_no_more(tmp_path):
+    config = load_config("toy", ["folds=2", f"model.weights={tmp_path}/gone.weights.h5"])
+    run = Run(tmp_path / "run")
+    with pytest.raises(ConfigError, match="does not exist"):
+        check_settings(config, run)
+    for k in range(2):
+        run.fold(k).folder.mkdir(parents=True)
+        run.fold(k).done.write_text("{}")
+    run.write_config(config)
+    check_settings(config, run)
+    with pytest.raises(ConfigError, match="does not exist"):  # it will be trained anew
+        check_settings(load_config("toy", ["folds=2", "seed=1", f"model.weights={tmp_path}/gone.weights.h5"]), run)
+
+
+@pytest.mark.once
+def test_records_are_not_built_for_a_model_that_does_not_exist(toy_root, tmp_path, capsys):
+    words = ["records", "build", "pcam", "--data", str(toy_root), "--out", str(tmp_path / "r")]
+    assert main([*words, "--set", "model.name=resnet5"]) == 2
+    assert "did you mean 'resnet50'" in capsys.readouterr().err and not (tmp_path / "r").exists()
+
+
+def test_training_that_cannot_be_leaves_no_run(toy_records, tmp_path, capsys, keras):
+    words = ["train", "toy", "--records", str(toy_records.directory), "--run", str(tmp_path / "r")]
+    assert main([*words, "--set", "train.optimizer_arguments={momentun: 1}"]) == 2
+    assert "train.optimizer_arguments" in capsys.readouterr().err and not (tmp_path / "r").exists()
