@@ -16,7 +16,7 @@ def run(tmp_path, monkeypatch):
     def never(*_):
         pytest.fail("is built")
 
-    for name in ("build_model", "build_records"):
+    for name in ("build_records", "train"):
         monkeypatch.setattr(pipeline, name, never)
 
     def start(patients, *settings):
@@ -51,4 +51,4 @@ def test_a_batch_larger_than_a_fold(run):
 def test_an_archive_is_no_folder(tmp_path, capsys):
     (tmp_path / "data.zip").write_bytes(b"PK")
     assert main(["examples", "folders", "--data", str(tmp_path / "data.zip"), "--check"]) == 2
-    assert re.fullmatch(r"kit: .*data\.zip is an archive: unpack it, .*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"kit: .*data\.zip is a file, not a folder: unpack it, .*\n", capsys.readouterr().err)
