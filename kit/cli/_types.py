@@ -108,5 +108,7 @@ def _not_below_a_file(place: Path) -> Path:
         if above.is_dir():
             break
         if above.exists():
-            raise argparse.ArgumentTypeError(f"{above} is a file, not a folder")
+            is_archive = above.suffix.lower() in (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz")
+            remedy = ": unpack it, and give the folder that it becomes" if is_archive else ""
+            raise argparse.ArgumentTypeError(f"{above} is a file, not a folder{remedy}")
     return place

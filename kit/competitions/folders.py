@@ -6,6 +6,7 @@ predicted. Two classes are one label, the one whose name says so (or `target`); 
 their pictures are left out. `columns.group` is a regular expression for the patient in the path below the class.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,9 +58,9 @@ def read(root: Path, source: Source) -> Examples:
     if len(classes) > 2 and source.target is not None:
         what = "the positive one of two classes"
         raise ConfigError(f"target = {source.target!r} is not {what}{nearest(source.target, classes)}")
-    labels = tuple(classes) if len(classes) > 2 else (_positive(counts, source.target),)
-    groups, notes = _groups(rows, source)
-    return examples(rows, classes, labels, groups, {**remarks, **spellings}, notes)
+    labels, notes = (tuple(classes), ()) if len(classes) > 2 else _positive(counts, source.target)
+    groups, hints = _groups(rows, source)
+    return examples(rows, classes, labels, groups, {**remarks, **spellings}, (*notes, *hints))
 
 
 def list_classes(root: Path, class_folder: int | None = None) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -183,15 +184,33 @@ def _spelled_alike(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     return rows.assign(**{"class": rows["class"].replace(first)}), remarks
 
 
-def _positive(counts: pd.Series, target: str | None) -> str:
-    """The positive one of two classes; raises ConfigError, with their sizes, where that is open."""
+def _positive(counts: pd.Series, target: str | None) -> tuple[tuple[str], tuple[str, ...]]:
+    """The positive one of two classes, and what to say about it; raises ConfigError, with sizes, where it is open.
+
+    Of names that say nothing but their order, such as a and b or grade1 and grade2, it is the second.
+    """
     try:
-        return positive_class(list(counts.index), target)
+        return (positive_class(list(counts.index), target),), ()
     except ConfigError as error:
         if target is not None:
             raise
-        sizes = " and ".join(f"{count} of {name!r}" for name, count in counts.items())
-        raise ConfigError(f"{error} (there are {sizes})") from error
+        in_order = _in_order(*counts.index)
+        if in_order is None:
+            raise ConfigError(f"{error} (there are {' and '.join(map(str, counts))} images)") from error
+    first, second = in_order
+    note = f"the folders {first} and {second} do not say which class is the positive one: {second} is taken"
+    return (second,), (f"{note}. For the other: --set target={first}",)
+
+
+def _in_order(*names: str) -> tuple[str, str] | None:
+    """Two names that differ in their last letter, or number, alone, one of which is the next; None for others."""
+    ends = [match for name in names if (match := re.fullmatch(r"(.*?)(\d+|[A-Za-z])", name))]
+    if len(ends) < 2 or ends[0][1] != ends[1][1] or (not ends[0][1] and ends[0][2].isdigit()):
+        return None  # 1 and 2 alone may be yes and no
+    places = [int(end[2]) if end[2].isdigit() else ord(end[2]) for end in ends]
+    alike = ends[0][2].isdigit() == ends[1][2].isdigit()
+    first, second = sorted(zip(places, names, strict=True))
+    return (first[1], second[1]) if alike and second[0] == first[0] + 1 else None
 
 
 def _groups(rows: pd.DataFrame, source: Source) -> tuple[pd.Series | None, tuple[str, ...]]:

@@ -87,5 +87,6 @@ def raw_folder(competition: Competition, data: Path | None, default: Path) -> Pa
         shutil.rmtree(part, ignore_errors=True)
         competition.make(part)
         part.rename(folder)
-    require_folder(folder)
+    if data is not None:
+        require_folder(data)
     return folder

@@ -216,5 +216,21 @@ def test_class_names_are_text(write_images):
     root = write_images("0/1.png", "1/1.png")
     assert folders.read(root, Source()).labels == ("1",)
     assert folders.read(root, Source(target="0")).labels == ("0",)
-    with pytest.raises(ConfigError, match=r"which of the classes 'a' and 'b'.*there are 1 of 'a' and 2 of 'b'"):
-        folders.read(write_images("a/1.png", "b/1.png", "b/2.png", root=_beside(write_images, "ab")), Source())
+
+
+@pytest.mark.parametrize(("first", "second"), [("a", "b"), ("A", "B"), ("grade1", "grade2"), ("type_9", "type_10")])
+def test_names_that_say_nothing_but_their_order(write_images, first, second):
+    root = write_images(f"{first}/1.png", f"{second}/1.png")
+    examples = folders.read(root, Source())
+    assert examples.labels == (second,)
+    assert examples.notes[0].endswith(f"{second} is taken. For the other: --set target={first}")
+    assert folders.read(root, Source(target=first)).notes == ()
+
+
+@pytest.mark.parametrize(("first", "second"), [("left", "right"), ("f", "m"), ("1", "2"), ("a1", "b2"), ("a", "c")])
+def test_names_that_leave_the_positive_class_open(write_images, first, second):
+    root = write_images(f"{first}/1.png", f"{second}/1.png", f"{second}/2.png")
+    with pytest.raises(
+        ConfigError, match=rf"which of the classes '{first}' and '{second}'.*\(there are 1 and 2 images\)"
+    ):
+        folders.read(root, Source())

@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,8 +95,9 @@ def folder_with(root: Path, names: Sequence[str]) -> Path | None:
     level, expected = [root], {name.lower() for name in names}
     for _ in range(4):
         for folder in level:
-            if expected <= {path.name.lower() for path in folder.iterdir()}:
-                return folder
+            with suppress(PermissionError):  # the listing says so
+                if expected <= {path.name.lower() for path in folder.iterdir()}:
+                    return folder
         level = [child for folder in level for child in subfolders(folder)]
     return None
 

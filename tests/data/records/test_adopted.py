@@ -1,5 +1,6 @@
 """Shards of records beside are taken over where they were made of the same examples."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -206,3 +207,11 @@ def test_taken_over_shards_outlive_their_source(toy_root, first, tmp_path):
     shutil.rmtree(first)
     assert verify_records(second) == 150
     assert read_image(toy_root / second.table["path"][0]).shape == (96, 96, 3)
+
+
+def test_training_shards_of_other_cells_are_not_taken(toy_root, first, tmp_path, decoded):
+    manifest = json.loads((first / "manifest.json").read_text())
+    (first / "manifest.json").write_text(json.dumps({**manifest, "cells": manifest["cells"] - 1}))
+    change_test_set(toy_root, CHANGES["fewer"])
+    build(toy_root, tmp_path / "records" / "second", workers=1)
+    assert decoded == [140]
