@@ -8,6 +8,7 @@ are read by kit.kaggle.answers within `readable_errors`: one of another shape is
 import contextlib
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from kit.kaggle.http import (
 from kit.kaggle.login import logged_in, require_client
 
 _MOST_PAGES = 1000  # of a list
+_LARGEST_FILE = 2**31  # bytes of a sample submission
 _HIDDEN = (403, 404)  # HTTP statuses of what is not there, or not ours to see
 
 
@@ -188,19 +190,31 @@ class Kaggle:
         return self._call(method, request, answers.download_address, competition_name=slug)
 
     def competition_file(self, slug: str, name: str, path: Path) -> None:
-        """Download one of a competition's files, unpacked where Kaggle sends it zipped."""
+        """Download one of a competition's files, unpacked where Kaggle sends it zipped.
+
+        Raises KaggleError for an archive that cannot be read, or is far larger than it seems.
+        """
         from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFileRequest as Request
 
         fields = {"competition_name": slug, "file_name": name}
         url, _ = self._call(self._competitions.download_data_file, Request, answers.download_address, **fields)
         download = path.with_name(f"{path.name}.sent")
         self.fetch(url, download)
-        if zipfile.is_zipfile(download):
-            with zipfile.ZipFile(download) as archive, files.replacing(path) as part:
-                part.write_bytes(archive.read(archive.namelist()[0]))
-            download.unlink()
-        else:
+        if not zipfile.is_zipfile(download):
             download.replace(path)
+            return
+        try:
+            with zipfile.ZipFile(download) as archive:
+                entry = archive.infolist()[0]
+                if entry.file_size > _LARGEST_FILE:
+                    raise ValueError(f"{entry.file_size} bytes unpacked")
+                content = archive.read(entry)
+        except (zipfile.BadZipFile, zlib.error, EOFError, IndexError, ValueError, RuntimeError, OSError) as error:
+            raise KaggleError(f"Kaggle sent {name} in an archive that cannot be read ({error}): try again") from error
+        finally:
+            download.unlink()
+        with files.replacing(path) as part:
+            part.write_bytes(content)
 
     def submit(self, slug: str, path: Path, description: str, before_sending: Callable[[], None] = lambda: None) -> int:
         """Submit a file; returns the submission's number, 0 where Kaggle gives none.

@@ -18,8 +18,7 @@ _LOOKS = 6  # for a dataset whose upload was not answered, over nearly two minut
 def ensure_dataset(kaggle: Kaggle, dataset: Dataset, sleep: Callable[[float], None] = time.sleep) -> str:
     """Make the dataset exist on Kaggle with this content, uploading it if needed, and ready; returns owner/slug."""
     ref, uploaded, lost = bundle.dataset_ref(kaggle.user, dataset.title), False, 0
-    for n in waiting.pauses(sleep, 30 * 60):
-        current = kaggle.dataset_state(ref)
+    for n, current in enumerate(waiting.looks(kaggle, sleep, 30 * 60, lambda: kaggle.dataset_state(ref))):
         state = current[0] if current else None
         if state in ("failed", "deleted") and uploaded:
             raise KaggleError(f"Kaggle could not create the dataset {ref}: it is {state}")

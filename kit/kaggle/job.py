@@ -38,7 +38,7 @@ class JobState(BaseModel):
     from_run: bool
     number: int = Field(0, ge=0)  # jobs of a config are counted: clocks are set back
     push_begun: bool = False  # a push was sent; it is not known yet which version it became, if any
-    kernel: str = ""  # owner/slug
+    kernel: str = Field("", pattern=r"^([^/\s]+/[^/\s]+)?$")  # owner/slug
     newest: int = Field(0, ge=0)  # the kernel's version before the push
     version: int = Field(0, ge=0)  # of the pushed kernel, from 1
     submit_begun: bool = False  # a submission was sent; it is not known yet whether it arrived
@@ -157,7 +157,8 @@ def last_pushed_job(plan: SubmissionPlan) -> SubmissionJob:
     """The job whose kernel was pushed last; raises ConfigError where there is none."""
     job = next((job for job in _jobs(plan, plan.jobs_folder) if job.state.version), None)
     if job is None:
-        raise ConfigError(f"nothing of {plan.name} was pushed from this folder yet: kit kaggle push {plan.name}")
+        command = f"kit kaggle push {plan.config or plan.name}"
+        raise ConfigError(f"nothing of {plan.name} was pushed from this folder yet: {command}")
     return job
 
 

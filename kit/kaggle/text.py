@@ -15,9 +15,9 @@ def visible(text: str) -> str:
 
 
 def shortened(text: str) -> str:
-    """`visible` text of a message, cut where it is absurdly long."""
-    text = str(text)
-    return visible(text[:_LONGEST]) + (" ..." if len(text) > _LONGEST else "")
+    """`visible` text of a message, on one line, and cut where it is absurdly long."""
+    line = " ".join(str(text).split("\n"))
+    return visible(line[:_LONGEST]) + (" ..." if len(line) > _LONGEST else "")
 
 
 def _escaped(character: str) -> str:

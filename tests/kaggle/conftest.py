@@ -35,7 +35,9 @@ def run_files():
     truth = np.float32(np.arange(40) % 2)
     oof = pd.DataFrame({"id": IDS, "fold": np.arange(40) // 2 % 2, "p_tumour": rng.random(40).astype(np.float32)})
     test = pd.DataFrame({"id": [f"t{n}" for n in range(9)], "fold": 0, "p_tumour": np.linspace(0.1, 0.9, 9)})
-    examples = pd.DataFrame({"id": IDS, "split": "train", "group": IDS, "y_tumour": truth})
+    train = pd.DataFrame({"id": IDS, "split": "train", "group": IDS, "y_tumour": truth})
+    unknown = pd.DataFrame({"id": test["id"], "split": "test", "group": test["id"], "y_tumour": np.float32(np.nan)})
+    examples = pd.concat([train, unknown], ignore_index=True)
     config = load_config("pcam", ["evaluate.resamples=100", "folds=2"])
     with tempfile.TemporaryDirectory() as folder:
         run = write_run(Path(folder), config, examples, oof, test, 2)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import types
 import zipfile
 
 import pytest
@@ -209,7 +210,7 @@ def test_a_dry_run_of_what_is_scored_here_runs_nothing(tmp_path, monkeypatch, ca
 def test_no_hours_are_not_the_usual_hours(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["submit", "pcam", "--dry-run", "--hours", "0"]) == 2
-    assert "up to 12 hours, not 0" in capsys.readouterr().err
+    assert "--hours: must be above 0" in capsys.readouterr().err
 
 
 def test_a_failed_kernel_that_was_looked_at_is_under_way_no_longer(stub, tmp_path, monkeypatch, capsys):
@@ -237,7 +238,8 @@ def test_the_bundle_in_a_folder(tmp_path, capsys):
 def test_a_competition_that_is_not_on_kaggle_is_scored_here(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     called = []
-    monkeypatch.setattr("kit.pipeline.run", lambda *arguments: called.append(arguments))
+    unfinished = types.SimpleNamespace(is_complete=False)
+    monkeypatch.setattr("kit.pipeline.run", lambda *arguments: called.append(arguments) or unfinished)
     assert main(["submit", "toy"]) == 3
     assert "toy is not on Kaggle" in capsys.readouterr().out and called[0][0] == "toy"
 

@@ -173,6 +173,26 @@ def test_a_zipped_file_of_a_competition_is_unpacked(kaggle, stub, tmp_path):
     assert (tmp_path / "sample.csv").read_text() == "id,label\n" and len(list(tmp_path.glob("*.csv*"))) == 1
 
 
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "encrypted"])
+def test_a_zipped_file_that_is_damaged(kaggle, stub, tmp_path, damage):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        if damage != "empty":
+            archive.writestr("sample.csv", "id,label\n" * 500)
+    content = bytearray(packed.getvalue())
+    if damage == "encrypted":
+        content[6] |= 1
+        content[content.index(b"PK\1\2") + 8] |= 1
+    elif damage == "flipped":
+        content[45] ^= 255
+    elif damage == "cut":
+        del content[44:50]
+    stub.downloads[f"/files/{SLUG}/sample.csv"] = bytes(content)
+    with pytest.raises(KaggleError, match=r"sent sample\.csv in an archive that cannot be read"):
+        kaggle.competition_file(SLUG, "sample.csv", tmp_path / "sample.csv")
+    assert not list(tmp_path.glob("*sample*"))
+
+
 def test_without_the_client_its_extra_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     real = importlib.util.find_spec

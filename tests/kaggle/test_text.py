@@ -36,7 +36,7 @@ def test_nothing_but_printable_text_comes_out(text):
 
 
 def test_messages_have_an_end():
-    assert len(shortened("x" * 10**6)) < 2100
+    assert len(shortened("x" * 10**6)) < 2100 and shortened("one\nline\r\n") == r"one line\r "
 
 
 @pytest.mark.parametrize("log", ["null", "7", "[7]", '[{"data": {"a": "\\u001b"}}]', "[" * 99999, "\x1b[2J"])
