@@ -286,6 +286,8 @@ def read_stamp(path: Path, remedy: str = _AGAIN) -> Stamp:
     texts = [inputs, *(outputs.values() if isinstance(outputs, dict) else [None])]
     if not all(isinstance(text, str) for text in texts) or not isinstance(settings, dict):
         raise damaged(path, "it is no stamp of a stage", remedy)
+    if settings and fingerprint(settings) != inputs:
+        raise damaged(path, "it is not as it was written", remedy)
     for name in outputs:
         inside(path.parent, name)
     return Stamp(inputs, outputs, settings)

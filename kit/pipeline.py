@@ -75,15 +75,15 @@ def run(
     if before := session.adopt_output(this.directory):
         log.info(f"resumes from {before}, the output of an earlier session")
     config = config_of(this, competition, settings, trust)
-    if not retrain:
-        refuse_other_settings(config, this)
-    check_settings(config, this)
-    definition = find_competition(config.competition, config)
-    data = raw_folder(definition, Path(data) if data else None, this.directory.parent / "data")
-    with kit_log.quiet("kit.models"):  # the folds will report their weights
-        rehearse_training(config, config.image, this)
-
     with this.locked():
+        if not retrain:
+            refuse_other_settings(config, this)
+        check_settings(config, this)
+        definition = find_competition(config.competition, config)
+        data = raw_folder(definition, Path(data) if data else None, this.directory.parent / "data")
+        with kit_log.quiet("kit.models"):  # the folds will report their weights
+            rehearse_training(config, config.image, this)
+
         with _timed("examples, records"):
             examples = list_examples(config, data)
             check_folds(config, examples)

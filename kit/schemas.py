@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat, model_validator
 
+from kit.tasks import TASKS
+
 Number = int | float | None
 Metrics = dict[str, dict[str, dict[str, Number]]]  # labels | average | classes -> name -> metric -> value
 
@@ -242,6 +244,14 @@ class Folds(Schema):
     cells: int
     folds: list[list[int]]
     examples: str | None = None  # SHA-256 of `examples.parquet`; absent in runs of older versions
+
+    @model_validator(mode="after")
+    def _is_split(self) -> "Folds":
+        if sorted(cell for fold in self.folds for cell in fold) != list(range(self.cells)):
+            raise ValueError("every cell is in one fold")
+        if not self.labels or len(set(self.labels)) < len(self.labels) or self.task not in TASKS:
+            raise ValueError("labels are names, each once, of a task that exists")
+        return self
 
 
 class TrainingState(Schema):

@@ -381,6 +381,17 @@ def test_an_epoch_that_was_trained_is_not_thrown_away_either(finished, tmp_path,
     run.fold(0).state.inputs.unlink()
     with pytest.raises(DataError, match=r"fold0/state/inputs.json does not exist: restore it, or delete"):
         pipeline.train(load_config("toy", TINY), records, run)
+    files.write_json(run.fold(0).state.inputs, stamp.inputs)
+    for content in ("null", '{"history": 3}', '{"history": [{"loss": 1.0}], "weights": ["x.h5"]', ""):
+        run.fold(0).state.state.write_text(content)
+        with pytest.raises(DataError, match=r"state\.json is damaged .*: restore it, or delete .*fold0/state to train"):
+            pipeline.train(load_config("toy", TINY), records, run)
+    history = [{"phase": 0, "loss": 1.0, "val_loss": 1.0, "val_roc_auc": 0.5, "learning_rate": 0.1}]
+    for name in ("../model.weights.h5", "absent.weights.h5"):
+        values = {"history": history, "best": name, "weights": [name], "phases": 0}
+        files.write_json(run.fold(0).state.state, values)
+        with pytest.raises(DataError, match=r"does not lie in it|absent.weights.h5 is damaged"):
+            pipeline.train(load_config("toy", TINY), records, run)
 
 
 def test_it_is_said_when_other_settings_throw_a_fold_away(finished, tmp_path, capsys):

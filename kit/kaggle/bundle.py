@@ -120,11 +120,25 @@ def records_dataset(folder: Path, name: str, records: Path) -> Dataset:
     if not (records / "manifest.json").is_file():
         raise DataError(f"{records} holds no finished records (manifest.json): build them with `kit records build`")
     folder.mkdir(parents=True, exist_ok=True)
-    shards = {shard["file"] for shard in files.read_json(records / "manifest.json")["shards"]}
+    shards = _shards(records / "manifest.json")
     with zipfile.ZipFile(folder / "records.zip", "w") as archive:  # stored: images are compressed already
-        for path in sorted(records / name for name in (*shards, "manifest.json", "examples.parquet")):
+        for path in sorted((*shards, records / "manifest.json", records / "examples.parquet")):
             archive.writestr(zipfile.ZipInfo(path.name, _EPOCH), path.read_bytes())
     return _marked(folder, records_title(name))
+
+
+def _shards(manifest: Path) -> list[Path]:
+    """The shards of records; raises DataError unless they are in the manifest's folder, and as it says."""
+    remedy = f"delete {manifest.parent} and build the records again"
+    content = files.read_json(manifest, remedy)
+    try:
+        hashes = {files.inside(manifest.parent, str(shard["file"])): shard["sha256"] for shard in content["shards"]}
+    except (TypeError, KeyError) as error:
+        raise files.damaged(manifest, "it is no manifest of records", remedy) from error
+    for path, sha256 in hashes.items():
+        if not path.is_file() or files.sha256_of(path) != sha256:
+            raise files.damaged(path, "it is not as it was written", remedy)
+    return list(hashes)
 
 
 def dataset_ref(owner: str, title: str) -> str:

@@ -34,12 +34,14 @@ def require_current(run: Run) -> None:
         return
     views = run.config.predict.tta
     for k in chosen:
-        of_model = files.fingerprint(inputs_of_predictions(run.fold(k), views))
-        if files.read_stamp(run.fold(k).oof_done, again).inputs != of_model:
-            raise DataError(f"{run.oof_path} is older than the model or the views (predict.tta) of fold {k}: {again}")
-    stamps = {
-        str(k): {path.name: files.read_json(path, again) for path in stamps_of_predictions(run.fold(k))} for k in chosen
-    }
+        fold = run.fold(k)
+        files.read_stamp(fold.done, fold.remedy)
+        if files.read_stamp(fold.oof_done, again).inputs != files.fingerprint(inputs_of_predictions(fold, views)):
+            raise DataError(
+                f"{fold.oof} is older than {fold.done}, or of other views (predict.tta) than {views}: {again}"
+            )
+        files.read_stamp(fold.test_done, again)
+    stamps = {str(k): {path.name: files.read_json(path) for path in stamps_of_predictions(run.fold(k))} for k in chosen}
     if files.read_stamp(run.predicted_done, again).inputs != files.fingerprint({"folds": stamps}):
         raise DataError(f"{run.oof_path} or {run.test_path.name} is older than the predictions of its folds: {again}")
 

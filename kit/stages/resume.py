@@ -7,7 +7,7 @@ from typing import Any
 from kit import files
 from kit.config import Config, load_config
 from kit.config.load import yaml_line
-from kit.errors import ConfigError, DataError
+from kit.errors import ConfigError, DataError, counted
 from kit.models.trust import TRUST, reaches_out
 from kit.run import Run
 from kit.stages.fold import Fold
@@ -130,7 +130,7 @@ def _is_of_other_inputs(fold: Fold) -> bool:
 
 def _refusal(run: Run, count: int, why: str) -> str:
     return (
-        f"{run} has {count} fold{'s' * (count > 1)} that would be trained again, as {why}. To keep what is trained, "
+        f"{run} has {counted(count, 'fold')} that would be trained again, as {why}. To keep what is trained, "
         "leave these as they were (drop the --set) or give another --run; --retrain trains it again"
     )
 

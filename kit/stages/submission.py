@@ -8,7 +8,7 @@ import pandas as pd
 
 from kit import files
 from kit.competitions import find_competition
-from kit.errors import SubmissionError, some
+from kit.errors import SubmissionError, counted, some
 from kit.evaluate.decision import sent
 from kit.run import Run
 from kit.stages.score import mean_test, score
@@ -56,7 +56,8 @@ def require_current_submission(run: Run) -> None:
     values = both[[f"{column}_sent" for column in columns]].apply(pd.to_numeric, errors="coerce").to_numpy(float)
     differs = ~np.isclose(values, both[columns].to_numpy(float), rtol=0, atol=1e-6).all(axis=1)
     if differs.any():
+        which = f"{counted(int(differs.sum()), 'image')}, such as {both[competition.id_column][differs].iloc[0]}"
         raise SubmissionError(
-            f"{run.submission_path} is not what the run's predictions and decision give for {differs.sum()} images, "
-            f"such as {both[competition.id_column][differs].iloc[0]} (damaged, or older than they): {again}"
+            f"{run.submission_path} is not what the run's predictions and decision give for {which} (damaged, or older "
+            f"than they): {again}"
         )

@@ -8,14 +8,16 @@ import pytest
 from PIL import Image
 
 import kit
-from kit import pipeline
+from kit import files, pipeline
 from kit.cli import main
+from kit.config.load import with_settings
 from kit.data.pixels.images import read_image
 from kit.errors import ConfigError, DataError, UnreadableImage
 from kit.evaluate.decision import sent, with_decisions
 from kit.predict.merging import mean_over_folds
 from kit.predict.predictor import Predictor
 from kit.run import Run
+from kit.stages.resume import config_of
 from tests.conftest import TINY
 
 SETTINGS = [*TINY, "train.epochs=1", "evaluate.calibration=platt", "predict.tta=flips", "predict.batch_size=8"]
@@ -152,6 +154,39 @@ def test_what_cannot_be_opened(run, tmp_path):
         Predictor.open(copy)
     copy.ensemble_path.write_text("{}")
     with pytest.raises(ConfigError, match="is an ensemble and has no models of its own"):
+        Predictor.open(copy)
+
+
+def test_what_a_run_names_outside_itself_needs_trust(run, raw, tmp_path, capsys):
+    copy = Run(shutil.copytree(run.directory, tmp_path / "copy"))
+    image = str(sorted((raw / "test").iterdir())[0])
+    step = "image.steps=[{name: super_resolution, model: /nowhere}]"
+    copy.write_config(with_settings(run.config, [step]))
+    assert main(["predict", str(copy), "--images", image]) == 2
+    assert (
+        "config.yaml prepares images with /nowhere, which lies outside the run: give --trust" in capsys.readouterr().err
+    )
+    for setting in ("model.name=hub/vit", "model.weights=run:/nowhere", "pseudo.run=/nowhere", step):
+        copy.write_config(with_settings(run.config, [setting]))
+        key = setting.partition("=")[0]
+        with pytest.raises(
+            ConfigError, match=f"names something outside the run, {key} = .*: repeat it with --set, or g"
+        ):
+            config_of(copy, "pcam", [])
+        assert config_of(copy, "pcam", [], trust=True) == config_of(copy, "pcam", [setting])
+
+
+def test_a_model_of_another_run_is_refused(run, tmp_path):
+    copy = Run(shutil.copytree(run.directory, tmp_path / "copy"))
+    copy.write_config(with_settings(run.config, ["image.size=24"]))
+    with pytest.raises(DataError, match="fold0 holds a model of other images or labels than"):
+        Predictor.open(copy)
+    decision = files.read_json(copy.decision_path)
+    copy.scored_done.unlink()
+    files.write_json(copy.decision_path, {**decision, "labels": ["other"], "thresholds": {}})
+    with pytest.raises(
+        DataError, match=r"decision\.json is damaged \(it is of other labels than the run\): run `kit score"
+    ):
         Predictor.open(copy)
 
 
