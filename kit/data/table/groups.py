@@ -19,7 +19,7 @@ _PATIENTS = (
     *_FOLDERS,
     r"([^/]*?\d[^/_-]*)[_-][^/]*$",
 )
-_BATCH = re.compile(r"(?i)(images?|img|imgs|pictures|photos|files|part|batch|chunk|fold|train|test|val)?[-_ ]?\d{0,3}")
+_BATCH = re.compile(r"(?i)(images?|img|imgs|pictures|photos|files|part|batch|chunk|fold|train|test|val)[-_ ]?\d{0,3}")
 
 
 def group_by(paths: pd.Series, pattern: str, ungrouped: float) -> pd.Series:
