@@ -1,11 +1,13 @@
 """Calls spread over processes, and a progress bar that also works in a log file."""
 
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
 import joblib
@@ -36,7 +38,9 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
         options = {"backend": "loky", "initializer": _end_with, "initargs": (os.getpid(),)}
     pool = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1, **options)
     try:
-        yield from pool(joblib.delayed(function)(*call) for call in calls)
+        with _interrupts_held_back(workers > 1):
+            results = pool(joblib.delayed(function)(*call) for call in calls)
+        yield from results
     except BrokenProcessPool as error:
         raise WorkerDied(
             "a worker process died, most likely for lack of memory: run again (finished work is kept), "
@@ -46,6 +50,22 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
         # They hold memory. Left to end by themselves, they would make a call that comes at that moment wait forever.
         if workers > 1:
             get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+
+
+@contextmanager
+def _interrupts_held_back(really: bool) -> Iterator[None]:
+    """Start processes that Ctrl-C, which a terminal sends to all, does not reach: this one ends them.
+
+    They inherit that the signal is blocked here; it comes through after the block.
+    """
+    if not really or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with(parent: int) -> None:
