@@ -12,6 +12,7 @@ from typing import Any
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.backend import fork_exec
 from tqdm import tqdm
 
 from kit.errors import ConfigError, WorkerDied
@@ -38,7 +39,7 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
         options = {"backend": "loky", "initializer": _end_with, "initargs": (os.getpid(),)}
     pool = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1, **options)
     try:
-        with _interrupts_held_back(workers > 1):
+        with _workers_without_interrupts():
             results = pool(joblib.delayed(function)(*call) for call in calls)
         yield from results
     except BrokenProcessPool as error:
@@ -53,19 +54,25 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
 
 
 @contextmanager
-def _interrupts_held_back(really: bool) -> Iterator[None]:
-    """Start processes that Ctrl-C, which a terminal sends to all, does not reach: this one ends them.
+def _workers_without_interrupts() -> Iterator[None]:
+    """In the block, loky starts processes that Ctrl-C does not reach, which a terminal sends to all: this one ends them.
 
-    They inherit that the signal is blocked here; it comes through after the block.
+    They inherit that the signal is blocked at that moment, which loky has no option for.
     """
-    if not really or not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    real = fork_exec.fork_exec
+
+    def blocked(*arguments: Any, **options: Any) -> Any:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return real(*arguments, **options)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    fork_exec.fork_exec = blocked if hasattr(signal, "pthread_sigmask") else real
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        fork_exec.fork_exec = real
 
 
 def _end_with(parent: int) -> None:
