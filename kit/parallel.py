@@ -55,7 +55,7 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
 
 @contextmanager
 def _workers_without_interrupts() -> Iterator[None]:
-    """In the block, loky starts processes that Ctrl-C does not reach, which a terminal sends to all: this one ends them.
+    """In the block, loky starts processes that Ctrl-C, sent to all by a terminal, does not reach: this one ends them.
 
     They inherit that the signal is blocked at that moment, which loky has no option for.
     """
