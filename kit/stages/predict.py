@@ -99,7 +99,7 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
     """
     paths: dict[Path, None] = {}
     for pattern in patterns:
-        path = Path(pattern)
+        path = files.expanded(pattern)
         matches = [image for match in _matches(path) for image in (_images_in(match) if match.is_dir() else [match])]
         if not matches:
             what = f"holds no image; found {found_in(path)}" if path.is_dir() else "matches no file"
