@@ -10,9 +10,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
-import joblib
-from joblib.externals.loky import get_reusable_executor
-from joblib.externals.loky.backend import fork_exec
 from tqdm import tqdm
 
 from kit.errors import ConfigError, WorkerDied
@@ -23,6 +20,8 @@ _PER_WORKER = 300  # images; with fewer, starting a process takes longer than th
 
 def count_workers(images: int, requested: int | None = None) -> int:
     """How many processes to use: those requested, else one for each usable core, but no more than the work is worth."""
+    import joblib  # here and below: light commands do without
+
     if requested is not None and not 1 <= requested <= MOST_WORKERS:
         raise ConfigError(f"{requested} worker processes: this machine can run 1 to {MOST_WORKERS}")
     return requested or min(joblib.cpu_count(), 1 + images // _PER_WORKER)
@@ -34,6 +33,9 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
     `calls` is consumed as workers become free. An error of a call is raised here; so is WorkerDied, when a worker dies.
     The workers do not import the caller's main module: scripts need no `if __name__ == "__main__"`.
     """
+    import joblib
+    from joblib.externals.loky import get_reusable_executor
+
     options: dict[str, Any] = {"backend": "sequential"}
     if workers > 1:
         options = {"backend": "loky", "initializer": _end_with, "initargs": (os.getpid(),)}
@@ -57,22 +59,25 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
 def _workers_without_interrupts() -> Iterator[None]:
     """In the block, loky starts processes that Ctrl-C, sent to all by a terminal, does not reach: this one ends them.
 
-    They inherit that the signal is blocked at that moment, which loky has no option for.
+    They inherit that the signal is blocked at that moment, which loky has no option for. It stays so until loky has
+    noted the process.
     """
-    real = fork_exec.fork_exec
+    from joblib.externals.loky.backend import fork_exec
+
+    real, has_masks = fork_exec.fork_exec, hasattr(signal, "pthread_sigmask")
 
     def blocked(*arguments: Any, **options: Any) -> Any:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return real(*arguments, **options)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        return real(*arguments, **options)
 
-    fork_exec.fork_exec = blocked if hasattr(signal, "pthread_sigmask") else real
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if has_masks else None
+    fork_exec.fork_exec = blocked if has_masks else real
     try:
         yield
     finally:
         fork_exec.fork_exec = real
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with(parent: int) -> None:

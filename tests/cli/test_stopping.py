@@ -66,7 +66,8 @@ def test_workers_end_with_the_command(moment, tmp_path):
     for n in range(40):
         (tmp_path / "data" / "ab"[n % 2]).mkdir(parents=True, exist_ok=True)
         Image.effect_noise((1500, 1500), 50).save(tmp_path / "data" / "ab"[n % 2] / f"{n}.png")
-    process = start(["records", "build", "folders", "--data", "data", "--out", "r", "--workers", 3], tmp_path)
+    options = ["--workers", 3, "--set", "target=a"]
+    process = start(["records", "build", "folders", "--data", "data", "--out", "r", *options], tmp_path)
     time.sleep(1 + 0.4 * moment)
     if process.poll() is None:
         errors = stop(process, *WAYS[moment % 3])
