@@ -1,15 +1,15 @@
 """Calls spread over processes, and a progress bar that also works in a log file."""
 
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
-import joblib
-from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 from kit.errors import ConfigError, WorkerDied
@@ -20,6 +20,8 @@ _PER_WORKER = 300  # images; with fewer, starting a process takes longer than th
 
 def count_workers(images: int, requested: int | None = None) -> int:
     """How many processes to use: those requested, else one for each usable core, but no more than the work is worth."""
+    import joblib  # here and below: light commands do without
+
     if requested is not None and not 1 <= requested <= MOST_WORKERS:
         raise ConfigError(f"{requested} worker processes: this machine can run 1 to {MOST_WORKERS}")
     return requested or min(joblib.cpu_count(), 1 + images // _PER_WORKER)
@@ -31,12 +33,17 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
     `calls` is consumed as workers become free. An error of a call is raised here; so is WorkerDied, when a worker dies.
     The workers do not import the caller's main module: scripts need no `if __name__ == "__main__"`.
     """
+    import joblib
+    from joblib.externals.loky import get_reusable_executor
+
     options: dict[str, Any] = {"backend": "sequential"}
     if workers > 1:
         options = {"backend": "loky", "initializer": _end_with, "initargs": (os.getpid(),)}
     pool = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1, **options)
     try:
-        yield from pool(joblib.delayed(function)(*call) for call in calls)
+        with _workers_without_interrupts():
+            results = pool(joblib.delayed(function)(*call) for call in calls)
+        yield from results
     except BrokenProcessPool as error:
         raise WorkerDied(
             "a worker process died, most likely for lack of memory: run again (finished work is kept), "
@@ -46,6 +53,31 @@ def in_processes(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]],
         # They hold memory. Left to end by themselves, they would make a call that comes at that moment wait forever.
         if workers > 1:
             get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+
+
+@contextmanager
+def _workers_without_interrupts() -> Iterator[None]:
+    """In the block, loky starts processes that Ctrl-C, sent to all by a terminal, does not reach: this one ends them.
+
+    They inherit that the signal is blocked at that moment, which loky has no option for. It stays so until loky has
+    noted the process.
+    """
+    from joblib.externals.loky.backend import fork_exec
+
+    real, has_masks = fork_exec.fork_exec, hasattr(signal, "pthread_sigmask")
+
+    def blocked(*arguments: Any, **options: Any) -> Any:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        return real(*arguments, **options)
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if has_masks else None
+    fork_exec.fork_exec = blocked if has_masks else real
+    try:
+        yield
+    finally:
+        fork_exec.fork_exec = real
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with(parent: int) -> None:

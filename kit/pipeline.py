@@ -17,6 +17,7 @@ from kit import log as kit_log
 from kit.competitions import find_competition
 from kit.config import Overrides, load_config
 from kit.config.load import as_overrides
+from kit.files import expanded
 from kit.run import Run
 from kit.runtime import session
 from kit.stages.check import check_loss, check_settings, is_trained, rehearse_training
@@ -80,7 +81,7 @@ def run(
             refuse_other_settings(config, this)
         check_settings(config, this)
         definition = find_competition(config.competition, config)
-        data = raw_folder(definition, Path(data) if data else None, this.directory.parent / "data")
+        data = raw_folder(definition, expanded(data) if data else None, this.directory.parent / "data")
         with kit_log.quiet("kit.models"):  # the folds will report their weights
             rehearse_training(config, config.image, this)
 
@@ -89,7 +90,7 @@ def run(
             check_folds(config, examples)
             if not is_trained(config, this):
                 check_loss(config, examples.task, examples.table)
-            folder = records_folder(config, examples, this.directory, Path(records) if records else None)
+            folder = records_folder(config, examples, this.directory, expanded(records) if records else None)
             built = build_records(config, examples, data, folder)
         with _timed("train"):
             finished = train(config, built, this, deadline=deadline, retrain=retrain)

@@ -35,7 +35,7 @@ class Run:
     """A run directory; reading raises DataError or ConfigError, saying which stage writes what is missing."""
 
     def __init__(self, directory: Path | str) -> None:
-        self.directory = Path(directory)
+        self.directory = files.expanded(directory)
 
     def __str__(self) -> str:
         return str(self.directory)

@@ -45,3 +45,14 @@ def test_what_the_package_offers():
 def test_unknown_attribute():
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = kit.nope
+
+
+def test_paths_may_be_texts_in_the_home_directory(toy_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    toy_root.rename(tmp_path / "data")
+    config = kit.load_config("toy", {"image": {"size": 32}})
+    examples = kit.pipeline.list_examples(config, "~/data")
+    records = kit.pipeline.build_records(config, examples, "~/data", "~/records", workers=1)
+    assert records.directory == tmp_path / "records"
+    assert len(kit.open_records("~/records").table) == 150
+    assert kit.Run("~/runs/a").directory == tmp_path / "runs" / "a"

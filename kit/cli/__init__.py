@@ -56,22 +56,16 @@ def _run(arguments: Sequence[str] | None, alone: bool) -> int:
         try:
             log.show()
             code = _called(arguments)
-        except KitError as error:
-            print(f"kit: {error}", file=sys.stderr)
+        except (Exception, KeyboardInterrupt) as error:
+            # A library may make an error of its own of a KeyboardInterrupt, or of workers that got the signal, too.
+            if stopping.requested or isinstance(error, KeyboardInterrupt):
+                print(LINE, file=sys.stderr)
+                return STOPPED
+            if isinstance(error, BrokenPipeError) or not isinstance(error, (KitError, OSError)):
+                raise
+            # An OSError is a read-only folder, a device that fails: the system's message, without a traceback.
+            print(f"kit: {described(error) if isinstance(error, OSError) else error}", file=sys.stderr)
             return BAD_INPUT
-        except BrokenPipeError:
-            raise
-        except OSError as error:  # a full disk, a read-only folder: the system's message, without a traceback
-            if stopping.requested:
-                return _stopped()
-            print(f"kit: {described(error)}", file=sys.stderr)
-            return BAD_INPUT
-        except KeyboardInterrupt:
-            return _stopped()
-        except Exception:
-            if stopping.requested:  # what became of the KeyboardInterrupt in an import, in a library
-                return _stopped()
-            raise
         if code == OUT_OF_TIME:
             print("kit: out of time; run the same command again to continue", file=sys.stderr)
         return code
@@ -80,11 +74,6 @@ def _run(arguments: Sequence[str] | None, alone: bool) -> int:
 def _called(arguments: Sequence[str] | None) -> int:
     parsed = make_parser().parse_args(arguments)
     return int(parsed.call(parsed) or DONE)
-
-
-def _stopped() -> int:
-    print(LINE, file=sys.stderr)
-    return STOPPED
 
 
 def command_names() -> list[str]:

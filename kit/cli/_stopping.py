@@ -40,7 +40,7 @@ class Stopping:
         """In the place of `sys.unraisablehook`: what a destructor cannot raise is raised where the program goes on."""
         if issubclass(lost.exc_type, KeyboardInterrupt):
             self.requested = False
-            threading.Thread(target=_thread.interrupt_main, daemon=True).start()  # here it would be lost again
+            _thread.start_new_thread(_interrupt_soon, ())  # here and now it would be lost again
         elif not self.requested:
             sys.__unraisablehook__(lost)
 
@@ -48,6 +48,11 @@ class Stopping:
         """In the place of `threading.excepthook`: threads whose files and workers are gone have nothing to say."""
         if not self.requested:
             threading.__excepthook__(lost)
+
+
+def _interrupt_soon() -> None:
+    time.sleep(0.05)
+    _thread.interrupt_main()
 
 
 def leave(line: str = "", code: int = _STOPPED) -> None:

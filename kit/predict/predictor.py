@@ -128,7 +128,7 @@ class Predictor:
         def prepare(image: Any) -> np.ndarray | UnreadableImage:
             try:
                 if isinstance(image, str | Path):
-                    return prepare_file(Path(image), self.image)
+                    return prepare_file(files.expanded(image), self.image)
                 return prepare_array(np.asarray(image), self.image)
             except UnreadableImage as error:
                 return error

@@ -17,15 +17,16 @@ from kit.data.table.counts import count_examples
 from kit.data.table.examples import Examples, validate
 from kit.data.table.listing import require_folder
 from kit.errors import DataError, some
-from kit.files import PART
+from kit.files import PART, expanded
 from kit.runtime.session import find_mount
 
 log = logging.getLogger(__name__)
 
 
-def list_examples(config: Config, data: Path) -> Examples:
+def list_examples(config: Config, data: Path | str) -> Examples:
     """The example table of a raw folder, one row per image, checked. Lists files and reads tables, decodes no image."""
-    examples = validate(find_competition(config.competition, config).read(data, config), config.data.max_missing)
+    listed = find_competition(config.competition, config).read(expanded(data), config)
+    examples = validate(listed, config.data.max_missing)
     for names, what in (
         (examples.missing, "expected images have no file"),
         (examples.surplus, "images are unlabelled"),
@@ -48,11 +49,12 @@ def check_folds(config: Config, examples: Examples) -> None:
         log.info(note)
 
 
-def check_folder(config: Config, data: Path) -> dict[str, Any]:
+def check_folder(config: Config, data: Path | str) -> dict[str, Any]:
     """What is in a raw folder and what is odd about it; decodes every image and writes nothing.
 
     Raises DataError when there is no image.
     """
+    data = expanded(data)
     with redirect_stdout(sys.stderr):  # what reading says is no part of the report
         examples = find_competition(config.competition, config).read(data, config)
     if examples.table.empty:
@@ -68,9 +70,9 @@ def check_folder(config: Config, data: Path) -> dict[str, Any]:
     return check_images(examples, data, config.image)
 
 
-def count_folder(config: Config, data: Path) -> dict[str, Any]:
+def count_folder(config: Config, data: Path | str) -> dict[str, Any]:
     """How many images, groups and labels a raw folder has, and what is missing; decodes no image."""
-    return count_examples(find_competition(config.competition, config).read(data, config))
+    return count_examples(find_competition(config.competition, config).read(expanded(data), config))
 
 
 def raw_folder(competition: Competition, data: Path | None, default: Path) -> Path:

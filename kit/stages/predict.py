@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from kit import files
+from kit.data.pixels.remarks import counted
 from kit.data.records.batches import eval_batches
 from kit.data.records.manifest import Records
 from kit.data.table.listing import found_in, is_junk, list_folder
@@ -85,7 +86,10 @@ def predict_images(
     nothing, and when no image could be read. `trust`: see `Predictor.open`.
     """
     paths = find_images(patterns)
-    table, unreadable = Predictor.open(run, folds, trust).predict_files(paths)
+    with counted() as remarks:
+        table, unreadable = Predictor.open(run, folds, trust).predict_files(paths)
+    for remark, count in sorted(remarks.items()):
+        log.info(f"noticed: {count} {remark}")
     if table.empty:
         path, reason = next(iter(unreadable.items()))
         raise DataError(f"none of {len(paths)} images could be read; the first is {path}: {reason}")
@@ -99,7 +103,7 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
     """
     paths: dict[Path, None] = {}
     for pattern in patterns:
-        path = Path(pattern)
+        path = files.expanded(pattern)
         matches = [image for match in _matches(path) for image in (_images_in(match) if match.is_dir() else [match])]
         if not matches:
             what = f"holds no image; found {found_in(path)}" if path.is_dir() else "matches no file"

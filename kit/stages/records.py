@@ -7,14 +7,18 @@ from kit.config import Config
 from kit.data.records import build
 from kit.data.records.manifest import Records, fingerprint, mounted_records
 from kit.data.table.examples import Examples
+from kit.files import expanded
 from kit.runtime import session
 
 log = logging.getLogger(__name__)
 
 
-def build_records(config: Config, examples: Examples, data: Path, out: Path, workers: int | None = None) -> Records:
+def build_records(
+    config: Config, examples: Examples, data: Path | str, out: Path | str, workers: int | None = None
+) -> Records:
     """TFRecord shards by cell, with a manifest, in `out`; the one stage that decodes raw files."""
-    records = build.build_records(config.competition, examples, data, out, config.image, config.data, workers)
+    folders = expanded(data), expanded(out)
+    records = build.build_records(config.competition, examples, *folders, config.image, config.data, workers)
     if records.rejected:
         log.info(f"left out, unreadable: {len(records.rejected)} images (reasons: {records.manifest_path})")
     return records

@@ -17,21 +17,21 @@ from kit.submit.submission import check_submission, make_submission, read_submis
 log = logging.getLogger(__name__)
 
 
-def write_submission(run: Run, sample: Path | None, out: Path) -> None:
+def write_submission(run: Run, sample: Path | str | None, out: Path | str) -> None:
     """The mean test prediction over the folds, calibrated as the run's decision says, as a checked submission.
 
     Scores the run first, unless that is done. Without a sample (nobody takes submissions) there is a column for every
     label.
     """
     competition = find_competition(run.config.competition, run.config)
-    expected = read_submission(sample, competition.id_column) if sample else None
+    expected = read_submission(files.expanded(sample), competition.id_column) if sample else None
     with run.locked():
         _, decision = score(run)
         predictions, oof = sent(decision, mean_test(run)), sent(decision, run.oof())
         submission = make_submission(competition, predictions, expected)
         for remark in check_submission(competition, submission, submission if expected is None else expected, oof):
             log.info(f"noticed: {remark}")
-        files.write_text(out, submission.to_csv(index=False))
+        files.write_text(files.expanded(out), submission.to_csv(index=False))
     unread = set(submission[competition.id_column]) - set(predictions["id"])
     if unread:
         log.info(f"{len(unread)} test images are missing or unreadable and got the mean prediction: {some(unread)}")

@@ -62,7 +62,7 @@ def test_a_command_that_does_not_exist_loads_nothing(tmp_path):
         (["records", "info", "nowhere"], 2, KERAS | SCIENCE - {"cv2", "joblib"}),
         (["examples", "csv"], 2, KERAS | SCIENCE - {"cv2", "joblib", "pydicom"}),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_light_commands(command, code, absent, tmp_path):
     (tmp_path / "s.csv").write_text("id,label\na,0.1\nb,0.7\nc,0.4\n")

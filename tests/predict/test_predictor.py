@@ -19,6 +19,7 @@ from kit.predict.predictor import Predictor
 from kit.run import Run
 from kit.stages.resume import config_of
 from tests.conftest import TINY
+from tests.data.pixels.test_dicom import dicom_of
 
 SETTINGS = [*TINY, "train.epochs=1", "evaluate.calibration=platt", "predict.tta=flips", "predict.batch_size=8"]
 
@@ -119,6 +120,16 @@ def test_the_command_takes_files_folders_and_globs(run, raw, expected, tmp_path,
     assert f"unreadable {folder / 'deep' / 'broken.png'}: not an image file" in printed.err
     assert main(["predict", str(run), "--images", str(paths[0]), "--folds", "1"]) == 0
     assert capsys.readouterr().out.startswith("id,p_tumour,decision\n")
+
+
+def test_what_is_odd_about_new_images_is_said_once(run, tmp_path, capsys):
+    grey = np.arange(1024, dtype=np.uint16).reshape(32, 32)
+    for n in range(3):
+        (tmp_path / f"{n}.dcm").write_bytes(dicom_of(grey, RescaleSlope=0, RescaleIntercept=0))
+    assert main(["predict", str(run), "--images", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("id,p_tumour,decision\n")
+    assert printed.err.count("noticed: 3 DICOMs whose RescaleSlope is 0: read as without a rescale\n") == 1
 
 
 @pytest.mark.parametrize(

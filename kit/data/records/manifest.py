@@ -173,11 +173,12 @@ def make_manifest(
     return manifest, table[~table["id"].isin(bad)].reset_index(drop=True)
 
 
-def open_records(directory: Path) -> Records:
+def open_records(directory: Path | str) -> Records:
     """The records in a directory; raises DataError, naming the file, when there are none, or one is missing or damaged.
 
     Of shards it looks at the sizes alone: `verify_records` reads them.
     """
+    directory = files.expanded(directory)
     path = directory / MANIFEST
     if not path.exists():
         hint = "their build was cut off, run it again" if (directory / BUILDING).exists() else "build them first"
