@@ -573,7 +573,7 @@ def test_missing_and_unreadable_images_that_are_allowed_are_said_and_the_submiss
         "pcam", data=toy_root, run=tmp_path / "runs" / "x", settings=[*TINY, *allowed]
     ).submission_path
     printed = capsys.readouterr().out
-    assert f"1 expected images have no file: {test[0].stem}" in printed
+    assert f"1 expected image has no file: {test[0].stem}" in printed
     assert "left out, unreadable: 2 images" in printed
     assert (
         f"2 test images are missing or unreadable and got the mean prediction: {test[0].stem}, {test[1].stem}"

@@ -193,12 +193,10 @@ def _explained(model: type[BaseModel], error: Any) -> str:
     key = ".".join([*parents, name])
     if error["type"] == "extra_forbidden":
         siblings = [".".join([*parents, sibling]) for sibling in _keys_at(model, error["loc"][:-1])]
-        close = [each for each in siblings if close_names(name, [each.split(".")[-1]])]
-        if close:
-            return f"unknown setting {key!r}{nearest(key, close)}"
         elsewhere = _of_that_name(name) if model is Config else []
         if elsewhere:
             return f"unknown setting {key!r}; did you mean {' or '.join(map(repr, elsewhere))}?"
+        siblings = [each for each in siblings if close_names(name, [each.split(".")[-1]])] or siblings
         return f"unknown setting {key!r}{nearest(key, siblings)}"
     if error["type"] == "missing":
         return f"the setting {key!r} is missing"

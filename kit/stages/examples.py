@@ -16,7 +16,7 @@ from kit.data.table.check import check_images
 from kit.data.table.counts import count_examples
 from kit.data.table.examples import Examples, validate
 from kit.data.table.listing import require_folder
-from kit.errors import DataError, some
+from kit.errors import DataError, counted, some
 from kit.files import PART
 from kit.runtime.session import find_mount
 
@@ -27,11 +27,11 @@ def list_examples(config: Config, data: Path) -> Examples:
     """The example table of a raw folder, one row per image, checked. Lists files and reads tables, decodes no image."""
     examples = validate(find_competition(config.competition, config).read(data, config), config.data.max_missing)
     for names, what in (
-        (examples.missing, "expected images have no file"),
-        (examples.surplus, "images are unlabelled"),
+        (examples.missing, ("expected image has no file", "expected images have no file")),
+        (examples.surplus, ("image is unlabelled", "images are unlabelled")),
     ):
         if names:
-            log.info(f"left out, as data.max_missing allows: {len(names)} {what}: {some(names)}")
+            log.info(f"left out, as data.max_missing allows: {counted(len(names), *what)}: {some(names)}")
     for remark, count in examples.remarks.items():
         log.info(f"noticed: {count} {remark}")
     for note in examples.notes:
@@ -87,5 +87,6 @@ def raw_folder(competition: Competition, data: Path | None, default: Path) -> Pa
         shutil.rmtree(part, ignore_errors=True)
         competition.make(part)
         part.rename(folder)
-    require_folder(folder)
+    if data is not None:
+        require_folder(data)
     return folder

@@ -7,6 +7,7 @@ from kit.config import Config
 from kit.data.records import build
 from kit.data.records.manifest import Records, fingerprint, mounted_records
 from kit.data.table.examples import Examples
+from kit.errors import counted
 from kit.runtime import session
 
 log = logging.getLogger(__name__)
@@ -16,7 +17,7 @@ def build_records(config: Config, examples: Examples, data: Path, out: Path, wor
     """TFRecord shards by cell, with a manifest, in `out`; the one stage that decodes raw files."""
     records = build.build_records(config.competition, examples, data, out, config.image, config.data, workers)
     if records.rejected:
-        log.info(f"left out, unreadable: {len(records.rejected)} images (reasons: {records.manifest_path})")
+        log.info(f"left out, unreadable: {counted(len(records.rejected), 'image')} (reasons: {records.manifest_path})")
     return records
 
 

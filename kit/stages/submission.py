@@ -8,7 +8,7 @@ import pandas as pd
 
 from kit import files
 from kit.competitions import find_competition
-from kit.errors import SubmissionError, some
+from kit.errors import SubmissionError, counted, some
 from kit.evaluate.decision import sent
 from kit.run import Run
 from kit.stages.score import mean_test, score
@@ -34,7 +34,8 @@ def write_submission(run: Run, sample: Path | None, out: Path) -> None:
         files.write_text(out, submission.to_csv(index=False))
     unread = set(submission[competition.id_column]) - set(predictions["id"])
     if unread:
-        log.info(f"{len(unread)} test images are missing or unreadable and got the mean prediction: {some(unread)}")
+        images = counted(len(unread), "test image is", "test images are")
+        log.info(f"{images} missing or unreadable and got the mean prediction: {some(unread)}")
 
 
 def require_current_submission(run: Run) -> None:

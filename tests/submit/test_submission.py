@@ -25,10 +25,10 @@ def test_a_good_one_passes_in_any_order():
     [
         (GOOD.rename(columns={"label": "p"}), r"columns are \['id', 'p'\], the sample has \['id', 'label'\]"),
         (GOOD.assign(extra=1), "columns are"),
-        (GOOD.iloc[:3], "1 ids are missing: d"),
-        (pd.concat([GOOD, GOOD.iloc[:1]]), "1 duplicate ids: a"),
-        (GOOD.assign(id=["a", "b", "c", "x"]), "1 ids are missing: d; 1 ids are not in the sample: x"),
-        (pd.concat([GOOD, GOOD.iloc[:1].assign(id="x")]), "1 ids are not in the sample: x"),
+        (GOOD.iloc[:3], "1 id is missing: d"),
+        (pd.concat([GOOD, GOOD.iloc[:1]]), "1 duplicate id: a"),
+        (GOOD.assign(id=["a", "b", "c", "x"]), "1 id is missing: d; 1 id is not in the sample: x"),
+        (pd.concat([GOOD, GOOD.iloc[:1].assign(id="x")]), "1 id is not in the sample: x"),
         (
             GOOD.assign(label=[0.1, np.nan, 0.3, 0.9]),
             r"1 value not a finite number; the first is nan in line 3 \(b\)",
@@ -180,5 +180,5 @@ def test_a_sample_that_asks_for_something_else_is_refused():
         make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "b"], "target": 0}))
     with pytest.raises(SubmissionError, match=r"pcam is scored by boxes .* kit has no model for boxes yet"):
         make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "b"], "PredictionString": ""}))
-    with pytest.raises(SubmissionError, match="the sample has 1 duplicate ids: a"):
+    with pytest.raises(SubmissionError, match="the sample has 1 duplicate id: a"):
         make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "a"], "label": 0}))

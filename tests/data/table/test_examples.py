@@ -32,7 +32,7 @@ def test_rows_and_columns_are_put_in_order():
         (table(id=["a", "a", "t"]), "duplicate ids in the example table: a"),
         (table().drop(columns="group"), "lacks the columns group"),
         (table(split=["test"] * 3), "no training image"),
-        (table(y_x=[float("nan"), 1.0, float("nan")]), "1 training images have no label: b"),
+        (table(y_x=[float("nan"), 1.0, float("nan")]), "1 training image has no label: b"),
         (
             table(y_x=[0.0, 1e9, 2.0]),
             r"y_x of the image a is 1000000000.0, not 0, 1 or unknown \(2 images are like this",
