@@ -130,9 +130,8 @@ def _require_images(examples: Examples, max_missing: float) -> None:
         if share > max_missing:
             both = f" ({of_others}: {some(others)})" if others else ""
             allow = f", or leave them out with --set data.max_missing={share_above(share)}"
-            raise DataError(
-                f"{counted(len(names), *what)}: {some(names)}{both}. Complete the data{allow if len(examples.table) else ''}"
-            )
+            remedy = f"Complete the data{allow if len(examples.table) else ''}"
+            raise DataError(f"{counted(len(names), *what)}: {some(names)}{both}. {remedy}")
 
 
 def write_examples(path: Path, examples: Examples) -> None:

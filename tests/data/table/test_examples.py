@@ -83,7 +83,7 @@ def test_too_many_missing_are_a_share_of_what_there_should_be():
 
 
 def test_nobody_is_told_to_leave_all_images_out():
-    with pytest.raises(DataError, match=r"1 expected images have no file: m .*img/n\.png\)\. Complete the data$"):
+    with pytest.raises(DataError, match=r"1 expected image has no file: m .*img/n\.png\)\. Complete the data$"):
         validate(Examples(table()[:0], ("x",), "binary", missing=("m",), surplus=("img/n.png",)), 0)
 
 
