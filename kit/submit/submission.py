@@ -128,7 +128,7 @@ def _numbers(submission: pd.DataFrame, column: str, key: str) -> np.ndarray:
             row = int(np.flatnonzero(bad)[0])
             cell = submission[column].iloc[row]
             raise SubmissionError(
-                f"column {column!r}: {counted(int(bad.sum()), 'value')} {problem}; the first is "
+                f"column {column!r}: {counted(int(bad.sum()), 'value is', 'values are')} {problem}; the first is "
                 f"{repr(cell) if isinstance(cell, str) else f'{cell:g}'} "
                 f"in line {_line(submission, row)} ({submission[key].iloc[row]})"
             )
