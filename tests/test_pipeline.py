@@ -298,7 +298,7 @@ def test_a_forgotten_setting_changes_nothing(finished, monkeypatch, tmp_path):
     shutil.copytree(finished.parent, tmp_path / "runs")
     run, work = tmp_path / "runs" / "toy", count_work(monkeypatch)
     before = {name: (run / name).read_bytes() for name in all_files(run)}
-    assert pipeline.run("toy", run=run) == run / "submission.csv"  # though kit's own config says otherwise
+    assert pipeline.run("toy", run=run).is_complete  # though kit's own config says otherwise
     assert {name: (run / name).read_bytes() for name in all_files(run)} == before
     assert main(["run", "toy", "--run", str(run), "--set", "evaluate.threshold=youden"]) == 0
     assert Run(run).decision.thresholds["tumour"].rule == "youden"
