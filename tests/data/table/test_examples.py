@@ -76,9 +76,7 @@ def test_too_many_missing_are_a_share_of_what_there_should_be():
         validate(partial, 0.7)
     assert validate(partial, 0.75).missing == partial.missing
     otherwise = Examples(table(), ("x",), "binary", missing=("m.png",), surplus=("img/n.png",))
-    with pytest.raises(
-        DataError, match=r"has no file: m\.png \(files that nothing names: img/n\.png\)\. Complete the"
-    ):
+    with pytest.raises(DataError, match=r"has no file: m\.png \(files that nothing names: img/n\.png\)\. Complete the"):
         validate(otherwise, 0)
 
 
