@@ -78,7 +78,7 @@ def fault_of_predictions(table: pd.DataFrame, labels: Sequence[str], exclusive: 
         return "folds are not all numbers from 0 on"
     twice = table["id"][table.duplicated(["id", "fold"] if repeated else ["id"])]
     if len(twice):
-        return f"{counted(len(twice), 'id')} not unique, such as {twice.iloc[0]}"
+        return f"{counted(len(twice), 'id occurs', 'ids occur')} twice, such as {twice.iloc[0]}"
     if not all(pd.api.types.is_float_dtype(table[column]) for column in columns):
         return "probabilities are not all numbers"
     return fault_of_probabilities(table, labels, exclusive)
@@ -91,8 +91,8 @@ def fault_of_probabilities(table: pd.DataFrame, labels: Sequence[str], exclusive
     uneven = np.abs(p.sum(axis=1) - 1) > _UNEVEN if exclusive else np.zeros(len(p), bool)
     for bad, problem in ((outside, "values that are not from 0 to 1"), (uneven, "classes that do not sum to 1")):
         if bad.any():
-            first = table["id"].to_numpy()[bad][0]
-            return f"{counted(int(bad.sum()), 'row')} with {problem}, such as that of {first}"
+            rows = counted(int(bad.sum()), "row has", "rows have")
+            return f"{rows} {problem}, such as that of {table['id'].to_numpy()[bad][0]}"
     return None
 
 
@@ -108,7 +108,8 @@ def fault_among_examples(
     rows = examples[examples["split"] == split].set_index("id")
     strangers = table["id"][~table["id"].isin(rows.index)]
     if len(strangers):
-        return f"{counted(len(strangers), 'id')} of no {split} image of the run, such as {strangers.iloc[0]}"
+        ids = counted(len(strangers), f"id is no {split} image", f"ids are no {split} images")
+        return f"{ids} of the run, such as {strangers.iloc[0]}"
     unknown = table["fold"][table["fold"] >= len(folds)]
     if len(unknown):
         return f"there is no fold {unknown.iloc[0]}"
@@ -117,7 +118,7 @@ def fault_among_examples(
         expected = table["id"].map(rows["cell"].map(fold_of)).to_numpy()
         moved = table["id"][expected != table["fold"].to_numpy()]
         if len(moved):
-            return f"{counted(len(moved), 'image')} of another fold, such as {moved.iloc[0]}"
+            return f"{counted(len(moved), 'image is', 'images are')} of another fold, such as {moved.iloc[0]}"
     return None
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kit.cli._arguments import add_config, add_job, add_kernel, add_verb, add_verbs, call_verb
 from kit.cli._types import folder
+from kit.errors import counted
 
 if TYPE_CHECKING:
     from kit.kaggle.job import SubmissionJob
@@ -75,7 +76,7 @@ def _output(arguments: argparse.Namespace) -> None:
     from kit.kaggle.output import download_output
 
     count = download_output(_last_job(arguments), Kaggle(), arguments.out)
-    print(f"{count} files: {arguments.out}")
+    print(f"{counted(count, 'file')}: {arguments.out}")
 
 
 def _bundle(arguments: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kit.cli._arguments import add_settings, add_trust
 from kit.cli._types import folder, numbers, output_file
-from kit.errors import ConfigError
+from kit.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from kit.run import Run
@@ -58,7 +58,7 @@ def call(arguments: argparse.Namespace) -> None:
     text = table.to_csv(index=False)
     if arguments.out:
         write_text(arguments.out, text)
-        print(f"{len(table)} images: {arguments.out}")
+        print(f"{counted(len(table), 'image')}: {arguments.out}")
     else:
         print(text, end="")
     for path, reason in unreadable.items():

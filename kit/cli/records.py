@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kit.cli._arguments import add_config, add_verb, add_verbs, call_verb
 from kit.cli._types import at_least_one, folder, folder_or_address, path, worker_count
+from kit.errors import counted
 
 if TYPE_CHECKING:
     from kit.data.records.shards import Rejected
@@ -62,14 +63,14 @@ def _build(arguments: argparse.Namespace) -> None:
     else:
         records = build_records(config, table, Path(data), Path(out), arguments.workers)
         count, shards, rejected = len(records.table), records.shards, records.rejected
-    print(f"{count} examples in {len(shards)} shards, {len(rejected)} rejected: {out}")
+    print(f"{counted(count, 'example')} in {counted(len(shards), 'shard')}, {len(rejected)} rejected: {out}")
     _print_rejected(rejected)
 
 
 def _verify(arguments: argparse.Namespace) -> None:
     from kit.data.records.manifest import open_records, verify_records
 
-    print(f"{verify_records(open_records(arguments.directory))} examples, as they were written")
+    print(f"{counted(verify_records(open_records(arguments.directory)), 'example')}, as they were written")
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -79,7 +80,8 @@ def _info(arguments: argparse.Namespace) -> None:
     image = records.image
     steps = "".join(f"{step.name} -> " for step in image.steps)
     print(f"{records.competition}: {steps}{image.size}x{image.size} {image.color}, {image.encoding}")
-    print(f"{records.cells} cells, {len(records.shards)} shards, fingerprint {records.fingerprint[:12]}")
+    size = f"{counted(records.cells, 'cell')}, {counted(len(records.shards), 'shard')}"
+    print(f"{size}, fingerprint {records.fingerprint[:12]}")
     print(describe(records).to_string(float_format="{:.1f}".format))
     _print_rejected(records.rejected)
 

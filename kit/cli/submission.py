@@ -4,6 +4,7 @@ import argparse
 
 from kit.cli._arguments import COMPETITION_HELP, add_verb, add_verbs, call_verb
 from kit.cli._types import folder, output_file, path
+from kit.errors import counted
 
 EXAMPLE = "kit submission write runs/pcam/first --sample DIR/sample_submission.csv --out submission.csv"
 call = call_verb
@@ -44,4 +45,4 @@ def _check(arguments: argparse.Namespace) -> None:
     oof = Run(arguments.run).oof() if arguments.run else None
     for remark in check_submission(competition, submission, sample, oof):
         print(f"noticed: {remark}")
-    print(f"{arguments.file}: {len(submission)} rows, as {competition.name} requires")
+    print(f"{arguments.file}: {counted(len(submission), 'row')}, as {competition.name} requires")

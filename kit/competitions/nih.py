@@ -16,7 +16,7 @@ from kit.config import Source
 from kit.data.table.examples import Examples
 from kit.data.table.listing import found_in, list_images, require_layout, subfolders
 from kit.data.table.raw import match, read_table, refuse_rows
-from kit.errors import DataError, some
+from kit.errors import DataError, counted, some
 from kit.tables import truth_columns
 
 FINDINGS = (
@@ -110,7 +110,9 @@ def _splits(root: Path, ids: pd.Series) -> pd.Series:
     listed = {split: {*_words(root / name)} for split, name in _LISTS.items()}
     both = listed["train"] & listed["test"]
     if both:
-        raise DataError(f"{len(both)} images are in both {' and '.join(_LISTS.values())}: {some(both)}")
+        raise DataError(
+            f"{counted(len(both), 'image is', 'images are')} in both {' and '.join(_LISTS.values())}: {some(both)}"
+        )
     split = ids.map({name: split for split, names in listed.items() for name in names})
     if split.isna().any():
         lists = " nor ".join(_LISTS.values())

@@ -16,7 +16,7 @@ from kit.data.pixels import dicom_header
 from kit.data.table.examples import Examples
 from kit.data.table.listing import require_images, require_layout, stems
 from kit.data.table.raw import match, read_table, refuse_rows
-from kit.errors import DataError, UnreadableImage, some
+from kit.errors import DataError, UnreadableImage, counted, some
 from kit.parallel import count_workers, in_processes
 from kit.tables import one_hot
 
@@ -87,12 +87,14 @@ def labels(root: Path) -> pd.DataFrame:
     class_of, target = classes.set_index("patientId")["class"], of_patient.any()
     alone = set(class_of.index) ^ set(target.index)
     if alone:
-        raise DataError(f"{len(alone)} patients are in only one of {_BOXES} and {_CLASSES}: {some(alone)}")
+        raise DataError(
+            f"{counted(len(alone), 'patient is', 'patients are')} in only one of {_BOXES} and {_CLASSES}: {some(alone)}"
+        )
     class_of = class_of[target.index]
     contrary = target.index[target != (class_of == "Lung Opacity")]
     if len(contrary):
         raise DataError(
-            f"{_BOXES} and {_CLASSES} contradict each other for {len(contrary)} patients: {some(contrary)} "
+            f"{_BOXES} and {_CLASSES} contradict each other for {counted(len(contrary), 'patient')}: {some(contrary)} "
             "(Target must be 1 exactly where the class is Lung Opacity)"
         )
     listed = numbers[positive].groupby(boxes["patientId"][positive]).apply(lambda rows: rows.to_numpy().tolist())

@@ -6,6 +6,7 @@ Whatever is wrong becomes a ConfigError that names the file and the setting, wit
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -34,8 +35,14 @@ def config_names() -> list[str]:
 
 def configs_of(competition: str) -> list[str]:
     """Names of the configs of a competition that come with the kit, its own first."""
-    names = [name for name in config_names() if read_yaml(CONFIGS / f"{name}.yaml", name)["competition"] == competition]
+    names = [name for name, of_competition in _competitions().items() if of_competition == competition]
     return sorted(names, key=lambda name: (name != competition, name))
+
+
+@cache  # for the table of all competitions
+def _competitions() -> dict[str, str]:
+    """The competition of each config."""
+    return {name: read_yaml(CONFIGS / f"{name}.yaml", name)["competition"] for name in config_names()}
 
 
 def load_config(name: str | Path, overrides: Overrides = (), base: Config | None = None) -> Config:

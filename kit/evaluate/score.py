@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from kit.config import EvaluateSettings
-from kit.errors import DataError
+from kit.errors import DataError, counted
 from kit.evaluate import calibration, metrics
 from kit.evaluate.delong import delong_interval
 from kit.evaluate.ensemble import aligned
@@ -216,8 +216,9 @@ def _groups(rows: pd.DataFrame, examples: pd.DataFrame) -> pd.Series:
 def _with_truth(predictions: pd.DataFrame, examples: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     missing = predictions["id"][~predictions["id"].isin(examples["id"])]
     if len(missing):
+        images = counted(len(missing), "predicted image is", "predicted images are")
         raise DataError(
-            f"{len(missing)} predicted images, such as {missing.iloc[0]}, are not in the example table: "
+            f"{images} not in the example table, such as {missing.iloc[0]}: "
             "predict with the examples that the run was trained on"
         )
     return with_truth(predictions, examples, labels)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from kit.errors import counted
 from kit.kaggle import bundle, waiting
 from kit.kaggle.bundle import Dataset
 from kit.kaggle.client import Kaggle
@@ -29,7 +30,9 @@ def ensure_dataset(kaggle: Kaggle, dataset: Dataset, sleep: Callable[[float], No
             uploaded, lost = False, 0
         if not uploaded and state in (None, "ready", "failed", "deleted"):  # else a version is being processed
             megabytes = sum(path.stat().st_size for path in dataset.paths) / 1e6
-            log.info(f"uploading {len(dataset.paths)} files ({megabytes:.1f} MB) to the private dataset {ref}")
+            log.info(
+                f"uploading {counted(len(dataset.paths), 'file')} ({megabytes:.1f} MB) to the private dataset {ref}"
+            )
             try:
                 kaggle.upload_dataset(ref, dataset.title, list(dataset.paths), dataset.marker, new=state is None)
             except Unanswered as error:

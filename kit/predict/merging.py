@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from kit.errors import DataError
+from kit.errors import DataError, counted
 from kit.tables import predicted_labels, probability_columns
 
 
@@ -13,7 +13,7 @@ def merge_oof(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     merged = _merged(tables)
     twice = merged["id"][merged["id"].duplicated()]
     if len(twice):
-        raise DataError(f"{len(twice)} ids were predicted by two folds, such as {twice.iloc[0]}")
+        raise DataError(f"{counted(len(twice), 'id was', 'ids were')} predicted by two folds, such as {twice.iloc[0]}")
     return merged.sort_values("id", ignore_index=True)
 
 

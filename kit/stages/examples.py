@@ -16,7 +16,7 @@ from kit.data.table.check import check_images
 from kit.data.table.counts import count_examples
 from kit.data.table.examples import Examples, validate
 from kit.data.table.listing import require_folder
-from kit.errors import DataError, some
+from kit.errors import DataError, counted, some
 from kit.files import PART, expanded
 from kit.runtime.session import find_mount
 
@@ -28,11 +28,11 @@ def list_examples(config: Config, data: Path | str) -> Examples:
     listed = find_competition(config.competition, config).read(expanded(data), config)
     examples = validate(listed, config.data.max_missing)
     for names, what in (
-        (examples.missing, "expected images have no file"),
-        (examples.surplus, "images are unlabelled"),
+        (examples.missing, ("expected image has no file", "expected images have no file")),
+        (examples.surplus, ("image is unlabelled", "images are unlabelled")),
     ):
         if names:
-            log.info(f"left out, as data.max_missing allows: {len(names)} {what}: {some(names)}")
+            log.info(f"left out, as data.max_missing allows: {counted(len(names), *what)}: {some(names)}")
     for remark, count in examples.remarks.items():
         log.info(f"noticed: {count} {remark}")
     for note in examples.notes:

@@ -7,6 +7,7 @@ from kit.config import Config
 from kit.data.records import build
 from kit.data.records.manifest import Records, fingerprint, mounted_records
 from kit.data.table.examples import Examples
+from kit.errors import counted
 from kit.files import expanded
 from kit.runtime import session
 
@@ -20,7 +21,7 @@ def build_records(
     folders = expanded(data), expanded(out)
     records = build.build_records(config.competition, examples, *folders, config.image, config.data, workers)
     if records.rejected:
-        log.info(f"left out, unreadable: {len(records.rejected)} images (reasons: {records.manifest_path})")
+        log.info(f"left out, unreadable: {counted(len(records.rejected), 'image')} (reasons: {records.manifest_path})")
     return records
 
 

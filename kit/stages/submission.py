@@ -34,7 +34,8 @@ def write_submission(run: Run, sample: Path | str | None, out: Path | str) -> No
         files.write_text(files.expanded(out), submission.to_csv(index=False))
     unread = set(submission[competition.id_column]) - set(predictions["id"])
     if unread:
-        log.info(f"{len(unread)} test images are missing or unreadable and got the mean prediction: {some(unread)}")
+        images = counted(len(unread), "test image is", "test images are")
+        log.info(f"{images} missing or unreadable and got the mean prediction: {some(unread)}")
 
 
 def require_current_submission(run: Run) -> None:

@@ -29,7 +29,7 @@ from kit.data.records.pseudo import sure_labels, with_pseudo_labels
 from kit.data.table.cells import split_folds
 from kit.data.table.folds import check_dealt
 from kit.data.table.leaks import assert_no_leak, assert_unseen
-from kit.errors import ConfigError, DataError, TrainingError
+from kit.errors import ConfigError, DataError, TrainingError, counted
 from kit.evaluate.metrics import Metric, find_metric, log_loss
 from kit.predict.predict import predict
 from kit.run import FORMAT_VERSION, Run
@@ -201,7 +201,7 @@ def _fit(
         history.rename_axis("epoch").to_csv(part)
     saved.save_model(model, spec, fold.files.folder)
     values = history[f"val_{metric.name}"].to_numpy()
-    took = f"({len(history)} epochs; {time.monotonic() - started:.0f} s in this session)"
+    took = f"({counted(len(history), 'epoch')}; {time.monotonic() - started:.0f} s in this session)"
     if np.isnan(values).all():
         reason = f"{metric.name} is not defined on this fold (a class does not occur in it)"
         log.info(f"{fold.title}  {reason}: epoch 1 is kept  {took}")

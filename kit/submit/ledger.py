@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from kit import files
-from kit.errors import DataError
+from kit.errors import DataError, counted
 from kit.run import Run
 
 COLUMNS = (
@@ -106,7 +106,7 @@ def as_text(table: pd.DataFrame) -> str:
                 gap = (scored[board] - scored["oof"]).median()
                 lines.append(
                     f"out of fold against {board}: rank correlation {rank:.2f}, median difference {gap:+.4f} "
-                    f"({len(scored)} submissions)"
+                    f"({counted(len(scored), 'submission')})"
                 )
     return "\n".join(lines)
 

@@ -35,7 +35,7 @@ def make_submission(competition: Competition, predictions: pd.DataFrame, sample:
         )
     duplicates = sample[competition.id_column][sample[competition.id_column].duplicated()]
     if len(duplicates):
-        raise SubmissionError(f"the sample has {len(duplicates)} duplicate ids: {some(set(duplicates))}")
+        raise SubmissionError(f"the sample has {counted(len(duplicates), 'duplicate id')}: {some(set(duplicates))}")
     table = sample[[competition.id_column]].merge(table, on=competition.id_column, how="left", validate="one_to_one")
     return table.fillna({column: table[column].mean() for column in columns.values()})[list(sample.columns)]
 
@@ -88,9 +88,12 @@ def check_submission(
         raise SubmissionError(f"columns are {list(submission.columns)}, the sample has {list(sample.columns)}")
     ids, expected = submission[key], sample[key]
     if ids.duplicated().any():
-        raise SubmissionError(f"{ids.duplicated().sum()} duplicate ids: {some(set(ids[ids.duplicated()]))}")
+        repeated = ids[ids.duplicated()]
+        raise SubmissionError(f"{counted(len(repeated), 'duplicate id')}: {some(set(repeated))}")
     both = ((set(expected) - set(ids), "missing"), (set(ids) - set(expected), "not in the sample"))
-    if problems := [f"{len(names)} ids are {problem}: {some(names)}" for names, problem in both if names]:
+    if problems := [
+        f"{counted(len(names), 'id is', 'ids are')} {problem}: {some(names)}" for names, problem in both if names
+    ]:
         raise SubmissionError("; ".join(problems))
     if not ids.reset_index(drop=True).equals(expected.reset_index(drop=True)):
         remarks.append("the rows are in another order than the sample's; they are matched by id")
@@ -125,7 +128,7 @@ def _numbers(submission: pd.DataFrame, column: str, key: str) -> np.ndarray:
             row = int(np.flatnonzero(bad)[0])
             cell = submission[column].iloc[row]
             raise SubmissionError(
-                f"column {column!r}: {counted(int(bad.sum()), 'value')} {problem}; the first is "
+                f"column {column!r}: {counted(int(bad.sum()), 'value is', 'values are')} {problem}; the first is "
                 f"{repr(cell) if isinstance(cell, str) else f'{cell:g}'} "
                 f"in line {_line(submission, row)} ({submission[key].iloc[row]})"
             )

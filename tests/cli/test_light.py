@@ -53,7 +53,7 @@ def test_a_command_that_does_not_exist_loads_nothing(tmp_path):
     ("command", "code", "absent"),
     [
         (["settings"], 0, KERAS | SCIENCE | TABLES),
-        (["competitions"], 0, KERAS | SCIENCE - {"cv2"}),
+        (["competitions"], 0, KERAS | SCIENCE - {"cv2", "joblib"}),
         (["models"], 0, KERAS | SCIENCE | TABLES),
         (["ledger"], 0, KERAS | SCIENCE),
         (["score", "nowhere"], 2, KERAS | SCIENCE - {"cv2", "joblib", "pydicom"}),
@@ -77,7 +77,7 @@ def test_a_run_that_is_scored_is_shown_without_scipy_or_scikit_learn(tmp_path):
     p = [(n * 7 % 40 + 1) / 50 for n in range(40)]
     oof = pd.DataFrame({"id": ids[:30], "fold": [n // 2 % 2 for n in range(30)], "p_tumour": p[:30]})
     test = pd.DataFrame({"id": ids[30:], "fold": 0, "p_tumour": p[30:]})
-    examples = rows.assign(y_tumour=truth, cell=0)
+    examples = rows.assign(y_tumour=truth, cell=[n // 2 % 2 for n in range(30)] + [-1] * 10)
     config = load_config("pcam", ["folds=2", "evaluate.resamples=100"])
     write_run(tmp_path / "run", config, examples, oof, test, 2)
     score(Run(tmp_path / "run"))

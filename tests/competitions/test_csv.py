@@ -107,7 +107,7 @@ def test_a_table_as_excel_writes_it(root, caplog):
     assert table["group"].tolist() == ["p0", "p0", "p1", "p1", "p2", "p2"]
     assert caplog.messages == [
         "noticed: labels.csv: columns are separated by semicolons",
-        "noticed: labels.csv: 1 rows are blank and left out",
+        "noticed: labels.csv: 1 row is blank and left out",
     ]
 
 

@@ -100,7 +100,7 @@ def test_both_headers_say_the_same(root):
 def test_a_partial_download_is_counted(root):
     (root / "images_002" / "images" / "00000002_000.png").unlink()
     assert read(root, max_missing=1).missing == ("00000002_000.png",)
-    with pytest.raises(DataError, match=r"1 expected images have no file: 00000002_000\.png.*max_missing=0\.251"):
+    with pytest.raises(DataError, match=r"1 expected image has no file: 00000002_000\.png.*max_missing=0\.251"):
         read(root, max_missing=0.2)
 
 
@@ -123,7 +123,7 @@ def test_lists_that_disagree(root):
     with pytest.raises(DataError, match=r"1 images of Data_Entry_2017\.csv are neither in train_val_list\.txt nor"):
         read(root)
     (root / "test_list.txt").write_text("00000002_000.png 00000001_000.png")
-    with pytest.raises(DataError, match=r"1 images are in both .*: 00000001_000\.png"):
+    with pytest.raises(DataError, match=r"1 image is in both .*: 00000001_000\.png"):
         read(root)
 
 

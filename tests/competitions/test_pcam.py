@@ -40,7 +40,7 @@ def test_missing_and_surplus_images_are_named_and_may_be_allowed(toy_root):
 
 def test_surplus_alone(toy_root):
     change_labels(toy_root, lambda t: t.iloc[1:])
-    with pytest.raises(DataError, match=r"1 images are unlabelled: train/\w+\.tif"):
+    with pytest.raises(DataError, match=r"1 image is unlabelled: train/\w+\.tif"):
         validate(pcam.read(toy_root, Source()), 0)
 
 

@@ -81,9 +81,9 @@ BOXES, CLASSES = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
         (BOXES, "p2,,,,,0", "p2,3,,,,0", "x is '3', not empty, although Target is 0"),
         (BOXES, "p2,,,,,0", "p2,,,,,2", "line 5: Target is '2', not 0 or 1"),
         (BOXES, "p0,33,2,31,62,1", "p0,,,,,0", "Target is both 0 and 1 for p0"),
-        (BOXES, "p2,,,,,0\n", "", "1 patients are in only one of .*: p2"),
-        (CLASSES, "p1,Lung Opacity", "p1,Normal", "contradict each other for 1 patients: p1"),
-        (CLASSES, "p3,Normal", "p3,Lung Opacity", "contradict each other for 1 patients: p3"),
+        (BOXES, "p2,,,,,0\n", "", "1 patient is in only one of .*: p2"),
+        (CLASSES, "p1,Lung Opacity", "p1,Normal", "contradict each other for 1 patient: p1"),
+        (CLASSES, "p3,Normal", "p3,Lung Opacity", "contradict each other for 1 patient: p3"),
         (CLASSES, "p3,Normal", "p3,Healthy", "class is 'Healthy', not one of Normal"),
         (CLASSES, "p0,Lung Opacity", "p0,Normal", "several classes for p0"),
         (
@@ -102,7 +102,7 @@ def test_tables_that_break_their_rules_or_contradict_each_other(rsna_root, table
 
 def test_half_a_download(rsna_root, tmp_path):
     (rsna_root / "stage_2_train_images" / "p3.dcm").unlink()
-    with pytest.raises(DataError, match="1 expected images have no file: p3"):
+    with pytest.raises(DataError, match="1 expected image has no file: p3"):
         read(rsna_root)
     with pytest.raises(DataError, match=r"expected stage_2_train_images/\*\.dcm.*found rsna/"):
         read(tmp_path)

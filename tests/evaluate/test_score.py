@@ -79,9 +79,9 @@ def test_a_test_set_without_labels_is_not_scored(examples):
 
 def test_predictions_of_an_unknown_image(examples):
     oof = predictions(examples, "train")
-    with pytest.raises(DataError, match="2 predicted images, such as i38, are not in the example table"):
+    with pytest.raises(DataError, match="2 predicted images are not in the example table, such as i38"):
         score(oof, none_of(oof), examples[:38], CLASSES)
-    with pytest.raises(DataError, match="2 predicted images, such as i38, are not in the example table"):
+    with pytest.raises(DataError, match="2 predicted images are not in the example table, such as i38"):
         compare_runs({"a": oof, "b": oof}, examples[:38], AUC, SETTINGS)
 
 

@@ -105,7 +105,7 @@ def test_a_kernel_without_a_whole_submission(stub, submitted):
 
 def test_what_kaggle_would_score_wrongly_is_not_sent(stub, submitted):
     stub.downloads[f"/files/{COMPETITION.slug}/sample_submission.csv"] = b"id,label\nother,0\n"
-    with pytest.raises(SubmissionError, match="1 ids are missing"):
+    with pytest.raises(SubmissionError, match="1 id is missing"):
         submitted()
     assert not stub.submissions
 

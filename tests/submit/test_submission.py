@@ -25,13 +25,13 @@ def test_a_good_one_passes_in_any_order():
     [
         (GOOD.rename(columns={"label": "p"}), r"columns are \['id', 'p'\], the sample has \['id', 'label'\]"),
         (GOOD.assign(extra=1), "columns are"),
-        (GOOD.iloc[:3], "1 ids are missing: d"),
-        (pd.concat([GOOD, GOOD.iloc[:1]]), "1 duplicate ids: a"),
-        (GOOD.assign(id=["a", "b", "c", "x"]), "1 ids are missing: d; 1 ids are not in the sample: x"),
-        (pd.concat([GOOD, GOOD.iloc[:1].assign(id="x")]), "1 ids are not in the sample: x"),
+        (GOOD.iloc[:3], "1 id is missing: d"),
+        (pd.concat([GOOD, GOOD.iloc[:1]]), "1 duplicate id: a"),
+        (GOOD.assign(id=["a", "b", "c", "x"]), "1 id is missing: d; 1 id is not in the sample: x"),
+        (pd.concat([GOOD, GOOD.iloc[:1].assign(id="x")]), "1 id is not in the sample: x"),
         (
             GOOD.assign(label=[0.1, np.nan, 0.3, 0.9]),
-            r"1 value not a finite number; the first is nan in line 3 \(b\)",
+            r"1 value is not a finite number; the first is nan in line 3 \(b\)",
         ),
         (GOOD.assign(label=[0.1, 0.2, np.inf, 0.9]), r"not a finite number; .* in line 4 \(c\)"),
         (GOOD.assign(label=["0.1", "0.2", "high", "1"]), r"not a finite number; the first is 'high'"),
@@ -93,11 +93,11 @@ def test_files_that_a_server_would_not_read_as_meant(tmp_path, text, says):
     ("values", "says"),
     [
         ("0 1 1 0", "column 'label' holds only the values 0 and 1: pcam is scored by ROC AUC"),
-        ("10 25 30 41", "4 values outside 0..1; the first is 10 in line 2 .a."),
+        ("10 25 30 41", "4 values are outside 0..1; the first is 10 in line 2 .a."),
         ("True False True True", "holds True and False"),
-        (".1 .2 NaN .4", "1 value not a finite number; the first is nan in line 4 .c."),
-        (".1 .2 high .4", "1 value not a finite number; the first is 'high' in line 4 .c."),
-        (".1 .2 inf .4", "1 value not a finite number; the first is inf in line 4 .c."),
+        (".1 .2 NaN .4", "1 value is not a finite number; the first is nan in line 4 .c."),
+        (".1 .2 high .4", "1 value is not a finite number; the first is 'high' in line 4 .c."),
+        (".1 .2 inf .4", "1 value is not a finite number; the first is inf in line 4 .c."),
     ],
 )
 def test_values_in_a_file(tmp_path, values, says):
@@ -120,7 +120,7 @@ def test_without_a_sample_every_label_is_a_column():
     submission = make_submission(BREAST, predictions, None)
     assert list(submission) == ["id", "normal", "benign", "cancer"]
     check_submission(BREAST, submission, submission)
-    with pytest.raises(SubmissionError, match="column 'benign': 1 value outside"):
+    with pytest.raises(SubmissionError, match="column 'benign': 1 value is outside"):
         check_submission(BREAST, submission.assign(benign=[2.0, 0.1]), submission)
 
 
@@ -180,5 +180,5 @@ def test_a_sample_that_asks_for_something_else_is_refused():
         make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "b"], "target": 0}))
     with pytest.raises(SubmissionError, match=r"pcam is scored by boxes .* kit has no model for boxes yet"):
         make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "b"], "PredictionString": ""}))
-    with pytest.raises(SubmissionError, match="the sample has 1 duplicate ids: a"):
+    with pytest.raises(SubmissionError, match="the sample has 1 duplicate id: a"):
         make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "a"], "label": 0}))

@@ -17,7 +17,7 @@ from kit.data.pixels.arrays import unpacked
 from kit.data.pixels.look import Look, look
 from kit.data.table.counts import as_dict, count_examples, counts_of_splits, images_per_group, named, sides_of
 from kit.data.table.examples import Examples
-from kit.errors import WorkerDied, some
+from kit.errors import WorkerDied, counted, some
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.tables import truth_columns
 
@@ -89,7 +89,7 @@ def as_text(report: dict[str, Any]) -> str:
     lines += [f"noticed    {count} {what}" for what, count in report["remarks"].items()]
     lines += report["notes"]
     duplicates = report["duplicates"]
-    lines.append(f"duplicates {duplicates['images']} images have the same pixels as another")
+    lines.append(f"duplicates {counted(duplicates['images'], 'image has', 'images have')} the same pixels as another")
     for kind, words in (
         ("within_class", "of one class"),
         ("across_classes", "IN SEVERAL CLASSES: one of the labels is wrong"),

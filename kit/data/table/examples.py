@@ -15,7 +15,7 @@ import pandas as pd
 
 from kit import files
 from kit.data.table.groups import share_above
-from kit.errors import DataError, some
+from kit.errors import DataError, counted, some
 from kit.tables import labels_of, truth_columns
 from kit.tasks import TASKS, find_task
 
@@ -61,11 +61,13 @@ def validate(examples: Examples, max_missing: float) -> Examples:
         raise DataError("the raw folder has no training image")
     if train[y].isna().all(axis=1).any():
         unlabelled = train["id"][train[y].isna().all(axis=1)]
-        raise DataError(f"{len(unlabelled)} training images have no label: {some(unlabelled)}")
+        raise DataError(
+            f"{counted(len(unlabelled), 'training image has', 'training images have')} no label: {some(unlabelled)}"
+        )
     if find_task(examples.task).exclusive:
         several = table["id"][table[y].notna().all(axis=1) & (table[y].sum(axis=1) != 1)]
         if len(several):
-            raise DataError(f"{len(several)} images have no class or several: {some(several)}")
+            raise DataError(f"{counted(len(several), 'image has', 'images have')} no class or several: {some(several)}")
     remarks = examples.remarks | require_both_values(train, examples.labels, examples.task)
     others = [column for column in table.columns if column not in (*_COLUMNS, *y)]
     table = table.sort_values(["split", "id"], ignore_index=True)[[*_COLUMNS, *y, *others]]
@@ -129,16 +131,20 @@ def _require_values(table: pd.DataFrame, labels: tuple[str, ...]) -> None:
 def _require_images(examples: Examples, max_missing: float) -> None:
     """Raise DataError for more missing or surplus images than allowed; the names of both, where there are both."""
     for names, what, others, of_others in (
-        (examples.missing, "expected images have no file", examples.surplus, "files that nothing names"),
-        (examples.surplus, "images are unlabelled", examples.missing, "names without a file"),
+        (
+            examples.missing,
+            ("expected image has no file", "expected images have no file"),
+            examples.surplus,
+            "files that nothing names",
+        ),
+        (examples.surplus, ("image is unlabelled", "images are unlabelled"), examples.missing, "names without a file"),
     ):
         share = len(names) / max(len(examples.table) + len(names), 1)
         if share > max_missing:
             both = f" ({of_others}: {some(others)})" if others else ""
             allow = f", or leave them out with --set data.max_missing={share_above(share)}"
-            raise DataError(
-                f"{len(names)} {what}: {some(names)}{both}. Complete the data{allow if len(examples.table) else ''}"
-            )
+            remedy = f"Complete the data{allow if len(examples.table) else ''}"
+            raise DataError(f"{counted(len(names), *what)}: {some(names)}{both}. {remedy}")
 
 
 def write_examples(path: Path, examples: Examples) -> None:

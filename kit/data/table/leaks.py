@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from kit.errors import LeakError
+from kit.errors import LeakError, counted
 
 
 def assert_no_leak(train: pd.DataFrame, valid: pd.DataFrame) -> None:
@@ -10,7 +10,8 @@ def assert_no_leak(train: pd.DataFrame, valid: pd.DataFrame) -> None:
     for column in ("group", "id"):
         shared = set(train[column]) & set(valid[column])
         if shared:
-            raise LeakError(f"{len(shared)} {column}s are in both training and validation, such as {min(shared)!r}")
+            names = counted(len(shared), f"{column} is", f"{column}s are")
+            raise LeakError(f"{names} in both training and validation, such as {min(shared)!r}")
 
 
 def assert_unseen(examples: pd.DataFrame, held_out: list[int], valid: pd.DataFrame, source: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from kit.delimited import read_delimited
-from kit.errors import DataError, some
+from kit.errors import DataError, counted, some
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +19,8 @@ def read_table(path: Path, columns: Sequence[str], unique: str | None = None) ->
     value of `unique` twice or not at all.
     """
     read = read_delimited(path, columns)
-    remarks = [*read.remarks, f"{len(read.blank)} rows are blank and left out"] if read.blank else read.remarks
-    for remark in remarks:
+    blank = [f"{counted(len(read.blank), 'row is', 'rows are')} blank and left out"] if read.blank else []
+    for remark in [*read.remarks, *blank]:
         log.info(f"noticed: {path.name}: {remark}")
     table = read.table
     if table.empty:

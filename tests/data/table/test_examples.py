@@ -32,7 +32,7 @@ def test_rows_and_columns_are_put_in_order():
         (table(id=["a", "a", "t"]), "duplicate ids in the example table: a"),
         (table().drop(columns="group"), "lacks the columns group"),
         (table(split=["test"] * 3), "no training image"),
-        (table(y_x=[float("nan"), 1.0, float("nan")]), "1 training images have no label: b"),
+        (table(y_x=[float("nan"), 1.0, float("nan")]), "1 training image has no label: b"),
         (
             table(y_x=[0.0, 1e9, 2.0]),
             r"y_x of the image a is 1000000000.0, not 0, 1 or unknown \(2 images are like this",
@@ -76,14 +76,12 @@ def test_too_many_missing_are_a_share_of_what_there_should_be():
         validate(partial, 0.7)
     assert validate(partial, 0.75).missing == partial.missing
     otherwise = Examples(table(), ("x",), "binary", missing=("m.png",), surplus=("img/n.png",))
-    with pytest.raises(
-        DataError, match=r"have no file: m\.png \(files that nothing names: img/n\.png\)\. Complete the"
-    ):
+    with pytest.raises(DataError, match=r"has no file: m\.png \(files that nothing names: img/n\.png\)\. Complete the"):
         validate(otherwise, 0)
 
 
 def test_nobody_is_told_to_leave_all_images_out():
-    with pytest.raises(DataError, match=r"1 expected images have no file: m .*img/n\.png\)\. Complete the data$"):
+    with pytest.raises(DataError, match=r"1 expected image has no file: m .*img/n\.png\)\. Complete the data$"):
         validate(Examples(table()[:0], ("x",), "binary", missing=("m",), surplus=("img/n.png",)), 0)
 
 

@@ -8,9 +8,9 @@ from kit.errors import LeakError
 def test_a_group_or_an_image_on_both_sides():
     table = pd.DataFrame({"id": ["a", "b", "c"], "group": ["p", "q", "p"]})
     assert_no_leak(table[:1], table[1:2])
-    with pytest.raises(LeakError, match="1 groups are in both training and validation, such as 'p'"):
+    with pytest.raises(LeakError, match="1 group is in both training and validation, such as 'p'"):
         assert_no_leak(table[:2], table[2:])
-    with pytest.raises(LeakError, match="1 ids are in both training and validation, such as 'a'"):
+    with pytest.raises(LeakError, match="1 id is in both training and validation, such as 'a'"):
         assert_no_leak(table[:1], table[:1].assign(group="r"))
 
 
