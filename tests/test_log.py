@@ -19,9 +19,9 @@ def test_characters_that_a_terminal_lacks_are_replaced(monkeypatch, encoding):
         buffers[name] = io.BytesIO()
         monkeypatch.setattr(sys, name, io.TextIOWrapper(buffers[name], encoding=encoding, errors="strict"))
     log.show()
-    logging.getLogger("kit.x").info("M\xfcller \u80ba \udc81")
-    print("M\xfcller \u80ba \udc81", file=sys.stderr, flush=True)
-    expected = "M\xfcller \u80ba \udc81\n".encode(encoding, "backslashreplace")
+    logging.getLogger("kit.x").info("M\xfcller \u80ba")
+    print("M\xfcller \u80ba", file=sys.stderr, flush=True)
+    expected = "M\xfcller \u80ba\n".encode(encoding, "backslashreplace")
     assert {name: buffer.getvalue() for name, buffer in buffers.items()} == dict.fromkeys(buffers, expected)
 
 
