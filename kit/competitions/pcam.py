@@ -25,7 +25,7 @@ def read(root: Path, source: Source) -> Examples:
     path = root / "train_labels.csv"
     labels = read_table(path, ["id", "label"], unique="id")
     refuse_rows(path, labels, ~labels["label"].isin(["0", "1"]), "label", "0 or 1")
-    sample = read_table(root / "sample_submission.csv", ["id"], unique="id")
+    sample = read_table(root / "sample_submission.csv", ["id"], unique="id", may_be_empty=True)
     rows = pd.DataFrame(
         {
             "id": [*labels["id"], *sample["id"]],

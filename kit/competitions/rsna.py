@@ -39,7 +39,7 @@ def read(root: Path, source: Source) -> Examples:
     Raises DataError for another layout, tables that contradict each other, and boxes outside their image.
     """
     require_layout(root, [*_IMAGES.values(), _BOXES, _CLASSES, _SAMPLE], _LAYOUT)
-    train, test = labels(root), read_table(root / _SAMPLE, ["patientId"], unique="patientId")
+    train, test = labels(root), read_table(root / _SAMPLE, ["patientId"], "patientId", may_be_empty=True)
     rows = pd.concat([train.assign(split="train"), pd.DataFrame({"id": test["patientId"], "split": "test"})])
     images = pd.concat(
         [require_images(root, folder, (".dcm",)).assign(split=split) for split, folder in _IMAGES.items()]

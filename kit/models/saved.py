@@ -37,7 +37,7 @@ class Build(BaseModel):
     name: str
     shape: tuple[_Side, _Side, _Side]
     outputs: int = Field(ge=1, le=100_000)
-    activation: Literal["sigmoid", "softmax"]
+    activation: Literal["sigmoid", "softmax"] = "sigmoid"
 
 
 class SavedModel(BaseModel):

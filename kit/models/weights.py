@@ -120,7 +120,8 @@ def trained_fold(source: str) -> Path:
     fold = folder if (folder / MODEL).is_file() else folder / "fold0"
     if not (fold / WEIGHTS).is_file():
         raise ConfigError(f"model.weights = {source}: {folder} has no trained fold (fold0/{WEIGHTS})")
-    _ = FoldFiles(fold).trained  # raises for one that is damaged
+    if FoldFiles(fold).done.exists():  # not where the model alone was copied
+        _ = FoldFiles(fold).trained  # raises for one that is damaged
     return fold
 
 

@@ -15,7 +15,7 @@ BAD = "bad-token-77aa"
 @pytest.fixture
 def home(stub, tmp_path):
     folder = tmp_path / "home" / ".kaggle"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)  # the client makes it when it is first imported
     return folder
 
 

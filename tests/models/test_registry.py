@@ -246,5 +246,9 @@ def test_a_model_folder_that_is_broken(registry, tmp_path):
         load_model(tmp_path)
     save_model(registry.build(**spec), spec, tmp_path)
     (tmp_path / "model.weights.h5").write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"model\.weights\.h5 is damaged .* train it again"):
+        load_model(tmp_path)
+    other = {**spec, "outputs": 2}
+    save_model(registry.build(**other), spec, tmp_path)
     with pytest.raises(DataError, match="does not hold the weights of pcam_cnn"):
         load_model(tmp_path)

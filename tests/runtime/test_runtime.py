@@ -70,9 +70,9 @@ def test_large_files_go_where_no_session_keeps_them(monkeypatch):
 
 def test_a_tpu_image_takes_jax(monkeypatch):
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    assert devices._backend(RuntimeSettings()) == "tensorflow"
+    assert devices.choose_backend(RuntimeSettings()) == "tensorflow"
     monkeypatch.setenv("ISTPUVM", "1")
-    assert devices._backend(RuntimeSettings()) == "jax"
+    assert devices.choose_backend(RuntimeSettings()) == "jax"
 
 
 def test_missing_packages(monkeypatch):

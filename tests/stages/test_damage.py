@@ -52,22 +52,22 @@ def stamped(run: Run) -> Run:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda t: t.assign(id=["i00", *t["id"][:-1]]), "1 id not unique, such as i00"),
+        (lambda t: t.assign(id=["i00", *t["id"][:-1]]), "1 id occurs twice, such as i00"),
         (
             lambda t: t.assign(p_tumour=t["p_tumour"].where(t["id"] != "i07", np.nan)),
-            "1 row with .* such as that of i07",
+            "1 row has .* such as that of i07",
         ),
-        (lambda t: t.assign(p_tumour=t["p_tumour"] * 3), r"rows with values that are not from 0 to 1"),
-        (lambda t: t.assign(p_tumour=t["p_tumour"] - 1), r"rows with values that are not from 0 to 1"),
+        (lambda t: t.assign(p_tumour=t["p_tumour"] * 3), r"rows have values that are not from 0 to 1"),
+        (lambda t: t.assign(p_tumour=t["p_tumour"] - 1), r"rows have values that are not from 0 to 1"),
         (lambda t: t.assign(p_tumour="0.5"), "probabilities are not all numbers"),
         (lambda t: t.rename(columns={"p_tumour": "p_other"}), "no column p_tumour"),
         (lambda t: t.assign(p_other=np.float32(0.5)), "predictions of other labels: other"),
         (
             lambda t: t.assign(id=[f"x{name}" for name in t["id"]]),
-            "40 ids of no train image of the run, such as xi00",
+            "40 ids are no train images of the run, such as xi00",
         ),
-        (lambda t: t.assign(id=[*IDS[40:], *IDS[:20]]), "20 ids of no train image"),
-        (lambda t: t.assign(fold=1 - t["fold"]), "40 images of another fold, such as i00"),
+        (lambda t: t.assign(id=[*IDS[40:], *IDS[:20]]), "20 ids are no train images"),
+        (lambda t: t.assign(fold=1 - t["fold"]), "40 images are of another fold, such as i00"),
         (lambda t: t.assign(fold=t["fold"] + 2), "there is no fold 2"),
         (lambda t: t.assign(fold=t["fold"] * 0.5), "folds are not all numbers"),
         (lambda t: t.assign(fold=-1), "folds are not all numbers from 0 on"),
@@ -90,11 +90,11 @@ def test_classes_sum_to_one():
     table = pd.DataFrame({"id": ["a", "b"], "fold": 0, "p_x": [0.25, 0.5], "p_y": [0.75, 0.4]})
     assert fault_of_predictions(table, ["x", "y"], False, False) is None
     assert fault_of_predictions(table, ["x", "y"], True, False) == (
-        "1 row with classes that do not sum to 1, such as that of b"
+        "1 row has classes that do not sum to 1, such as that of b"
     )
     twice = pd.concat([table, table.assign(fold=1)])
     assert fault_of_predictions(twice, ["x", "y"], False, True) is None
-    assert "2 ids not unique" in str(fault_of_predictions(twice, ["x", "y"], False, False))
+    assert "2 ids occur twice" in str(fault_of_predictions(twice, ["x", "y"], False, False))
 
 
 def test_a_table_that_is_whole_but_not_what_was_written_is_named(make_run):
