@@ -34,14 +34,16 @@ def call(arguments: argparse.Namespace) -> None:
 
     config = load_config(arguments.competition, arguments.set)
     data = raw_folder(find_competition(config.competition, config), arguments.data, Path("data"))
+    quiet = redirect_stdout(sys.stderr) if arguments.json else nullcontext()  # --json: standard output is JSON alone
     if arguments.check or not arguments.out:
-        summary = check_folder(config, data) if arguments.check else count_folder(config, data)
+        with quiet:
+            summary = check_folder(config, data) if arguments.check else count_folder(config, data)
         text = check.as_text if arguments.check else counts.as_text
         print(json.dumps(summary, indent=1) if arguments.json else text(summary))
     if not (arguments.check or arguments.out or arguments.json):
         print("--check decodes every image too, --out F.parquet writes the table: one row per image")
     if arguments.out:
-        with redirect_stdout(sys.stderr) if arguments.json else nullcontext():  # --json: standard output is JSON alone
+        with quiet:
             examples = list_examples(config, data)
             write_examples(arguments.out, examples)
             images, groups = len(examples.table), examples.table["group"].nunique()

@@ -2,8 +2,6 @@
 
 import logging
 import shutil
-import sys
-from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,8 +53,7 @@ def check_folder(config: Config, data: Path | str) -> dict[str, Any]:
     Raises DataError when there is no image.
     """
     data = expanded(data)
-    with redirect_stdout(sys.stderr):  # what reading says is no part of the report
-        examples = find_competition(config.competition, config).read(data, config)
+    examples = find_competition(config.competition, config).read(data, config)
     if examples.table.empty:
         missing = (
             f": {len(examples.missing)} are expected, such as {some(examples.missing)}" if examples.missing else ""
