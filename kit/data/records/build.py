@@ -32,6 +32,7 @@ from kit.data.records.manifest import (
     make_manifest,
     open_records,
     read_manifest,
+    require_readable,
     rows_of,
 )
 from kit.data.records.shards import Note, Shard, ShardRows, build_shard, image_shape, note_path
@@ -86,6 +87,7 @@ def build_records(
     records = open_records(out)
     if records.fingerprint != expected:
         raise DataError(other_records(out))
+    require_readable(records.rejected, len(examples.table), data)  # a build with another limit may have made them
     if (out / BUILDING).exists():  # the manifest has it all
         for path in [*(note_path(out / shard.file) for shard in records.shards), *files.leftovers(out)]:
             path.unlink(missing_ok=True)
@@ -175,9 +177,10 @@ def _report_undecodable(table: pd.DataFrame, root: Path, data: DataSettings) -> 
         return
     lines = [f"{each.files} of {len(paths)} files: {each.syntax} ({each.remedy})" for each in syntaxes]
     message = f"no installed package decodes some DICOMs: {'; '.join(lines)}"
-    if sum(each.files for each in syntaxes) > data.max_rejected * len(table):
-        share = math.ceil(100 * sum(each.files for each in syntaxes) / len(table)) / 100
-        raise DataError(f"{message}; or leave them out with --set data.max_rejected={share:g}")
+    share = sum(each.files for each in syntaxes) / len(table)
+    if share > data.max_rejected:
+        limit = math.ceil(1000 * share) / 1000
+        raise DataError(f"{message}; or leave them out with --set data.max_rejected={limit:g}")
     log.warning(message)
 
 
