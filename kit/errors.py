@@ -1,7 +1,10 @@
 """What can go wrong through no fault of the kit: one clear message each, exit code 2."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_SINGULAR = {"are": "is", "have": "has", "their": "its"}
 
 
 class KitError(Exception):
@@ -80,3 +83,13 @@ def some(names: Iterable[str], at_most: int = 3) -> str:
 def counted(count: int, noun: str, nouns: str | None = None) -> str:
     """`1 image`, `2 images`; `nouns` is the plural where that is not an s more."""
     return f"{count} {noun if count == 1 else nouns or f'{noun}s'}"
+
+
+def remarked(count: int, remark: str) -> str:
+    """A remark with how often it holds; of one thing in the singular: `1 file that is no image, left out`."""
+    if count != 1:
+        return f"{count} {remark}"
+    clause, mark, rest = re.split(r"([:,('\"]|$)", remark, maxsplit=1)
+    noun, *others = clause.replace("no images", "no image").split(" ")
+    noun = "class" if noun == "classes" else noun.removesuffix("s")
+    return f"1 {' '.join([noun, *(_SINGULAR.get(word, word) for word in others)])}{mark}{rest}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kit.errors import close_names, counted, nearest
+from kit.errors import close_names, counted, nearest, remarked
 from kit.models import registry
 
 pytestmark = pytest.mark.once
@@ -39,3 +39,17 @@ def test_names_that_are_almost_the_same_come_before_those_that_begin_with_it():
 def test_counted_nouns():
     assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
     assert counted(1, "patch", "patches") + ", " + counted(3, "patch", "patches") == "1 patch, 3 patches"
+
+
+@pytest.mark.parametrize(
+    "remark, text",
+    [
+        ("files that are no images, left out (1 .zip)", "1 file that is no image, left out (1 .zip)"),
+        ("DICOMs whose window cannot be used: passed over", "1 DICOM whose window cannot be used: passed over"),
+        ("classes have a single image, which: are", "1 class has a single image, which: are"),
+        ("lines are of the class 'have'", "1 line is of the class 'have'"),
+    ],
+)
+def test_a_remark_on_one_thing_is_in_the_singular(remark, text):
+    assert remarked(1, remark) == text
+    assert remarked(2, remark) == f"2 {remark}"

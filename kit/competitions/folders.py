@@ -29,7 +29,7 @@ from kit.data.table.layout import (
 )
 from kit.data.table.listing import ARCHIVES, Listing, found_in, list_folder, require_folder, subfolders
 from kit.data.table.masks import are_masks, is_mask_folder, is_picture_folder
-from kit.errors import ConfigError, DataError, nearest, some
+from kit.errors import ConfigError, DataError, nearest, remarked, some
 from kit.tables import one_hot
 
 __all__ = ["COMPETITION", "SPLITS", "examples", "list_classes", "read"]
@@ -248,7 +248,7 @@ def _without_image(root: Path, layout: Layout, images: pd.DataFrame, listing: Li
 
 
 def _left_out(remarks: dict[str, int]) -> str:
-    return "".join(f"; {count} {what}" for what, count in remarks.items())
+    return "".join(f"; {remarked(count, what)}" for what, count in remarks.items())
 
 
 COMPETITION = Competition(

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from kit import files
-from kit.errors import KitError, some
+from kit.errors import KitError, counted, some
 from kit.kaggle.client import inside
 from kit.kaggle.http import KaggleError
 
@@ -144,7 +144,9 @@ def _members(source: zipfile.ZipFile, archive: Path, out: Path) -> dict[Path, zi
         twice += path in members and members[path].CRC != entry.CRC
         members[path] = entry
     if locked := [entry.filename for entry in members.values() if entry.flag_bits & _ENCRYPTED]:
-        raise StaysPacked(f"needs a password ({len(locked)} files, such as {locked[0]!r}), which kit does not ask for")
+        raise StaysPacked(
+            f"needs a password ({counted(len(locked), 'file')}, such as {locked[0]!r}), which kit does not ask for"
+        )
     methods = {entry.compress_type for entry in members.values()} - _METHODS
     if methods:
         names = some(_METHOD_NAMES.get(method, f"method {method}") for method in methods)

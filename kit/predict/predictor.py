@@ -77,13 +77,14 @@ class Predictor:
                 raise DataError(f"{run.fold(k).folder} holds a model of other images or labels than {run}: restore it")
         return cls(models, config.image, decision, config.predict.batch_size)
 
-    def predict(self, images: Sequence[Path | str] | Sequence[np.ndarray] | np.ndarray) -> pd.DataFrame:
+    def predict(self, images: Path | str | Sequence[Path | str] | Sequence[np.ndarray] | np.ndarray) -> pd.DataFrame:
         """Columns id, `p_<label>` (as they would be sent) and `decision`, in the order of `images`.
 
-        `images` are paths of files, whose ids they are, or uint8 arrays (height, width) or (height, width, 1 or 3) of
-        any size, whose ids are their numbers. Raises UnreadableImage at the first that cannot be read.
+        `images` are the path of a file or several, whose ids they are, or uint8 arrays (height, width) or (height,
+        width, 1 or 3) of any size, whose ids are their numbers. Raises UnreadableImage at the first that cannot be
+        read.
         """
-        images = list(images)
+        images = [images] if isinstance(images, str | Path) else list(images)
         ids = [files.escaped(str(image)) if isinstance(image, str | Path) else str(n) for n, image in enumerate(images)]
         rows = self._prepared(images)
         return self._table(ids, (_raised(name, row) for name, row in zip(ids, rows, strict=True)))

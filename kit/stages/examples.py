@@ -14,7 +14,7 @@ from kit.data.table.check import check_images
 from kit.data.table.counts import count_examples
 from kit.data.table.examples import Examples, validate
 from kit.data.table.listing import require_folder
-from kit.errors import DataError, counted, some
+from kit.errors import DataError, counted, remarked, some
 from kit.files import PART, expanded
 from kit.runtime.session import find_mount
 
@@ -32,7 +32,7 @@ def list_examples(config: Config, data: Path | str) -> Examples:
         if names:
             log.info(f"left out, as data.max_missing allows: {counted(len(names), *what)}: {some(names)}")
     for remark, count in examples.remarks.items():
-        log.info(f"noticed: {count} {remark}")
+        log.info(f"noticed: {remarked(count, remark)}")
     for note in examples.notes:
         log.info(note)
     sizes = examples.table["split"].value_counts(sort=False).to_dict()

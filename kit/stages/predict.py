@@ -13,7 +13,7 @@ from kit.data.pixels.remarks import counted
 from kit.data.records.batches import eval_batches
 from kit.data.records.manifest import Records
 from kit.data.table.listing import found_in, is_junk, list_folder
-from kit.errors import DataError, TrainingError
+from kit.errors import DataError, TrainingError, remarked
 from kit.predict.merging import merge_oof, merge_test
 from kit.predict.predict import predict as predict_batches
 from kit.predict.predictor import Predictor
@@ -89,7 +89,7 @@ def predict_images(
     with counted() as remarks:
         table, unreadable = Predictor.open(run, folds, trust).predict_files(paths)
     for remark, count in sorted(remarks.items()):
-        log.info(f"noticed: {count} {remark}")
+        log.info(f"noticed: {remarked(count, remark)}")
     if table.empty:
         path, reason = next(iter(unreadable.items()))
         raise DataError(f"none of {len(paths)} images could be read; the first is {path}: {reason}")
@@ -115,7 +115,7 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
 def _images_in(folder: Path) -> list[Path]:
     listing = list_folder(folder)
     for remark, count in listing.remarks().items():
-        log.info(f"noticed in {files.escaped(str(folder))}: {count} {remark}")
+        log.info(f"noticed in {files.escaped(str(folder))}: {remarked(count, remark)}")
     return [files.below(folder, name) for name in listing.images["path"]]
 
 

@@ -88,6 +88,12 @@ def test_arrays_and_other_formats_are_the_same_images(run, raw, expected, tmp_pa
     assert grey["p_tumour"][0] == grey["p_tumour"][1]
 
 
+def test_a_single_path_is_one_image(run, raw):
+    path = next(raw.rglob("*.tif"))
+    predictor = Predictor.open(run)
+    assert predictor.predict(str(path)).equals(predictor.predict([path]))
+
+
 def test_some_folds_alone(run, raw, expected):
     path = sorted((raw / "test").iterdir())[0]
     alone = [Predictor.open(run, [k]).raw([]).shape for k in (0, 1)]

@@ -6,6 +6,7 @@ header, and with it a patient: they are never shown.
 """
 
 import io
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -24,22 +25,27 @@ from kit.data.pixels.values import scaled
 from kit.errors import UnreadableImage
 
 _JPEG_BASELINE = "1.2.840.10008.1.2.4.50"  # transfer syntax JPEG Baseline (Process 1), 8 bit
-_NO_PREAMBLE = b"\x08\0\0\0\x04\0\0\0"  # (0008,0000) of four bytes, in Implicit VR Little Endian: files before PS3.10
+# What files without a preamble start with: (0008,0000) of four bytes in Implicit VR Little Endian (before PS3.10),
+# the file meta information, or the first elements of a data set in Explicit VR
+_NO_PREAMBLE = re.compile(
+    rb"\x08\x00\x00\x00\x04\x00\x00\x00|\x02\x00[\x00-\x03\x10]\x00(?:UL|OB|UI)|\x08\x00[\x00\x05\x08\x16\x18]\x00(?:UL|CS|UI)"
+)
 _IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE, _RLE_RATIO = "1.2.840.10008.1.2.5", 64  # two bytes become 128 at the most (PS3.5, G.3.1)
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _DEFAULT = DicomSettings()
-_REMEDY = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
+PACKAGES, CONVERT = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg", "convert them to another syntax"
 MAX_PIXELS = 2**30  # of an image
 _LARGEST_DEFLATED = 2**31  # bytes
 
 
 class Undecodable(NamedTuple):
-    """A transfer syntax that no installed package decodes, and the number of files that have it."""
+    """A transfer syntax that no installed package decodes, how many files have it, and what to do."""
 
     syntax: str
     files: int
+    remedy: str
 
 
 class Layout(NamedTuple):
@@ -57,7 +63,7 @@ class Layout(NamedTuple):
 
 def is_dicom(data: bytes) -> bool:
     """Whether a file starts as a DICOM: with a 128-byte preamble (PS3.10, 7.1), or, as older files, with a data set."""
-    return data[128:132] == b"DICM" or data.startswith(_NO_PREAMBLE)
+    return data[128:132] == b"DICM" or bool(_NO_PREAMBLE.match(data))
 
 
 def read(data: bytes, settings: DicomSettings = _DEFAULT, max_pixels: int = MAX_PIXELS) -> np.ndarray | bytes:
@@ -73,7 +79,10 @@ def read(data: bytes, settings: DicomSettings = _DEFAULT, max_pixels: int = MAX_
         dataset = _dataset(data)
         layout = _described(dataset)
         if layout.frames > 1 and settings.frame is None:
-            raise UnreadableImage(f"a DICOM with {layout.frames} frames: choose one with --set image.dicom.frame=0")
+            raise UnreadableImage(
+                f"a DICOM with {layout.frames} frames: save one as a file of its own, or train with "
+                "--set image.dicom.frame=0"
+            )
         if (frame := settings.frame or 0) >= layout.frames:
             raise UnreadableImage(f"image.dicom.frame = {frame}, but there are {layout.frames} frames, counted from 0")
         require_size(layout.rows * layout.columns, max_pixels)
@@ -122,18 +131,32 @@ def opened(path: Path, keywords: list[str]) -> Iterator[Any]:
 
 def undecodable(paths: Iterable[Path]) -> list[Undecodable]:
     """The transfer syntaxes of DICOM files that no installed package decodes; files of other kinds are skipped."""
-    from pydicom.pixels import get_decoder
-
     counts = Counter(uid for path in paths if (uid := _syntax_of(path)))
     syntaxes = []
     for uid, files in sorted(counts.items()):
-        try:
-            available = get_decoder(uid).is_available
-        except NotImplementedError:  # a private syntax, a video
-            available = False
-        if not available:
-            syntaxes.append(Undecodable(_name(uid), files))
+        if not _is_decodable(uid):
+            syntaxes.append(Undecodable(_name(uid), files, _remedy(uid)))
     return syntaxes
+
+
+def _is_decodable(syntax: str) -> bool:
+    from pydicom.pixels import get_decoder
+
+    try:
+        return bool(get_decoder(syntax).is_available)
+    except NotImplementedError:  # a private syntax, a video
+        return False
+
+
+def _remedy(syntax: str) -> str:
+    """What makes files of this transfer syntax readable: no package decodes videos and private syntaxes."""
+    from pydicom.pixels import get_decoder
+
+    try:
+        get_decoder(syntax)
+    except NotImplementedError:
+        return CONVERT
+    return PACKAGES
 
 
 def syntax_name(dataset: Any) -> str:
@@ -274,10 +297,10 @@ def _encoded(dataset: Any, layout: Layout, index: int) -> bytes:
 
 def _stored(dataset: Any, layout: Layout, frame: int) -> np.ndarray:
     """The stored values of a frame: (height, width), or (height, width, 3) RGB."""
-    from pydicom.pixels import get_decoder, pixel_array
+    from pydicom.pixels import pixel_array
 
-    if not get_decoder(_syntax(dataset)).is_available:
-        raise UnreadableImage(f"no installed package decodes {syntax_name(dataset)}: {_REMEDY}")
+    if not _is_decodable(syntax := _syntax(dataset)):
+        raise UnreadableImage(f"no installed package decodes {_name(syntax)}: {_remedy(syntax)}")
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         encoded = _encoded(dataset, layout, frame)
         if _syntax(dataset) == _JPEG_BASELINE:  # Pillow makes pixels up where the data are corrupt
@@ -326,7 +349,7 @@ def _reasons(reason: str = "broken DICOM ({kind})") -> Iterator[None]:
     except UnreadableImage:
         raise
     except Exception as error:
-        text = " ".join(str(error).split())
+        text = re.sub(r" ?<[\w.]+ object at 0x\w+>", " it", " ".join(str(error).split()))
         raise UnreadableImage(reason.format(error=text, kind=type(error).__name__)) from error
 
 

@@ -4,6 +4,7 @@ Each finished shard has a note of its content beside it until there is a manifes
 """
 
 import logging
+import math
 import os
 import shutil
 import threading
@@ -31,12 +32,13 @@ from kit.data.records.manifest import (
     make_manifest,
     open_records,
     read_manifest,
+    require_readable,
     rows_of,
 )
 from kit.data.records.shards import Note, Shard, ShardRows, build_shard, image_shape, note_path
 from kit.data.table.cells import assign_cells
 from kit.data.table.examples import Examples
-from kit.errors import DataError, FullDisk, WorkerDied, some
+from kit.errors import DataError, FullDisk, WorkerDied, remarked, some
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.runtime.session import mounted
 
@@ -85,6 +87,7 @@ def build_records(
     records = open_records(out)
     if records.fingerprint != expected:
         raise DataError(other_records(out))
+    require_readable(records.rejected, len(examples.table), data)  # a build with another limit may have made them
     if (out / BUILDING).exists():  # the manifest has it all
         for path in [*(note_path(out / shard.file) for shard in records.shards), *files.leftovers(out)]:
             path.unlink(missing_ok=True)
@@ -172,11 +175,12 @@ def _report_undecodable(table: pd.DataFrame, root: Path, data: DataSettings) -> 
     syntaxes = undecodable(files.below(root, path) for path in paths)
     if not syntaxes:
         return
-    lines = [f"{count} of {len(paths)} files are {syntax}" for syntax, count in syntaxes]
-    remedy = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
-    message = f"no installed package decodes some DICOMs: {'; '.join(lines)}. {remedy}"
-    if sum(count for _, count in syntaxes) > data.max_rejected * len(table):
-        raise DataError(f"{message}, or leave them out with --set data.max_rejected=...")
+    lines = [f"{each.files} of {len(paths)} files: {each.syntax} ({each.remedy})" for each in syntaxes]
+    message = f"no installed package decodes some DICOMs: {'; '.join(lines)}"
+    share = sum(each.files for each in syntaxes) / len(table)
+    if share > data.max_rejected:
+        limit = math.ceil(1000 * share) / 1000
+        raise DataError(f"{message}; or leave them out with --set data.max_rejected={limit:g}")
     log.warning(message)
 
 
@@ -212,7 +216,7 @@ def report_remarks(notes: Iterable[Note]) -> None:
     for note in notes:
         remarks.update(note.remarks)
     for remark, count in sorted(remarks.items()):
-        log.info(f"noticed: {count} {remark}")
+        log.info(f"noticed: {remarked(count, remark)}")
 
 
 def is_whole(note: Note, size: int | None) -> bool:

@@ -6,6 +6,7 @@ The manifest is written last, so a directory with a manifest is complete.
 
 import hashlib
 import io
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -138,6 +139,17 @@ def read_manifest(path: Path) -> Manifest | None:
         return None
 
 
+def require_readable(rejected: Sequence[Rejected], images: int, data: DataSettings) -> None:
+    """Raise DataError when more than `data.max_rejected` of the images could not be read."""
+    if images and len(rejected) / images > data.max_rejected:
+        reason = Counter(entry.reason for entry in rejected).most_common(1)[0][0]
+        raise DataError(
+            f"{len(rejected)} of {images} images cannot be read, such as {rejected[0].path} ({rejected[0].reason}; "
+            f"most often: {reason}): repair them, or leave them out with "
+            f"--set data.max_rejected={math.ceil(1000 * len(rejected) / images) / 1000:g}"
+        )
+
+
 def make_manifest(
     competition: str,
     examples: Examples,
@@ -151,12 +163,7 @@ def make_manifest(
     Raises DataError when more than `data.max_rejected` of the images could not be read.
     """
     rejected = tuple(entry for note in notes for entry in note.rejected)
-    if len(rejected) > data.max_rejected * len(table):
-        reason = Counter(entry.reason for entry in rejected).most_common(1)[0][0]
-        raise DataError(
-            f"{len(rejected)} of {len(table)} images cannot be read, such as {rejected[0].path} ({rejected[0].reason}; "
-            f"most often: {reason}): repair them, or leave out up to a share of them with --set data.max_rejected=..."
-        )
+    require_readable(rejected, len(table), data)
     manifest = Manifest(
         format_version=VERSION,
         competition=competition,

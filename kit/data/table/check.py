@@ -17,7 +17,7 @@ from kit.data.pixels.arrays import unpacked
 from kit.data.pixels.look import Look, look
 from kit.data.table.counts import as_dict, count_examples, counts_of_splits, images_per_group, named, sides_of
 from kit.data.table.examples import Examples
-from kit.errors import WorkerDied, counted, some
+from kit.errors import WorkerDied, counted, remarked, some
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.tables import truth_columns
 
@@ -86,7 +86,7 @@ def as_text(report: dict[str, Any]) -> str:
     lines.append("unreadable " + named(["{path} ({reason})".format(**bad) for bad in report["unreadable"]]))
     if report["with_alpha"]:
         lines.append(f"alpha      {named(report['with_alpha'])} (transparency is not used)")
-    lines += [f"noticed    {count} {what}" for what, count in report["remarks"].items()]
+    lines += [f"noticed    {remarked(count, what)}" for what, count in report["remarks"].items()]
     lines += report["notes"]
     duplicates = report["duplicates"]
     lines.append(f"duplicates {counted(duplicates['images'], 'image has', 'images have')} the same pixels as another")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from kit.data.table.examples import Examples
-from kit.errors import counted, some
+from kit.errors import counted, remarked, some
 from kit.tables import truth
 
 _ORDER = "train val test"  # others come first
@@ -41,7 +41,7 @@ def as_text(report: dict[str, Any]) -> str:
     """The counts as text: what `kit examples` prints without further options."""
     lines = [*counts_of_splits(report), f"per group  {images_per_group(report['images_per_group'])}"]
     lines += [f"{what:10} {named(report[what])}" for what in ("missing", "surplus")]
-    lines += [f"noticed    {count} {what}" for what, count in report["remarks"].items()]
+    lines += [f"noticed    {remarked(count, what)}" for what, count in report["remarks"].items()]
     lines += report["notes"]
     return "\n".join([*lines, f"groups in several splits: {named(report['groups_in_several_splits'])}"])
 

@@ -185,11 +185,46 @@ def test_colour_of_other_kinds(grey):
 def test_frames(grey):
     frames = np.stack([grey, 255 - grey])
     data = dicom_of(grey, NumberOfFrames=2, PixelData=frames.tobytes())
-    with pytest.raises(UnreadableImage, match=r"2 frames: choose one with --set image\.dicom\.frame=0"):
+    with pytest.raises(
+        UnreadableImage, match=r"2 frames: save one as a file of its own, or train with --set image\.dicom\.frame=0"
+    ):
         decode(data)
     assert np.array_equal(decode(data, DicomSettings(frame=1))[..., 0], 255 - grey)
     with pytest.raises(UnreadableImage, match=r"image\.dicom\.frame = 2, but there are 2 frames, counted from 0"):
         decode(data, DicomSettings(frame=2))
+
+
+def encapsulated(pixels, syntax, frame):
+    dataset = pydicom.dcmread(io.BytesIO(dicom_of(pixels)))
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = pydicom.encaps.encapsulate([frame])
+    dataset["PixelData"].is_undefined_length = True
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=False)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("syntax", [pydicom.uid.MPEG2MPML, pydicom.uid.UID("1.2.3.4.5")])
+def test_no_package_is_named_for_what_none_decodes(grey, tmp_path, syntax):
+    (tmp_path / "a.dcm").write_bytes(encapsulated(grey, syntax, b"film"))
+    with pytest.raises(UnreadableImage, match=r"no installed package decodes .*: convert them to another"):
+        decode((tmp_path / "a.dcm").read_bytes())
+    assert [each.remedy for each in dicom.undecodable([tmp_path / "a.dcm"])] == [dicom.CONVERT]
+
+
+def test_a_reason_holds_no_address_in_memory(grey):
+    with pytest.raises(UnreadableImage, match="cannot be decoded") as error:
+        decode(encapsulated(grey, pydicom.uid.JPEG2000Lossless, bytes.fromhex("ff4fff51") * 50))
+    assert "0x" not in str(error.value)
+
+
+def test_files_without_a_preamble(grey):
+    whole = dicom_of(grey)
+    expected = decode(whole)
+    assert dicom.is_dicom(whole[132:])
+    assert np.array_equal(decode(whole[132:]), expected)
+    for start in (b"\x02\0\x03\0text", b"\x08\0\x05\0text", b"\x02\0"):
+        assert not dicom.is_dicom(start)
 
 
 def test_broken_files(grey):
@@ -236,8 +271,10 @@ def test_a_syntax_that_nothing_decodes_is_told_before_a_build(grey, tmp_path, mo
     lacking = pydicom.pixels.decoders.base.Decoder(pydicom.uid.JPEGBaseline8Bit)  # no plugin was added to it
     choose = lambda uid: lacking if uid == pydicom.uid.JPEGBaseline8Bit else real(uid)  # noqa: E731
     monkeypatch.setattr(pydicom.pixels, "get_decoder", choose)
-    assert dicom.undecodable(paths) == [("JPEG Baseline (Process 1)", 3)]
-    with pytest.raises(DataError, match=r"3 of 5 files are JPEG Baseline \(Process 1\)\. pip install pylibjpeg"):
+    assert dicom.undecodable(paths) == [("JPEG Baseline (Process 1)", 3, dicom.PACKAGES)]
+    with pytest.raises(
+        DataError, match=r"3 of 5 files: JPEG Baseline \(Process 1\) \(pip install .*max_rejected=0\.6$"
+    ):
         build_records("x", examples, tmp_path, tmp_path / "r", ImageSettings(size=64), DataSettings())
     assert not (tmp_path / "r" / "manifest.json").exists()
 

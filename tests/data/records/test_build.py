@@ -282,6 +282,14 @@ def test_unreadable_images_are_named_in_rejected(toy_root, tmp_path):
     assert verify_records(records) == 147
 
 
+def test_the_limit_holds_for_records_that_another_limit_built(toy_root, tmp_path):
+    break_images(toy_root)
+    build(toy_root, tmp_path / "r", data=DataSettings(max_rejected=0.1))
+    with pytest.raises(DataError, match=r"3 of 150 images cannot be read.* --set data\.max_rejected=0\.02$"):
+        build(toy_root, tmp_path / "r")
+    assert len(build(toy_root, tmp_path / "r", data=DataSettings(max_rejected=0.02)).rejected) == 3
+
+
 def test_too_many_unreadable_images_fail_the_build(toy_root, tmp_path):
     broken = break_images(toy_root)
     with pytest.raises(DataError, match=r"3 of 150 images cannot be read, such as train/.*max_rejected"):
