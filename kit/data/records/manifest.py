@@ -152,10 +152,12 @@ def make_manifest(
     """
     rejected = tuple(entry for note in notes for entry in note.rejected)
     if len(rejected) > data.max_rejected * len(table):
-        reason = Counter(entry.reason for entry in rejected).most_common(1)[0][0]
+        reason, count = Counter(entry.reason for entry in rejected).most_common(1)[0]
+        first = next(entry.path for entry in rejected if entry.reason == reason)
+        more = f", as are {count - 1} more" if count > 1 else ""
         raise DataError(
-            f"{len(rejected)} of {len(table)} images cannot be read, such as {rejected[0].path} ({rejected[0].reason}; "
-            f"most often: {reason}): repair them, or leave out up to a share of them with --set data.max_rejected=..."
+            f"{len(rejected)} of {len(table)} images cannot be read, such as {first} ({reason}{more}): repair them, or "
+            "leave out up to a share of them with --set data.max_rejected=..."
         )
     manifest = Manifest(
         format_version=VERSION,
