@@ -61,6 +61,17 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def require_space(path: Path, size: int) -> None:
+    """Raise OSError when the disk, or the user's quota, has no room for a file of `size` bytes at `path`.
+
+    For libraries that crash there; the file is left empty, for them to write.
+    """
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):  # not on Windows and macOS
+            os.posix_fallocate(file.fileno(), 0, size)
+            file.truncate(0)
+
+
 def is_full_disk(error: BaseException) -> bool:
     """Whether an error says that the disk, or the user's quota, is full; libraries may do so in their text alone."""
     full = (errno.ENOSPC, errno.EDQUOT)

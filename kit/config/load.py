@@ -207,6 +207,9 @@ def _explained(model: type[BaseModel], error: Any) -> str:
         return f"unknown setting {key!r}{nearest(key, close or siblings)}"
     if error["type"] == "missing":
         return f"the setting {key!r} is missing"
+    if error["type"] in ("model_type", "model_attributes_type") and (within := list(_keys_at(model, error["loc"]))):
+        first = "name" if "name" in within else within[0]
+        return f"{key} = {_shown(error['input'])}: is a group of settings: set {key}.{first} and so on"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "literal_error" and isinstance(error["input"], str):
         words = re.findall(r"'([^']*)'", error["ctx"]["expected"])

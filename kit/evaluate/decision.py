@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kit.config import EvaluateSettings
-from kit.errors import ConfigError, some
+from kit.errors import ConfigError, counted, some
 from kit.evaluate import calibration
 from kit.evaluate.thresholds import (
     HeldOut,
@@ -38,7 +38,7 @@ def decide(
     that is not one number per label, or that balancing makes impossible to correct to.
     """
     labels = predicted_labels(oof)
-    _check_prevalence(settings, labels, balanced)
+    check_prevalence(settings, labels, balanced)
     rows = with_truth(oof, examples, labels)
     y, p, fold = truth(rows).astype(np.float64), probabilities(rows).astype(np.float64), rows["fold"].to_numpy()
 
@@ -98,11 +98,12 @@ def with_decisions(decision: Decision, predictions: pd.DataFrame) -> pd.DataFram
     return predictions.assign(**{DECISION: names})
 
 
-def _check_prevalence(settings: EvaluateSettings, labels: list[str], balanced: bool) -> None:
+def check_prevalence(settings: EvaluateSettings, labels: list[str], balanced: bool) -> None:
+    """Raise ConfigError for a test prevalence that is not one number per label, or that cannot be corrected to."""
     if settings.test_prevalence is None:
         return
     if len(settings.test_prevalence) != len(labels):
-        raise ConfigError(f"evaluate.test_prevalence: give {len(labels)} numbers, for {some(labels, 15)}")
+        raise ConfigError(f"evaluate.test_prevalence: give {counted(len(labels), 'number')}, for {some(labels, 15)}")
     if balanced and settings.calibration == "none":
         raise ConfigError(
             "evaluate.test_prevalence corrects from the prevalence in training, which balancing (input.balance, "

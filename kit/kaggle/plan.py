@@ -63,8 +63,11 @@ class SubmissionPlan:
         return path
 
     def validate(self) -> None:
-        """Raise ConfigError for a kernel that could not succeed, or that Kaggle would give another name."""
+        """Raise ConfigError for a run of another competition, and a kernel that could not succeed or be named so."""
         if self.from_run:
+            run = Run(self.from_run)
+            if run.exists() and run.config.competition != self.competition.name:
+                raise ConfigError(f"{run} is a run of {run.config.competition}, not of {self.competition.name}")
             return
         bundle.kernel_title(self.name)
         bundle.records_title(self.name)

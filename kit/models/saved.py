@@ -7,6 +7,7 @@ nothing but these files, unless that is trusted.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 else:
     keras, h5py = lazy("keras"), lazy("h5py")
 
+_HEADER = 2048  # bytes at most that HDF5 needs for a variable beside its values
 _Side = Annotated[int, Field(ge=1, le=8192)]
 
 
@@ -52,12 +54,21 @@ class SavedModel(BaseModel):
 
 def save_model(model: keras.Model, spec: dict[str, Any], folder: Path) -> list[Path]:
     """Write the two files of a model that `registry.build(**spec)` built; returns their paths."""
-    with files.replacing(folder / WEIGHTS) as part:
-        model.save_weights(part)
+    write_weights(model, folder / WEIGHTS)
     image_format = "uint8 images [batch, height, width, channels]; preprocessing is part of the model"
     versions = {"keras": keras.__version__, "kit": kit.__version__}
     files.write_json(folder / MODEL, {"build": spec, "input": image_format, "versions": versions})
     return [folder / MODEL, folder / WEIGHTS]
+
+
+def write_weights(model: keras.Model, path: Path) -> None:
+    """Write the weights of a model, and what its optimiser keeps; raises FullDisk."""
+    optimizer = getattr(model, "optimizer", None)  # absent, or None, where a model is not compiled
+    variables = [*model.variables, *(optimizer.variables if optimizer else [])]
+    size = sum(4 * math.prod(variable.shape) + _HEADER for variable in variables)
+    with files.replacing(path) as part:
+        files.require_space(part, size)  # a full disk ends HDF5 with a segmentation fault
+        model.save_weights(part)
 
 
 def load_model(folder: Path, trust: bool | str = False) -> keras.Model:

@@ -1,6 +1,7 @@
 """What is wrong with settings and can be known before a file is listed, an image decoded or a network trained."""
 
 import inspect
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 import numpy as np
@@ -76,6 +77,14 @@ def check_loss(config: Config, task: str, examples: pd.DataFrame) -> None:
     from kit.train.losses import make_loss
 
     make_loss(task, config.train.loss, truth(examples[examples["split"] == "train"]).astype(np.float32))
+
+
+def check_scoring(config: Config, labels: Sequence[str]) -> None:
+    """Raise ConfigError for `evaluate.test_prevalence` that the scores of these labels could not take."""
+    from kit.evaluate.decision import check_prevalence
+    from kit.stages.score import is_balanced
+
+    check_prevalence(config.evaluate, list(labels), is_balanced(config))
 
 
 def _check_arguments(config: Config, signature: inspect.Signature) -> None:

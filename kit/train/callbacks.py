@@ -13,6 +13,7 @@ import numpy as np
 
 from kit import files
 from kit.errors import TrainingError
+from kit.models.saved import write_weights
 from kit.run import StateFiles
 from kit.runtime import keras_private
 from kit.runtime.session import Deadline
@@ -198,8 +199,7 @@ class State(keras.callbacks.Callback):
 
     def _save(self, model: keras.Model, name: str) -> None:
         path = self.folder / name
-        with files.replacing(path) as part:
-            model.save_weights(part)
+        write_weights(model, path)
         self.values = {**self.values, "sha256": {**self.values["sha256"], name: files.sha256_of(path)}}
 
     def _intact(self, name: str) -> Path:

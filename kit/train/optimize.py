@@ -1,5 +1,6 @@
 """Optimisers, learning-rate schedules, and which parts of a model learn how fast."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ def make_optimizer(
     arguments that the optimiser does not take.
     """
     kind = getattr(keras.optimizers, _CLASSES[train.optimizer])
+    _check_arguments(train, kind)
     if rates is not None and set(rates) != {1.0}:
         kind = keras_private.with_rates(kind, rates)
     # Keras moves the average with every part of a batch.
@@ -42,6 +44,15 @@ def make_optimizer(
         return kind(rate, **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"train.optimizer_arguments of {train.optimizer}: {error}") from error
+
+
+def _check_arguments(train: TrainSettings, kind: type[keras.Optimizer]) -> None:
+    """Raise ConfigError for a value that is no number where one is needed: Keras would see it in the first step."""
+    parameters = inspect.signature(kind).parameters
+    for name, value in train.optimizer_arguments.items():
+        is_optional = name not in parameters or not isinstance(parameters[name].default, float)
+        if name != "name" and not isinstance(value, int | float) and not (value is None and is_optional):
+            raise ConfigError(f"train.optimizer_arguments.{name} = {value!r}: give a number")
 
 
 def make_schedule(train: TrainSettings, phase: Phase, steps: int) -> Any:

@@ -114,3 +114,27 @@ def test_weights_lie_in_their_own_file_and_are_no_larger_than_it(saved):
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"model\.weights\.h5 is damaged"):
             load_model(saved)
+
+
+def test_a_full_disk_is_seen_before_hdf5_writes(tmp_path, monkeypatch, keras):
+    import errno
+    import os
+
+    from kit.errors import FullDisk
+    from kit.models import registry
+    from kit.models.saved import write_weights
+
+    sizes = []
+
+    def allocate(descriptor, offset, size):
+        sizes.append(size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    model = registry.build("pcam_cnn", shape=(32, 32, 3), outputs=1, activation="sigmoid", units=8)
+    write_weights(model, tmp_path / "x.weights.h5")
+    expected = (tmp_path / "x.weights.h5").stat().st_size
+    monkeypatch.setattr(os, "posix_fallocate", allocate, raising=False)
+    with pytest.raises(FullDisk, match=r"the disk is full, .*y\.weights\.h5 could not be written"):
+        write_weights(model, tmp_path / "y.weights.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.weights.h5"]
+    assert expected <= sizes[0] <= 2 * expected

@@ -37,6 +37,8 @@ def refused(tmp_path, capsys):
         ("model.name=efficientnet", "did you mean 'efficientnetb0'"),
         ("model.name=ResNet-50", "did you mean 'resnet50'"),
         ("model.arguments={unitz: 8}", "model.arguments.unitz: pcam_cnn takes no such argument; did you mean 'units'?"),
+        ("train.loss=focal", "train.loss = 'focal': is a group of settings: set train.loss.name"),
+        ("train=3", "train = 3: is a group of settings: set train.epochs"),
         ("model.weights=imagnet", "imagnet does not exist (imagenet, none, the path"),
         ("model.weights=imagenet", "model pcam_cnn has no ImageNet weights"),
         ("model.weights=nowhere.weights.h5", "nowhere.weights.h5 does not exist"),
@@ -75,6 +77,9 @@ def test_a_target_without_a_model(refused):
     [
         ("model.name=pcam_cnn_tuned", "cannot be built for images of (32, 32, 3)"),
         ("train.optimizer_arguments={momentun: 1}", "train.optimizer_arguments of adam"),
+        ("train.optimizer_arguments={beta_1: x}", "train.optimizer_arguments.beta_1 = 'x': give a number"),
+        ("train.optimizer_arguments={beta_1: null}", "train.optimizer_arguments.beta_1 = None: give a number"),
+        ("train.optimizer_arguments={clipnorm: [1]}", "train.optimizer_arguments.clipnorm = [1]: give a number"),
         ("train.phases=[{epochs: 1, learning_rate: .1, unfreeze: 2 stages}]", "unfreeze"),
     ],
 )
@@ -124,3 +129,11 @@ def test_training_that_cannot_be_leaves_no_run(toy_records, tmp_path, capsys, ke
     words = ["train", "toy", "--records", str(toy_records.directory), "--run", str(tmp_path / "r")]
     assert main([*words, "--set", "train.optimizer_arguments={momentun: 1}"]) == 2
     assert "train.optimizer_arguments" in capsys.readouterr().err and not (tmp_path / "r").exists()
+
+
+def test_a_prevalence_of_other_labels_is_told_before_records_are_built(toy_root, tmp_path, capsys, keras):
+    words = ["run", "pcam", "--data", str(toy_root), "--run", str(tmp_path / "r")]
+    sets = [word for setting in (*TINY, "evaluate.test_prevalence=[0.1,0.2]") for word in ("--set", setting)]
+    assert main([*words, *sets]) == 2
+    assert "evaluate.test_prevalence: give 1 number, for tumour" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists() and not (tmp_path / "records").exists()

@@ -150,7 +150,7 @@ def test_settings_of_scoring_are_kept_and_others_are_refused(make_run, capsys):
     before = run.config_path.read_bytes(), run.scores_path.read_bytes()
     for setting, says in (
         ("train.epochs=3", "`kit score` changes evaluate.* alone, not train.epochs: what a model is trained with"),
-        ("evaluate.test_prevalence=[0.1,0.2]", "give 1 numbers"),
+        ("evaluate.test_prevalence=[0.1,0.2]", "give 1 number, for"),
         ("evaluate.treshold=f1", "did you mean 'evaluate.threshold'"),
     ):
         capsys.readouterr()

@@ -165,7 +165,7 @@ def test_what_is_sent_can_be_calibrated_and_of_another_prevalence(make_run, samp
     with pytest.raises(ConfigError, match=r"which balancing .* hid from the model: set evaluate.calibration too"):
         write_submission(balanced, sample, tmp_path / "balanced.csv")
     wrong = make_run("wrong", settings=["evaluate.test_prevalence=[0.1,0.2]"])
-    with pytest.raises(ConfigError, match="give 1 numbers, for tumour"):
+    with pytest.raises(ConfigError, match="give 1 number, for tumour"):
         write_submission(wrong, sample, tmp_path / "wrong.csv")
 
 

@@ -141,13 +141,16 @@ def read_manifest(path: Path) -> Manifest | None:
 
 def require_readable(rejected: Sequence[Rejected], images: int, data: DataSettings) -> None:
     """Raise DataError when more than `data.max_rejected` of the images could not be read."""
-    if images and len(rejected) / images > data.max_rejected:
-        reason = Counter(entry.reason for entry in rejected).most_common(1)[0][0]
-        raise DataError(
-            f"{len(rejected)} of {images} images cannot be read, such as {rejected[0].path} ({rejected[0].reason}; "
-            f"most often: {reason}): repair them, or leave them out with "
-            f"--set data.max_rejected={math.ceil(1000 * len(rejected) / images) / 1000:g}"
-        )
+    if not images or len(rejected) / images <= data.max_rejected:
+        return
+    reason, count = Counter(entry.reason for entry in rejected).most_common(1)[0]
+    first = next(entry.path for entry in rejected if entry.reason == reason)
+    more = f", as are {count - 1} more" if count > 1 else ""
+    share = math.ceil(1000 * len(rejected) / images) / 1000
+    remedy = f", or leave them out with --set data.max_rejected={share:g}" if share < 1 else ""
+    raise DataError(
+        f"{len(rejected)} of {images} images cannot be read, such as {first} ({reason}{more}): repair them{remedy}"
+    )
 
 
 def make_manifest(
