@@ -35,7 +35,9 @@ def read(root: Path, source: Source) -> Examples:
         what = f"has no {source.table}" if source.table else "needs a table of labels"
         raise DataError(f"{root} {what}: give one below it with --set table=FILE.csv; found {found_in(root)}")
     path = root / source.table
-    raw = read_table(path, [columns.id, *columns.label, *([columns.split] if columns.split else [])], columns.id)
+    used = [columns.id, *columns.label, *([columns.split] if columns.split else [])]
+    remedy = "choose with --set columns.id=NAME and --set columns.label=NAME"
+    raw = read_table(path, used, columns.id, remedy)
     y, task, remarks = read_labels(path, raw, columns, source.target)
     unlabelled = y.isna().all(axis=1)
     split = pd.Series(np.where(unlabelled, "test", "train"), raw.index)
@@ -53,7 +55,6 @@ def read(root: Path, source: Source) -> Examples:
     names, compared = name_images(path, columns.id, rows["id"], images, columns.loose_ids)
     table, missing, surplus = match(rows, images.assign(id=names))
     groups = _groups(path, raw, table, columns)
-    used = [columns.id, *columns.label, *filter(None, (columns.group, columns.split))]
     if columns.group is None:
         note = patient_column_hint(raw, used) or patient_hint(table["path"])
     else:

@@ -100,9 +100,11 @@ def list_classes(root: Path, class_folder: int | None = None) -> tuple[pd.DataFr
         remarks[f"images outside the split folders, left out ({places})"] = int(outside.sum())
     masks = are_masks(images["path"])
     if masks.any():
-        remarks[f"masks, left out ({some(images['path'][masks], 1)})"] = int(masks.sum())
+        what = "masks" if masks.sum() > 1 else "mask"
+        remarks[f"{what}, left out ({some(images['path'][masks], 1)})"] = int(masks.sum())
     if empty := _without_image(root, layout, images, listing):
-        remarks[f"folders of classes without any image ({some(empty)})"] = len(empty)
+        what = "folders of classes" if len(empty) > 1 else "folder of a class"
+        remarks[f"{what} without any image ({some(empty)})"] = len(empty)
     return images[~masks].drop(columns="parts"), remarks
 
 

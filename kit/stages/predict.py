@@ -13,7 +13,8 @@ from kit.data.pixels.remarks import counted
 from kit.data.records.batches import eval_batches
 from kit.data.records.manifest import Records
 from kit.data.table.listing import found_in, is_junk, list_folder
-from kit.errors import DataError, TrainingError
+from kit.data.table.masks import are_masks
+from kit.errors import DataError, TrainingError, some
 from kit.predict.merging import merge_oof, merge_test
 from kit.predict.predict import predict as predict_batches
 from kit.predict.predictor import Predictor
@@ -116,7 +117,12 @@ def _images_in(folder: Path) -> list[Path]:
     listing = list_folder(folder)
     for remark, count in listing.remarks().items():
         log.info(f"noticed in {files.escaped(str(folder))}: {count} {remark}")
-    return [files.below(folder, name) for name in listing.images["path"]]
+    paths = listing.images["path"]
+    masks = [] if paths.empty else paths[are_masks(paths)].tolist()
+    if masks:
+        what = f"{len(masks)} mask{'s' * (len(masks) > 1)}, left out ({some(masks, 1)})"
+        log.info(f"noticed in {files.escaped(str(folder))}: {what}")
+    return [files.below(folder, name) for name in paths if name not in {*masks}]
 
 
 def _matches(pattern: Path) -> list[Path]:

@@ -61,3 +61,11 @@ def test_what_matches_nothing(photos, tmp_path):
     ):
         with pytest.raises(DataError, match=message):
             find_images([pattern])
+
+
+def test_masks_in_a_folder_are_left_out_and_counted(photos, caplog):
+    (photos / "a_mask.png").write_bytes(PNG)
+    with caplog.at_level("INFO"):
+        assert photos / "a_mask.png" not in find_images([photos])
+    assert "1 mask, left out (a_mask.png)" in caplog.text
+    assert find_images([photos / "a_mask.png"]) == [photos / "a_mask.png"]

@@ -20,6 +20,7 @@ from kit.config import DataSettings, ImageSettings
 from kit.data.records.shards import Note, Rejected, Row, Shard, image_shape, verify_shard
 from kit.data.records.targets import target_format
 from kit.data.table.examples import Examples
+from kit.data.table.groups import share_above
 from kit.errors import DataError
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.runtime.session import KAGGLE_INPUT, mounted
@@ -153,9 +154,12 @@ def make_manifest(
     rejected = tuple(entry for note in notes for entry in note.rejected)
     if len(rejected) > data.max_rejected * len(table):
         reason = Counter(entry.reason for entry in rejected).most_common(1)[0][0]
+        share = share_above(len(rejected) / len(table))
+        remedy = f", or leave them out with --set data.max_rejected={share}" if share < 1 else ""
+        often = "" if reason == rejected[0].reason else f"; most often: {reason}"
         raise DataError(
-            f"{len(rejected)} of {len(table)} images cannot be read, such as {rejected[0].path} ({rejected[0].reason}; "
-            f"most often: {reason}): repair them, or leave out up to a share of them with --set data.max_rejected=..."
+            f"{len(rejected)} of {len(table)} images cannot be read, such as {rejected[0].path} "
+            f"({rejected[0].reason}{often}): repair them{remedy}"
         )
     manifest = Manifest(
         format_version=VERSION,

@@ -246,7 +246,8 @@ def _classes(path: Path, name: str, column: pd.Series, target: str | None) -> La
     for text in (text for text in values if text.casefold() in VAGUE and not (text == "-" and "+" in values)):
         remarks[f"lines are of the class {text!r}: --set columns.unknown={quoted(text)} if it is none"] = counts[text]
     if single := [text for text in values if counts[text] == 1]:
-        remarks[f"classes have a single image, which cannot be both learnt and validated: {some(single)}"] = len(single)
+        what = "classes have" if len(single) > 1 else "class has"
+        remarks[f"{what} a single image, which cannot be both learnt and validated: {some(single)}"] = len(single)
     if len(values) == 2:
         return Labels(one_hot(classes, [positive_class(values, target)]), "binary", remarks)
     if target is not None:
