@@ -29,7 +29,7 @@ from kit.data.table.layout import (
 )
 from kit.data.table.listing import ARCHIVES, Listing, found_in, list_folder, require_folder, subfolders
 from kit.data.table.masks import are_masks, is_mask_folder, is_picture_folder
-from kit.errors import ConfigError, DataError, nearest, some
+from kit.errors import ConfigError, DataError, some
 from kit.tables import one_hot
 
 __all__ = ["COMPETITION", "SPLITS", "examples", "list_classes", "read"]
@@ -56,8 +56,8 @@ def read(root: Path, source: Source) -> Examples:
             f"expected {_LAYOUT}, or a table of labels (kit run csv)"
         )
     if len(classes) > 2 and source.target is not None:
-        what = "the positive one of two classes"
-        raise ConfigError(f"target = {source.target!r} is not {what}{nearest(source.target, classes)}")
+        what = f"there are {len(classes)} classes ({some(classes)}), and a positive one only of two"
+        raise ConfigError(f"target = {source.target!r}: {what}")
     labels, notes = (tuple(classes), ()) if len(classes) > 2 else _positive(counts, source.target)
     groups, hints = _groups(rows, source)
     return examples(rows, classes, labels, groups, {**remarks, **spellings}, (*notes, *hints))
