@@ -46,12 +46,13 @@ class Delimited:
     remarks: tuple[str, ...]
 
 
-def read_delimited(path: Path, columns: Iterable[str] = ()) -> Delimited:
+def read_delimited(path: Path, columns: Iterable[str] = (), remedy: str = "") -> Delimited:
     """A table in a text file (or in a .gz or .zip of one) with at least these columns.
 
     The delimiter is that of , ; tab | which fits the header best. The text is UTF-8, UTF-16 with a mark, or
     Windows-1252. Spaces around names of columns do not count, nor do surplus empty cells at the end of a row. Raises
-    DataError, naming the line, for files that are no such table and for columns that are missing or repeated.
+    DataError, naming the line, for files that are no such table and for columns that are repeated, or missing (with the
+    `remedy`).
     """
     columns = [*columns]
     text, remarks = _text(path)
@@ -77,7 +78,7 @@ def read_delimited(path: Path, columns: Iterable[str] = ()) -> Delimited:
             header = _header(row)
     if not header:
         raise DataError(f"cannot read {path} as CSV: it is empty")
-    _require(path, header, columns)
+    _require(path, header, columns, remedy)
     table = pd.DataFrame(rows, pd.Index(lines, dtype="int64", name="line"), header, dtype=str)
     return Delimited(table, delimiter, tuple(blank), tuple(surplus), tuple(remarks))
 
@@ -182,14 +183,20 @@ def _fit(path: Path, line: int, row: list[str], header: list[str]) -> list[str]:
     return row[: len(header)]
 
 
-def _require(path: Path, header: list[str], columns: list[str]) -> None:
+def _require(path: Path, header: list[str], columns: list[str], remedy: str) -> None:
     repeated = [name for name, count in Counter(header).items() if count > 1]
     if repeated:
         raise DataError(f"{path} has {header.count(repeated[0])} columns {repeated[0]!r}: rename or delete one")
     absent = sorted({*columns} - {*header})
     if absent:
-        same = [name for name in header if name.casefold() == absent[0].casefold()]
-        close = same or get_close_matches(absent[0], header, n=1, cutoff=0.5)
-        hint = f"; did you mean {close[0]!r}? It has " if close else "; it has "
+        close = dict.fromkeys(name for column in absent for name in _close(column, header))
+        hint = f"; did you mean {' and '.join(map(repr, close))}? It has " if close else "; it has "
         first = "" if {*columns} & {*header} else " (the names of columns are taken from the first line)"
-        raise DataError(f"{path} has no column {some(map(repr, absent))}{hint}{some(header, 6)}{first}")
+        advice = f": {remedy}" if remedy else ""
+        raise DataError(f"{path} has no column {some(map(repr, absent))}{hint}{some(header, 6)}{first}{advice}")
+
+
+def _close(column: str, header: list[str]) -> list[str]:
+    """The name in a header that is most like that of a column; none where all are very different."""
+    same = [name for name in header if name.strip().casefold() == column.casefold()]
+    return same[:1] or get_close_matches(column, header, n=1, cutoff=0.5)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kit.cli._arguments import MOUNTED_DATA_HELP, add_config
 from kit.cli._types import folder, output_file
-from kit.errors import counted
+from kit.errors import ConfigError, counted
 
 EXAMPLE = "kit examples pcam --data DIR --check --out examples.parquet"
 
@@ -32,6 +32,9 @@ def call(arguments: argparse.Namespace) -> None:
     from kit.data.table.examples import write_examples
     from kit.stages.examples import check_folder, count_folder, list_examples, raw_folder
 
+    out = arguments.out
+    if out and out.suffix.lower() in (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".ods", ".json"):
+        raise ConfigError(f"--out {out}: the table is Parquet, so name it {out.with_suffix('.parquet')}")
     config = load_config(arguments.competition, arguments.set)
     data = raw_folder(find_competition(config.competition, config), arguments.data, Path("data"))
     quiet = redirect_stdout(sys.stderr) if arguments.json else nullcontext()  # --json: standard output is JSON alone

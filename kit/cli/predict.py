@@ -41,6 +41,8 @@ def call(arguments: argparse.Namespace) -> None:
     from kit.run import Run
 
     run = Run(arguments.run)
+    if arguments.out and arguments.out.suffix.lower() in (".xlsx", ".xls", ".ods", ".parquet", ".json"):
+        raise ConfigError(f"--out {arguments.out}: the table is CSV, so name it {arguments.out.with_suffix('.csv')}")
     if arguments.records:
         if arguments.out or arguments.folds:
             raise ConfigError("--out and --folds go with --images: predictions of records are files of the run")

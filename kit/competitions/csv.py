@@ -22,6 +22,7 @@ from kit.data.table.layout import SPLITS
 from kit.data.table.listing import found_in, list_folder, require_folder
 from kit.data.table.masks import are_masks
 from kit.data.table.raw import match, read_table, refuse_rows
+from kit.data.table.unused import patient_column_hint, split_column_hint
 from kit.errors import DataError, nearest
 from kit.tables import labels_of
 
@@ -34,24 +35,33 @@ def read(root: Path, source: Source) -> Examples:
         what = f"has no {source.table}" if source.table else "needs a table of labels"
         raise DataError(f"{root} {what}: give one below it with --set table=FILE.csv; found {found_in(root)}")
     path = root / source.table
-    raw = read_table(path, [columns.id, *columns.label, *([columns.split] if columns.split else [])], columns.id)
+    used = [columns.id, *columns.label, *([columns.split] if columns.split else [])]
+    remedy = "choose with --set columns.id=NAME and --set columns.label=NAME"
+    raw = read_table(path, used, columns.id, remedy=remedy)
     y, task, remarks = read_labels(path, raw, columns, source.target)
     unlabelled = y.isna().all(axis=1)
     split = pd.Series(np.where(unlabelled, "test", "train"), raw.index)
+    if columns.split is None and unlabelled.any():
+        what = "rows have" if unlabelled.sum() > 1 else "row has"
+        remarks[f"{what} no label and will be predicted as the test set"] = int(unlabelled.sum())
     if columns.split is not None:
         split = raw[columns.split].str.strip().str.lower().map(SPLITS)
         refuse_rows(path, raw, split.isna(), columns.split, "train, val or test")
-        refuse_rows(
-            path, raw, (split == "train") & unlabelled, columns.label[0], "a label, although its split is train"
-        )
+        bad = (split == "train") & unlabelled
+        remedy = "correct it, or delete the row"
+        refuse_rows(path, raw, bad, columns.label[0], "a label, although its split is train", remedy)
     rows = pd.concat([pd.DataFrame({"id": raw[columns.id], "split": split}), y], axis=1)
     images, odd = _images(root, source.table, rows["id"])
     names, compared = name_images(path, columns.id, rows["id"], images, columns.loose_ids)
     table, missing, surplus = match(rows, images.assign(id=names))
     groups = _groups(path, raw, table, columns)
-    note = patient_hint(table["path"]) if columns.group is None else describe_groups(groups)
+    if columns.group is None:
+        note = patient_column_hint(raw, used) or patient_hint(table["path"])
+    else:
+        note = describe_groups(groups)
+    of_split = split_column_hint(raw, used) if columns.split is None else None
     table["group"] = groups.fillna(table["id"])
-    notes = (note,) if note else ()
+    notes = tuple(filter(None, (note, of_split)))
     return Examples(table, tuple(labels_of(y)), task, missing, surplus, remarks | compared | odd, notes)
 
 

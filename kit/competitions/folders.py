@@ -29,7 +29,7 @@ from kit.data.table.layout import (
 )
 from kit.data.table.listing import ARCHIVES, Listing, found_in, list_folder, require_folder, subfolders
 from kit.data.table.masks import are_masks, is_mask_folder, is_picture_folder
-from kit.errors import ConfigError, DataError, nearest, remarked, some
+from kit.errors import ConfigError, DataError, remarked, some
 from kit.tables import one_hot
 
 __all__ = ["COMPETITION", "SPLITS", "examples", "list_classes", "read"]
@@ -56,8 +56,8 @@ def read(root: Path, source: Source) -> Examples:
             f"expected {_LAYOUT}, or a table of labels (kit run csv)"
         )
     if len(classes) > 2 and source.target is not None:
-        what = "the positive one of two classes"
-        raise ConfigError(f"target = {source.target!r} is not {what}{nearest(source.target, classes)}")
+        what = f"there are {len(classes)} classes ({some(classes)}), and a positive one only of two"
+        raise ConfigError(f"target = {source.target!r}: {what}")
     labels, notes = (tuple(classes), ()) if len(classes) > 2 else _positive(counts, source.target)
     groups, hints = _groups(rows, source)
     return examples(rows, classes, labels, groups, {**remarks, **spellings}, (*notes, *hints))
@@ -100,9 +100,11 @@ def list_classes(root: Path, class_folder: int | None = None) -> tuple[pd.DataFr
         remarks[f"images outside the split folders, left out ({places})"] = int(outside.sum())
     masks = are_masks(images["path"])
     if masks.any():
-        remarks[f"masks, left out ({some(images['path'][masks], 1)})"] = int(masks.sum())
+        what = "masks" if masks.sum() > 1 else "mask"
+        remarks[f"{what}, left out ({some(images['path'][masks], 1)})"] = int(masks.sum())
     if empty := _without_image(root, layout, images, listing):
-        remarks[f"folders of classes without any image ({some(empty)})"] = len(empty)
+        what = "folders of classes" if len(empty) > 1 else "folder of a class"
+        remarks[f"{what} without any image ({some(empty)})"] = len(empty)
     return images[~masks].drop(columns="parts"), remarks
 
 

@@ -138,6 +138,8 @@ class _Construction:
                     content = self._value(other, kind, depth + 1)
                     merged = {**(content if isinstance(content, dict) else {}), **merged}
                 continue
+            if _lacks_space(key_node, value_node):
+                raise self._refusal(key_node, f"{shortened(key_node.value)} needs a space behind its colon")
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self._refusal(key_node, "a key is a text, not a list or a mapping")
             key = key_node.value if kind is not Any else self._scalar(key_node, Any)
@@ -150,6 +152,12 @@ class _Construction:
     def _refusal(self, node: yaml.Node, reason: str) -> ConfigError:
         line = f", line {node.start_mark.line + 1}" if self._has_lines else ""
         return ConfigError(f"{self._source}{line}: {reason}")
+
+
+def _lacks_space(key: yaml.Node, value: yaml.Node) -> bool:
+    """Whether a key without a value is a pair as in `{units:8}`, which YAML reads as the one text units:8."""
+    is_plain = isinstance(key, yaml.ScalarNode) and key.style is None
+    return is_plain and ":" in key.value and isinstance(value, yaml.ScalarNode) and value.value == ""
 
 
 def _mapping_kind(kind: Any, node: yaml.MappingNode) -> Any:

@@ -35,7 +35,8 @@ def list_examples(config: Config, data: Path | str) -> Examples:
         log.info(f"noticed: {remarked(count, remark)}")
     for note in examples.notes:
         log.info(note)
-    sizes = examples.table["split"].value_counts(sort=False).to_dict()
+    splits = examples.table["split"].value_counts(sort=False).items()
+    sizes = ", ".join(f"{count} {split}" for split, count in sorted(splits, key=lambda each: each[0] != "train"))
     log.info(f"images: {sizes}; {examples.task}: {some(examples.labels, 15)}")
     return examples
 

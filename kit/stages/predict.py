@@ -12,8 +12,9 @@ from kit import files
 from kit.data.pixels.remarks import counted
 from kit.data.records.batches import eval_batches
 from kit.data.records.manifest import Records
-from kit.data.table.listing import found_in, is_junk, list_folder
-from kit.errors import DataError, TrainingError, remarked
+from kit.data.table.listing import ARCHIVES, found_in, is_junk, list_folder
+from kit.data.table.masks import are_masks
+from kit.errors import DataError, TrainingError, remarked, some
 from kit.predict.merging import merge_oof, merge_test
 from kit.predict.predict import predict as predict_batches
 from kit.predict.predictor import Predictor
@@ -104,6 +105,10 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
     paths: dict[Path, None] = {}
     for pattern in patterns:
         path = files.expanded(pattern)
+        if path.name.lower().endswith(ARCHIVES) and path.is_file():
+            raise DataError(
+                f"{files.escaped(str(pattern))} is an archive: unpack it, and give the folder that it becomes"
+            )
         matches = [image for match in _matches(path) for image in (_images_in(match) if match.is_dir() else [match])]
         if not matches:
             what = f"holds no image; found {found_in(path)}" if path.is_dir() else "matches no file"
@@ -116,7 +121,12 @@ def _images_in(folder: Path) -> list[Path]:
     listing = list_folder(folder)
     for remark, count in listing.remarks().items():
         log.info(f"noticed in {files.escaped(str(folder))}: {remarked(count, remark)}")
-    return [files.below(folder, name) for name in listing.images["path"]]
+    paths = listing.images["path"]
+    masks = [] if paths.empty else paths[are_masks(paths)].tolist()
+    if masks:
+        what = remarked(len(masks), f"masks, left out ({some(masks, 1)})")
+        log.info(f"noticed in {files.escaped(str(folder))}: {what}")
+    return [files.below(folder, name) for name in paths if name not in {*masks}]
 
 
 def _matches(pattern: Path) -> list[Path]:

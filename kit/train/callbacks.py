@@ -119,11 +119,16 @@ class Progress(keras.callbacks.Callback):
         values = "  ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
         total = self.before + self.epochs + self.after
         left = self.epochs - epoch - 1 + self.after
-        run = f", {took * (left + self.folds_after * total) / 60:.1f} of the run" if self.folds_after else ""
+        run = f", {_duration(took * (left + self.folds_after * total))} of the run" if self.folds_after else ""
         log.info(
             f"{self.title}  epoch {self.before + epoch + 1}/{total}  {values}  {took:.0f} s, "
-            f"at most {took * left / 60:.1f} min left{run}"
+            f"at most {_duration(took * left)} left{run}"
         )
+
+
+def _duration(seconds: float) -> str:
+    """`40 s`, or `3.2 min` from two minutes on."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
 class Track(keras.callbacks.Callback):

@@ -77,6 +77,13 @@ def test_bad_raw_folders_leave_nothing_behind(toy_root, tmp_path, capsys):
     assert not (tmp_path / "e.parquet").exists()
 
 
+def test_tables_are_named_by_what_they_hold(toy_root, tmp_path, capsys):
+    message = refused(capsys, "examples", "toy", "--data", toy_root, "--out", tmp_path / "e.csv")
+    assert message.strip().endswith("e.csv: the table is Parquet, so name it " + str(tmp_path / "e.parquet"))
+    message = refused(capsys, "predict", tmp_path, "--images", tmp_path, "--out", tmp_path / "p.xlsx")
+    assert message.strip().endswith("p.xlsx: the table is CSV, so name it " + str(tmp_path / "p.csv"))
+
+
 def test_too_many_broken_images(toy_root, tmp_path, capsys):
     for path in sorted((toy_root / "train").iterdir())[:2]:
         path.write_bytes(b"")

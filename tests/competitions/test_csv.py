@@ -207,7 +207,7 @@ def test_masks_and_other_files_are_left_out_and_counted(write_images):
     assert examples.table["path"].tolist() == [f"images/{n}.png" for n in range(4)]
     assert examples.remarks == {
         "masks beside their pictures, left out": 4,
-        "files that are no images, left out (1 .pdf)": 1,
+        "file that is no image, left out (1 .pdf)": 1,
     }
     by_path = "id,label\n" + "".join(f"masks/{n}.png,{n % 2}\n" for n in range(4))
     assert read(root, by_path).table["path"].tolist() == [f"masks/{n}.png" for n in range(4)]

@@ -193,8 +193,8 @@ def test_what_is_left_out_is_said(write_images):
     (root / "scans").mkdir()
     (root / "scans" / "1.nii").write_bytes(b"x")
     assert folders.read(root, Source()).remarks == {
-        "files that are no images, left out (1 .nii)": 1,
-        "folders of classes without any image (scans/)": 1,
+        "file that is no image, left out (1 .nii)": 1,
+        "folder of a class without any image (scans/)": 1,
     }
     root = write_images(root=_beside(write_images, "packed"))
     root.mkdir()

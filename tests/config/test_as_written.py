@@ -103,6 +103,7 @@ BOMB += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in rang
         ("competition: toy\nseed: " + "9" * 5000, "line 2: 9{100}... is not a value that can be read"),
         ("competition: toy\nseed: " + "9" * 4000, "seed = 9{100}...: a whole number can be 2147483647 at most"),
         ("competition: toy\nseed: 4294967296", "seed = 4294967296: a whole number can be 2147483647 at most"),
+        ("competition: toy\nmodel: {arguments: {units:8}}", "line 2: units:8 needs a space behind its colon"),
         ("competition: toy\nfolds: 3\nfolds: 4", "line 3: 'folds' is set twice, first in line 2"),
         ("competition: toy\ntrain:\n  epochs: 3\n\n  epochs: 4", "line 5: 'epochs' is set twice, first in line 3"),
         ("competition: toy\nseed: !!python/object/apply:os.system [ls]", "line 2: the tag !!python.* is not allowed"),

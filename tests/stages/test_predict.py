@@ -61,3 +61,17 @@ def test_what_matches_nothing(photos, tmp_path):
     ):
         with pytest.raises(DataError, match=message):
             find_images([pattern])
+
+
+def test_masks_in_a_folder_are_left_out_and_counted(photos, caplog):
+    (photos / "a_mask.png").write_bytes(PNG)
+    with caplog.at_level("INFO"):
+        assert photos / "a_mask.png" not in find_images([photos])
+    assert "1 mask, left out (a_mask.png)" in caplog.text
+    assert find_images([photos / "a_mask.png"]) == [photos / "a_mask.png"]
+
+
+def test_an_archive_is_to_be_unpacked(photos):
+    (photos / "a.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"a\.zip is an archive: unpack it"):
+        find_images([photos / "a.zip"])

@@ -63,9 +63,13 @@ def images_per_group(counts: dict[str, int]) -> str:
     binned: Counter[str] = Counter()
     for images, groups in counts.items():
         first = int(images)
-        key = images if first < 3 else f"3 to {min(9, most)}" if first < 10 else f"10 to {most}"
+        key = images if first < 3 else _range(3, min(9, most)) if first < 10 else _range(10, most)
         binned[key] += groups
     return ", ".join(f"{key} image{'s' * (key != '1')}: {counted(groups, 'group')}" for key, groups in binned.items())
+
+
+def _range(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first} to {last}"
 
 
 def named(names: list[str]) -> str:

@@ -21,7 +21,8 @@ def check_folds(table: pd.DataFrame, labels: tuple[str, ...], folds: int, seed: 
     if groups < folds:
         what = "training images" if groups == len(table) else f"groups (patients) of {len(table)} images"
         raise ConfigError(
-            f"folds = {folds}, but there are {groups} {what}, and none can be in two folds: --set folds={groups}"
+            f"folds = {folds}, but there are {groups} {what}, and none can be in two folds: "
+            f"--set folds={_most_folds(table, labels)}"
         )
     if groups > _FEW:
         _require_batch(len(table) - -(-len(table) // folds), batch_size)
@@ -44,6 +45,8 @@ def check_dealt(table: pd.DataFrame, labels: tuple[str, ...], folds: list[list[i
     _require_batch(min(int((~valid).sum()) for valid in held), batch_size)
     y = truth(table, labels)
     notes = []
+    fewer = _most_folds(table, labels)
+    remedy = f"; --set folds={fewer} gives each fold some" if fewer < len(folds) else ""
     for n, label in enumerate(labels):
         positive = y[:, n] > 0.5
         lacks = [str(k) for k, valid in enumerate(held) if not positive[valid].any()]
@@ -52,11 +55,21 @@ def check_dealt(table: pd.DataFrame, labels: tuple[str, ...], folds: list[list[i
         elif lacks:
             notes.append(
                 f"noticed: {len(lacks)} of {len(folds)} folds have no image of {label} (there are {_count(positive)}): "
-                "they have no score of their own, and the score over all folds is uncertain"
+                f"they have no score of their own, and the score over all folds is uncertain{remedy}"
             )
     if len(labels) == 1 and (full := [k for k, valid in enumerate(held) if not (y[valid, 0] < 0.5).any()]):
-        notes.append(f"noticed: {len(full)} of {len(folds)} folds have images of {labels[0]} alone")
+        notes.append(f"noticed: {len(full)} of {len(folds)} folds have images of {labels[0]} alone{remedy}")
     return notes
+
+
+def _most_folds(table: pd.DataFrame, labels: tuple[str, ...]) -> int:
+    """As many folds as there are groups; of one label, as have positives, and negatives, where two or more have."""
+    groups = table["group"].nunique()
+    if len(labels) != 1:
+        return groups
+    y = truth(table, labels)[:, 0]
+    fewest = min(table["group"][side].nunique() for side in (y > 0.5, y < 0.5))
+    return min(groups, fewest) if fewest > 1 else groups
 
 
 def _count(positive: np.ndarray) -> str:

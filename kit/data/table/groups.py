@@ -36,10 +36,11 @@ def group_by(paths: pd.Series, pattern: str, ungrouped: float) -> pd.Series:
     groups = pd.Series([(match[which] or None) if match else None for match in matches], paths.index, dtype=object)
     absent = groups.isna()
     if absent.mean() > ungrouped:
+        remedy = f"or let these be groups of their own with --set columns.ungrouped={share_above(absent.mean())}"
         raise DataError(
             f"columns.group = '{pattern}' finds no group in {absent.sum()} of {len(paths)} images "
-            f"({absent.mean():.0%}): {some(paths[absent])}. Give a pattern that matches all, or let these be groups "
-            f"of their own with --set columns.ungrouped={share_above(absent.mean())}"
+            f"({absent.mean():.0%}): {some(paths[absent])}. Give a pattern that matches "
+            + ("them" if absent.all() else f"all, {remedy}")
         )
     if len(groups) > 1 and groups.nunique() == 1 and not absent.any():
         raise DataError(
@@ -85,8 +86,7 @@ def patient_hint(paths: pd.Series) -> str | None:
         numbered = sizes.index.str.contains(r"\d").mean() > 0.5
         if pattern in _FOLDERS and not numbered and len(sizes) < _MANY:
             continue
-        together = sizes[sizes > 1].sum() / len(paths)
-        if len(sizes) < _FEWEST or together < _SHARED or all(_BATCH.fullmatch(name) for name in sizes.index):
+        if not has_patients(groups) or all(_BATCH.fullmatch(name) for name in sizes.index):
             continue
         line = describe_groups(groups).removeprefix("groups: ")
         return (
@@ -94,6 +94,12 @@ def patient_hint(paths: pd.Series) -> str | None:
             f"can be on both sides of a fold, and scores too good: --set columns.group='{pattern}'"
         )
     return None
+
+
+def has_patients(groups: pd.Series) -> bool:
+    """Whether groups (None where an image has none) are at least three, and several images have one in common."""
+    sizes = groups.value_counts()
+    return len(sizes) >= _FEWEST and sizes[sizes > 1].sum() >= _SHARED * len(groups)
 
 
 def share_above(share: float) -> float:

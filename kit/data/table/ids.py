@@ -42,7 +42,7 @@ def name_images(table: Path, column: str, ids: pd.Series, images: pd.DataFrame, 
     if len(best) < len(rows):
         plain_rows, plain_paths = [*map(plain, rows)], [*map(plain, paths)]
         for matches, words in (
-            (_exactly(plain_rows, plain_paths), "without ./, backslashes and forms of Unicode"),
+            (_exactly(plain_rows, plain_paths), "without ./, backslashes, forms of Unicode and spaces around them"),
             (_below(plain_rows, plain_paths), "below the folders that all are in"),
         ):
             if len(matches) > len(best):

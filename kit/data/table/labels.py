@@ -60,7 +60,7 @@ def read_labels(path: Path, raw: pd.DataFrame, columns: ColumnSettings, target: 
             raise ConfigError(f"target = {target!r}: a positive class can only be chosen of two named classes")
         y = {name: _truth(path, name, column, columns.soft, len(names) > 1) for name, column in truth.items()}
         table = pd.DataFrame(y, raw.index).astype(np.float32).set_axis(truth_columns(names), axis=1)
-        return Labels(table, "multilabel" if len(names) > 1 else "binary", {})
+        return Labels(table, "multilabel" if len(names) > 1 else "binary", _one_hot_remark(table))
     name, column = names[0], cells[names[0]]
     if separator:
         return _several(path, name, column, separator, columns.unknown, target)
@@ -68,6 +68,15 @@ def read_labels(path: Path, raw: pd.DataFrame, columns: ColumnSettings, target: 
     if not one_class:
         _refuse_combined(path, name, column)
     return _classes(path, name, raw[name].astype(object).where(column.notna(), None), target)
+
+
+def _one_hot_remark(table: pd.DataFrame) -> dict[str, int]:
+    """A remark, with its count, when one of several labels is 1 in every line, as in tables that spell out classes."""
+    rows = table.dropna(how="all")
+    if len(table.columns) < 2 or len(rows) < 2 or not (rows.isin([0, 1]).all(axis=1) & (rows.sum(axis=1) == 1)).all():
+        return {}
+    remark = "lines have exactly one of the labels, as classes do: a column that names it would make them classes"
+    return {remark: len(rows)}
 
 
 def known(cells: pd.Series, unknown: Sequence[str] = ()) -> pd.Series:
@@ -246,7 +255,8 @@ def _classes(path: Path, name: str, column: pd.Series, target: str | None) -> La
     for text in (text for text in values if text.casefold() in VAGUE and not (text == "-" and "+" in values)):
         remarks[f"lines are of the class {text!r}: --set columns.unknown={quoted(text)} if it is none"] = counts[text]
     if single := [text for text in values if counts[text] == 1]:
-        remarks[f"classes have a single image, which cannot be both learnt and validated: {some(single)}"] = len(single)
+        what = "classes have" if len(single) > 1 else "class has"
+        remarks[f"{what} a single image, which cannot be both learnt and validated: {some(single)}"] = len(single)
     if len(values) == 2:
         return Labels(one_hot(classes, [positive_class(values, target)]), "binary", remarks)
     if target is not None:

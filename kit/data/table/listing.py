@@ -57,10 +57,12 @@ class Listing:
         """What was left out, or is odd, and how often."""
         remarks: dict[str, int] = {}
         if self.others:
-            remarks[f"files that are no images, left out ({by_ending(self.others)})"] = len(self.others)
+            what = "files that are no images" if len(self.others) > 1 else "file that is no image"
+            remarks[f"{what}, left out ({by_ending(self.others)})"] = len(self.others)
         if self.closed:
             reasons = some((f"{path}/: {reason}" for path, reason in self.closed.items()), 2)
-            remarks[f"folders that cannot be read, left out ({reasons})"] = len(self.closed)
+            what = "folders" if len(self.closed) > 1 else "folder"
+            remarks[f"{what} that cannot be read, left out ({reasons})"] = len(self.closed)
         if self.escaped:
             names = some(self.escaped, 1)
             remarks[f"names that are not UTF-8, or not printable, written as \\x.. ({names})"] = len(self.escaped)

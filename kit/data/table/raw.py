@@ -13,14 +13,14 @@ log = logging.getLogger(__name__)
 
 
 def read_table(
-    path: Path, columns: Sequence[str], unique: str | None = None, may_be_empty: bool = False
+    path: Path, columns: Sequence[str], unique: str | None = None, may_be_empty: bool = False, remedy: str = ""
 ) -> pd.DataFrame:
     """A CSV file as strings; the index is the line in the file, so that an error can name it.
 
-    Says what is odd about the file. Raises DataError when it is no table, lacks one of `columns`, has no row (unless
-    it `may_be_empty`), or has a value of `unique` twice or not at all.
+    Says what is odd about the file. Raises DataError when it is no table, lacks one of `columns` (with the `remedy`),
+    has no row (unless it `may_be_empty`), or has a value of `unique` twice or not at all.
     """
-    read = read_delimited(path, columns)
+    read = read_delimited(path, columns, remedy)
     blank = [f"{counted(len(read.blank), 'row is', 'rows are')} blank and left out"] if read.blank else []
     for remark in [*read.remarks, *blank]:
         log.info(f"noticed: {path.name}: {remark}")

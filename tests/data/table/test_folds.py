@@ -64,3 +64,11 @@ def test_a_fold_whose_images_were_all_rejected():
     rows = table(5).assign(cell=np.repeat(range(5), 4))
     with pytest.raises(ConfigError, match="fold 2 of 5 has no image that can be read"):
         check_dealt(rows[rows["cell"] != 2], ("a",), [[0], [1], [2], [3], [4]], 2)
+
+
+def test_the_folds_advised_give_each_fold_every_class_where_that_is_possible():
+    rows = table(4, lambda n: n < 2)
+    with pytest.raises(ConfigError, match=r"there are 4 groups.*--set folds=2$"):
+        check_folds(rows, ("a",), 5, 0, 2)
+    assert all(note.endswith("; --set folds=2 gives each fold some") for note in check_folds(rows, ("a",), 4, 0, 2))
+    assert check_folds(rows, ("a",), 2, 0, 2) == []

@@ -30,11 +30,11 @@ def test_paths_names_and_stems_match_without_a_word(ids):
 @pytest.mark.parametrize(
     ("ids", "paths", "how"),
     [
-        ("./img/{n}.png", "img/{n}.png", "without ./, backslashes and forms of Unicode"),
-        ("img\\{n}.png", "img/{n}.png", "without ./, backslashes and forms of Unicode"),
-        ("img/{n}.png", "img\\{n}.png", "without ./, backslashes and forms of Unicode"),
-        (" {n}.png", "img/{n}.png", "without ./, backslashes and forms of Unicode"),
-        ("M\u00fc{n}.png", "img/Mu\u0308{n}.png", "without ./, backslashes and forms of Unicode"),
+        ("./img/{n}.png", "img/{n}.png", "without ./, backslashes, forms of Unicode and spaces around them"),
+        ("img\\{n}.png", "img/{n}.png", "without ./, backslashes, forms of Unicode and spaces around them"),
+        ("img/{n}.png", "img\\{n}.png", "without ./, backslashes, forms of Unicode and spaces around them"),
+        (" {n}.png", "img/{n}.png", "without ./, backslashes, forms of Unicode and spaces around them"),
+        ("M\u00fc{n}.png", "img/Mu\u0308{n}.png", "without ./, backslashes, forms of Unicode and spaces around them"),
         ("Chex-v1/train/p{n}/s/view.jpg", "train/p{n}/s/view.jpg", "below the folders that all are in"),
         ("train/p{n}/s/view.jpg", "Chex-v1/train/p{n}/s/view.jpg", "below the folders that all are in"),
         ("/kaggle/input/x/img/{n}.png", "img/{n}.png", "below the folders that all are in"),

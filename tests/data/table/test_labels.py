@@ -198,3 +198,14 @@ def test_a_column_twice():
 def test_a_positive_class_is_only_chosen_of_two():
     with pytest.raises(ConfigError, match="target = 'a'"):
         read(*"abcabc", target="a")
+
+
+def test_columns_of_which_one_is_1_in_every_line_are_remarked_on():
+    raw = pd.DataFrame({"a": ["1", "0", ""], "b": ["0", "1", ""], "c": ["0", "0", ""]}, [2, 3, 4])
+    columns = ColumnSettings(label=["a", "b", "c"])
+    (remark,) = read_labels(Path("t.csv"), raw, columns, None).remarks.items()
+    assert remark == (
+        "lines have exactly one of the labels, as classes do: a column that names it would make them classes",
+        2,
+    )
+    assert not read_labels(Path("t.csv"), raw.assign(c=["0", "1", ""]), columns, None).remarks

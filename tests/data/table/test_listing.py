@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     listing = list_folder(tmp_path)
     assert listing.images["path"].tolist() == ["a/1.png"]
-    assert listing.remarks() == {"folders that cannot be read, left out (b/: Permission denied)": 1}
+    assert listing.remarks() == {"folder that cannot be read, left out (b/: Permission denied)": 1}
 
 
 def test_names_that_are_no_utf8_can_be_stored_and_read(tmp_path):
