@@ -48,7 +48,7 @@ def stop(process, number, whole_group):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", range(9))
+@pytest.mark.parametrize("moment", [0, 2, 4, 7])
 def test_a_run_can_be_stopped_at_any_moment(moment, toy_root, tmp_path):
     settings = [word for setting in [*TINY, "train.epochs=50"] for word in ("--set", setting)]
     process = start(["run", "toy", "--data", toy_root, "--run", "runs/a", *settings], tmp_path)
@@ -59,7 +59,7 @@ def test_a_run_can_be_stopped_at_any_moment(moment, toy_root, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", range(6))
+@pytest.mark.parametrize("moment", range(3))
 def test_workers_end_with_the_command(moment, tmp_path):
     from PIL import Image
 
@@ -69,7 +69,9 @@ def test_workers_end_with_the_command(moment, tmp_path):
     options = ["--workers", 3, "--set", "target=a"]
     process = start(["records", "build", "folders", "--data", "data", "--out", "r", *options], tmp_path)
     time.sleep(1 + 0.4 * moment)
-    if process.poll() is None:
+    if process.poll() is not None:
+        process.communicate()  # a fast machine has built them
+    else:
         errors = stop(process, *WAYS[moment % 3])
         assert process.returncode in (130, 0)
         assert [line for line in errors if not line.startswith("records:")] == [LINE] * (process.returncode == 130)

@@ -56,7 +56,7 @@ ONE = zipped([("t.csv", b"id,label\n" * 99)])
         (with_method(ONE, 9), "is packed with Deflate64"),
         (with_method(ONE, 93), "is packed with Zstandard"),
         (with_method(ONE, 77), "is packed with method 77"),
-        (locked(ONE), r"needs a password \(1 files, such as 't.csv'\)"),
+        (locked(ONE), r"needs a password \(1 file, such as 't.csv'\)"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(99), "is a 7z archive, not a zip"),
         (b"\x1f\x8b" + bytes(99), "is a gzip file, not a zip"),
         (bytes(257) + b"ustar" + bytes(300), "is a tar archive, not a zip"),
