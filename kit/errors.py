@@ -91,5 +91,5 @@ def remarked(count: int, remark: str) -> str:
         return f"{count} {remark}"
     clause, mark, rest = re.split(r"([:,('\"]|$)", remark, maxsplit=1)
     noun, *others = clause.replace("no images", "no image").split(" ")
-    noun = "class" if noun == "classes" else noun.removesuffix("s")
+    noun = "class" if noun in ("class", "classes") else noun.removesuffix("s")
     return f"1 {' '.join([noun, *(_SINGULAR.get(word, word) for word in others)])}{mark}{rest}"

@@ -116,11 +116,6 @@ def positive_class(classes: Sequence[str], target: str | None) -> str:
     return first if sides[0] > sides[1] else second
 
 
-def is_class_word(name: str) -> bool:
-    """Whether a name says by itself that something is there or not, as "malignant", "normal" and "0" do."""
-    return side(name) != 0
-
-
 def quoted(text: str) -> str:
     """A text as the value of `--set`, in quotes where a shell or YAML would read it otherwise."""
     return text if re.fullmatch(r"[\w.-]+", text) else f"'{text}'"
