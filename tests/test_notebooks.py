@@ -105,8 +105,7 @@ def test_in_colab_drive_is_mounted_and_the_data_fetched_with_the_secret(script, 
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("name", "epochs", "rows", "at_least"),
-    [  # at_least: chance is .5, and so short a training takes rsna and nih, few and small images, not far from it
-        ("rsna", 4, (155, None), 0.3),
+    [  # at_least: chance is .5, and so short a training takes nih, few and small images, not far from it
         ("pneumonia", 2, (4698, 518), 0.85),
         ("nih", 3, (817, 199), 0.45),
         ("breast", 6, (248, 52), 0.6),
