@@ -1,5 +1,6 @@
 """What can go wrong through no fault of the kit: one clear message each, exit code 2."""
 
+import math
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -78,6 +79,11 @@ def some(names: Iterable[str], at_most: int = 3) -> str:
     names = sorted(names)
     more = len(names) - at_most
     return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")
+
+
+def share_to_allow(count: int, total: int) -> float:
+    """`count` of `total` as the value of a setting that allows it: rounded up to a tenth of a percent."""
+    return math.ceil(1000 * count / total) / 1000
 
 
 def counted(count: int, noun: str, nouns: str | None = None) -> str:

@@ -24,6 +24,7 @@ from kit.errors import DataError, FullDisk, some
 if TYPE_CHECKING:
     import pandas as pd
 
+ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")  # endings, lower case
 PART = ".part-"  # a prefix, because the ending (".weights.h5", ".parquet") says what the file is
 _LOCK, _HOLDER = f"{PART}lock", f"{PART}lock.json"  # the second says who holds the first
 _HELD: set[tuple[Path, int]] = set()  # folders that threads of this process have locked

@@ -7,7 +7,7 @@ import argparse
 import math
 from pathlib import Path
 
-from kit.files import expanded
+from kit.files import ARCHIVES, expanded
 
 
 def path(text: str) -> Path:
@@ -108,7 +108,7 @@ def _not_below_a_file(place: Path) -> Path:
         if above.is_dir():
             break
         if above.exists():
-            is_archive = above.suffix.lower() in (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz")
+            is_archive = above.name.lower().endswith(ARCHIVES)
             remedy = ": unpack it, and give the folder that it becomes" if is_archive else ""
             raise argparse.ArgumentTypeError(f"{above} is a file, not a folder{remedy}")
     return place

@@ -15,7 +15,7 @@ import pandas as pd
 from kit.competition import Competition, Target
 from kit.config import ColumnSettings, Source
 from kit.data.table.examples import Examples
-from kit.data.table.groups import describe_groups, group_by, patient_hint, share_above
+from kit.data.table.groups import describe_groups, group_by, patient_hint
 from kit.data.table.ids import name_images
 from kit.data.table.labels import known, read_labels
 from kit.data.table.layout import SPLITS
@@ -23,7 +23,7 @@ from kit.data.table.listing import found_in, list_folder, require_folder
 from kit.data.table.masks import are_masks
 from kit.data.table.raw import match, read_table, refuse_rows
 from kit.data.table.unused import patient_column_hint, split_column_hint
-from kit.errors import DataError, nearest
+from kit.errors import DataError, nearest, share_to_allow
 from kit.tables import labels_of
 
 
@@ -86,7 +86,8 @@ def _groups(path: Path, raw: pd.DataFrame, table: pd.DataFrame, columns: ColumnS
         groups = known(raw[columns.group])
         empty = groups.isna()
         if empty.mean() > columns.ungrouped:
-            remedy = f"let these be groups of their own with --set columns.ungrouped={share_above(empty.mean())}"
+            share = share_to_allow(empty.sum(), len(empty))
+            remedy = f"let these be groups of their own with --set columns.ungrouped={share:g}"
             refuse_rows(path, raw, empty, columns.group, "a group (a patient)", f"complete it, or {remedy}")
         return pd.Series(groups.to_numpy(), raw[columns.id])[table["id"]].set_axis(table.index)
     for texts in (table["id"], table["path"]):

@@ -27,7 +27,7 @@ from kit.data.table.layout import (
     refuse_patients,
     refuse_splits,
 )
-from kit.data.table.listing import ARCHIVES, Listing, found_in, list_folder, require_folder, subfolders
+from kit.data.table.listing import Listing, found_in, list_folder, require_folder, subfolders
 from kit.data.table.masks import are_masks, is_mask_folder, is_picture_folder
 from kit.errors import ConfigError, DataError, remarked, some
 from kit.tables import one_hot
@@ -72,10 +72,11 @@ def list_classes(root: Path, class_folder: int | None = None) -> tuple[pd.DataFr
     """
     require_folder(root)
     layout, listing = find_layout(root), list_folder(root)
+    has_archives = any(name.lower().endswith(files.ARCHIVES) for name in listing.others)
     if listing.images.empty:
         raise DataError(
             f"{root} holds no image: expected {_LAYOUT}; found {found_in(root)}{_left_out(listing.remarks())}"
-            f"{'. Unpack archives first' if any(name.lower().endswith(ARCHIVES) for name in listing.others) else ''}"
+            f"{'. Unpack archives first' if has_archives else ''}"
         )
     remarks = listing.remarks()
     top = [files.escaped(part) for part in layout.top.relative_to(root).parts]

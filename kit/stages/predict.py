@@ -12,7 +12,7 @@ from kit import files
 from kit.data.pixels.remarks import counted
 from kit.data.records.batches import eval_batches
 from kit.data.records.manifest import Records
-from kit.data.table.listing import ARCHIVES, found_in, is_junk, list_folder
+from kit.data.table.listing import found_in, is_junk, list_folder
 from kit.data.table.masks import are_masks
 from kit.errors import DataError, TrainingError, remarked, some
 from kit.predict.merging import merge_oof, merge_test
@@ -105,7 +105,7 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
     paths: dict[Path, None] = {}
     for pattern in patterns:
         path = files.expanded(pattern)
-        if path.name.lower().endswith(ARCHIVES) and path.is_file():
+        if path.name.lower().endswith(files.ARCHIVES) and path.is_file():
             raise DataError(
                 f"{files.escaped(str(pattern))} is an archive: unpack it, and give the folder that it becomes"
             )

@@ -4,7 +4,6 @@ Each finished shard has a note of its content beside it until there is a manifes
 """
 
 import logging
-import math
 import os
 import shutil
 import threading
@@ -38,7 +37,7 @@ from kit.data.records.manifest import (
 from kit.data.records.shards import Note, Shard, ShardRows, build_shard, image_shape, note_path
 from kit.data.table.cells import assign_cells
 from kit.data.table.examples import Examples
-from kit.errors import DataError, FullDisk, WorkerDied, remarked, some
+from kit.errors import DataError, FullDisk, WorkerDied, remarked, share_to_allow, some
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.runtime.session import mounted
 
@@ -177,9 +176,9 @@ def _report_undecodable(table: pd.DataFrame, root: Path, data: DataSettings) -> 
         return
     lines = [f"{each.files} of {len(paths)} files: {each.syntax} ({each.remedy})" for each in syntaxes]
     message = f"no installed package decodes some DICOMs: {'; '.join(lines)}"
-    share = sum(each.files for each in syntaxes) / len(table)
-    if share > data.max_rejected:
-        limit = math.ceil(1000 * share) / 1000
+    undecoded = sum(each.files for each in syntaxes)
+    if undecoded / len(table) > data.max_rejected:
+        limit = share_to_allow(undecoded, len(table))
         raise DataError(f"{message}; or leave them out with --set data.max_rejected={limit:g}")
     log.warning(message)
 

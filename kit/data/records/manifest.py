@@ -6,7 +6,6 @@ The manifest is written last, so a directory with a manifest is complete.
 
 import hashlib
 import io
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from kit.config import DataSettings, ImageSettings
 from kit.data.records.shards import Note, Rejected, Row, Shard, image_shape, verify_shard
 from kit.data.records.targets import target_format
 from kit.data.table.examples import Examples
-from kit.errors import DataError
+from kit.errors import DataError, share_to_allow
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.runtime.session import KAGGLE_INPUT, mounted
 from kit.schemas import Schema
@@ -146,7 +145,7 @@ def require_readable(rejected: Sequence[Rejected], images: int, data: DataSettin
     reason, count = Counter(entry.reason for entry in rejected).most_common(1)[0]
     first = next(entry.path for entry in rejected if entry.reason == reason)
     more = f", as are {count - 1} more" if count > 1 else ""
-    share = math.ceil(1000 * len(rejected) / images) / 1000
+    share = share_to_allow(len(rejected), images)
     remedy = f", or leave them out with --set data.max_rejected={share:g}" if share < 1 else ""
     raise DataError(
         f"{len(rejected)} of {images} images cannot be read, such as {first} ({reason}{more}): repair them{remedy}"

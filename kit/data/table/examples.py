@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from kit import files
-from kit.data.table.groups import share_above
-from kit.errors import DataError, counted, some
+from kit.errors import DataError, counted, share_to_allow, some
 from kit.tables import labels_of, truth_columns
 from kit.tasks import TASKS, find_task
 
@@ -139,10 +138,10 @@ def _require_images(examples: Examples, max_missing: float) -> None:
         ),
         (examples.surplus, ("image is unlabelled", "images are unlabelled"), examples.missing, "names without a file"),
     ):
-        share = len(names) / max(len(examples.table) + len(names), 1)
-        if share > max_missing:
+        total = len(examples.table) + len(names)
+        if names and len(names) / total > max_missing:
             both = f" ({of_others}: {some(others)})" if others else ""
-            allow = f", or leave them out with --set data.max_missing={share_above(share)}"
+            allow = f", or leave them out with --set data.max_missing={share_to_allow(len(names), total):g}"
             remedy = f"Complete the data{allow if len(examples.table) else ''}"
             raise DataError(f"{counted(len(names), *what)}: {some(names)}{both}. {remedy}")
 

@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 
-from kit.errors import ConfigError, DataError, some
+from kit.errors import ConfigError, DataError, share_to_allow, some
 
 _FEWEST = 3  # groups that a hint needs: fewer may be anything
 _SHARED = 0.2  # share of the images that a hint needs to see together with another one of their group
@@ -36,7 +36,8 @@ def group_by(paths: pd.Series, pattern: str, ungrouped: float) -> pd.Series:
     groups = pd.Series([(match[which] or None) if match else None for match in matches], paths.index, dtype=object)
     absent = groups.isna()
     if absent.mean() > ungrouped:
-        remedy = f"or let these be groups of their own with --set columns.ungrouped={share_above(absent.mean())}"
+        share = share_to_allow(absent.sum(), len(paths))
+        remedy = f"or let these be groups of their own with --set columns.ungrouped={share:g}"
         raise DataError(
             f"columns.group = '{pattern}' finds no group in {absent.sum()} of {len(paths)} images "
             f"({absent.mean():.0%}): {some(paths[absent])}. Give a pattern that matches "
@@ -100,8 +101,3 @@ def has_patients(groups: pd.Series) -> bool:
     """Whether groups (None where an image has none) are at least three, and several images have one in common."""
     sizes = groups.value_counts()
     return len(sizes) >= _FEWEST and sizes[sizes > 1].sum() >= _SHARED * len(groups)
-
-
-def share_above(share: float) -> float:
-    """A share rounded up to a tenth of a percent, as a setting that allows it."""
-    return min(1.0, int(share * 1000 + 1) / 1000)

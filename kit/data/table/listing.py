@@ -23,9 +23,8 @@ IMAGES = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".j2k"),
     *(".dcm", ".dicom", ".ima", ".pgm", ".ppm"),
 )
-ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
 _OTHERS = (
-    *ARCHIVES,
+    *files.ARCHIVES,
     *(".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".htm", ".log", ".pdf"),
     *(".doc", ".docx", ".xls", ".xlsx", ".py", ".ipynb", ".mat", ".npy", ".npz", ".h5", ".pkl", ".parquet"),
 )
@@ -79,7 +78,7 @@ def require_layout(root: Path, names: Sequence[str], layout: str) -> None:
 
 def require_folder(root: Path) -> None:
     """Raise DataError unless `root` is a folder."""
-    if root.name.lower().endswith(ARCHIVES) and root.is_file():
+    if root.name.lower().endswith(files.ARCHIVES) and root.is_file():
         raise DataError(f"{root} is an archive: unpack it, and give the folder that it becomes")
     if root.exists() and not root.is_dir():
         raise DataError(f"{root} is a file: give the folder that holds the data")
