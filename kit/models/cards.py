@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import keras
@@ -39,7 +39,9 @@ class ModelCard:
     """A model's builder, the image side it was made for in pixels, and the weights that it starts from by default.
 
     `parameters` are the total and trainable counts at `size` with `outputs` outputs, as published by the model's source
-    or counted once. `licence` is that of the published weights; `published` says where to find them.
+    or counted once. `licence` is that of the published weights; `published` says where to find them. A network that
+    finds `boxes` is a `kit.models.detector.Detector`; where it stands on any registered model (its argument
+    `backbone`), `backbone` names the default one, whose card says where weights come from.
     """
 
     name: str
@@ -51,3 +53,5 @@ class ModelCard:
     licence: str = ""
     source: str = ""
     published: Published | Provided | None = field(default=None, repr=False)
+    prediction: Literal["probabilities", "boxes"] = "probabilities"
+    backbone: str = ""

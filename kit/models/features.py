@@ -55,7 +55,7 @@ def with_pyramid(model: keras.Model) -> keras.Model:
     nodes = [node for node in _nodes(model) if node.operation.name == BACKBONE]
     if not nodes:
         return keras.Model(model.inputs, _levels(model, model))
-    levels = keras.Model(nodes[0].operation.inputs, _levels(nodes[0].operation, model))
+    levels = keras.Model(nodes[0].operation.inputs, _levels(nodes[0].operation, model), name=BACKBONE)
     return keras.Model(model.inputs, levels(nodes[0].input_tensors[0]))
 
 

@@ -7,7 +7,7 @@ Pre-trained weights go into a built model by `kit.models.weights.load_weights`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kit.errors import ConfigError, nearest
@@ -98,6 +98,12 @@ def model_card(name: str) -> ModelCard:
     if name not in _cards():
         raise ConfigError(f"unknown model {name!r}{nearest(name, _smallest_first())}")
     return _CARDS[name]
+
+
+def weights_card(name: str, arguments: Mapping[str, Any]) -> ModelCard:
+    """The card that says where the weights of a model come from: of a network on a backbone, that backbone's."""
+    card = model_card(name)
+    return model_card(str(arguments.get("backbone", card.backbone))) if card.backbone else card
 
 
 def as_text(part: str = "") -> str:
