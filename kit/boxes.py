@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from kit.errors import some
+
 BOXES, SCORES, LABELS = "boxes", "box_scores", "box_labels"
 
 
@@ -114,6 +116,36 @@ def with_boxes(table: pd.DataFrame, boxes: Boxes, labels: Sequence[str]) -> pd.D
     names = np.array([*labels], object)[ordered.label]
     columns = {BOXES: ordered.xywh.astype(np.float32), SCORES: ordered.score.astype(np.float32), LABELS: names}
     return table.assign(**{name: pd.Series(lists(values), table.index) for name, values in columns.items()})
+
+
+def fault_of_boxes(table: pd.DataFrame, labels: Sequence[str]) -> str | None:
+    """What makes predicted boxes of a table with ids none of these labels, in words; None where nothing does.
+
+    They lie where they may: those at an edge can reach beyond it.
+    """
+    if absent := [name for name in (BOXES, SCORES, LABELS) if name not in table.columns]:
+        return f"it has no column {some(absent)}"
+    for name, boxes, scores, names in zip(*(table[column] for column in ("id", BOXES, SCORES, LABELS)), strict=True):
+        if fault := _fault_of_cells(boxes, scores, names, labels):
+            return f"{fault}, such as those of {name}"
+    return None
+
+
+def _fault_of_cells(boxes: object, scores: object, names: object, labels: Sequence[str]) -> str | None:
+    try:
+        xywh, p = _numbers(boxes, 4), _numbers(scores, 1)
+        names = [] if _is_missing(names) else [*names]  # type: ignore[misc]
+    except (TypeError, ValueError):
+        return "there are boxes that are not four numbers each"
+    if not len(xywh) == len(p) == len(names):
+        return "there are not as many boxes as scores and labels"
+    if not (np.isfinite(xywh).all() and (xywh[:, 2:] > 0).all()):
+        return "there are boxes without an extent"
+    if not ((p >= 0) & (p <= 1 + 1e-5)).all():
+        return "there are scores that are not from 0 to 1"
+    if unknown := {*names} - {*labels}:
+        return f"there are boxes of other labels ({some(unknown)})"
+    return None
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -244,9 +245,10 @@ class Run:
         from kit.tables import fault_among_examples, fault_of_predictions  # here: `import kit` loads no pandas
 
         table, folds = files.read_parquet(path, self._predict_again), self.folds
-        exclusive = find_task(folds.task).exclusive and not self.is_ensemble
+        task = find_task(folds.task)
+        task = replace(task, exclusive=False) if self.is_ensemble else task  # blended labels need not sum to 1
         if fault := (
-            fault_of_predictions(table, folds.labels, exclusive, split == "test")
+            fault_of_predictions(table, folds.labels, task, split == "test")
             or fault_among_examples(table, self.examples(), split, folds.labels, folds.folds)
         ):
             raise files.damaged(path, fault, self._predict_again)

@@ -1,15 +1,18 @@
 """The column names of kit's tables, spelled in this file alone.
 
 `id` · `fold` · `y_<label>` float32, the truth: 1, 0 or NaN (unknown) · `p_<label>` float32, a probability. Prediction
-tables have id, fold and probabilities; example tables have the truth and more (kit.data.table.examples).
+tables have id, fold and probabilities, or boxes (kit.boxes); example tables have the truth and more
+(kit.data.table.examples).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
+from kit.boxes import fault_of_boxes
 from kit.errors import counted, some
+from kit.tasks import Task
 
 TRUTH, PROBABILITY = "y_", "p_"
 _ROUNDING, _UNEVEN = 1e-5, 1e-2  # of float32 probabilities, and of sums of them in 16 bits
@@ -62,16 +65,13 @@ def with_truth(predictions: pd.DataFrame, examples: pd.DataFrame, labels: Iterab
     return predictions.assign(**{column: values[:, n] for n, column in enumerate(columns)})
 
 
-def fault_of_predictions(table: pd.DataFrame, labels: Sequence[str], exclusive: bool, repeated: bool) -> str | None:
-    """What makes a table no predictions of these labels (id, fold, `p_*`), in words; None for one that is sound.
+def fault_of_predictions(table: pd.DataFrame, labels: Sequence[str], task: Task, repeated: bool) -> str | None:
+    """What makes a table no predictions of these labels (id, fold, and what the task predicts), in words; or None.
 
-    Of `exclusive` labels each row must sum to 1. `repeated`: an id has a row for every fold.
+    `repeated`: an id has a row for every fold.
     """
-    columns = probability_columns(labels)
-    if absent := [name for name in ("id", "fold", *columns) if name not in table.columns]:
+    if absent := [name for name in ("id", "fold") if name not in table.columns]:
         return f"it has no column {some(absent)}"
-    if extra := {*predicted_labels(table)} - {*labels}:
-        return f"it has predictions of other labels: {some(extra)}"
     if not table["id"].map(lambda name: isinstance(name, str)).all():
         return "ids are not all texts"
     if not pd.api.types.is_integer_dtype(table["fold"]) or (table["fold"] < 0).any():
@@ -79,21 +79,36 @@ def fault_of_predictions(table: pd.DataFrame, labels: Sequence[str], exclusive: 
     twice = table["id"][table.duplicated(["id", "fold"] if repeated else ["id"])]
     if len(twice):
         return f"{counted(len(twice), 'id occurs', 'ids occur')} twice, such as {twice.iloc[0]}"
+    return fault_of_values(table, labels, task)
+
+
+def fault_of_values(table: pd.DataFrame, labels: Sequence[str], task: Task) -> str | None:
+    """What is wrong with the values of predictions with ids, in words; None where nothing is."""
+    return _FAULTS[task.prediction](table, labels, task)
+
+
+def _fault_of_probabilities(table: pd.DataFrame, labels: Sequence[str], task: Task) -> str | None:
+    columns = probability_columns(labels)
+    if absent := [name for name in columns if name not in table.columns]:
+        return f"it has no column {some(absent)}"
+    if extra := {*predicted_labels(table)} - {*labels}:
+        return f"it has predictions of other labels: {some(extra)}"
     if not all(pd.api.types.is_float_dtype(table[column]) for column in columns):
         return "probabilities are not all numbers"
-    return fault_of_probabilities(table, labels, exclusive)
-
-
-def fault_of_probabilities(table: pd.DataFrame, labels: Sequence[str], exclusive: bool) -> str | None:
-    """What is wrong with the probabilities of a table with ids, in words; None where nothing is."""
     p = probabilities(table, labels).astype(np.float64)
     outside = ~((p >= -_ROUNDING) & (p <= 1 + _ROUNDING)).all(axis=1)  # NaN is
-    uneven = np.abs(p.sum(axis=1) - 1) > _UNEVEN if exclusive else np.zeros(len(p), bool)
+    uneven = np.abs(p.sum(axis=1) - 1) > _UNEVEN if task.exclusive else np.zeros(len(p), bool)
     for bad, problem in ((outside, "values that are not from 0 to 1"), (uneven, "classes that do not sum to 1")):
         if bad.any():
             rows = counted(int(bad.sum()), "row has", "rows have")
             return f"{rows} {problem}, such as that of {table['id'].to_numpy()[bad][0]}"
     return None
+
+
+_FAULTS: dict[str, Callable[[pd.DataFrame, Sequence[str], Task], str | None]] = {
+    "probabilities": _fault_of_probabilities,
+    "boxes": lambda table, labels, task: fault_of_boxes(table, labels),
+}
 
 
 def fault_among_examples(

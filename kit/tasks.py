@@ -15,7 +15,7 @@ class Task:
     """
 
     name: str
-    activation: Literal["sigmoid", "softmax"] | None = None
+    activation: Literal["sigmoid", "softmax"]
     exclusive: bool = False
     prediction: Literal["probabilities", "boxes"] = "probabilities"
 
@@ -26,7 +26,7 @@ TASKS = {
         Task("binary", "sigmoid"),
         Task("multilabel", "sigmoid"),
         Task("multiclass", "softmax", exclusive=True),
-        Task("detection", prediction="boxes"),
+        Task("detection", "sigmoid", prediction="boxes"),
     )
 }
 

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from kit.config.base import Settings
 
 
@@ -14,5 +16,7 @@ class InputSettings(Settings):
     # What to keep in memory: encoded (as stored) or decoded (uint8 pixels) images. It is an error if they do not fit.
     # Even with none, encoded images stay in memory where they fit into a quarter of the free memory.
     cache: Literal["none", "encoded", "decoded"] = "none"
+    # Detection: how many boxes an image of a batch has room for; null: as many as the image with the most has.
+    most_boxes: int | None = Field(None, ge=1)
     # The order of an epoch depends on seed, fold and epoch alone; false lets tf.data hand over what is ready first.
     deterministic: bool = True

@@ -28,6 +28,7 @@ class Metric:
     function: Callable[[np.ndarray, np.ndarray], float]
     larger_is_better: bool = True
     needs: Literal["probabilities", "boxes"] = "probabilities"
+    monitor: str = ""
 
     def __call__(self, y: np.ndarray, p: np.ndarray) -> float:
         """The value; NaN where it is undefined."""

@@ -77,8 +77,7 @@ def load_model(folder: Path, trust: bool | str = False) -> keras.Model:
     Raises ConfigError for a network that is built from something outside the folder; `trust` allows all, or the one of
     that name.
     """
-    remedy = f"restore it, or delete {folder} to train it again"
-    build = files.read_model(folder / MODEL, SavedModel, remedy).build
+    remedy, build = _remedy(folder), read_build(folder)
     spec = build.model_dump()
     require_own(folder / MODEL, spec, trust)
     _check_weights(folder / WEIGHTS, remedy)
@@ -89,6 +88,15 @@ def load_model(folder: Path, trust: bool | str = False) -> keras.Model:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{folder / WEIGHTS} does not hold the weights of {build.name} ({reason}): {remedy}") from error
     return model
+
+
+def read_build(folder: Path) -> Build:
+    """What the model in a folder is built from; raises DataError for a file that is missing or damaged."""
+    return files.read_model(folder / MODEL, SavedModel, _remedy(folder)).build
+
+
+def _remedy(folder: Path) -> str:
+    return f"restore it, or delete {folder} to train it again"
 
 
 def _check_weights(path: Path, remedy: str) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import pandas as pd
 
 from kit.errors import DataError, counted
-from kit.tables import predicted_labels, probability_columns
 
 
 def merge_oof(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
@@ -29,4 +28,4 @@ def mean_over_folds(test: pd.DataFrame) -> pd.DataFrame:
 
 def _merged(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     merged = pd.concat([table.assign(fold=fold) for fold, table in tables.items()], ignore_index=True)
-    return merged[["id", "fold", *probability_columns(predicted_labels(merged))]]
+    return merged[["id", "fold", *(column for column in merged.columns if column not in ("id", "fold"))]]

@@ -12,16 +12,16 @@ import pandas as pd
 
 from kit import files
 from kit.config import ImageSettings
-from kit.data.pixels.prepared import prepare_array, prepare_file
+from kit.config.predict import PredictSettings
+from kit.data.pixels.prepared import Prepared, prepare
 from kit.data.records.shards import image_shape
 from kit.errors import ConfigError, DataError, UnreadableImage
 from kit.evaluate.decision import sent, with_decisions
 from kit.parallel import progress_bar
-from kit.predict.predict import predict_views
+from kit.predict.predict import raw_of
 from kit.run import Run
 from kit.runtime import devices
 from kit.schemas import Decision
-from kit.tables import with_probabilities
 
 if TYPE_CHECKING:
     import keras
@@ -38,9 +38,13 @@ class Predictor:
     """
 
     def __init__(
-        self, models: "Sequence[keras.Model]", image: ImageSettings, decision: Decision, batch_size: int = 256
+        self,
+        models: "Sequence[keras.Model]",
+        image: ImageSettings,
+        decision: Decision,
+        settings: PredictSettings = PredictSettings(),
     ) -> None:
-        self.models, self.image, self.decision, self.batch_size = list(models), image, decision, batch_size
+        self.models, self.image, self.decision, self.settings = list(models), image, decision, settings
 
     @classmethod
     def open(cls, run: Run | Path | str, folds: Sequence[int] | None = None, trust: bool = False) -> "Predictor":
@@ -72,13 +76,14 @@ class Predictor:
         from kit.models import saved
 
         models = [saved.load_model(run.fold(k).folder, trust) for k in chosen]
-        for k, model in zip(chosen, models, strict=True):
-            if (model.input_shape[1:], model.output_shape[1:]) != (image_shape(config.image), (len(decision.labels),)):
+        for k in chosen:
+            build = saved.read_build(run.fold(k).folder)
+            if (build.shape, build.outputs) != (image_shape(config.image), len(decision.labels)):
                 raise DataError(f"{run.fold(k).folder} holds a model of other images or labels than {run}: restore it")
-        return cls(models, config.image, decision, config.predict.batch_size)
+        return cls(models, config.image, decision, config.predict.model_copy(update={"tta": decision.views}))
 
     def predict(self, images: Path | str | Sequence[Path | str] | Sequence[np.ndarray] | np.ndarray) -> pd.DataFrame:
-        """Columns id, `p_<label>` (as they would be sent) and `decision`, in the order of `images`.
+        """Columns id, `p_<label>` or boxes (as they would be sent) and `decision`, in the order of `images`.
 
         `images` are the path of a file or several, whose ids they are, or uint8 arrays (height, width) or (height,
         width, 1 or 3) of any size, whose ids are their numbers. Raises UnreadableImage at the first that cannot be
@@ -94,7 +99,7 @@ class Predictor:
         unreadable: dict[str, str] = {}
         ids: list[str] = []
 
-        def readable() -> Iterator[np.ndarray]:
+        def readable() -> Iterator[Prepared]:
             with progress_bar("predict", "image", len(paths)) as bar:
                 for path, row in zip(paths, self._prepared(paths), strict=True):
                     bar.update()
@@ -106,37 +111,47 @@ class Predictor:
 
         return self._table(ids, readable()), unreadable
 
-    def raw(self, images: Iterable[np.ndarray]) -> np.ndarray:
-        """Mean probability over folds and views, float32 [n, labels], of prepared images uint8 [H, W, C]."""
-        shape, size = image_shape(self.image), self.batch_size
-        rows: list[np.ndarray] = []
+    def raw(self, images: Iterable[np.ndarray]) -> Any:
+        """The mean prediction of the folds' models and views for prepared images uint8 [H, W, C], before the decision.
+
+        Probabilities float32 [n, labels], or boxes as shares of the prepared images.
+        """
+        kind, shape, size = raw_of(self.decision.task), image_shape(self.image), self.settings.batch_size
+        parts: list[Any] = []
         for batch in _batched(images, size):
             count = len(batch)
-            full = np.zeros((size if rows or count == size else count, *shape), np.uint8)
+            full = np.zeros((size if parts or count == size else count, *shape), np.uint8)
             full[:count] = batch
-            folds = np.stack([predict_views(model, full, self.decision.views)[:count] for model in self.models])
-            rows.append(np.asarray(folds.mean(0, np.float32)))
-        return np.concatenate(rows) if rows else np.empty((0, len(self.decision.labels)), np.float32)
+            folds = [kind.rows(kind.of_images(model, full, self.settings), np.arange(count)) for model in self.models]
+            parts.append(kind.fused(folds, self.settings))
+        return kind.stacked(parts, len(self.decision.labels))
 
-    def _table(self, ids: list[str], images: Iterable[np.ndarray]) -> pd.DataFrame:
-        p = self.raw(images)  # first: it fills `ids`
-        table = with_probabilities(pd.DataFrame({"id": pd.Series(ids, dtype=object)}), p, self.decision.labels)
+    def _table(self, ids: list[str], prepared: Iterable[Prepared]) -> pd.DataFrame:
+        sizes: list[tuple[int, int]] = []
+
+        def images() -> Iterator[np.ndarray]:
+            for each in prepared:
+                sizes.append((each.height, each.width))
+                yield each.image
+
+        raw = self.raw(images())  # first: it fills `ids` and `sizes`
+        table, size = pd.DataFrame({"id": ids}, dtype=object), pd.DataFrame(sizes, columns=["height", "width"])
+        table = raw_of(self.decision.task).table(table, raw, self.decision.labels, size, self.image)
         return with_decisions(self.decision, sent(self.decision, table))
 
-    def _prepared(self, images: Sequence[Any]) -> Iterator[np.ndarray | UnreadableImage]:
+    def _prepared(self, images: Sequence[Any]) -> Iterator[Prepared | UnreadableImage]:
         """Every image as the records would hold it, or why it cannot be read; read by threads, some batches ahead."""
 
-        def prepare(image: Any) -> np.ndarray | UnreadableImage:
+        def read(image: Any) -> Prepared | UnreadableImage:
+            source = files.expanded(image) if isinstance(image, str | Path) else np.asarray(image)
             try:
-                if isinstance(image, str | Path):
-                    return prepare_file(files.expanded(image), self.image)
-                return prepare_array(np.asarray(image), self.image)
+                return prepare(source, self.image)
             except UnreadableImage as error:
                 return error
 
         if any(step.name == "super_resolution" for step in self.image.steps):
-            return map(prepare, images)  # TensorFlow computes on all cores, or on the one GPU, by itself
-        return _in_threads(prepare, images, _AHEAD * self.batch_size)
+            return map(read, images)  # TensorFlow computes on all cores, or on the one GPU, by itself
+        return _in_threads(read, images, _AHEAD * self.settings.batch_size)
 
 
 def _require_all(run: Run, trained: Sequence[int]) -> None:
@@ -183,7 +198,7 @@ def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def _raised(name: str, row: np.ndarray | UnreadableImage) -> np.ndarray:
+def _raised(name: str, row: Prepared | UnreadableImage) -> Prepared:
     if isinstance(row, UnreadableImage):
         raise UnreadableImage(f"{name}: {row}") from row
     return row

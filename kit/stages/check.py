@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 
 from kit.competitions import find_competition
-from kit.config import Config, ImageSettings
+from kit.config import Config, ImageSettings, LossSettings
 from kit.errors import ConfigError, nearest
 from kit.evaluate.metrics import find_metric
 from kit.run import Run
 from kit.runtime import devices
-from kit.stages.model import build_model
+from kit.stages.model import build_model, require_model_of
 from kit.tables import truth
-from kit.tasks import find_task
 
 
 def check_settings(config: Config, run: Run | None = None) -> None:
@@ -27,16 +26,16 @@ def check_settings(config: Config, run: Run | None = None) -> None:
     from kit.models import registry, weights
 
     target = find_competition(config.competition, config).target
-    if target.task and find_task(target.task).activation is None:
-        raise ConfigError(f"kit has no model for {target.task} yet: choose another target")
     find_metric(target.metric)
     card = registry.model_card(config.model.name)
+    if target.task:
+        require_model_of(target.task, config)
     if not config.model.name.startswith(tuple(registry.LIBRARIES)):
         _check_arguments(config, inspect.signature(card.builder))
     if run is None or is_trained(config, run):
         return  # it needs neither weights nor packages any more
     devices.choose_backend(config.runtime)
-    weights.check_source(card, config.model.weights)
+    weights.check_source(registry.weights_card(config.model.name, config.model.arguments), config.model.weights)
     for tracker in config.runtime.trackers:
         if find_spec(tracker) is None:
             raise ConfigError(f"runtime.trackers: {tracker} is not installed: pip install {tracker}")
@@ -61,22 +60,25 @@ def rehearse_training(config: Config, image: ImageSettings, run: Run) -> None:
     """
     if is_trained(config, run):
         return
-    model, _ = build_model(config, image, ["label"], "binary")
+    task = find_competition(config.competition, config).target.task or "binary"
+    model, _ = build_model(config, image, ["label"], task)
     from kit.train.fit import training_model
+    from kit.train.objectives import make_objective
     from kit.train.optimize import make_optimizer, rates_of, unfreeze
 
     for phase in config.train.all_phases:
         unfreeze(model, phase.unfreeze, config.train.freeze_batch_norm)
         make_optimizer(config.train, phase, 1, rates_of(model, phase.layer_decay), config.train.accumulate)
-    training_model(model, lambda y, p: p[:, 0], config.augment, config.seed)
+    objective = make_objective(task, LossSettings(), np.zeros((1, 1), np.float32))
+    training_model(model, objective, config.augment, config.seed)
 
 
 def check_loss(config: Config, task: str, examples: pd.DataFrame) -> None:
     """Raise ConfigError for a loss that is not of this task, or `train.loss.weights` of another number of labels."""
     devices.set_up(config.runtime)
-    from kit.train.losses import make_loss
+    from kit.train.objectives import make_objective
 
-    make_loss(task, config.train.loss, truth(examples[examples["split"] == "train"]).astype(np.float32))
+    make_objective(task, config.train.loss, truth(examples[examples["split"] == "train"]).astype(np.float32))
 
 
 def check_scoring(config: Config, labels: Sequence[str]) -> None:

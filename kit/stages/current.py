@@ -7,13 +7,18 @@ from typing import Any
 from kit import files
 from kit.config import Config
 from kit.config.load import with_settings
+from kit.config.predict import PredictSettings
 from kit.errors import ConfigError, DataError, some
 from kit.run import FoldFiles, Run
+from kit.tasks import find_task
+
+_SETTINGS: dict[str, set[str]] = {"probabilities": set(), "boxes": {"boxes"}}  # `predict.*` that matter, beside tta
 
 
-def inputs_of_predictions(fold: FoldFiles, views: str) -> dict[str, Any]:
+def inputs_of_predictions(fold: FoldFiles, settings: PredictSettings, task: str) -> dict[str, Any]:
     """What a fold's out-of-fold predictions are made with; those of the test set depend on that, too."""
-    return {"model": files.read_json(fold.done, fold.remedy), "views": views}
+    further = settings.model_dump(mode="json", include=_SETTINGS[find_task(task).prediction])
+    return {"model": files.read_json(fold.done, fold.remedy), "views": settings.tta, **further}
 
 
 def stamps_of_predictions(fold: FoldFiles) -> tuple[Path, Path]:
@@ -32,13 +37,16 @@ def require_current(run: Run) -> None:
     chosen = sorted(set(run.oof()["fold"].tolist()))
     if not all(path.exists() for k in chosen for path in (run.fold(k).done, *stamps_of_predictions(run.fold(k)))):
         return
-    views = run.config.predict.tta
+    settings, task = run.config.predict, run.folds.task
     for k in chosen:
         fold = run.fold(k)
         files.read_stamp(fold.done, fold.remedy)
-        if files.read_stamp(fold.oof_done, again).inputs != files.fingerprint(inputs_of_predictions(fold, views)):
+        if files.read_stamp(fold.oof_done, again).inputs != files.fingerprint(
+            inputs_of_predictions(fold, settings, task)
+        ):
             raise DataError(
-                f"{fold.oof} is older than {fold.done}, or of other views (predict.tta) than {views}: {again}"
+                f"{fold.oof} is older than {fold.done}, or of other settings (predict.*, such as views: tta = "
+                f"{settings.tta}): {again}"
             )
         files.read_stamp(fold.test_done, again)
     stamps = {str(k): {path.name: files.read_json(path) for path in stamps_of_predictions(run.fold(k))} for k in chosen}

@@ -56,7 +56,7 @@ class Fold:
             "folds": self.cells,
             "fold": self.k,
             "precision": self.config.runtime.precision,
-            "input": self.config.input.model_dump(exclude={"cache"}),  # which only says where examples are kept
+            "input": self.config.input.model_dump(exclude={"cache", "most_boxes"}),  # which change no value
             **settings,
         }
 
@@ -102,7 +102,7 @@ def pseudo_predictions(fold: Fold) -> pd.DataFrame:
     path = pseudo_source(fold)
     remedy = f"run `kit predict {fold.config.pseudo.run} --records DIR` again"
     table = files.read_parquet(path, remedy)
-    exclusive = find_task(fold.records.task).exclusive
-    if fault := fault_of_predictions(table.assign(fold=fold.k), fold.records.labels, exclusive, repeated=False):
+    task = find_task(fold.records.task)
+    if fault := fault_of_predictions(table.assign(fold=fold.k), fold.records.labels, task, repeated=False):
         raise files.damaged(path, fault, remedy)
     return table

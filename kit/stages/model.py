@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit.config import Config, ImageSettings
 from kit.data.records.shards import image_shape
-from kit.errors import ConfigError
+from kit.errors import ConfigError, some
 from kit.runtime import devices
 from kit.tasks import find_task
 
@@ -20,20 +20,32 @@ def build_model(
 
     `weights` replace the config's. Raises ConfigError for a model that does not exist or cannot be built.
     """
-    activation = find_task(task).activation
-    if activation is None:
-        raise ConfigError(f"kit has no model for {task} yet: choose another target")
     devices.set_up(config.runtime)
     from kit.models import registry
     from kit.models.weights import load_weights
 
+    require_model_of(task, config)
     spec = {
         **config.model.arguments,
         "name": config.model.name,
         "shape": image_shape(image),
         "outputs": len(labels),
-        "activation": activation,
+        "activation": find_task(task).activation,
     }
     model = registry.build(**spec)
-    load_weights(model, registry.model_card(config.model.name), weights or config.model.weights)
+    card = registry.weights_card(config.model.name, config.model.arguments)
+    load_weights(model, card, weights or config.model.weights)
     return model, spec
+
+
+def require_model_of(task: str, config: Config) -> None:
+    """Raise ConfigError unless the configured network predicts what the task needs: probabilities or boxes."""
+    from kit.models import registry
+
+    needed, card = find_task(task).prediction, registry.model_card(config.model.name)
+    if card.prediction != needed:
+        fitting = [name for name in registry.list_models() if registry.model_card(name).prediction == needed]
+        raise ConfigError(
+            f"model.name = {config.model.name} predicts {card.prediction}, but the target needs {needed}: choose "
+            f"another model, such as {some(fitting, 4)}, or another target"
+        )

@@ -22,7 +22,7 @@ from kit.run import Run
 from kit.runtime import devices
 from kit.stages.current import changed_settings, inputs_of_predictions, stamps_of_predictions
 from kit.stages.fold import Fold, folds_of
-from kit.tables import fault_of_probabilities
+from kit.tables import fault_of_values
 from kit.tasks import find_task
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def predict(
             log.info(f"only {len(trained)} of {len(folds)} folds are trained: predictions are theirs alone")
         if config != before:  # the decision must name the views that predictions were made with
             run.write_config(config)
-        stamps = {str(fold.k): _predict_fold(fold, config.predict.tta, trust) for fold in trained}
+        stamps = {str(fold.k): _predict_fold(fold, trust) for fold in trained}
         if files.is_done(run.predicted_done, {"folds": stamps}):
             return
         oof = merge_oof({fold.k: files.read_parquet(fold.files.oof) for fold in trained})
@@ -144,12 +144,12 @@ def _matches(pattern: Path) -> list[Path]:
     return [path for path in paths if not any(map(is_junk, path.parts[first:]))]
 
 
-def _predict_fold(fold: Fold, views: str, trust: bool | str) -> dict[str, Any]:
+def _predict_fold(fold: Fold, trust: bool | str) -> dict[str, Any]:
     """Write the fold's predictions, unless that is done; returns the stamps of what is there.
 
     Where only the test set has changed, only its predictions are renewed.
     """
-    model = inputs_of_predictions(fold.files, views)
+    model = inputs_of_predictions(fold.files, fold.config.predict, fold.records.task)
     parts = {
         fold.files.oof: (fold.files.oof_done, model, fold.valid),
         fold.files.test: (fold.files.test_done, {**model, "test": fold.records.fingerprints.test}, None),
@@ -158,9 +158,10 @@ def _predict_fold(fold: Fold, views: str, trust: bool | str) -> dict[str, Any]:
     for path, (stamp, inputs, cells) in parts.items():
         if not files.is_done(stamp, inputs):
             batches = eval_batches(fold.records, cells, fold.config.predict.batch_size)
-            table = predict_batches(open_model(), batches, fold.records.labels, views)
-            if fault := fault_of_probabilities(table, fold.records.labels, find_task(fold.records.task).exclusive):
-                raise TrainingError(f"{fold.title} predicts no probabilities: {fault}. Train it again in another --run")
+            table = predict_batches(open_model(), batches, fold.records, fold.config.predict)
+            if fault := fault_of_values(table, fold.records.labels, find_task(fold.records.task)):
+                what = find_task(fold.records.task).prediction
+                raise TrainingError(f"{fold.title} predicts no {what}: {fault}. Train it again in another --run")
             files.write_parquet(path, table)
             files.mark_done(stamp, inputs, [path])
     return {stamp.name: files.read_json(stamp) for stamp in stamps_of_predictions(fold.files)}

@@ -30,7 +30,8 @@ from kit.data.table.cells import split_folds
 from kit.data.table.folds import check_dealt
 from kit.data.table.leaks import assert_no_leak, assert_unseen
 from kit.errors import ConfigError, DataError, TrainingError, counted
-from kit.evaluate.metrics import Metric, find_metric, log_loss
+from kit.evaluate.metrics import Metric, find_metric
+from kit.evaluate.validation import epoch_values, monitor_of
 from kit.predict.predict import predict
 from kit.run import FORMAT_VERSION, Run
 from kit.runtime import devices
@@ -39,7 +40,7 @@ from kit.schemas import Folds
 from kit.stages.fold import Fold, pseudo_digest, pseudo_predictions
 from kit.stages.model import build_model
 from kit.stages.resume import lost_folds, refuse_other_run, refuse_to_lose
-from kit.tables import probabilities, truth, with_truth
+from kit.tables import truth
 from kit.tasks import find_task
 
 if TYPE_CHECKING:
@@ -155,15 +156,14 @@ def _fit(
     devices.synchronize_batch_norm(model, device)
     scored = _to_score(model, config, records, device)
     eval_size = -(-config.predict.batch_size // device.count) * device.count
+    settings, monitor = config.predict.model_copy(update={"tta": "none"}), monitor_of(metric)
 
     def validate() -> dict[str, float]:
         with devices.alone(device):
             if scored is not model:
                 scored.set_weights(model.get_weights())
-            table = predict(scored, eval_batches(records, fold.valid, eval_size), records.labels)
-        table = with_truth(table, valid, records.labels)
-        y, p = truth(table, records.labels), probabilities(table, records.labels)
-        return {"val_loss": log_loss(y, p), f"val_{metric.name}": metric(y, p)}
+            table = predict(scored, eval_batches(records, fold.valid, eval_size), records, settings)
+        return epoch_values(table, valid, records.labels, records.task, metric)
 
     if config.input.cache != "none":
         size = cache_bytes(records, fold.train, config.input.cache)
@@ -177,8 +177,8 @@ def _fit(
             model,
             feed(fold, seed, _shuffle_buffer(fold, device), device),
             validate,
-            monitor=f"val_{metric.name}",
-            larger_is_better=metric.larger_is_better,
+            monitor=f"val_{monitor.name}",
+            larger_is_better=monitor.larger_is_better,
             task=records.task,
             train=config.train,
             augment=config.augment,
@@ -200,14 +200,14 @@ def _fit(
     with files.replacing(fold.files.history) as part:
         history.rename_axis("epoch").to_csv(part)
     saved.save_model(model, spec, fold.files.folder)
-    values = history[f"val_{metric.name}"].to_numpy()
+    values = history[f"val_{monitor.name}"].to_numpy()
     took = f"({counted(len(history), 'epoch')}; {time.monotonic() - started:.0f} s in this session)"
     if np.isnan(values).all():
-        reason = f"{metric.name} is not defined on this fold (a class does not occur in it)"
+        reason = f"{monitor.name} is not defined on this fold (a class does not occur in it)"
         log.info(f"{fold.title}  {reason}: epoch 1 is kept  {took}")
         return True
-    best = int(np.nanargmax(values) if metric.larger_is_better else np.nanargmin(values))
-    log.info(f"{fold.title}  best epoch {best + 1}: val_{metric.name} {values[best]:.4f}  {took}")
+    best = int(np.nanargmax(values) if monitor.larger_is_better else np.nanargmin(values))
+    log.info(f"{fold.title}  best epoch {best + 1}: val_{monitor.name} {values[best]:.4f}  {took}")
     return True
 
 

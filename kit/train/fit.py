@@ -17,7 +17,7 @@ from kit.runtime.session import Deadline
 from kit.train.augment import Augment
 from kit.train.bar import Bar
 from kit.train.callbacks import EpochSeeds, Logs, NotFinite, Progress, State, Timer, Track, Validate, set_seeds
-from kit.train.losses import Loss, make_loss
+from kit.train.objectives import Objective, make_objective
 from kit.train.optimize import make_optimizer, rates_of, unfreeze
 from kit.train.trackers import Tracker
 
@@ -37,9 +37,9 @@ class Feed:
     """Where a fold's training batches come from.
 
     `batches(epoch, parts)` is endless, from that epoch on, and yields what Keras's `fit` takes: ({"image": uint8
-    [b, H, W, C], "label": float32 [b, L]},), each batch cut into that many parts, one after the other. `steps` whole
-    batches are an epoch. `labels` [n, L] are those of all training rows; `ids(epoch, step, parts)` names the images of
-    a step, if it can.
+    [b, H, W, C], "label": float32 [b, L], and boxes},), each batch cut into that many parts, one after the other.
+    `steps` whole batches are an epoch. `labels` [n, L] are those of all training rows; `ids(epoch, step, parts)` names
+    the images of a step, if it can.
     """
 
     batches: Callable[[int, int], Any]
@@ -80,7 +80,7 @@ def fit(
 ) -> Fitted:
     """Train `model` in place and leave it with the weights of the epoch whose `monitor` is best.
 
-    `task` and `train.loss` decide what is minimised (`kit.train.losses`); `validate()` scores `model` as it is and
+    `task` and `train.loss` decide what is minimised (`kit.train.objectives`); `validate()` scores `model` as it is and
     returns the values among which `monitor` is. `state` is the folder to resume from. `deadline`, in seconds of
     `time.monotonic()`, is checked between epochs; one of `kit.runtime.session` remembers how long they take. With
     several hosts, `agree` returns whether any of them wants to stop. At most `steps_per_execution` steps run before
@@ -89,7 +89,7 @@ def fit(
     A batch that does not fit in memory is halved, once, and its gradients are accumulated (unless `most_parts` is 1).
     Raises TrainingError when the loss is infinite or NaN, and when a batch, or half of one, does not fit.
     """
-    phases, loss = train.all_phases, make_loss(task, train.loss, feed.labels)
+    phases, objective = train.all_phases, make_objective(task, train.loss, feed.labels)
     saved = State(state, model, monitor, larger_is_better, keep=train.swa_epochs if train.average == "swa" else 1)
     at = deadline if isinstance(deadline, Deadline) else Deadline(float("inf") if deadline is None else deadline)
     timer = Timer(at, agree)
@@ -111,7 +111,7 @@ def fit(
 
         def compiled(parts: int) -> keras.Model:
             with scope():
-                training = training_model(model, loss, augment, seed)
+                training = training_model(model, objective, augment, seed)
                 training.compile(
                     make_optimizer(train, phase, feed.steps, rates_of(model, phase.layer_decay), parts),
                     jit_compile=jit_compile,
@@ -157,32 +157,16 @@ def fit(
             saved.set(finished=True)
         elif timer.begin(len(phases) - 1):
             parts = train.accumulate * saved.values["parts"]
-            _average_epochs(model, feed, parts, seed, validated, saved, reporting)
+            _average_epochs(model, objective, feed, parts, seed, validated, saved, reporting)
     if saved.values["best"]:
         model.load_weights(saved.best_weights)
     return Fitted(saved.history, bool(saved.values["finished"]))
 
 
-def training_model(model: keras.Model, loss: Loss, augment: AugmentSettings, seed: int) -> keras.Model:
-    """What is fitted: {"image", "label"} -> the loss [B] of each image, by augmentation and `model` itself."""
-    batch = {
-        "image": keras.Input(model.input_shape[1:], dtype="uint8", name="image"),
-        "label": keras.Input(model.output_shape[1:], dtype="float32", name="label"),
-    }
-    augmented = Augment(augment, seed)(batch)
-    losses = Losses(loss, dtype="float32", name="losses")([augmented["label"], model(augmented["image"])])
-    return TrainingModel(batch, losses, name="training")
-
-
-class Losses(keras.layers.Layer):
-    """[labels, probabilities] -> the loss [B] of each row."""
-
-    def __init__(self, loss: Loss, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.loss = loss
-
-    def call(self, inputs: Any) -> Any:
-        return self.loss(*inputs)
+def training_model(model: keras.Model, objective: Objective, augment: AugmentSettings, seed: int) -> keras.Model:
+    """What is fitted: a batch, as a dictionary -> the loss [B] of each image, by augmentation and `model` itself."""
+    batch = objective.inputs(model)
+    return TrainingModel(batch, objective.losses(model, Augment(augment, seed), batch), name="training")
 
 
 class TrainingModel(keras.Model):
@@ -225,6 +209,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 def _average_epochs(
     model: keras.Model,
+    objective: Objective,
     feed: Feed,
     parts: int,
     seed: int,
@@ -237,7 +222,7 @@ def _average_epochs(
     Izmailov et al. 2018 (arXiv:1803.05407); batch statistics are computed again from an epoch of images.
     """
     total: list[np.ndarray] = []
-    shell = training_model(model, lambda y, p: p[:, 0], AugmentSettings(), 0)
+    shell = training_model(model, objective, AugmentSettings(), 0)
     for n, path in enumerate(saved.kept_weights):
         shell.load_weights(path)
         weights = [np.asarray(w, np.float64) for w in model.get_weights()]

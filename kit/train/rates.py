@@ -11,7 +11,7 @@ import pandas as pd
 from kit.config import AugmentSettings, TrainSettings
 from kit.errors import TrainingError
 from kit.train.fit import training_model
-from kit.train.losses import Loss
+from kit.train.objectives import Objective
 from kit.train.optimize import make_optimizer, rates_of, unfreeze
 
 _KEEP = 0.8  # of the smoothed loss at each step, which so lags by four steps
@@ -23,7 +23,7 @@ _DIVERGED = 4.0  # times the least smoothed loss
 def find_rate(
     model: keras.Model,
     batches: Iterator[Any],
-    loss: Loss,
+    objective: Objective,
     train: TrainSettings,
     augment: AugmentSettings,
     seed: int,
@@ -36,7 +36,7 @@ def find_rate(
 ) -> tuple[pd.DataFrame, float]:
     """Train `model`, useless afterwards, while the rate rises from `low` to `high`; the curve and the suggested rate.
 
-    `batches` is endless and yields ({"image": uint8 [b, H, W, C], "label": float32 [b, L]},); `train.accumulate` of
+    `batches` is endless and yields a tuple of one dictionary, as for `kit.train.fit.Feed`; `train.accumulate` of
     them make an update. Trainable layers and optimiser are those of the first phase of `train`. The curve has a row per
     update: rate, loss, smoothed (an exponential mean, corrected for its start at 0). It ends when the smoothed loss is
     four times its minimum, infinite or NaN. Raises TrainingError when the loss never falls.
@@ -44,7 +44,7 @@ def find_rate(
     phase, parts = train.all_phases[0], train.accumulate
     unfreeze(model, phase.unfreeze, train.freeze_batch_norm)
     with scope():
-        training = training_model(model, loss, augment, seed)
+        training = training_model(model, objective, augment, seed)
         constant = train.model_copy(update={"schedule": "constant"})
         training.compile(
             make_optimizer(constant, phase, steps, rates_of(model, phase.layer_decay), parts), jit_compile=jit_compile

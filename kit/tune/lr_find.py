@@ -34,7 +34,7 @@ def lr_find(competition: str, records: Path | str, out: Path | str, settings: It
     if opened.competition != config.competition:
         raise DataError(f"{opened.directory} holds records of {opened.competition!r}, not of {config.competition!r}")
     device = devices.set_up(config.runtime)
-    from kit.train.losses import make_loss
+    from kit.train.objectives import make_objective
     from kit.train.rates import find_rate
 
     cells = sorted(cell for held in split_folds(opened.cells, config.folds, config.split_seed)[1:] for cell in held)
@@ -45,12 +45,12 @@ def lr_find(competition: str, records: Path | str, out: Path | str, settings: It
     size, parts = config.train.batch_size, config.train.accumulate
     batches = train_batches(opened, cells, size, seed, options=config.input, parts=parts)
     labels = truth(opened.rows(cells), opened.labels).astype(np.float32)
-    loss = make_loss(opened.task, config.train.loss, labels)
+    objective = make_objective(opened.task, config.train.loss, labels)
     with naming_damage(opened):
         curve, rate = find_rate(
             model,
             iter(batches),
-            loss,
+            objective,
             config.train,
             config.augment,
             seed,

@@ -20,6 +20,7 @@ from kit.data.records.manifest import Records, open_records
 from kit.data.table.cells import CELLS, split_folds
 from kit.errors import ConfigError, DataError, TrainingError, nearest
 from kit.evaluate.metrics import find_metric
+from kit.evaluate.validation import monitor_of
 from kit.runtime import devices, session
 from kit.stages.check import check_settings
 from kit.stages.examples import list_examples, raw_folder
@@ -175,7 +176,7 @@ def _set_up(
         cells=inner_folds(records.cells, config.folds, config.split_seed),
         held_out=split_folds(records.cells, config.folds, config.split_seed)[0],
         folder=folder,
-        metric=find_metric(find_competition(config.competition, config).target.metric),
+        metric=monitor_of(find_metric(find_competition(config.competition, config).target.metric)),
         trials=trials,
         deadline=deadline,
     )

@@ -30,6 +30,7 @@ def main():
 
 def compare(folder, name, size, count):
     from kit.config import ImageSettings, RuntimeSettings
+    from kit.config.predict import PredictSettings
     from kit.data.pixels.prepared import prepare_file
     from kit.runtime import devices
     from kit.schemas import Calibration, Decision
@@ -45,7 +46,7 @@ def compare(folder, name, size, count):
     decision = Decision(
         task="binary", labels=("x",), views="none", calibration=Calibration(kind="none"), prior=None, thresholds={}
     )
-    predictor = Predictor([model], image, decision, batch_size)
+    predictor = Predictor([model], image, decision, PredictSettings(batch_size=batch_size))
     decoded = np.stack([prepare_file(path, image) for path in paths])
     batches = [decoded[start : start + batch_size] for start in range(0, len(decoded), batch_size)]
     batches = [batch for batch in batches if len(batch) == batch_size]

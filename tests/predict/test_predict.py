@@ -1,12 +1,18 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from kit.config import ImageSettings
+from kit.config.predict import PredictSettings
 from kit.data.records.batches import Batch
 from kit.errors import DataError
 from kit.predict.merging import mean_over_folds, merge_oof, merge_test
 from kit.predict.predict import predict
 from kit.predict.views import VIEWS
+
+RECORDS = SimpleNamespace(task="binary", labels=("x",), image=ImageSettings(), table=pd.DataFrame({"id": [*"abcde"]}))
 
 
 class CornerModel:
@@ -23,7 +29,7 @@ def batch(ids, size=4, seed=0):
 
 def test_padding_is_dropped_and_order_kept():
     batches = [batch(["a", "b", "c", "d"]), batch(["e"], seed=1)]
-    table = predict(CornerModel(), batches, ["x"])
+    table = predict(CornerModel(), batches, RECORDS, PredictSettings())
     assert table["id"].tolist() == list("abcde")
     assert list(table) == ["id", "p_x"]
     wanted = np.concatenate([batches[0].images[:, 0, 0, 0], batches[1].images[:1, 0, 0, 0]]) / 255
@@ -43,7 +49,7 @@ def test_test_time_augmentation_is_the_mean_over_the_views():
     one = batch(["a", "b", "c", "d"])
     corners = one.images[:, [0, 0, -1, -1], [0, -1, 0, -1], 0].mean(1) / 255
     for name in ("flips", "dihedral"):  # the top left pixel of a view is one of the four corners, each as often
-        assert np.allclose(predict(CornerModel(), [one], ["x"], name)["p_x"], corners, atol=1e-6)
+        assert np.allclose(predict(CornerModel(), [one], RECORDS, PredictSettings(tta=name))["p_x"], corners, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "count"), [("crops", 6), ("scales", 3)])
@@ -66,7 +72,7 @@ def test_crops_and_scales_show_parts_of_the_image_at_its_size(name, count, chann
 
 
 def test_no_batches_give_an_empty_table():
-    assert predict(CornerModel(), [], ["x"]).shape == (0, 2)
+    assert predict(CornerModel(), [], RECORDS, PredictSettings()).shape == (0, 2)
 
 
 def tables():

@@ -86,15 +86,16 @@ def test_predictions_are_checked_when_they_are_read(make_run, change, says):
 
 def test_classes_sum_to_one():
     from kit.tables import fault_of_predictions
+    from kit.tasks import TASKS
 
     table = pd.DataFrame({"id": ["a", "b"], "fold": 0, "p_x": [0.25, 0.5], "p_y": [0.75, 0.4]})
-    assert fault_of_predictions(table, ["x", "y"], False, False) is None
-    assert fault_of_predictions(table, ["x", "y"], True, False) == (
+    assert fault_of_predictions(table, ["x", "y"], TASKS["multilabel"], False) is None
+    assert fault_of_predictions(table, ["x", "y"], TASKS["multiclass"], False) == (
         "1 row has classes that do not sum to 1, such as that of b"
     )
     twice = pd.concat([table, table.assign(fold=1)])
-    assert fault_of_predictions(twice, ["x", "y"], False, True) is None
-    assert "2 ids occur twice" in str(fault_of_predictions(twice, ["x", "y"], False, False))
+    assert fault_of_predictions(twice, ["x", "y"], TASKS["multilabel"], True) is None
+    assert "2 ids occur twice" in str(fault_of_predictions(twice, ["x", "y"], TASKS["multilabel"], False))
 
 
 def test_a_table_that_is_whole_but_not_what_was_written_is_named(make_run):

@@ -118,9 +118,10 @@ def test_the_saved_model_holds_no_augmentation(keras):
     from kit.models import registry
     from kit.train.augment import Augment
     from kit.train.fit import training_model
+    from kit.train.objectives import of_labels
 
     model = registry.build("pcam_cnn", shape=(32, 32, 3), outputs=1, units=8)
-    training = training_model(model, lambda y, p: p[:, 0], EVERYTHING, seed=0)
+    training = training_model(model, of_labels(lambda y, p: p[:, 0]), EVERYTHING, seed=0)
     assert any(isinstance(layer, Augment) for layer in training.layers)
     assert not any(isinstance(layer, Augment) for layer in model.layers)
     x = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)

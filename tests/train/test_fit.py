@@ -239,11 +239,11 @@ def test_a_phase_begins_with_the_best_weights_and_what_is_frozen_stays(fit_once,
             assert not np.array_equal(seen[2][n], seen[1][n])
     # the second phase set out from the first epoch: with the same data it is where a fit from there is
     from kit.train.fit import training_model
-    from kit.train.losses import make_loss
+    from kit.train.objectives import make_objective
     from kit.train.optimize import make_optimizer, rates_of
 
     fresh.set_weights(seen[0])
-    training = training_model(fresh, make_loss("binary", train.loss, np.array([[0.0]])), AugmentSettings(), 0)
+    training = training_model(fresh, make_objective("binary", train.loss, np.array([[0.0]])), AugmentSettings(), 0)
     training.compile(make_optimizer(train, PHASES[1], STEPS, rates_of(fresh, 0.5)))
     training.fit(batches(2), steps_per_epoch=STEPS, epochs=1, verbose=0, shuffle=False)
     for a, b in zip(seen[2], fresh.get_weights(), strict=True):
@@ -290,12 +290,12 @@ def test_the_moving_average_is_what_is_scored_and_kept(fit_once, keras):
 def fit_steps(keras, train, count):
     """The weights after each of so many steps of the same training, without any of kit's callbacks."""
     from kit.train.fit import training_model
-    from kit.train.losses import make_loss
+    from kit.train.objectives import make_objective
     from kit.train.optimize import make_optimizer
 
     keras.utils.set_random_seed(7)
     model, feed, weights = plain(keras), batches(0), []
-    training = training_model(model, make_loss("binary", train.loss, np.array([[0.0]])), AugmentSettings(), 0)
+    training = training_model(model, make_objective("binary", train.loss, np.array([[0.0]])), AugmentSettings(), 0)
     training.compile(make_optimizer(train, train.all_phases[0], STEPS), jit_compile=False)
     for _ in range(count):
         training.train_on_batch(*next(feed))

@@ -92,7 +92,8 @@ def train_batches(
 ) -> Any:
     """A tf.data.Dataset of ({"image": uint8 [B, H, W, C], "label": float32 [B, L]},), endless, from `first_epoch` on.
 
-    (A tuple of one, as Keras's `fit` takes inputs without targets.)
+    (A tuple of one, as Keras's `fit` takes inputs without targets.) For detection also `boxes` float32 [B, N, 4] (x, y,
+    width, height in pixels of these images), `box_labels` int32 [B, N] and `box_mask` bool [B, N], false for padding.
 
     Every epoch has `steps_per_epoch` batches, in an order that depends on (seed, epoch, `buffer`) alone: a run that
     resumes at epoch n sees what an uninterrupted one would have seen. `buffer` is that of `shuffle_buffer`: when it
@@ -156,7 +157,7 @@ def _ordered(
         dataset = _from_shards(
             records, cells, None, None, at_once=1 if options.balance == "classes" else _FILES_AT_ONCE
         )
-        cache = (_decoded(dataset, records, None, False) if decoded else dataset).cache()
+        cache = (_decoded(dataset, records, None, False, options.most_boxes) if decoded else dataset).cache()
 
     def one_epoch(epoch: Any) -> Any:
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
@@ -174,7 +175,11 @@ def _ordered(
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(one_epoch)
     size = batch_size // host.count // parts
-    return epochs.batch(size, True) if options.cache == "decoded" else _decoded(epochs, records, size, True)
+    return (
+        epochs.batch(size, True)
+        if options.cache == "decoded"
+        else _decoded(epochs, records, size, True, options.most_boxes)
+    )
 
 
 def eval_batches(
@@ -193,7 +198,7 @@ def eval_batches(
     paths = [str(path) for path in records.shard_paths(cells)]
     examples = len(records.rows(cells))
     dataset = tf.data.TFRecordDataset(paths).apply(tf.data.experimental.assert_cardinality(examples))
-    dataset = _decoded(dataset.shard(host.count, host.index), records, batch_size, False)
+    dataset = _decoded(dataset.shard(host.count, host.index), records, batch_size, False, None)
     batches = 0
     with naming_damage(records):
         for batch in dataset.prefetch(tf.data.AUTOTUNE).with_options(_own_threads()).as_numpy_iterator():
@@ -312,14 +317,16 @@ def _own_threads(deterministic: bool = True) -> Any:
     return options
 
 
-def _decoded(dataset: Any, records: Records, size: int | None, drop_remainder: bool) -> Any:
+def _decoded(dataset: Any, records: Records, size: int | None, drop_remainder: bool, most_boxes: int | None) -> Any:
     """Serialised examples -> batches (`size` None: single examples) of id, image uint8 [H, W, C] and the target."""
     tf = import_tensorflow()
     shape = image_shape(records.image)
+    padding = target_format(records.task).padding(records.rows([*range(records.cells)]), most_boxes)
+    target = target_format(records.task)
     features = {
         "id": tf.io.FixedLenFeature([], tf.string),
         "image": tf.io.FixedLenFeature([], tf.string),
-        **target_format(records.task).spec(len(records.labels)),
+        **target.spec(len(records.labels)),
     }
 
     def decode_one(serialised: Any) -> dict[str, Any]:
@@ -328,14 +335,16 @@ def _decoded(dataset: Any, records: Records, size: int | None, drop_remainder: b
             image = tf.reshape(tf.io.decode_raw(example["image"], tf.uint8), shape)
         else:  # decodes PNG too; this method gives the same pixels as Pillow
             image = tf.io.decode_jpeg(example["image"], shape[2], dct_method="INTEGER_ACCURATE")
-        return {**example, "image": tf.ensure_shape(image, shape)}
+        return {**target.keys(example, shape, padding), "image": tf.ensure_shape(image, shape)}
 
     def decode_raw(serialised: Any) -> dict[str, Any]:
         examples = tf.io.parse_example(serialised, features)
         image = tf.reshape(tf.io.decode_raw(examples["image"], tf.uint8), (-1, *shape))
         return {**examples, "image": image}
 
-    if records.image.encoding == "raw" and size is not None:  # nothing to decode: parsed a batch at a time
+    if (
+        records.image.encoding == "raw" and size is not None and not target.ragged
+    ):  # nothing to decode: parsed a batch at a time
         return dataset.batch(size, drop_remainder).map(decode_raw, tf.data.AUTOTUNE)
     dataset = dataset.map(decode_one, tf.data.AUTOTUNE)
     return dataset if size is None else dataset.batch(size, drop_remainder)

@@ -95,7 +95,7 @@ def _build_shard(planned: tuple[Any, ...], root: str, out: str, image: str, task
     whole = note is not None and is_whole(note, _size(out, plan.file))
     if note is not None and whole and hashlib.sha256(_read(out, plan.file)).hexdigest() == note.shard.sha256:
         return
-    shard = rows_of_shard(plan, _table(_join(out, _TABLE), expected), task, 0)
+    shard = rows_of_shard(plan, _table(_join(out, _TABLE), expected), task, settings, 0)
     part = f"{files.PART}{uuid.uuid4().hex}-{plan.file}"
     with _file_systems().create(_join(out, part)) as file:
         note = write_shard(file, shard, _reader(root), settings)

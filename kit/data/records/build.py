@@ -204,9 +204,9 @@ def plan_shards(table: pd.DataFrame, image: ImageSettings, data: DataSettings) -
     return plans
 
 
-def rows_of_shard(plan: ShardPlan, table: pd.DataFrame, task: str, number: int) -> ShardRows:
+def rows_of_shard(plan: ShardPlan, table: pd.DataFrame, task: str, image: ImageSettings, number: int) -> ShardRows:
     """The plan with its rows, for a worker."""
-    return ShardRows(plan.file, plan.cell, rows_of(table.iloc[plan.start : plan.stop], task), number)
+    return ShardRows(plan.file, plan.cell, rows_of(table.iloc[plan.start : plan.stop], task, image), number)
 
 
 def report_remarks(notes: Iterable[Note]) -> None:
@@ -249,7 +249,7 @@ def _write_shards(
     progress.write_bytes(np.zeros(max(1, len(todo)), np.int64).tobytes())
     paths = (path for plan in todo for path in table["path"].iloc[plan.start : plan.stop])
     with unpacked(root, paths, out) as arrays, _progress_shown(progress, len(table), len(table) - images):
-        shards = (rows_of_shard(plan, table, task, n) for n, plan in enumerate(todo))
+        shards = (rows_of_shard(plan, table, task, image, n) for n, plan in enumerate(todo))
         calls = ((shard, root, arrays, out, image, progress, os.getpid()) for shard in shards)
         try:
             for _ in in_processes(build_shard, calls, count_workers(images, workers)):

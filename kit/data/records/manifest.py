@@ -98,9 +98,9 @@ class Records:
         return self.table[self.table["cell"].isin([-1] if cells is None else cells)]
 
 
-def rows_of(table: pd.DataFrame, task: str) -> list[Row]:
+def rows_of(table: pd.DataFrame, task: str, image: ImageSettings) -> list[Row]:
     """What shards take of the rows of an example table, in order."""
-    return list(map(Row, table["id"], table["path"], table["group"], target_format(task).features(table)))
+    return list(map(Row, table["id"], table["path"], table["group"], target_format(task).features(table, image)))
 
 
 def fingerprint(competition: str, examples: Examples, image: ImageSettings, data: DataSettings) -> str:
@@ -242,7 +242,7 @@ def verify_records(records: Records, workers: int | None = None) -> int:
     for shard in records.shards:
         rows = records.rows(None if shard.cell is None else [shard.cell])
         first = sum(s.examples for s in records.shards if s.cell == shard.cell and s.file < shard.file)
-        expected = rows_of(rows.iloc[first : first + shard.examples], records.task)
+        expected = rows_of(rows.iloc[first : first + shard.examples], records.task, records.image)
         calls.append((records.directory / shard.file, shard.sha256, expected, image_shape(records.image)))
         total += shard.examples
     with progress_bar("verify", "shard", len(calls)) as bar:

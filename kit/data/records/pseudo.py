@@ -40,7 +40,7 @@ def with_pseudo_labels(records: Records, labels: pd.DataFrame, shard: Path) -> R
     rows = records.rows(None)
     rows = rows[rows["id"].isin(labels["id"])].assign(cell=records.cells)
     rows[names] = labels.set_index("id").loc[rows["id"], names].to_numpy()
-    targets = {row.id: row.target for row in rows_of(rows, records.task)}
+    targets = {row.id: row.target for row in rows_of(rows, records.task, records.image)}
 
     def examples() -> Iterator[bytes]:
         for path in records.shard_paths(None):

@@ -34,7 +34,7 @@ class Row(NamedTuple):
     id: str
     path: str
     group: str
-    target: dict[str, list[float]]
+    target: dict[str, list[float] | list[int]]
 
 
 class Shard(Schema):

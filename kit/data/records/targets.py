@@ -1,28 +1,38 @@
 """What the target of an example is: features of its record, keys of its batch. One entry per kind of prediction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from kit.boxes import BOXES, LABELS, boxes_of
+from kit.config import ImageSettings
+from kit.data.pixels.geometry import to_shares
+from kit.errors import ConfigError
 from kit.runtime.devices import import_tensorflow
-from kit.tables import truth
+from kit.tables import labels_of, truth
 from kit.tasks import find_task
 
-Features = dict[str, list[float]]  # of one tf.train.Example, by name
+Features = dict[str, list[float] | list[int]]  # of one tf.train.Example, by name
 
 
 class TargetFormat(NamedTuple):
     """How targets are written and read.
 
-    `features` turns rows of an example table into the features of each row; `spec` turns the number of labels into the
-    features that `tf.io.parse_example` takes. `columns` are the table's that enter targets, beside the truth.
+    `features` turns rows of an example table into the features of each row. `spec` turns the number of labels into the
+    features that `tf.io.parse_example` takes, and `keys` those of one example, the shape of its image and the padding
+    into the keys of a batch. `padding` is how many boxes every image of a batch has room for (0: none), from the rows
+    and `input.most_boxes`. `columns` are the table's that enter targets, beside the truth. Features that are `ragged`
+    are parsed one example at a time.
     """
 
-    features: Callable[[pd.DataFrame], list[Features]]
+    features: Callable[[pd.DataFrame, ImageSettings], list[Features]]
     spec: Callable[[int], dict[str, Any]]
+    keys: Callable[[dict[str, Any], Sequence[int], int], dict[str, Any]]
+    padding: Callable[[pd.DataFrame, int | None], int]
     columns: tuple[str, ...] = ()
+    ragged: bool = False
 
 
 def target_format(task: str) -> TargetFormat:
@@ -30,7 +40,7 @@ def target_format(task: str) -> TargetFormat:
     return _FORMATS[find_task(task).prediction]
 
 
-def _label_features(rows: pd.DataFrame) -> list[Features]:
+def _label_features(rows: pd.DataFrame, image: ImageSettings) -> list[Features]:
     return [{"label": y} for y in truth(rows).astype(np.float32).tolist()]
 
 
@@ -39,8 +49,58 @@ def _label_spec(labels: int) -> dict[str, Any]:
     return {"label": tf.io.FixedLenFeature([labels], tf.float32)}
 
 
+def _box_features(rows: pd.DataFrame, image: ImageSettings) -> list[Features]:
+    """The label, and `boxes` float[4n] (x, y, width, height as shares of the stored image), `box_labels` int64[n]."""
+    boxes = boxes_of(rows, labels_of(rows))
+    shares = to_shares(boxes, rows["height"].to_numpy(float), rows["width"].to_numpy(float), image)
+    ends = np.cumsum(np.bincount(shares.image, minlength=shares.images))[:-1]
+    parts = zip(np.split(shares.xywh.astype(np.float32), ends), np.split(shares.label, ends), strict=True)
+    return [
+        {**label, "boxes": xywh.ravel().tolist(), "box_labels": names.tolist()}
+        for label, (xywh, names) in zip(_label_features(rows, image), parts, strict=True)
+    ]
+
+
+def _box_spec(labels: int) -> dict[str, Any]:
+    tf = import_tensorflow()
+    ragged = {"boxes": tf.io.RaggedFeature(tf.float32), "box_labels": tf.io.RaggedFeature(tf.int64)}
+    return {**_label_spec(labels), **ragged}
+
+
+def _box_keys(example: dict[str, Any], shape: Sequence[int], padding: int) -> dict[str, Any]:
+    """`boxes` float32 [N, 4] in pixels, `box_labels` int32 [N] and `box_mask` bool [N], padded to N boxes."""
+    tf = import_tensorflow()
+    boxes = tf.reshape(example["boxes"], (-1, 4)) * tf.constant([shape[1], shape[0]] * 2, tf.float32)
+    count = tf.shape(boxes)[0]
+    return {
+        **example,
+        "boxes": tf.ensure_shape(tf.pad(boxes, [[0, padding - count], [0, 0]]), (padding, 4)),
+        "box_labels": tf.pad(tf.cast(example["box_labels"], tf.int32), [[0, padding - count]]),
+        "box_mask": tf.range(padding) < count,
+    }
+
+
+def _box_padding(rows: pd.DataFrame, most: int | None) -> int:
+    counts = rows[BOXES].map(len)
+    needed = int(counts.max()) if len(counts) else 0
+    if most is None:
+        return max(1, needed)
+    if needed > most:
+        name = rows["id"].iloc[int(counts.argmax())]
+        raise ConfigError(f"input.most_boxes = {most}, but {name} has {needed} boxes: make it {needed}, or null")
+    return most
+
+
 _FORMATS = {
-    "probabilities": TargetFormat(_label_features, _label_spec),
-    # Until a model needs boxes in batches, records hold only whether there are any.
-    "boxes": TargetFormat(_label_features, _label_spec, columns=("boxes",)),
+    "probabilities": TargetFormat(
+        _label_features, _label_spec, keys=lambda example, shape, padding: example, padding=lambda rows, most: 0
+    ),
+    "boxes": TargetFormat(
+        _box_features,
+        _box_spec,
+        _box_keys,
+        _box_padding,
+        columns=(BOXES, LABELS, "width", "height"),
+        ragged=True,
+    ),
 }

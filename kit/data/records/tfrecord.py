@@ -70,9 +70,14 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 
 def serialise(features: Mapping[str, Sequence[bytes] | Sequence[int] | Sequence[float]]) -> bytes:
-    """A tf.train.Example of lists of bytes, of integers or of floats; the same bytes for equal features."""
+    """A tf.train.Example of lists of bytes, of integers or of floats; the same bytes for equal features.
+
+    An empty list is left out: readers take a feature that is not there as one.
+    """
     example = _Example()
     for name, values in features.items():
+        if not len(values):
+            continue
         feature = example.features.feature[name]
         kind = {bytes: feature.bytes_list, int: feature.int64_list}.get(type(values[0]), feature.float_list)
         kind.value.extend(values)
