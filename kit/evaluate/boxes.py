@@ -1,11 +1,12 @@
 """Metrics of predicted boxes against true ones: RSNA's, COCO's average precision, FROC, and those at a cut.
 
-All but `per_image` and what builds on it are functions of how often each image counts (int [images]), so that a
-bootstrap matches and sorts once. Of several labels, each is measured alone and the mean is taken over those for which
-the metric is defined; a box hits only a box of its own label.
+Of several labels, each is measured alone, and the mean is taken over those for which the metric is defined; a box hits
+only a box of its own label. Functions whose names end in `_of` match and sort once, and return a function of how often
+each image counts, for a bootstrap (kit.evaluate.resample).
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -32,8 +33,24 @@ def rsna_mean_average_precision(truth: Boxes, predictions: Boxes, empty_images: 
 
     NaN if none does. All predictions count alike, however small their score: cut them first.
     """
-    values = [per_image(*boxes, empty_images) for boxes in by_label(truth, predictions)]
-    return mean_of_defined([mean_of_defined(of_label) for of_label in values])
+    return _value(partial(rsna_of, empty_images=empty_images), truth, predictions)
+
+
+def box_ap50(truth: Boxes, predictions: Boxes) -> float:
+    """COCO's AP50: average precision at IoU of .5 or more."""
+    return _value(ap50_of, truth, predictions)
+
+
+def box_ap(truth: Boxes, predictions: Boxes) -> float:
+    """COCO's AP: the mean of the average precisions at IoU of .5, .55, ... .95 or more."""
+    return _value(ap_of, truth, predictions)
+
+
+def froc(
+    truth: Boxes, predictions: Boxes, iou: float = FROC_IOU, rates: Sequence[float] = FALSE_POSITIVES
+) -> np.ndarray:
+    """The mean sensitivity, then that at each rate of false positives an image: float64 [1 + rates] (see `froc_of`)."""
+    return froc_of(truth, predictions, iou, rates)(_once(truth))
 
 
 def per_image(truth: Boxes, predictions: Boxes, empty_images: EmptyImages = "left_out") -> np.ndarray:
@@ -60,9 +77,7 @@ def per_image_at(
     return np.where(kept > 0, values[last], _without_boxes(matches, empty_images)[:, None])
 
 
-def by_cut(
-    truth: Boxes, predictions: Boxes, empty_images: EmptyImages = "left_out"
-) -> tuple[np.ndarray, np.ndarray]:
+def by_cut(truth: Boxes, predictions: Boxes, empty_images: EmptyImages = "left_out") -> tuple[np.ndarray, np.ndarray]:
     """Every cut that makes a difference, falling (the first keeps no box), and RSNA's metric at each: float64 [cuts].
 
     The boxes are of one label, for each has its own cut. NaN where no image counts.
@@ -84,17 +99,25 @@ def by_cut(
     return cuts, np.divide(total, count, out=np.full(len(cuts), np.nan), where=count > 0)
 
 
-def box_ap50(truth: Boxes, predictions: Boxes) -> float:
-    """COCO's AP50: average precision at IoU of .5 or more."""
-    return weighed_once(average_precision_of, truth, predictions, COCO_IOUS[:1])
+def rsna_of(truth: Boxes, predictions: Boxes, empty_images: EmptyImages = "left_out") -> Weighed:
+    """The mean of `per_image` over the images that count, of boxes of one label: float64 [1]."""
+    values = per_image(truth, predictions, empty_images)
+    counted = (~np.isnan(values)).astype(np.float64)
+    values = np.nan_to_num(values)
+
+    def value(times: np.ndarray) -> np.ndarray:
+        count = times @ counted
+        return np.array([times @ values / count if count else np.nan])
+
+    return value
 
 
-def box_ap(truth: Boxes, predictions: Boxes) -> float:
-    """COCO's AP: the mean of the average precisions at IoU of .5, .55, ... .95 or more."""
-    return weighed_once(average_precision_of, truth, predictions, COCO_IOUS)
+def ap50_of(truth: Boxes, predictions: Boxes) -> Weighed:
+    """COCO's AP50 of boxes of one label: float64 [1]."""
+    return ap_of(truth, predictions, COCO_IOUS[:1])
 
 
-def average_precision_of(truth: Boxes, predictions: Boxes, ious: Sequence[float] = COCO_IOUS) -> Weighed:
+def ap_of(truth: Boxes, predictions: Boxes, ious: Sequence[float] = COCO_IOUS) -> Weighed:
     """The mean average precision of boxes of one label at these IoUs: float64 [1]; NaN where there is no true box.
 
     As pycocotools computes it (all areas, 100 boxes an image): the mean, over recalls of 0, .01, ... 1, of the best
@@ -118,39 +141,18 @@ def average_precision_of(truth: Boxes, predictions: Boxes, ious: Sequence[float]
     return value
 
 
-def froc(
-    truth: Boxes, predictions: Boxes, iou: float = FROC_IOU, rates: Sequence[float] = FALSE_POSITIVES
-) -> np.ndarray:
-    """The mean sensitivity, then that at each rate of false positives an image: float64 [1 + rates], mean of labels."""
-    of_labels = [froc_of(*boxes, iou, rates)(_once(truth)) for boxes in by_label(truth, predictions)]
-    return np.array([mean_of_defined(values) for values in zip(*of_labels, strict=True)])
-
-
 def froc_of(
     truth: Boxes, predictions: Boxes, iou: float = FROC_IOU, rates: Sequence[float] = FALSE_POSITIVES
 ) -> Weighed:
-    """FROC of boxes of one label: their mean, then the sensitivity at each rate: float64 [1 + rates].
+    """FROC: the mean, then the sensitivity at each rate of false positives an image: float64 [1 + rates].
 
-    The sensitivity is the share of true boxes that are hit (IoU above `iou`; RSNA's least by default) at the lowest cut
+    The sensitivity is the share of true boxes that are hit (IoU above `iou`; by default RSNA's least) at the lowest cut
     with no more false positives an image, in the mean over all images, than the rate. The mean at 1/8, 1/4, ... 8 is
-    the CPM of LUNA16 (Setio et al. 2017), but with no interpolation between cuts, and a second box on one that is hit
-    already is a false positive here. NaN where there is no true box.
+    the CPM of LUNA16 (Setio et al. 2017), but not interpolated between cuts; and a second box on one that is hit
+    already is a false positive here. Each label has its own cuts. NaN where there is no true box.
     """
-    matches = match(truth, predictions, [iou])
-    order = np.argsort(-matches.score, kind="stable")
-    image, hit, ends = matches.image[order], matches.hit[order, 0], _ends(matches.score[order])
-
-    def value(times: np.ndarray) -> np.ndarray:
-        positives = int(times @ matches.true)
-        if not positives:
-            return np.full(1 + len(rates), np.nan)
-        drawn = times[image]
-        boxes, hits = np.cumsum(drawn)[ends], np.cumsum(drawn * hit)[ends]
-        allowed = np.searchsorted(boxes - hits, np.asarray(rates) * times.sum(), "right")
-        sensitivity = np.append(0, hits)[allowed] / positives
-        return np.append(sensitivity.mean(), sensitivity)
-
-    return value
+    each = each_label(partial(_froc_of_label, iou=iou, rates=rates), truth, predictions)
+    return lambda times: np.array([mean_of_defined(column) for column in each(times).T])
 
 
 def counts_of(truth: Boxes, predictions: Boxes, iou: float = COUNTS_IOU) -> Weighed:
@@ -184,15 +186,12 @@ def counts_of(truth: Boxes, predictions: Boxes, iou: float = COUNTS_IOU) -> Weig
     return value
 
 
-def weighed_once(
-    metric: Callable[[Boxes, Boxes, Sequence[float]], Weighed],
-    truth: Boxes,
-    predictions: Boxes,
-    ious: Sequence[float],
-) -> float:
-    """The first value of a metric with every image counted once, the mean over the labels for which it is defined."""
-    once = _once(truth)
-    return mean_of_defined([metric(*boxes, ious)(once)[0] for boxes in by_label(truth, predictions)])
+def each_label(
+    of_label: Callable[[Boxes, Boxes], Weighed], truth: Boxes, predictions: Boxes, labels: int | None = None
+) -> Weighed:
+    """The values of one label after the other, float64 [labels, values]: of those that occur, or of so many."""
+    each = [of_label(*boxes) for boxes in by_label(truth, predictions, labels)]
+    return lambda times: np.array([value(times) for value in each])
 
 
 def mean_of_defined(values: Sequence[float] | np.ndarray) -> float:
@@ -200,6 +199,28 @@ def mean_of_defined(values: Sequence[float] | np.ndarray) -> float:
     numbers = np.asarray(values, np.float64)
     defined = numbers[~np.isnan(numbers)]
     return float(defined.mean()) if len(defined) else float("nan")
+
+
+def _value(of_label: Callable[[Boxes, Boxes], Weighed], truth: Boxes, predictions: Boxes) -> float:
+    return mean_of_defined(each_label(of_label, truth, predictions)(_once(truth))[:, 0])
+
+
+def _froc_of_label(truth: Boxes, predictions: Boxes, iou: float, rates: Sequence[float]) -> Weighed:
+    matches = match(truth, predictions, [iou])
+    order = np.argsort(-matches.score, kind="stable")
+    image, hit, ends = matches.image[order], matches.hit[order, 0], _ends(matches.score[order])
+
+    def value(times: np.ndarray) -> np.ndarray:
+        positives = int(times @ matches.true)
+        if not positives:
+            return np.full(1 + len(rates), np.nan)
+        drawn = times[image]
+        boxes, hits = np.cumsum(drawn)[ends], np.cumsum(drawn * hit)[ends]
+        allowed = np.searchsorted(boxes - hits, np.asarray(rates) * times.sum(), "right")
+        sensitivity = np.append(0, hits)[allowed] / positives
+        return np.append(sensitivity.mean(), sensitivity)
+
+    return value
 
 
 def _values(matches: Matches) -> np.ndarray:
