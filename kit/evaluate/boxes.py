@@ -71,7 +71,7 @@ def per_image_at(
     passed = np.searchsorted(np.asarray(cuts)[order], matches.score, "right")  # how many cuts each box survives
     counts = np.bincount(matches.image * (len(order) + 1) + passed, minlength=images * (len(order) + 1))
     kept = np.empty((images, len(order)), np.int64)
-    kept[:, order] = counts.reshape(images, -1)[:, :0:-1].cumsum(axis=1)[:, ::-1]
+    kept[:, order] = counts.reshape(images, len(order) + 1)[:, :0:-1].cumsum(axis=1)[:, ::-1]
     last = np.searchsorted(matches.image, np.arange(images))[:, None] + kept - 1
     values = np.append(_values(matches), np.nan)
     return np.where(kept > 0, values[last], _without_boxes(matches, empty_images)[:, None])
@@ -242,7 +242,7 @@ def _without_boxes(matches: Matches, empty_images: EmptyImages) -> np.ndarray:
 def _interpolated(drawn: np.ndarray, boxes: np.ndarray, positives: int) -> float:
     """Average precision from hits by falling score: how often each counts, and how many boxes there are up to it."""
     hits = np.cumsum(drawn)
-    precision = hits / (boxes + np.spacing(1))
+    precision = hits / np.maximum(boxes, 1)
     best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)  # 0: a recall that is not reached
     return float(best[np.searchsorted(hits / positives, _RECALLS)].mean())
 
