@@ -150,10 +150,16 @@ def _fault_of_cells(boxes: object, scores: object, names: object, labels: Sequen
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union of each pair: float64 [n, m] of boxes [n, 4] and [m, 4]; 0 where both are empty."""
-    corner = np.maximum(a[:, None, :2], b[None, :, :2])
-    other = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
-    shared = np.prod(np.clip(other - corner, 0, None), axis=2)
-    union = np.prod(a[:, 2:], axis=1)[:, None] + np.prod(b[:, 2:], axis=1)[None] - shared
+    return paired_iou(a[:, None], b[None])
+
+
+def paired_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes [..., 4] with those at the same place of the other array: float64 [...]."""
+    corner = np.maximum(a[..., :2], b[..., :2])
+    other = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
+    sides = np.clip(other - corner, 0, None)
+    shared = sides[..., 0] * sides[..., 1]
+    union = a[..., 2] * a[..., 3] + b[..., 2] * b[..., 3] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 

@@ -45,6 +45,13 @@ class LabelScore(Limits):
     value: Number
 
 
+class BoxReport(Schema):
+    """What boxes are measured by, each with its interval: of each label, and the mean of the labels."""
+
+    labels: dict[str, dict[str, LabelScore]]
+    mean: dict[str, LabelScore]
+
+
 class Subgroup(Schema):
     """The metric in one part of the rows; `small`: no label has 30 rows of its rarer class there."""
 

@@ -68,6 +68,9 @@ class EvaluateSettings(Settings):
     # The share of positives of each label in the test set, where it is known to differ from training: submitted
     # probabilities are corrected for it.
     test_prevalence: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
+    # What an image without any box, true or predicted, counts in rsna_mean_average_precision. The competition's page
+    # does not say; the leaderboard's scores are possible only if such images are left out.
+    empty_images: Literal["left_out", "one", "zero"] = "left_out"
     # Columns of the example table by whose values scores are broken down; ages are banded, absent columns skipped.
     subgroups: tuple[str, ...] = ("sex", "age", "view_position")
 

@@ -1,17 +1,20 @@
 """Metrics of probabilities against labels; arrays [rows, labels], unknown labels (NaN) left out.
 
-An undefined value (a label of which only one class occurs) is NaN, never 0. scikit-learn's functions are used where
-they take arrays; what follows from counts is computed from counts, since scikit-learn would pass over all rows again.
+Those of boxes are in kit.evaluate.boxes and have their names here. An undefined value (a label of which only one class
+occurs) is NaN, never 0. scikit-learn's functions are used where they take arrays; what follows from counts is computed
+from counts, since scikit-learn would pass over all rows again.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from kit.config import EvaluateSettings
 from kit.errors import ConfigError, nearest
+from kit.evaluate import boxes
 from kit.lazy import lazy
 
 sk = lazy("sklearn.metrics")
@@ -21,18 +24,21 @@ sk = lazy("sklearn.metrics")
 class Metric:
     """What predictions are scored by; calling it with truth and prediction gives the value.
 
-    `needs` is the part of a prediction that it scores: `probabilities` [rows, labels], or `boxes`.
+    `needs` is the part of a prediction that it scores: `probabilities` [rows, labels], or `boxes` (kit.boxes.Boxes).
+    `monitor` names the metric by which the best epoch is chosen, where it is another one: RSNA's depends on a cut that
+    is chosen only when all folds are trained, AP50 needs none. `options` are the settings of `evaluate` that it takes.
     """
 
     name: str
-    function: Callable[[np.ndarray, np.ndarray], float]
+    function: Callable[..., float]
     larger_is_better: bool = True
     needs: Literal["probabilities", "boxes"] = "probabilities"
     monitor: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    def __call__(self, y: np.ndarray, p: np.ndarray) -> float:
+    def __call__(self, y: Any, p: Any) -> float:
         """The value; NaN where it is undefined."""
-        return self.function(y, p)
+        return self.function(y, p, **self.options)
 
     def gain(self, value: Any, reference: Any) -> Any:
         """How much better `value` is than `reference` (numbers or arrays): positive when better."""
@@ -73,15 +79,27 @@ METRICS: dict[str, Metric] = {
         Metric("log_loss", log_loss, larger_is_better=False),
         Metric("multiclass_log_loss", multiclass_log_loss, larger_is_better=False),
         Metric("brier", brier, larger_is_better=False),
+        Metric(
+            "rsna_mean_average_precision",
+            boxes.rsna_mean_average_precision,
+            needs="boxes",
+            monitor="box_ap50",
+            options={"empty_images": "left_out"},
+        ),
+        Metric("box_ap50", boxes.box_ap50, needs="boxes"),
+        Metric("box_ap", boxes.box_ap, needs="boxes"),
     )
 }
 
 
-def find_metric(name: str) -> Metric:
-    """The metric of that name; raises ConfigError, with the nearest names, for an unknown one."""
+def find_metric(name: str, settings: EvaluateSettings | None = None) -> Metric:
+    """The metric of that name, as the settings have it; ConfigError, with the nearest names, for an unknown one."""
     if name not in METRICS:
         raise ConfigError(f"unknown metric {name!r}{nearest(name, METRICS)}")
-    return METRICS[name]
+    metric = METRICS[name]
+    if settings is None:
+        return metric
+    return replace(metric, options={option: getattr(settings, option) for option in metric.options})
 
 
 def log_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:

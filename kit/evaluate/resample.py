@@ -5,33 +5,41 @@ losses) is computed once, so that a resample costs only a few passes over memory
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from kit.evaluate import metrics
+from kit.evaluate import boxes, metrics
 
 # How often each group is drawn (int [groups]) -> float64 [1 + labels]: the metric, then that of each label alone.
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
-def statistic(metric: metrics.Metric, y: np.ndarray, p: np.ndarray, group_of: np.ndarray) -> Statistic:
-    """The metric of any resample of rows; `group_of` (int [rows]) is the number of each row's group."""
+def statistic(metric: metrics.Metric, y: Any, p: Any, group_of: np.ndarray, labels: int | None = None) -> Statistic:
+    """The metric of any resample of rows; `group_of` (int [rows]) is the number of each row's group.
+
+    `labels`: how many there are, for boxes cannot tell (None: those that occur).
+    """
+    if metric.name in _BOXES:
+        of_label = partial(_BOXES[metric.name], **metric.options)
+        each = by_group(boxes.each_label(of_label, y, p, labels), group_of)
+        return lambda times: _with_mean(each(times)[:, 0])
     if metric.name in _LOSSES:
         summed = y.shape[1] if metric.name == "multiclass_log_loss" else 1
         return _mean_statistic(_LOSSES[metric.name](y, p), group_of, summed)
     curve = _CURVES[metric.name]
-    labels = []
+    curves = []
     for truth, score in zip(y.T, p.T, strict=True):
         labelled = ~np.isnan(truth)
-        labels.append(curve(truth[labelled] > 0.5, score[labelled], group_of[labelled]))
+        curves.append(curve(truth[labelled] > 0.5, score[labelled], group_of[labelled]))
+    return lambda times: _with_mean(np.array([of_label(times) for of_label in curves]))
 
-    def value(times: np.ndarray) -> np.ndarray:
-        each = np.array([of_label(times) for of_label in labels])
-        defined = each[~np.isnan(each)]
-        return np.concatenate([[defined.mean() if len(defined) else np.nan], each])
 
-    return value
+def by_group(value: Callable[[np.ndarray], np.ndarray], group_of: np.ndarray) -> Statistic:
+    """A function of how often each row counts, such as those of kit.evaluate.boxes, for resamples of groups."""
+    return lambda times: value(times[group_of])
 
 
 def resample(statistics: Sequence[Statistic], groups: int, resamples: int, seed: int = 0) -> np.ndarray:
@@ -68,6 +76,11 @@ def numbered(groups: np.ndarray) -> tuple[np.ndarray, int]:
     """Each row's group as a number from 0 (int [rows]), and how many there are."""
     names, group_of = np.unique(groups, return_inverse=True)
     return group_of, len(names)
+
+
+def _with_mean(each: np.ndarray) -> np.ndarray:
+    """The mean of the labels for which the metric is defined, then the value of each label."""
+    return np.append(boxes.mean_of_defined(each), each)
 
 
 def _mean_statistic(losses: np.ndarray, group_of: np.ndarray, summed: int) -> Statistic:
@@ -125,5 +138,10 @@ def _precision_curve(positive: np.ndarray, score: np.ndarray, group_of: np.ndarr
     return value
 
 
+_BOXES: dict[str, Callable[..., boxes.Weighed]] = {
+    "rsna_mean_average_precision": boxes.rsna_of,
+    "box_ap50": boxes.ap50_of,
+    "box_ap": boxes.ap_of,
+}
 _LOSSES = {"log_loss": metrics.log_losses, "multiclass_log_loss": metrics.class_losses, "brier": metrics.squared_errors}
 _CURVES = {"roc_auc": _roc_curve, "average_precision": _precision_curve}

@@ -42,7 +42,7 @@ class Predictor:
         models: "Sequence[keras.Model]",
         image: ImageSettings,
         decision: Decision,
-        settings: PredictSettings = PredictSettings(),
+        settings: PredictSettings,
     ) -> None:
         self.models, self.image, self.decision, self.settings = list(models), image, decision, settings
 

@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 from sklearn import metrics as sk
 
+from kit.boxes import nothing
+from kit.config import EvaluateSettings
 from kit.errors import ConfigError
 from kit.evaluate.metrics import METRICS, average_precision, brier, decisions, find_metric, log_loss, report, roc_auc
 
@@ -131,7 +133,7 @@ def test_the_report_of_classes_is_scikit_learns():
         assert metrics["average"][average]["f1"] == pytest.approx(sk.f1_score(truth, predicted, average=average))
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.needs == "probabilities"])
 def test_a_gain_is_positive_for_better_predictions(name):
     y, metric = column(0, 1, 0, 1), find_metric(name)
     worse, better = metric(y, column(0.5, 0.4, 0.3, 0.6)), metric(y, column(0.1, 0.9, 0.2, 0.8))
@@ -143,8 +145,20 @@ def test_a_gain_is_positive_for_better_predictions(name):
 
 
 def test_metrics_by_which_end_is_better():
-    assert {name for name, metric in METRICS.items() if metric.larger_is_better} == {"roc_auc", "average_precision"}
-    assert {metric.needs for metric in METRICS.values()} == {"probabilities"}
+    smaller = {"log_loss", "multiclass_log_loss", "brier"}
+    of_boxes = {"rsna_mean_average_precision", "box_ap50", "box_ap"}
+    assert {name for name, metric in METRICS.items() if not metric.larger_is_better} == smaller
+    assert {name for name, metric in METRICS.items() if metric.needs == "boxes"} == of_boxes
+    assert {name: metric.monitor for name, metric in METRICS.items() if metric.monitor} == {
+        "rsna_mean_average_precision": "box_ap50"
+    }
+
+
+def test_a_metric_takes_its_settings():
+    truth, settings = nothing(3), EvaluateSettings(empty_images="one")
+    assert np.isnan(find_metric("rsna_mean_average_precision")(truth, truth))
+    assert find_metric("rsna_mean_average_precision", settings)(truth, truth) == 1
+    assert find_metric("roc_auc", settings) == METRICS["roc_auc"]
 
 
 def test_an_unknown_metric():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,8 +7,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
+from kit.evaluate.boxes import counts_of, froc_of, mean_of_defined
+from kit.evaluate.matching import by_label
 from kit.evaluate.metrics import METRICS
-from kit.evaluate.resample import interval, numbered, resample, share_above, statistic
+from kit.evaluate.resample import by_group, interval, numbered, resample, share_above, statistic
+from tests.evaluate.boxes import boxes_of, drawn, repeated
 
 NAN = float("nan")
 
@@ -39,7 +44,7 @@ def test_rows_of_one_group_are_drawn_together(metric):
     assert again == pytest.approx(intervals(metric, y, p, groups, 300))
 
 
-@given(st.integers(0, 10**6), st.sampled_from(sorted(METRICS)))
+@given(st.integers(0, 10**6), st.sampled_from([m.name for m in METRICS.values() if m.needs == "probabilities"]))
 @settings(max_examples=80, deadline=None)
 def test_a_resample_is_the_metric_of_the_rows_drawn(seed, metric):
     rng = np.random.default_rng(seed)
@@ -80,3 +85,52 @@ def test_two_models_are_compared_on_the_same_resamples():
     assert np.diff(interval(values[:, 0], 0.95)) > 4 * np.diff(interval(values[:, 1] - values[:, 0], 0.95))
     assert share_above(values[:, 0] - values[:, 1]) == 1
     assert share_above(np.zeros(5)) == 0.5
+
+
+@given(st.integers(0, 10**6), st.sampled_from([m.name for m in METRICS.values() if m.needs == "boxes"]))
+@settings(max_examples=60, deadline=None)
+def test_a_resample_of_boxes_is_the_metric_of_the_images_drawn(seed, name):
+    rng, metric = np.random.default_rng(seed), METRICS[name]
+    # Scores tie between images, but not within one: two boxes of one score in one image come in another order when
+    # the image is there twice.
+    truth, predictions = drawn(rng, 12, 3, labels=2), drawn(rng, 12, 6, labels=2, scores=5)
+    predictions = replace(predictions, score=predictions.score - ranks(predictions.image) / 100)
+    group_of, count = numbered(rng.integers(0, 6, 12))
+    times = rng.integers(0, 4, count)
+    images = [repeated(boxes, times[group_of]) for boxes in (truth, predictions)]
+    values = statistic(metric, truth, predictions, group_of, 2)(times)
+    each = [metric(*boxes) for boxes in by_label(*images, 2)]
+    assert values == pytest.approx([mean_of_defined(each), *each], nan_ok=True)
+    ones = statistic(metric, truth, predictions, group_of)(np.ones(count, int))
+    assert ones[0] == pytest.approx(metric(truth, predictions), nan_ok=True)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_resampled_froc_and_counts_are_those_of_the_images_drawn(seed):
+    rng = np.random.default_rng(seed)
+    truth, predictions = drawn(rng, 12, 3), drawn(rng, 12, 6, scores=5)
+    group_of, count = numbered(rng.integers(0, 6, 12))
+    times = rng.integers(0, 4, count)
+    images = [repeated(boxes, times[group_of]) for boxes in (truth, predictions)]
+    for of_boxes in (froc_of, counts_of):
+        expected = of_boxes(*images)(np.ones(images[0].images, int))
+        assert by_group(of_boxes(truth, predictions), group_of)(times) == pytest.approx(expected, nan_ok=True)
+
+
+def test_intervals_of_boxes_are_the_textbooks():
+    # An image a group, each with a true box that is hit or not: a share, whose error is known.
+    rng = np.random.default_rng(0)
+    truth = boxes_of(*[[(0, 0, 10, 10)]] * 400)
+    predictions = boxes_of(*[[(0, 0, 10, 10 if hit else 1, 0.5)] for hit in rng.random(400) < 0.6])
+    images, error = np.arange(400), np.sqrt(0.6 * 0.4 / 400)
+    rsna = statistic(METRICS["rsna_mean_average_precision"], truth, predictions, images)
+    for of_images in (rsna, by_group(froc_of(truth, predictions, rates=[1.0]), images)):
+        values = resample([of_images], 400, 2000)[:, 0, 0]
+        middle = of_images(np.ones(400, int))[0]
+        low, high = interval(values, 0.95)
+        assert (middle - low, high - middle) == pytest.approx((1.96 * error, 1.96 * error), rel=0.15)
+
+
+def ranks(image):
+    return np.arange(len(image)) - np.searchsorted(image, image)
