@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat, model_validator
 
+from kit.config import BoxSettings
 from kit.tasks import TASKS
 
 Number = int | float | None
@@ -236,6 +237,60 @@ class Decision(Schema):
         return self
 
 
+class BlendScore(Schema):
+    """The worth of a blend: nested, on the rows it was fitted on (optimistic), and its gain over the plain one."""
+
+    nested: Number
+    low: Number
+    high: Number
+    optimistic: Number
+    gain: Number
+    gain_low: Number
+    gain_high: Number
+    better: Number
+    sure: bool
+
+
+class BoxRule(Schema):
+    """What becomes of the boxes of a label, and its worth: on the images that chose it, and on folds that did not.
+
+    The score is multiplied by the probability that the image has the label, to the power of `gate` (0: as it is); boxes
+    with a smaller one than `cut` are dropped, the sides of the others multiplied by `shrink`. `strategies` were
+    compared: by the cut alone, or with shrink or gate.
+    """
+
+    cut: FiniteFloat
+    shrink: PositiveFloat = 1.0
+    gate: FiniteFloat = 0.0
+    on_the_images_that_chose_it: Number
+    nested: Number = None
+    strategies: dict[str, BlendScore] = {}
+
+
+class BoxDecision(Schema):
+    """`decision.json` of a task with boxes: how they are merged, and a rule for those of each label.
+
+    `labels` are in the order of the network's, `views` names the test-time augmentation (kit.predict.views). The values
+    are means over the labels.
+    """
+
+    task: str
+    labels: tuple[str, ...]
+    views: Literal["none", "mirror", "flips", "dihedral", "crops", "scales"]
+    merge: BoxSettings
+    rules: dict[str, BoxRule]
+    on_the_images_that_chose_it: Number
+    nested: Number
+
+    @model_validator(mode="after")
+    def _of_its_labels(self) -> "BoxDecision":
+        if not self.labels or len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels are names, each once")
+        if {*self.rules} != {*self.labels}:
+            raise ValueError("there is a rule for each label")
+        return self
+
+
 class Folds(Schema):
     """`folds.json`: the cells of each fold, and fingerprints of the data they divide.
 
@@ -275,20 +330,6 @@ class TrainingState(Schema):
     finished: bool = False
     parts: int = 1
     saved_parts: int = 1
-
-
-class BlendScore(Schema):
-    """The worth of a blend: nested, on the rows it was fitted on (optimistic), and its gain over the plain mean."""
-
-    nested: Number
-    low: Number
-    high: Number
-    optimistic: Number
-    gain: Number
-    gain_low: Number
-    gain_high: Number
-    better: Number
-    sure: bool
 
 
 class EnsembleReport(Schema):

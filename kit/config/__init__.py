@@ -9,6 +9,7 @@ from kit.config.evaluate import EvaluateSettings, parse_rule
 from kit.config.image import Clahe, DicomSettings, ImageSettings, SuperResolution
 from kit.config.input import InputSettings
 from kit.config.load import Overrides, config_names, configs_of, dump_config, load_config, read_config
+from kit.config.predict import BoxSettings, PredictSettings
 from kit.config.runtime import RuntimeSettings
 from kit.config.settings import Config
 from kit.config.source import ColumnSettings, Source
@@ -16,6 +17,7 @@ from kit.config.train import LossSettings, Optimizer, Phase, TrainSettings
 
 __all__ = [
     "AugmentSettings",
+    "BoxSettings",
     "Clahe",
     "ColumnSettings",
     "Config",
@@ -28,6 +30,7 @@ __all__ = [
     "Optimizer",
     "Overrides",
     "Phase",
+    "PredictSettings",
     "RuntimeSettings",
     "Source",
     "SuperResolution",

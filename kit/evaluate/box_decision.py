@@ -1,0 +1,277 @@
+"""From predicted boxes to those that are sent: cut, shrink and gate, chosen out of fold and measured nested.
+
+The metric is the mean over images of a value that depends on the boxes with a score of at least the cut. Few images
+choose little: the shrink and the gate are used only where they are surely better on folds that did not choose them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kit.boxes import Boxes
+from kit.config import BoxSettings, EvaluateSettings
+from kit.errors import DataError
+from kit.evaluate.resample import Statistic, interval, numbered, resample, share_above
+from kit.schemas import BlendScore, BoxDecision, BoxRule, Number
+
+# Truth, predictions of a label and cuts -> the value of each image at each cut, float64 [cuts, images]; NaN: left out.
+ValuesAtCuts = Callable[[Boxes, Boxes, np.ndarray], np.ndarray]
+
+SHRINKS = (1.0, 0.95, 0.9, 0.875, 0.85, 0.8)  # factors for the sides of a box
+GATES = (0.0, 0.5, 1.0, 2.0)  # exponents of the probability that a score is multiplied by
+_FINE, _COARSE = 64, 16  # cuts that keep up to twice as many boxes as there are, and more
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Images whose boxes are known, and how predictions of them are judged.
+
+    `fold` int [images]: which fold's model predicted the image · `group` [images]: its patient.
+    """
+
+    truth: Boxes
+    fold: np.ndarray
+    group: np.ndarray
+    values: ValuesAtCuts
+    labels: int = 1
+
+    def of_label(self, label: int) -> "Judged":
+        """The same images with the boxes of one label alone."""
+        return replace(self, truth=_of_label(self.truth, label), labels=1)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The best cut of some predictions of a label.
+
+    `score`: of the cut, and its `value` on the images that chose it · `others` float64 [folds]: the value of the cut
+    chosen without a fold, on the images that chose it · `nested` float64 [images]: each image at the cut that the other
+    folds chose (NaN: left out).
+    """
+
+    score: float
+    value: float
+    others: np.ndarray
+    nested: np.ndarray
+
+
+def decide(
+    judged: Judged,
+    predictions: Boxes,
+    task: str,
+    labels: Sequence[str],
+    views: str,
+    merge: BoxSettings,
+    settings: EvaluateSettings,
+    gate: np.ndarray | None = None,
+) -> BoxDecision:
+    """The decision that merged out-of-fold boxes lead to.
+
+    `gate` float [images, labels] are the out-of-fold probabilities of a classification of the same images and folds.
+    """
+    rules = {}
+    for n, label in enumerate(labels):
+        p = None if gate is None else gate[:, n]
+        rules[label] = _rule(judged.of_label(n), _of_label(predictions, n), settings, p)
+    return BoxDecision(
+        task=task,
+        labels=tuple(labels),
+        views=views,
+        merge=BoxSettings(**merge.model_dump()),  # every field set, so that it is written
+        rules=rules,
+        on_the_images_that_chose_it=_mean_of([rule.on_the_images_that_chose_it for rule in rules.values()]),
+        nested=_mean_of([rule.nested for rule in rules.values()]),
+    )
+
+
+def apply(decision: BoxDecision, boxes: Boxes, gate: np.ndarray | None = None) -> Boxes:
+    """The boxes that are sent or shown, with their scores; `gate` float [images, labels] where the decision has one.
+
+    Raises DataError where the decision needs probabilities and there are none.
+    """
+    rules = [decision.rules[label] for label in decision.labels]
+    cut, shrink, exponent = (np.array([getattr(rule, name) for rule in rules]) for name in ("cut", "shrink", "gate"))
+    if exponent.any() and gate is None:
+        raise DataError("the decision weighs boxes with the probabilities of a classification run: there are none")
+    gated = boxes if gate is None else _gated(boxes, gate, exponent)
+    kept = gated.where(gated.score >= cut[gated.label])
+    return shrunk(kept, shrink[kept.label])
+
+
+def shrunk(boxes: Boxes, factor: np.ndarray | float) -> Boxes:
+    """The boxes with their sides multiplied by `factor` (a number, or float [n]), around their centres."""
+    sides = boxes.xywh[:, 2:] * np.reshape(factor, (-1, 1))
+    corner = boxes.xywh[:, :2] + (boxes.xywh[:, 2:] - sides) / 2
+    return replace(boxes, xywh=np.hstack([corner, sides]))
+
+
+def best_cut(judged: Judged, predictions: Boxes) -> Cut:
+    """The cut with the largest value: on all images, and on all but each fold; of equal ones, the largest."""
+    cuts = _cuts(predictions.score, len(judged.truth))
+    values = judged.values(judged.truth, predictions, cuts)
+    folds = np.unique(judged.fold)
+    inside = judged.fold == folds[:, None]
+    sums, counts = np.nan_to_num(values) @ inside.T, (~np.isnan(values)).astype(np.float64) @ inside.T
+    total, count = sums.sum(axis=1, keepdims=True), counts.sum(axis=1, keepdims=True)
+    means = _ratio(total - sums, count - counts)  # [cuts, folds], without the fold
+    chosen = np.argmax(np.where(np.isnan(means), -np.inf, means.round(12)), axis=0)
+    nested = np.full(values.shape[1], np.nan)
+    for k in range(len(folds)):
+        nested[inside[k]] = values[chosen[k], inside[k]]
+    everywhere = _ratio(total, count)[:, 0]
+    best = int(np.argmax(np.where(np.isnan(everywhere), -np.inf, everywhere.round(12))))
+    return Cut(float(cuts[best]), float(everywhere[best]), means[chosen, np.arange(len(folds))], nested)
+
+
+def value_of(values: np.ndarray) -> float:
+    """The metric from the values of images, float64 [images, labels]: the mean of the labels' means; NaN if none."""
+    each = _ratio(np.nansum(values, axis=0), (~np.isnan(values)).sum(axis=0))
+    defined = each[~np.isnan(each)]
+    return float(defined.mean()) if len(defined) else float("nan")
+
+
+def compared(
+    nested: Mapping[str, np.ndarray],
+    optimistic: Mapping[str, float],
+    base: str,
+    group: np.ndarray,
+    settings: EvaluateSettings,
+    comparisons: int,
+) -> dict[str, BlendScore]:
+    """The worth of each way, and its gain over `base`, from the values of images [images, labels] that are nested.
+
+    It is `sure` where the interval of its gain, widened for the number of comparisons (Bonferroni), lies above 0.
+    """
+    group_of, count = numbered(group)
+    statistics = [_statistic(values, group_of) for values in nested.values()]
+    resampled = dict(zip(nested, resample(statistics, count, settings.resamples)[:, :, 0].T, strict=True))
+    scores = {}
+    for name, values in nested.items():
+        gains = resampled[name] - resampled[base]
+        low, high = interval(resampled[name], settings.confidence)
+        gain_low, gain_high = interval(gains, settings.confidence)
+        sure_low, _ = interval(gains, 1 - (1 - settings.confidence) / max(1, comparisons))
+        value = value_of(values)
+        scores[name] = BlendScore(
+            nested=_number(value),
+            low=_number(low),
+            high=_number(high),
+            optimistic=_number(optimistic[name]),
+            gain=_number(value - value_of(nested[base])),
+            gain_low=_number(gain_low),
+            gain_high=_number(gain_high),
+            better=_number(share_above(gains)),
+            sure=bool(name != base and sure_low > 0),
+        )
+    return scores
+
+
+def _rule(judged: Judged, predictions: Boxes, settings: EvaluateSettings, gate: np.ndarray | None) -> BoxRule:
+    """What is done with a label's boxes: they are cut and, where that is surely better, shrunk or gated."""
+    gates = GATES if gate is not None else GATES[:1]
+    several = len(np.unique(judged.fold)) > 1  # else no fold can judge what another chose
+    ways = {(shrink, g): shrink == 1 and g == 0 for shrink in SHRINKS for g in gates}
+    cuts = {
+        (shrink, g): best_cut(judged, shrunk(_gated(predictions, gate, g), shrink))
+        for (shrink, g), is_plain in ways.items()
+        if several or is_plain
+    }
+    strategies = {
+        "cut": [(1.0, 0.0)],
+        "shrink": [(shrink, 0.0) for shrink in SHRINKS],
+        "gate": [(1.0, g) for g in gates],
+        "shrink and gate": list(ways),
+    }
+    if gate is None:
+        del strategies["gate"], strategies["shrink and gate"]
+    if not several:
+        only = cuts[1.0, 0.0]
+        return BoxRule(cut=only.score, shrink=1.0, gate=0.0, on_the_images_that_chose_it=_number(only.value))
+    nested = {name: _nested([cuts[way] for way in own], judged.fold)[:, None] for name, own in strategies.items()}
+    best = {
+        name: max(own, key=lambda way: np.nan_to_num(cuts[way].value, nan=-np.inf)) for name, own in strategies.items()
+    }
+    optimistic = {name: cuts[way].value for name, way in best.items()}
+    scores = compared(nested, optimistic, "cut", judged.group, settings, len(strategies) - 1)
+    chosen = surely_best(scores, "cut")
+    shrink, exponent = best[chosen]
+    return BoxRule(
+        cut=cuts[best[chosen]].score,
+        shrink=shrink,
+        gate=exponent,
+        on_the_images_that_chose_it=_number(optimistic[chosen]),
+        nested=scores[chosen].nested,
+        strategies=scores,
+    )
+
+
+def surely_best(scores: Mapping[str, BlendScore], base: str) -> str:
+    """The one with the largest gain among those that are surely better than `base`, else that."""
+    return max((name for name in scores if scores[name].sure), key=lambda name: scores[name].gain or 0, default=base)
+
+
+def _nested(cuts: Sequence[Cut], fold: np.ndarray) -> np.ndarray:
+    """The values of images, those of each fold under the cut that is best on the others; of equal ones, the first."""
+    nested = np.full(len(fold), np.nan)
+    for n, k in enumerate(np.unique(fold)):
+        best = max(cuts, key=lambda cut: np.nan_to_num(cut.others[n], nan=-np.inf))
+        nested[fold == k] = best.nested[fold == k]
+    return nested
+
+
+def _cuts(scores: np.ndarray, true: int) -> np.ndarray:
+    """Cuts to try, falling, each half way between two scores: finest where they keep as many boxes as are true."""
+    ordered = np.sort(scores)[::-1]
+    count = len(ordered)
+    if not count:
+        return np.array([1.0])
+    near = np.linspace(1, min(count, max(2 * true, 1)), _FINE)
+    far = np.geomspace(near[-1], count, _COARSE)
+    kept = np.unique(np.concatenate([near, far]).round().astype(int))
+    below = np.append(ordered, 0.0)[kept]
+    return np.unique((ordered[kept - 1] + below) / 2)[::-1]
+
+
+def _gated(boxes: Boxes, gate: np.ndarray | None, exponent: np.ndarray | float) -> Boxes:
+    """The boxes with their scores times the probability of their image (and label) to the power of its exponent."""
+    if gate is None or not np.any(exponent):
+        return boxes
+    if np.ndim(exponent):
+        return replace(boxes, score=boxes.score * gate[boxes.image, boxes.label] ** np.asarray(exponent)[boxes.label])
+    return replace(boxes, score=boxes.score * gate[boxes.image] ** exponent)
+
+
+def _of_label(boxes: Boxes, label: int) -> Boxes:
+    own = boxes.where(boxes.label == label)
+    return replace(own, label=np.zeros_like(own.label))
+
+
+def _statistic(values: np.ndarray, group_of: np.ndarray) -> Statistic:
+    """`value_of` any resample of groups, from each group's sums."""
+    groups = int(group_of.max()) + 1
+    sums, counts = (
+        np.column_stack([np.bincount(group_of, column, groups) for column in part.T])
+        for part in (np.nan_to_num(values), (~np.isnan(values)).astype(np.float64))
+    )
+
+    def value(times: np.ndarray) -> np.ndarray:
+        each = _ratio(times @ sums, times @ counts)
+        defined = each[~np.isnan(each)]
+        return np.concatenate([[defined.mean() if len(defined) else np.nan], each])
+
+    return value
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, NaN where the whole is 0."""
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
+
+
+def _mean_of(values: Sequence[Number]) -> Number:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def _number(value: float) -> Number:
+    return None if np.isnan(value) else float(value)
