@@ -3,7 +3,7 @@
 `settings.py` lists the sections. A key that does not exist is an error.
 """
 
-from kit.config.augment import AugmentSettings
+from kit.config.augment import AugmentSettings, check_augment
 from kit.config.data import DataSettings
 from kit.config.evaluate import EvaluateSettings, parse_rule
 from kit.config.image import Clahe, DicomSettings, ImageSettings, SuperResolution
@@ -35,6 +35,7 @@ __all__ = [
     "Source",
     "SuperResolution",
     "TrainSettings",
+    "check_augment",
     "config_names",
     "configs_of",
     "dump_config",

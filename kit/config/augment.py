@@ -1,10 +1,11 @@
 """`augment`: random changes of the training images, made on the accelerator."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from kit.config.base import Settings
+from kit.errors import ConfigError
 
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -18,6 +19,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "channel_shift": 20,
     },
     "xray": {"rotation": 10, "shift": 0.05, "zoom": 0.1, "brightness": 0.1, "fill_mode": "constant"},
+    "boxes": {  # what boxes of a chest X-ray follow: small moves, and nothing shown twice
+        "rotation": 10,
+        "shift": (0.02, 0.04),
+        "zoom": (0.02, 0.03),
+        "shear": 1,
+        "brightness": 0.1,
+        "fill_mode": "constant",
+    },
     "strong": {
         "horizontal_flip": True,
         "rotation": 20,
@@ -32,6 +41,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def _one_or_two(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError as error:  # pydantic would report both kinds of value, by names of its own
+        raise ValueError("it is a number from 0 to below 1, or a list of two: [x, y]") from error
+
+
+_Share = Annotated[float, Field(ge=0, lt=1)]
+Shares = Annotated[_Share | tuple[_Share, _Share], WrapValidator(_one_or_two)]
+
+
 class AugmentSettings(Settings):
     """`augment`: what is drawn anew for every image of every epoch. 0 and false switch a change off.
 
@@ -39,21 +59,24 @@ class AugmentSettings(Settings):
     """
 
     # Values to start from, PRESETS above; settings beside it override them.
-    preset: Literal["none", "pcam", "xray", "strong"] = "none"
+    preset: Literal["none", "pcam", "xray", "boxes", "strong"] = "none"
     horizontal_flip: bool = False  # of every other image, left to right
     vertical_flip: bool = False  # of every other image, top to bottom
     rotation: float = Field(0, ge=0, le=180)  # degrees
-    shift: float = Field(0, ge=0, lt=1)  # share of the side, in x and in y
-    zoom: float = Field(0, ge=0, lt=1)  # 0.1: a factor from 0.9 to 1.1
+    shift: Shares = 0  # share of the side, in x and in y; [x, y]: one for each
+    # 0.1: a factor from 0.9 to 1.1; [x, y]: width and height by a factor each, which changes the image's proportions.
+    zoom: Shares = 0
     shear: float = Field(0, ge=0, lt=90)  # degrees, along x
     brightness: float = Field(0, ge=0, lt=1)  # 0.1: a factor from 0.9 to 1.1
     channel_shift: float = Field(0, ge=0, le=255)  # grey levels added, drawn for each channel
-    # How pixels from outside the image are filled.
+    # How pixels from outside the image are filled. Where boxes are learnt, only constant: what is mirrored has no box.
     fill_mode: Literal["constant", "reflect", "nearest", "wrap"] = "reflect"
     fill_value: float = Field(0, ge=0, le=255)  # grey level, for fill_mode constant
     rand_augment: float = Field(0, ge=0, le=1)  # magnitude of Keras's RandAugment, two operations per image
     erasing: float = Field(0, ge=0, le=1)  # probability that an image loses a rectangle (RandomErasing)
     grid_mask: float = Field(0, ge=0, le=1)  # probability that an image loses a grid (GridMask; needs keras-cv)
+    # Of a box: the share of its area that has to stay in the image, and not erased, or it is dropped.
+    min_visible: float = Field(0.3, ge=0, le=1)
     # Mixing images, and their labels with them; of several that are on, each batch uses one.
     mixup: float = Field(0, ge=0)  # alpha of MixUp's beta distribution
     cutmix: float = Field(0, ge=0, le=1)  # factor of Keras's CutMix
@@ -63,3 +86,40 @@ class AugmentSettings(Settings):
     @classmethod
     def _from_preset(cls, values: Any) -> Any:
         return {**PRESETS.get(str(values.get("preset")), {}), **values} if isinstance(values, dict) else values
+
+    @property
+    def shift_xy(self) -> tuple[float, float]:
+        """`shift` in x and in y."""
+        return self.shift if isinstance(self.shift, tuple) else (self.shift, self.shift)
+
+    @property
+    def zoom_xy(self) -> tuple[float, float]:
+        """`zoom` in x and in y."""
+        return self.zoom if isinstance(self.zoom, tuple) else (self.zoom, self.zoom)
+
+    @property
+    def looks_outside(self) -> bool:
+        """Whether a change can bring places from outside the image into it."""
+        return any((self.rotation, self.shear, *self.shift_xy, *self.zoom_xy))
+
+    @property
+    def moves(self) -> bool:
+        """Whether a change can move pixels."""
+        return self.horizontal_flip or self.vertical_flip or self.looks_outside
+
+
+def check_augment(settings: AugmentSettings, prediction: str) -> None:
+    """Raise ConfigError for a change that would part boxes from what they are drawn around.
+
+    `prediction` is that of the task (kit.tasks.Task): "boxes" or "probabilities", for which nothing is refused.
+    """
+    if prediction != "boxes":
+        return
+    for name in ("rand_augment", "mixup", "cutmix", "fourier_mix"):
+        if getattr(settings, name):
+            raise ConfigError(f"augment.{name} does not move boxes along with the pixels: set it to 0")
+    if settings.looks_outside and settings.fill_mode != "constant":
+        raise ConfigError(
+            f"augment.fill_mode = {settings.fill_mode} would repeat parts of an image without their boxes: "
+            "set it to constant (as augment.preset = boxes does)"
+        )
