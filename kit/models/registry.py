@@ -21,7 +21,7 @@ else:
     keras = lazy("keras")
 
 _CARDS: dict[str, ModelCard] = {}
-_FAMILIES = ("applications", "backbones", "classic")  # modules that register models when they are imported
+_FAMILIES = ("applications", "backbones", "classic", "segmenters")  # modules that register models when they are imported
 LIBRARIES = {"hub/": "keras_hub", "tfhub:": "tensorflow_hub"}  # prefix of a name -> module whose `card(name)` has it
 
 
