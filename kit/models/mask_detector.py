@@ -37,7 +37,7 @@ class MaskDetector(Detector):
         self.stride, self.thresholds, self.min_area = stride, tuple(thresholds), min_area
 
     def with_targets(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        size, labels = batch["image"].shape[1:3], self.output_shape[MASK][-1]
+        size, labels = self.input_shape[1:3], self.get_layer(MASK).output.shape[-1]
         mask = filled(batch["boxes"], batch["box_labels"], batch["box_mask"], size, labels)
         return {**batch, MASK: mask}
 
