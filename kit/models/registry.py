@@ -21,7 +21,8 @@ else:
     keras = lazy("keras")
 
 _CARDS: dict[str, ModelCard] = {}
-_FAMILIES = ("applications", "backbones", "classic", "detectors")  # modules that register models when they are imported
+# modules that register models when they are imported
+_FAMILIES = ("applications", "backbones", "classic", "detectors")
 LIBRARIES = {"hub/": "keras_hub", "tfhub:": "tensorflow_hub"}  # prefix of a name -> module whose `card(name)` has it
 
 

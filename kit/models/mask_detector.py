@@ -1,0 +1,93 @@
+"""What networks that paint a mask of the boxes have in common: filled boxes as targets, the loss, boxes of a mask."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kit.boxes import Boxes
+from kit.models.detector import Detector
+from kit.models.mask_boxes import boxes_of_masks
+
+MASK = "mask"
+_BCE, _IOU = 0.25, 0.75  # weights of the two parts of the loss
+_EMPTY = 0.01  # share of the image that is added to both areas of the IoU
+
+
+class MaskDetector(Detector):
+    """A Detector whose output is `mask`, float32 [B, h, w, L]: the probability that a cell of `stride` pixels is in a box.
+
+    The layer called `mask` turns logits into it. A grid that is not a whole number of cells wide or high reaches beyond
+    the image, to the right and below. The other arguments are those of `boxes_of_masks`.
+    """
+
+    def __init__(
+        self,
+        inputs: keras.KerasTensor,
+        outputs: Mapping[str, keras.KerasTensor],
+        *,
+        stride: int,
+        thresholds: Sequence[float],
+        min_area: float,
+        name: str,
+    ) -> None:
+        super().__init__(inputs, outputs, name=name)
+        self.stride, self.thresholds, self.min_area = stride, tuple(thresholds), min_area
+
+    def with_targets(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        size, labels = self.input_shape[1:3], self.get_layer(MASK).output.shape[-1]
+        mask = filled(batch["boxes"], batch["box_labels"], batch["box_mask"], size, labels)
+        return {**batch, MASK: mask}
+
+    def losses(self, batch: Mapping[str, Any]) -> Any:
+        logits = keras.Model(self.inputs, self.get_layer(MASK).input)(batch["image"], training=True)
+        return mask_loss(shares(batch[MASK], self.stride), logits)
+
+    def candidates(self, outputs: Mapping[str, np.ndarray], at_most: int) -> Boxes:
+        size = self.input_shape[1:3]
+        return boxes_of_masks(outputs[MASK], self.stride, size, self.thresholds, self.min_area, at_most)
+
+
+def filled(boxes: Any, labels: Any, valid: Any, size: tuple[int, int], outputs: int) -> Any:
+    """The share of each pixel that boxes of each label cover, float32 [B, height, width, outputs], 0 to 1.
+
+    `boxes` [B, N, 4] are x, y, width, height in pixels, of which (i, j) covers i to i + 1, j to j + 1; those that are
+    not `valid` [B, N] cover nothing. Where boxes of a label overlap, shares are summed, up to 1.
+    """
+
+    def covered(start: Any, length: Any, pixels: int) -> Any:
+        edge = ops.arange(pixels, dtype="float32")
+        start, end = start[..., None], (start + length)[..., None]
+        return ops.clip(ops.minimum(end, edge + 1) - ops.maximum(start, edge), 0.0, 1.0)
+
+    boxes = ops.cast(boxes, "float32")
+    rows = covered(boxes[..., 1], boxes[..., 3], size[0])
+    columns = covered(boxes[..., 0], boxes[..., 2], size[1])
+    of_label = ops.one_hot(labels, outputs, dtype="float32") * ops.cast(valid, "float32")[..., None]
+    return ops.minimum(ops.einsum("bnh,bnw,bnl->bhwl", rows, columns, of_label), 1.0)
+
+
+def shares(mask: Any, stride: int) -> Any:
+    """The mean of a mask [B, H, W, L] in cells of `stride` pixels; beyond the image it is 0."""
+    _, height, width, labels = mask.shape
+    rows, columns = -(-height // stride), -(-width // stride)
+    beyond = ((0, 0), (0, rows * stride - height), (0, columns * stride - width), (0, 0))
+    cells = ops.reshape(ops.pad(mask, beyond), (-1, rows, stride, columns, stride, labels))
+    return ops.mean(cells, axis=(2, 4))
+
+
+def mask_loss(target: Any, logits: Any) -> Any:
+    """.25 binary cross-entropy + .75 (1 - soft IoU) of each image, float32 [B], the mean over labels.
+
+    `target` [B, h, w, L] is 0 to 1. With t and p for target and probability, their means over the image, and e for a
+    constant, the soft IoU is (mean tp + e) / (mean t + mean p - mean tp + e): 1 for an image without boxes in which
+    nothing is found, and never without a gradient.
+    """
+    target, logits = ops.cast(target, "float32"), ops.cast(logits, "float32")
+    entropy = ops.relu(logits) - logits * target + ops.softplus(-ops.abs(logits))
+    probability = ops.sigmoid(logits)
+    both, union = target * probability, target + probability - target * probability
+    iou = (ops.mean(both, axis=(1, 2)) + _EMPTY) / (ops.mean(union, axis=(1, 2)) + _EMPTY)
+    return _BCE * ops.mean(entropy, axis=(1, 2, 3)) + _IOU * ops.mean(1 - iou, axis=1)
