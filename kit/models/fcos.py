@@ -107,7 +107,9 @@ def atss(places: Places, truth: Any, mask: Any, k: int = 9) -> Any:
     distance = ops.sum(ops.square(places.centre - middle), axis=-1)
     near = []
     for stride in np.unique(places.stride):
-        own = distance[..., np.flatnonzero(places.stride == stride)[0] : np.flatnonzero(places.stride == stride)[-1] + 1]
+        own = distance[
+            ..., np.flatnonzero(places.stride == stride)[0] : np.flatnonzero(places.stride == stride)[-1] + 1
+        ]
         kth = ops.top_k(-own, min(k, own.shape[-1]))[0][..., -1:]
         near.append(-own >= kth)
     near = ops.cast(ops.concatenate(near, axis=-1), "float32")

@@ -128,9 +128,7 @@ _CARDS = (
         source="a public RSNA pneumonia project (mask network)",
         prediction="boxes",
     ),
-    ModelCard(
-        "unet", unet, 224, parameters=(1, 1), source="arXiv:1505.04597", prediction="boxes", backbone="resnet50"
-    ),
+    ModelCard("unet", unet, 224, parameters=(1, 1), source="arXiv:1505.04597", prediction="boxes", backbone="resnet50"),
 )
 for _card in _CARDS:
     register(_card)
