@@ -20,7 +20,7 @@ from kit import files, headlines
 from kit.config import Config, dump_config, read_config
 from kit.errors import ConfigError, DataError
 from kit.fold_files import MODEL, WEIGHTS, FoldFiles, StateFiles
-from kit.schemas import Decision, EnsembleReport, Folds, Scores
+from kit.schemas import DECISIONS, SCORES, AnyDecision, AnyScores, EnsembleReport, Folds
 from kit.tasks import find_task
 
 if TYPE_CHECKING:
@@ -94,12 +94,12 @@ class Run:
 
     @property
     def scores_path(self) -> Path:
-        """`Scores`."""
+        """`Scores` or `BoxScores`."""
         return self.directory / "scores.json"
 
     @property
     def decision_path(self) -> Path:
-        """`Decision`."""
+        """`Decision` or `BoxDecision`."""
         return self.directory / "decision.json"
 
     @property
@@ -157,18 +157,19 @@ class Run:
         return files.read_model(self.folds_path, Folds, self._start_again)
 
     @property
-    def scores(self) -> Scores:
+    def scores(self) -> AnyScores:
         """What `kit score` wrote."""
         self._require_as_scored(self.scores_path)
-        return files.read_model(self.scores_path, Scores, self._score_again)
+        return files.read_model(self.scores_path, SCORES[find_task(self.folds.task).prediction], self._score_again)
 
     @property
-    def decision(self) -> Decision:
+    def decision(self) -> AnyDecision:
         """What `kit score` decided on."""
         if not self.decision_path.exists():
             raise DataError(f"{self} has no {self.decision_path.name} yet: run `kit score {self}` first")
         self._require_as_scored(self.decision_path)
-        return files.read_model(self.decision_path, Decision, self._score_again)
+        schema = DECISIONS[find_task(self.folds.task).prediction]
+        return files.read_model(self.decision_path, schema, self._score_again)
 
     @property
     def ensemble(self) -> EnsembleReport:
@@ -211,7 +212,7 @@ class Run:
         for path in (*stamps, *tables):
             path.unlink(missing_ok=True)
 
-    def write_scores(self, scores: Scores, decision: Decision, inputs: dict[str, Any]) -> None:
+    def write_scores(self, scores: AnyScores, decision: AnyDecision, inputs: dict[str, Any]) -> None:
         """Write scores and decision, and the stamp of the inputs they come from."""
         files.write_json(self.scores_path, scores.as_json())
         files.write_json(self.decision_path, decision.as_json())

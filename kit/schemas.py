@@ -24,6 +24,15 @@ class Schema(BaseModel):
         return self.model_dump(mode="json", exclude_unset=True)
 
 
+def defined(values: Any) -> Any:
+    """The same values with None for NaN, which JSON does not have."""
+    if isinstance(values, dict):
+        return {key: defined(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [defined(value) for value in values]
+    return None if isinstance(values, float) and values != values else values
+
+
 class Interval(Schema):
     """A percentile interval over resampled groups."""
 
@@ -79,22 +88,33 @@ class CalibrationReport(Schema):
 
 
 class SetScores(Schema):
-    """The scores of one set of rows; `means` are means of the metric over some of the labels, by name."""
+    """The scores of one set of rows, whatever is predicted."""
 
     metric: str
     rows: int
     groups: int
     value: Number
     interval: Interval
-    delong: Limits | None = None
     labels: dict[str, LabelScore]
-    means: dict[str, Number] = {}
-    accuracy: Number
-    metrics: Metrics
     subgroups: list[Subgroup]
 
 
-class TestScores(SetScores):
+class ClassScores(SetScores):
+    """The scores of probabilities; `means` are means of the metric over some of the labels, by name."""
+
+    delong: Limits | None = None
+    means: dict[str, Number] = {}
+    accuracy: Number
+    metrics: Metrics
+
+
+class BoxSetScores(SetScores):
+    """The scores of boxes: the metric of those that are kept, and whatever else boxes are measured by."""
+
+    report: BoxReport
+
+
+class TestScores(ClassScores):
     """The scores of a labelled test set; where it shares patients with training, also the value without them."""
 
     __test__ = False  # for pytest, which would collect it
@@ -103,7 +123,14 @@ class TestScores(SetScores):
     value_without_them: Number = None
 
 
-class Scores(SetScores):
+class BoxTestScores(BoxSetScores):
+    """As `TestScores`, of boxes."""
+
+    groups_also_in_training: int
+    value_without_them: Number = None
+
+
+class Scores(ClassScores):
     """`scores.json`: the out-of-fold scores, and those of the test set where it has labels."""
 
     folds: dict[int, Number]
@@ -114,6 +141,21 @@ class Scores(SetScores):
     warnings: list[str]
     note: str
     test: TestScores | None = None
+
+
+class BoxScores(BoxSetScores):
+    """`scores.json` of a task with boxes, each fold under the decision that the others lead to.
+
+    `on_the_images_that_chose_it` is the value under the run's decision, which is optimistic.
+    """
+
+    on_the_images_that_chose_it: Number
+    folds: dict[int, Number]
+    fold_mean: Number
+    fold_sd: Number
+    warnings: list[str]
+    note: str
+    test: BoxTestScores | None = None
 
 
 class Comparison(Limits):
@@ -289,6 +331,12 @@ class BoxDecision(Schema):
         if {*self.rules} != {*self.labels}:
             raise ValueError("there is a rule for each label")
         return self
+
+
+AnyScores = Scores | BoxScores
+AnyDecision = Decision | BoxDecision
+SCORES: dict[str, type[Scores] | type[BoxScores]] = {"probabilities": Scores, "boxes": BoxScores}  # by prediction
+DECISIONS: dict[str, type[Decision] | type[BoxDecision]] = {"probabilities": Decision, "boxes": BoxDecision}
 
 
 class Folds(Schema):

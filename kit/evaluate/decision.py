@@ -71,7 +71,7 @@ def send(calibrator: Calibration, prior: Prior | None, p: np.ndarray) -> np.ndar
     return calibration.shift_prior(q, np.array(prior.trained), np.array(prior.test), calibrator.exclusive)
 
 
-def sent(decision: Decision, predictions: pd.DataFrame) -> pd.DataFrame:
+def sent_probabilities(decision: Decision, predictions: pd.DataFrame) -> pd.DataFrame:
     """Predictions with the probabilities that are sent: float64, or untouched where nothing changes them."""
     if decision.calibration.kind == "none" and decision.prior is None:
         return predictions
@@ -79,7 +79,7 @@ def sent(decision: Decision, predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions.assign(**dict(zip(probability_columns(decision.labels), p.T, strict=True)))
 
 
-def with_decisions(decision: Decision, predictions: pd.DataFrame) -> pd.DataFrame:
+def with_label_decisions(decision: Decision, predictions: pd.DataFrame) -> pd.DataFrame:
     """Sent predictions with a further column, `decision`: the label or labels decided on.
 
     Exclusive classes: the likeliest. A single label: it or `not LABEL`. Several: those at or above their threshold,

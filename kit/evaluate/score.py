@@ -5,7 +5,6 @@ Predictions are tables (kit.tables) without the truth, which comes from the exam
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ from kit.evaluate.delong import delong_interval
 from kit.evaluate.ensemble import aligned
 from kit.evaluate.metrics import Metric
 from kit.evaluate.resample import interval, numbered, resample, share_above, statistic
-from kit.schemas import Comparison, Scores
+from kit.evaluate.subgroups import parts_of
+from kit.schemas import Comparison, Scores, defined
 from kit.tables import cut, predicted_labels, probabilities, truth, truth_columns, with_truth
 
 OPTIMISM = "Each fold's best epoch was chosen on these same rows, so the out-of-fold values are slightly optimistic."
@@ -26,7 +26,6 @@ SCALES = (
     "The pooled value ({value:.4f}) is further from the mean of the folds ({mean:.4f}) than the folds are from each "
     "other: their models are on different scales. Trust the mean, and look at calibration."
 )
-_AGES = (0, 18, 40, 60, 80, 200)  # years, where bands begin
 _SMALL = 30  # rows of the rarer class, below which a subgroup's value means little
 
 
@@ -52,7 +51,7 @@ def score(oof: pd.DataFrame, test: pd.DataFrame, examples: pd.DataFrame, by: Yar
     labelled = with_known_truth(test, examples)
     if len(labelled):
         values["test"] = _score_test(labelled, examples, by)
-    return Scores.model_validate(_defined(values))
+    return Scores.model_validate(defined(values))
 
 
 def with_known_truth(predictions: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
@@ -81,7 +80,7 @@ def compare_runs(
         low, high = interval(values[:, n] - values[:, 0], settings.confidence)
         better = share_above(metric.gain(values[:, n], values[:, 0]))
         line = {"run": name, "value": value[n], "difference": value[n] - value[0]}
-        lines.append(Comparison.model_validate(_defined({**line, "low": low, "high": high, "better": better})))
+        lines.append(Comparison.model_validate(defined({**line, "low": low, "high": high, "better": better})))
     return lines
 
 
@@ -92,28 +91,12 @@ def subgroups(
 
     Ages are cut into bands. `small`: no label has 30 rows of its rarer class in that part.
     """
-    y, p = truth(rows), probabilities(rows)
-    parts = []
-    for column in columns:
-        if column not in examples.columns:
-            continue
-        values = rows["id"].map(examples.set_index("id")[column])
-        if column == "age":
-            bands = [f"{low} to {high - 1}" for low, high in pairwise(_AGES[:-1])]
-            values = pd.cut(pd.to_numeric(values), _AGES, right=False, labels=[*bands, f"{_AGES[-2]} and above"])
-        for part in values.dropna().drop_duplicates().sort_values():
-            inside = (values == part).to_numpy()
-            positives = np.nansum(y[inside], axis=0)
-            rarer = np.minimum(positives, (~np.isnan(y[inside])).sum(axis=0) - positives)
-            parts.append(
-                {
-                    "column": column,
-                    "part": str(part),
-                    "rows": int(inside.sum()),
-                    "value": metric(y[inside], p[inside]),
-                    "small": bool(rarer.max() < _SMALL),
-                }
-            )
+    y, p, parts = truth(rows), probabilities(rows), []
+    for column, part, inside in parts_of(examples.set_index("id").loc[rows["id"]], columns):
+        positives = np.nansum(y[inside], axis=0)
+        rarer = np.minimum(positives, (~np.isnan(y[inside])).sum(axis=0) - positives)
+        small, value = bool(rarer.max() < _SMALL), metric(y[inside], p[inside])
+        parts.append({"column": column, "part": part, "rows": len(inside), "value": value, "small": small})
     return parts
 
 
@@ -222,12 +205,3 @@ def _with_truth(predictions: pd.DataFrame, examples: pd.DataFrame, labels: list[
             "predict with the examples that the run was trained on"
         )
     return with_truth(predictions, examples, labels)
-
-
-def _defined(values: Any) -> Any:
-    """The same values with None for NaN, which JSON does not have."""
-    if isinstance(values, dict):
-        return {key: _defined(value) for key, value in values.items()}
-    if isinstance(values, list):
-        return [_defined(value) for value in values]
-    return None if isinstance(values, float) and np.isnan(values) else values

@@ -6,13 +6,13 @@ import pandas as pd
 
 from kit.schemas import (
     ClassFactors,
+    ClassScores,
     Comparison,
     Decision,
     Deviation,
     EnsembleReport,
     Number,
     Scores,
-    SetScores,
     Subgroup,
 )
 
@@ -73,7 +73,7 @@ def ensemble(report: EnsembleReport) -> str:
     return "\n".join(line for section in sections for line in section)
 
 
-def _headline(name: str, scores: SetScores) -> list[str]:
+def _headline(name: str, scores: ClassScores) -> list[str]:
     interval, delong = scores.interval, ""
     if scores.delong is not None:
         delong = f"; DeLong {_shown(scores.delong.low)} to {_shown(scores.delong.high)}"
@@ -85,7 +85,7 @@ def _headline(name: str, scores: SetScores) -> list[str]:
     ]
 
 
-def _table(scores: SetScores) -> list[str]:
+def _table(scores: ClassScores) -> list[str]:
     """Metrics of each label, cut at .5 or of the likeliest class, with averages below."""
     metrics = scores.metrics
     several = len(metrics["labels"]) > 1

@@ -1,10 +1,15 @@
 """Predictions of several folds -> one table."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
+from kit.boxes import boxes_of, nothing, with_boxes
+from kit.config.predict import PredictSettings
 from kit.errors import DataError, counted
+from kit.evaluate.box_merging import fuse
+from kit.tables import predicted_labels, probability_columns
+from kit.tasks import find_task
 
 
 def merge_oof(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
@@ -21,9 +26,28 @@ def merge_test(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     return _merged(tables).sort_values(["fold", "id"], ignore_index=True)
 
 
-def mean_over_folds(test: pd.DataFrame) -> pd.DataFrame:
-    """One row per id: the mean probability over the folds' models."""
+def over_folds(test: pd.DataFrame, labels: Sequence[str], task: str, settings: PredictSettings) -> pd.DataFrame:
+    """One row per id, sorted: the mean probability over the folds' models, or their boxes fused."""
+    return _OVER_FOLDS[find_task(task).prediction](test, labels, settings)
+
+
+def _mean(test: pd.DataFrame, labels: Sequence[str], settings: PredictSettings) -> pd.DataFrame:
     return test.drop(columns="fold").groupby("id", as_index=False).mean()
+
+
+def _fused(test: pd.DataFrame, labels: Sequence[str], settings: PredictSettings) -> pd.DataFrame:
+    """Boxes of all folds as one; columns `p_*`, by which they may be weighed, are averaged."""
+    columns = probability_columns(predicted_labels(test))
+    table = test[["id", *columns]].groupby("id", as_index=False).mean()
+    parts = [rows.set_index("id").reindex(table["id"]) for _, rows in test.groupby("fold")]
+    boxes = [boxes_of(part, labels) for part in parts]
+    return with_boxes(table, fuse(boxes, settings.boxes) if boxes else nothing(0), labels)
+
+
+_OVER_FOLDS: dict[str, Callable[[pd.DataFrame, Sequence[str], PredictSettings], pd.DataFrame]] = {
+    "probabilities": _mean,
+    "boxes": _fused,
+}
 
 
 def _merged(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:

@@ -16,12 +16,12 @@ from kit.config.predict import PredictSettings
 from kit.data.pixels.prepared import Prepared, prepare
 from kit.data.records.shards import image_shape
 from kit.errors import ConfigError, DataError, UnreadableImage
-from kit.evaluate.decision import sent, with_decisions
+from kit.evaluate.sent import sent, with_decisions
 from kit.parallel import progress_bar
 from kit.predict.predict import raw_of
 from kit.run import Run
 from kit.runtime import devices
-from kit.schemas import Decision
+from kit.schemas import AnyDecision
 
 if TYPE_CHECKING:
     import keras
@@ -41,7 +41,7 @@ class Predictor:
         self,
         models: "Sequence[keras.Model]",
         image: ImageSettings,
-        decision: Decision,
+        decision: AnyDecision,
         settings: PredictSettings,
     ) -> None:
         self.models, self.image, self.decision, self.settings = list(models), image, decision, settings

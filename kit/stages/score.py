@@ -1,7 +1,7 @@
 """Predictions -> scores and decision; runs against each other. Needs no Keras."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -9,17 +9,19 @@ from kit import files
 from kit.competition import Target
 from kit.competitions import find_competition
 from kit.config import Config
+from kit.evaluate import box_score
 from kit.evaluate import score as scoring
+from kit.evaluate.box_score import Predicted
 from kit.evaluate.decision import decide
-from kit.evaluate.metrics import find_metric
-from kit.predict.merging import mean_over_folds
+from kit.evaluate.metrics import Metric, find_metric
+from kit.predict.merging import over_folds
 from kit.run import Run, names_of
-from kit.schemas import Comparison, Decision, Scores
+from kit.schemas import AnyDecision, AnyScores, BoxDecision, BoxScores, Comparison, Decision, Scores
 from kit.stages.current import changed_settings, require_current
 from kit.tasks import find_task
 
 
-def score(run: Run, settings: Iterable[str] = ()) -> tuple[Scores, Decision]:
+def score(run: Run, settings: Iterable[str] = ()) -> tuple[AnyScores, AnyDecision]:
     """Predictions -> `scores.json` (out of fold, and test where it has labels) and `decision.json`; returns both.
 
     `settings` are `evaluate.*=value`, kept in the run. Raises DataError for predictions that are missing, damaged or
@@ -28,7 +30,8 @@ def score(run: Run, settings: Iterable[str] = ()) -> tuple[Scores, Decision]:
     before = run.config
     config = changed_settings(before, settings, "evaluate", "kit score")
     with run.locked():
-        target, oof, test = target_of(run), run.oof(), run.test()
+        target = target_of(run)
+        run.oof(), run.test()  # raises for those that are missing or damaged
         require_current(run)
         task = find_task(run.folds.task)
         inputs: dict[str, Any] = {
@@ -41,12 +44,7 @@ def score(run: Run, settings: Iterable[str] = ()) -> tuple[Scores, Decision]:
         }
         inputs |= {path.name: files.sha256_of(path) for path in (run.oof_path, run.test_path, run.examples_path)}
         if not files.is_done(run.scored_done, inputs):
-            examples = run.examples()
-            by = scoring.Yardstick(find_metric(target.metric), task.exclusive, config.evaluate, target.means)
-            decision = decide(
-                oof, examples, task.name, task.exclusive, config.evaluate, config.predict.tta, is_balanced(config)
-            )
-            scores = scoring.score(oof, mean_over_folds(test), examples, by)
+            scores, decision = _KINDS[task.prediction].score(run, config, target)
             if config != before:
                 run.write_config(config)
             run.write_scores(scores, decision, inputs)
@@ -55,9 +53,7 @@ def score(run: Run, settings: Iterable[str] = ()) -> tuple[Scores, Decision]:
 
 def compare(runs: Sequence[Run]) -> list[Comparison]:
     """Each run's out-of-fold score against the first's, on the same resamples of patients."""
-    tables = {name: run.oof() for name, run in zip(names_of(runs), runs, strict=True)}
-    metric = find_metric(target_of(runs[0]).metric)
-    return scoring.compare_runs(tables, runs[0].examples(), metric, runs[0].config.evaluate)
+    return _KINDS[find_task(runs[0].folds.task).prediction].compare(dict(zip(names_of(runs), runs, strict=True)))
 
 
 def target_of(run: Run) -> Target:
@@ -71,5 +67,52 @@ def is_balanced(config: Config) -> bool:
 
 
 def mean_test(run: Run) -> pd.DataFrame:
-    """The mean of the folds' raw test predictions: id, `p_*`."""
-    return mean_over_folds(run.test())
+    """The folds' raw test predictions as one row per id: mean probabilities `p_*`, or fused boxes."""
+    return over_folds(run.test(), run.folds.labels, run.folds.task, run.config.predict)
+
+
+def _score_probabilities(run: Run, config: Config, target: Target) -> tuple[Scores, Decision]:
+    task, oof, examples = find_task(run.folds.task), run.oof(), run.examples()
+    by = scoring.Yardstick(find_metric(target.metric), task.exclusive, config.evaluate, target.means)
+    decision = decide(
+        oof, examples, task.name, task.exclusive, config.evaluate, config.predict.tta, is_balanced(config)
+    )
+    return scoring.score(oof, mean_test(run), examples, by), decision
+
+
+def _compare_probabilities(runs: dict[str, Run]) -> list[Comparison]:
+    first = next(iter(runs.values()))
+    tables = {name: run.oof() for name, run in runs.items()}
+    return scoring.compare_runs(tables, first.examples(), find_metric(target_of(first).metric), first.config.evaluate)
+
+
+def _score_boxes(run: Run, config: Config, target: Target) -> tuple[BoxScores, BoxDecision]:
+    predicted = _predicted(run, config, find_metric(target.metric, config.evaluate))
+    decision = predicted.decide(run.folds.task, config.predict.tta, config.predict.boxes)
+    return box_score.score(predicted, mean_test(run), run.examples(), decision), decision
+
+
+def _compare_boxes(runs: dict[str, Run]) -> list[Comparison]:
+    first = next(iter(runs.values()))
+    metric = find_metric(target_of(first).metric, first.config.evaluate)
+    each = {name: _predicted(run, first.config, metric) for name, run in runs.items()}
+    decided = {
+        name: (predicted, predicted.decide(first.folds.task, first.config.predict.tta, first.config.predict.boxes))
+        for name, predicted in each.items()
+    }
+    return box_score.compare_runs(decided, first.config.evaluate)
+
+
+def _predicted(run: Run, config: Config, metric: Metric) -> Predicted:
+    return Predicted(run.oof(), run.examples(), run.folds.labels, metric, config.evaluate)
+
+
+class _Kind(NamedTuple):
+    score: Callable[[Run, Config, Target], tuple[AnyScores, AnyDecision]]
+    compare: Callable[[dict[str, Run]], list[Comparison]]
+
+
+_KINDS = {
+    "probabilities": _Kind(_score_probabilities, _compare_probabilities),
+    "boxes": _Kind(_score_boxes, _compare_boxes),
+}

@@ -9,7 +9,7 @@ import pandas as pd
 from kit import files
 from kit.competitions import find_competition
 from kit.errors import SubmissionError, counted, some
-from kit.evaluate.decision import sent
+from kit.evaluate.sent import sent
 from kit.run import Run
 from kit.stages.score import mean_test, score
 from kit.submit.submission import check_submission, make_submission, read_submission

@@ -8,7 +8,7 @@ from kit.config import ImageSettings
 from kit.config.predict import PredictSettings
 from kit.data.records.batches import Batch
 from kit.errors import DataError
-from kit.predict.merging import mean_over_folds, merge_oof, merge_test
+from kit.predict.merging import merge_oof, merge_test, over_folds
 from kit.predict.predict import predict
 from kit.predict.views import VIEWS
 
@@ -95,5 +95,5 @@ def test_the_test_prediction_is_the_mean_over_folds():
     first, second = tables()[0], tables()[0].assign(p_x=[0.4, 0.8])
     stacked = merge_test({0: first, 1: second})
     assert list(stacked) == ["id", "fold", "p_x"]
-    mean = mean_over_folds(stacked).set_index("id")["p_x"]
+    mean = over_folds(stacked, ["x"], "binary", PredictSettings()).set_index("id")["p_x"]
     assert mean.to_dict() == pytest.approx({"a": 0.6, "b": 0.3})

@@ -14,10 +14,10 @@ from kit.config.load import with_settings
 from kit.data.pixels.images import read_image
 from kit.errors import ConfigError, DataError, UnreadableImage
 from kit.evaluate.decision import sent, with_decisions
-from kit.predict.merging import mean_over_folds
 from kit.predict.predictor import Predictor
 from kit.run import Run
 from kit.stages.resume import config_of
+from kit.stages.score import mean_test
 from tests.conftest import TINY
 from tests.data.pixels.test_dicom import dicom_of
 
@@ -48,7 +48,7 @@ def run(keras, raw):
 @pytest.fixture(scope="module")
 def expected(run):
     """What the run says of its test images."""
-    return with_decisions(run.decision, sent(run.decision, mean_over_folds(run.test()))).set_index("id")
+    return with_decisions(run.decision, sent(run.decision, mean_test(run))).set_index("id")
 
 
 def test_files_of_the_test_set_get_its_values(run, raw, expected):
@@ -59,7 +59,7 @@ def test_files_of_the_test_set_get_its_values(run, raw, expected):
     same = expected.loc[[path.stem for path in paths]]
     assert np.abs(table["p_tumour"].to_numpy() - same["p_tumour"].to_numpy()).max() < 1e-6
     assert list(table["decision"]) == list(same["decision"])
-    raw_mean = mean_over_folds(run.test()).set_index("id")["p_tumour"]
+    raw_mean = mean_test(run).set_index("id")["p_tumour"]
     assert np.abs(raw_mean - expected["p_tumour"]).max() > 1e-3  # it is calibrated, so it differs from the raw mean
 
 

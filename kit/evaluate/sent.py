@@ -1,0 +1,53 @@
+"""What a decision makes of raw predictions: what is sent to a leaderboard, or shown. One entry per kind of prediction."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from kit.boxes import boxes_of, with_boxes
+from kit.evaluate.box_decision import apply
+from kit.evaluate.box_score import gate_of
+from kit.evaluate.decision import sent_probabilities, with_label_decisions
+from kit.schemas import AnyDecision, BoxDecision
+from kit.tables import DECISION
+from kit.tasks import find_task
+
+
+def sent(decision: AnyDecision, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Raw predictions (id, and `p_*` or boxes) as they are sent: calibrated, or cut, shrunk and weighed."""
+    table: pd.DataFrame = _KINDS[find_task(decision.task).prediction].sent(decision, predictions)
+    return table
+
+
+def with_decisions(decision: AnyDecision, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Sent predictions with a further column, `decision`: the label or labels decided on.
+
+    Of boxes: the labels that any box has, joined by `|`; where there is none, `none`, or `not LABEL` of a single label.
+    """
+    table: pd.DataFrame = _KINDS[find_task(decision.task).prediction].decided(decision, predictions)
+    return table
+
+
+def _sent_boxes(decision: BoxDecision, predictions: pd.DataFrame) -> pd.DataFrame:
+    boxes = apply(decision, boxes_of(predictions, decision.labels), gate_of(predictions, decision.labels))
+    return with_boxes(predictions, boxes, decision.labels)
+
+
+def _with_box_decisions(decision: BoxDecision, predictions: pd.DataFrame) -> pd.DataFrame:
+    labels, present = decision.labels, boxes_of(predictions, decision.labels).best(len(decision.labels)) > 0
+    nothing = "none" if len(labels) > 1 else f"not {labels[0]}"
+    names = ["|".join(np.array(labels)[row]) or nothing for row in present]
+    return predictions.assign(**{DECISION: pd.Series(names, predictions.index, dtype=object)})
+
+
+class _Kind(NamedTuple):
+    sent: Callable[[Any, pd.DataFrame], pd.DataFrame]
+    decided: Callable[[Any, pd.DataFrame], pd.DataFrame]
+
+
+_KINDS = {
+    "probabilities": _Kind(sent_probabilities, with_label_decisions),
+    "boxes": _Kind(_sent_boxes, _with_box_decisions),
+}
