@@ -56,8 +56,10 @@ def froc(
 def per_image(truth: Boxes, predictions: Boxes, empty_images: EmptyImages = "left_out") -> np.ndarray:
     """RSNA's metric of each image, float64 [images]: the mean of TP / (TP + FP + FN) at IoU above .4, .45, ... .75.
 
-    An image without any box, true or predicted, is NaN (it does not count), 1 or 0. The competition's page does not say
-    what it is; the scores of the leaderboard are possible only if it is left out.
+    As the competition's page describes it: boxes are checked in the order of their scores. Which of several true boxes
+    one takes, the page does not say; here it is the best (kit.evaluate.matching). Nor does it say what an image without
+    any box, true or predicted, is: NaN (it does not count), 1 or 0. The scores of the leaderboard are possible only if
+    it is left out.
     """
     return per_image_at([-np.inf], truth, predictions, empty_images)[:, 0]
 
