@@ -50,6 +50,11 @@ class Boxes:
         order = order[number[order] >= 0]
         return replace(self.where(order), images=len(images), image=number[order])
 
+    def of_label(self, label: int) -> Boxes:
+        """The boxes of one label, of the same images; there it has the number 0."""
+        own = self.where(self.label == label)
+        return replace(own, label=np.zeros_like(own.label))
+
     def scaled(self, factors: np.ndarray) -> Boxes:
         """The boxes with x and width, y and height multiplied by `factors` (float [images, 2]) of their image."""
         return replace(self, xywh=self.xywh * np.tile(factors[self.image], 2))

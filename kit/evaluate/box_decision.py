@@ -1,10 +1,10 @@
 """From predicted boxes to those that are sent: cut, shrink and gate, chosen out of fold and measured nested.
 
-The metric is the mean over images of a value that depends on the boxes with a score of at least the cut. Few images
-choose little: the shrink and the gate are used only where they are surely better on folds that did not choose them.
+The metric is RSNA's, the mean over images of a value of the boxes with a score of at least the cut. Few images choose
+little: the shrink and the gate are used only where they are surely better on folds that did not choose them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,11 +12,9 @@ import numpy as np
 from kit.boxes import Boxes
 from kit.config import BoxSettings, EvaluateSettings
 from kit.errors import DataError
+from kit.evaluate.boxes import EmptyImages, per_image_at
 from kit.evaluate.resample import Statistic, interval, numbered, resample, share_above
 from kit.schemas import BlendScore, BoxDecision, BoxRule, Number
-
-# Truth, predictions of a label and cuts -> the value of each image at each cut, float64 [cuts, images]; NaN: left out.
-ValuesAtCuts = Callable[[Boxes, Boxes, np.ndarray], np.ndarray]
 
 SHRINKS = (1.0, 0.95, 0.9, 0.875, 0.85, 0.8)  # factors for the sides of a box
 GATES = (0.0, 0.5, 1.0, 2.0)  # exponents of the probability that a score is multiplied by
@@ -33,12 +31,12 @@ class Judged:
     truth: Boxes
     fold: np.ndarray
     group: np.ndarray
-    values: ValuesAtCuts
     labels: int = 1
+    empty_images: EmptyImages = "left_out"
 
     def of_label(self, label: int) -> "Judged":
         """The same images with the boxes of one label alone."""
-        return replace(self, truth=_of_label(self.truth, label), labels=1)
+        return replace(self, truth=self.truth.of_label(label), labels=1)
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def decide(
     rules = {}
     for n, label in enumerate(labels):
         p = None if gate is None else gate[:, n]
-        rules[label] = _rule(judged.of_label(n), _of_label(predictions, n), settings, p)
+        rules[label] = _rule(judged.of_label(n), predictions.of_label(n), settings, p)
     return BoxDecision(
         task=task,
         labels=tuple(labels),
@@ -109,19 +107,14 @@ def shrunk(boxes: Boxes, factor: np.ndarray | float) -> Boxes:
 def best_cut(judged: Judged, predictions: Boxes) -> Cut:
     """The cut with the largest value: on all images, and on all but each fold; of equal ones, the largest."""
     cuts = _cuts(predictions.score, len(judged.truth))
-    values = judged.values(judged.truth, predictions, cuts)
-    folds = np.unique(judged.fold)
-    inside = judged.fold == folds[:, None]
-    sums, counts = np.nan_to_num(values) @ inside.T, (~np.isnan(values)).astype(np.float64) @ inside.T
-    total, count = sums.sum(axis=1, keepdims=True), counts.sum(axis=1, keepdims=True)
-    means = _ratio(total - sums, count - counts)  # [cuts, folds], without the fold
-    chosen = np.argmax(np.where(np.isnan(means), -np.inf, means.round(12)), axis=0)
-    nested = np.full(values.shape[1], np.nan)
-    for k in range(len(folds)):
-        nested[inside[k]] = values[chosen[k], inside[k]]
-    everywhere = _ratio(total, count)[:, 0]
-    best = int(np.argmax(np.where(np.isnan(everywhere), -np.inf, everywhere.round(12))))
-    return Cut(float(cuts[best]), float(everywhere[best]), means[chosen, np.arange(len(folds))], nested)
+    values = per_image_at(cuts, judged.truth, predictions, judged.empty_images)
+    folds, number = np.unique(judged.fold, return_inverse=True)
+    sums, counts = _summed(values, number)  # [folds, cuts]
+    others = _ratio(sums.sum(axis=0) - sums, counts.sum(axis=0) - counts)  # without the fold
+    everywhere = _ratio(sums.sum(axis=0), counts.sum(axis=0))
+    chosen, best = _largest(others), int(_largest(everywhere))
+    nested = values[np.arange(len(values)), chosen[number]]
+    return Cut(float(cuts[best]), float(everywhere[best]), others[np.arange(len(folds)), chosen], nested)
 
 
 def value_of(values: np.ndarray) -> float:
@@ -242,25 +235,32 @@ def _gated(boxes: Boxes, gate: np.ndarray | None, exponent: np.ndarray | float) 
     return replace(boxes, score=boxes.score * gate[boxes.image] ** exponent)
 
 
-def _of_label(boxes: Boxes, label: int) -> Boxes:
-    own = boxes.where(boxes.label == label)
-    return replace(own, label=np.zeros_like(own.label))
-
-
 def _statistic(values: np.ndarray, group_of: np.ndarray) -> Statistic:
     """`value_of` any resample of groups, from each group's sums."""
-    groups = int(group_of.max()) + 1
-    sums, counts = (
-        np.column_stack([np.bincount(group_of, column, groups) for column in part.T])
-        for part in (np.nan_to_num(values), (~np.isnan(values)).astype(np.float64))
-    )
+    sums, counts = (np.ascontiguousarray(part.T) for part in _summed(values, group_of))  # [labels, groups]
 
     def value(times: np.ndarray) -> np.ndarray:
-        each = _ratio(times @ sums, times @ counts)
+        # Sums, not dot products: BLAS would start threads for them, many times as slow where the cores are busy.
+        each = _ratio((sums * times).sum(axis=1), (counts * times).sum(axis=1))
         defined = each[~np.isnan(each)]
         return np.concatenate([[defined.mean() if len(defined) else np.nan], each])
 
     return value
+
+
+def _summed(values: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sums of values [rows, columns] over the rows of each number (0, 1, ...), and how many of them are defined."""
+    order = np.argsort(number, kind="stable")
+    starts = np.flatnonzero(np.diff(number[order], prepend=-1))
+    rows = values[order]
+    defined = ~np.isnan(rows)
+    sums = np.add.reduceat(np.where(defined, rows, 0), starts, axis=0)
+    return sums, np.add.reduceat(defined.astype(np.float64), starts, axis=0)
+
+
+def _largest(values: np.ndarray) -> np.ndarray:
+    """Where the last axis is largest: the first of those that differ by rounding alone, NaN being the smallest."""
+    return np.argmax(np.where(np.isnan(values), -np.inf, values.round(12)), axis=-1)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

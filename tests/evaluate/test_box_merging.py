@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kit.boxes import Boxes, iou, joined, nothing, stacked
 from kit.config import BoxSettings
 from kit.evaluate.box_merging import fuse, merge, nms, soft_nms, wbf
+from tests.evaluate.detections import scattered
 
 # Made by ensemble-boxes 1.0.9, the authors' own implementation; it needs numba, too much for a test to install.
 GOLDEN = json.loads((Path(__file__).parent / "golden_fusion.json").read_text())
@@ -31,13 +32,6 @@ def rows(result, scores=True):
     """The boxes as rows, sorted, rounded to what the golden values are exact to."""
     columns = [result.image, result.label, *result.xywh.T, *([result.score] if scores else [])]
     return np.array(sorted(np.column_stack(columns).round(5).tolist()))
-
-
-def drawn(rng, images=3, most=12, labels=2):
-    image = np.repeat(np.arange(images), rng.integers(0, most, images))
-    size = rng.uniform(0.1, 0.5, (len(image), 2))
-    xywh = np.hstack([rng.uniform(0, 1, size.shape) * (1 - size), size])
-    return Boxes(images, image, xywh, rng.integers(0, labels, len(image)), rng.random(len(image)))
 
 
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda case: f"iou{case['iou']}")
@@ -89,7 +83,7 @@ def test_labels_and_images_do_not_meet():
 @settings(max_examples=40, deadline=None)
 def test_what_nms_keeps(seed, limit):
     rng = np.random.default_rng(seed)
-    before = drawn(rng)
+    before = scattered(rng)
     kept = nms(before, limit, EVERYTHING)
     for image, label in np.ndindex(3, 2):
         own = kept.xywh[(kept.image == image) & (kept.label == label)]
@@ -105,7 +99,7 @@ def test_what_nms_keeps(seed, limit):
 @settings(max_examples=40, deadline=None)
 def test_the_order_of_boxes_images_and_parts_does_not_matter(seed, how, ties):
     rng = np.random.default_rng(seed)
-    parts = [drawn(rng) for _ in range(3)]
+    parts = [scattered(rng) for _ in range(3)]
     if ties:
         parts = [Boxes(p.images, p.image, p.xywh, p.label, p.score.round(1)) for p in parts]
     chosen = BoxSettings(merge=how, min_score=0.05, at_most=5)
@@ -123,7 +117,7 @@ def test_the_order_of_boxes_images_and_parts_does_not_matter(seed, how, ties):
 @given(st.integers(0, 10**6), st.integers(1, 5))
 @settings(max_examples=40, deadline=None)
 def test_several_times_the_same_model_is_that_model(seed, times):
-    one = nms(drawn(np.random.default_rng(seed)), 0.5, EVERYTHING)
+    one = nms(scattered(np.random.default_rng(seed)), 0.5, EVERYTHING)
     assert rows(wbf([one] * times, 0.5)) == pytest.approx(rows(one))
     assert rows(fuse([one] * times, BoxSettings(merge="nms", min_score=0))) == pytest.approx(rows(one))
 
@@ -145,7 +139,7 @@ def test_settings(how):
 def test_rows_of_very_different_length(monkeypatch):
     monkeypatch.setattr("kit.evaluate.box_merging._CELLS", 40)  # many small batches
     rng = np.random.default_rng(0)
-    parts = [drawn(rng, images=20, most=30, labels=3) for _ in range(2)]
+    parts = [scattered(rng, images=20, most=30, labels=3) for _ in range(2)]
     for how in ("nms", "soft_nms", "wbf"):
         chosen = BoxSettings(merge=how)
         each = stacked([fuse([part.of_images(np.array([n])) for part in parts], chosen) for n in range(20)])
