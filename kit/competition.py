@@ -17,7 +17,8 @@ class Target:
     `task` names one of `kit.tasks.TASKS`; it and `labels` are empty where they depend on the data. `metric` names one
     of `kit.evaluate.metrics.METRICS`, that of the leaderboard where there is one. `columns` is the format of the
     submission (column -> label); None where no leaderboard takes this target: a submission has a column for each label.
-    `means` are further means of the metric over some of the labels, by name.
+    `means` are further means of the metric over some of the labels, by name. `frame` is the side, in pixels, of the
+    square image that boxes refer to in the competition's tables and submissions; None: the image itself.
     """
 
     task: str
@@ -25,13 +26,15 @@ class Target:
     metric: str
     columns: Mapping[str, str] | None = None
     means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
 class Competition:
     """A competition, or another set of labelled images.
 
-    `read` turns the raw folder into examples. The setting `target` chooses among `targets`; the first is the default.
+    `read` turns the raw folder into examples. The setting `target` chooses among `targets`; the first is the default,
+    and where its labels depend on the data, `target` may also name one of them.
     `settings` are the further fields of `kit.config.Source` that it reads. `slug` is Kaggle's; a dataset's starts with
     its owner. `id_column` is that of the submission; `sample` is the path of the sample submission below the data root
     (None: there is none, the data itself holds the test split back). `make` writes the raw folder of a synthetic

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 _SINGULAR = {"are": "is", "have": "has", "their": "its"}
+_NOUNS = {"class": "class", "classes": "class", "boxes": "box"}
 
 
 class KitError(Exception):
@@ -97,5 +98,5 @@ def remarked(count: int, remark: str) -> str:
         return f"{count} {remark}"
     clause, mark, rest = re.split(r"([:,('\"]|$)", remark, maxsplit=1)
     noun, *others = clause.replace("no images", "no image").split(" ")
-    noun = "class" if noun in ("class", "classes") else noun.removesuffix("s")
+    noun = _NOUNS.get(noun, noun.removesuffix("s"))
     return f"1 {' '.join([noun, *(_SINGULAR.get(word, word) for word in others)])}{mark}{rest}"

@@ -37,6 +37,8 @@ def find_competition(name: str, source: Source | None = None) -> Competition:
             raise ConfigError(f"{name} does not take the setting {key!r}; {what}")
     if len(competition.targets) == 1 or source.target is None:
         return competition
+    if source.target not in competition.targets and not competition.target.labels:
+        return competition  # one of the labels, which its reader knows
     if source.target not in competition.targets:
         raise ConfigError(f"{name} has no target {source.target!r}{nearest(source.target, competition.targets)}")
     return replace(competition, chosen=source.target)

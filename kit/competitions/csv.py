@@ -3,7 +3,8 @@
 `columns.id` names images: by path below DIR, by file name, or by file name without its ending. A single label column
 holds 0 and 1, or class names; several columns are one label each, 0 or 1, empty where unknown. `columns.group` is the
 patient, a column or a pattern of the ids: without it every image is its own group, and patients may be on both sides of
-a fold. Rows whose `columns.split` is test are predicted; without that column, rows without any label.
+a fold. Rows whose `columns.split` is test are predicted; without that column, rows without any label. With the target
+`boxes` the table has the boxes: kit.data.table.box_examples.
 """
 
 from dataclasses import replace
@@ -12,23 +13,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kit.boxes import BOXES
 from kit.competition import Competition, Target
-from kit.config import ColumnSettings, Source
+from kit.config import Source
+from kit.data.table.box_examples import TASK, read_box_examples
 from kit.data.table.examples import Examples
-from kit.data.table.groups import describe_groups, group_by, patient_hint
+from kit.data.table.grouped import groups_of
+from kit.data.table.groups import describe_groups, patient_hint
 from kit.data.table.ids import name_images
-from kit.data.table.labels import known, read_labels
+from kit.data.table.labels import read_labels
 from kit.data.table.layout import SPLITS
 from kit.data.table.listing import found_in, list_folder, require_folder
 from kit.data.table.masks import are_masks
 from kit.data.table.raw import match, read_table, refuse_rows
 from kit.data.table.unused import patient_column_hint, split_column_hint
-from kit.errors import DataError, nearest, share_to_allow
+from kit.errors import DataError
 from kit.tables import labels_of
 
 
 def read(root: Path, source: Source) -> Examples:
     """Examples from the rows of the table; raises DataError for missing columns, values and images."""
+    if source.target == BOXES:
+        return read_box_examples(root, source, every_image=False)
     require_folder(root)
     columns = source.columns
     if source.table is None or not (root / source.table).is_file():
@@ -54,7 +60,7 @@ def read(root: Path, source: Source) -> Examples:
     images, odd = _images(root, source.table, rows["id"])
     names, compared = name_images(path, columns.id, rows["id"], images, columns.loose_ids)
     table, missing, surplus = match(rows, images.assign(id=names))
-    groups = _groups(path, raw, table, columns)
+    groups = groups_of(path, raw, raw[columns.id], table, table["id"], columns)
     if columns.group is None:
         note = patient_column_hint(raw, used) or patient_hint(table["path"])
     else:
@@ -78,32 +84,11 @@ def _images(root: Path, table: str, ids: pd.Series) -> tuple[pd.DataFrame, dict[
     return images[~masks].reset_index(drop=True), remarks
 
 
-def _groups(path: Path, raw: pd.DataFrame, table: pd.DataFrame, columns: ColumnSettings) -> pd.Series:
-    """The group of each image, None where it has none: a column, or what a pattern finds in the ids or else paths."""
-    if columns.group is None:
-        return pd.Series(None, table.index, dtype=object)
-    if columns.group in raw.columns:
-        groups = known(raw[columns.group])
-        empty = groups.isna()
-        if empty.mean() > columns.ungrouped:
-            share = share_to_allow(empty.sum(), len(empty))
-            remedy = f"let these be groups of their own with --set columns.ungrouped={share:g}"
-            refuse_rows(path, raw, empty, columns.group, "a group (a patient)", f"complete it, or {remedy}")
-        return pd.Series(groups.to_numpy(), raw[columns.id])[table["id"]].set_axis(table.index)
-    for texts in (table["id"], table["path"]):
-        if group_by(texts, columns.group, 1).notna().any():
-            return group_by(texts, columns.group, columns.ungrouped)
-    raise DataError(
-        f"{path} has no column {columns.group!r}{nearest(columns.group, raw.columns)}; and as a pattern it finds "
-        f"nothing in the ids, such as {table['id'].iloc[0]!r}, nor in the paths (columns.group)"
-    )
-
-
 COMPETITION = Competition(
     name="csv",
     title="Your own images with a table of labels",
     slug=None,
-    targets={"classes": Target("", (), "roc_auc")},
+    targets={"classes": Target("", (), "roc_auc"), BOXES: Target(TASK, (), "box_ap50")},
     read=read,
     settings=("target", "table", "columns"),
 )

@@ -4,6 +4,7 @@
 `SITE/CLASS/...`, where each site or patient has the same class folders. The images of a test folder without classes are
 predicted. Two classes are one label, the one whose name says so (or `target`); more are one label each. Masks beside
 their pictures are left out. `columns.group` is a regular expression for the patient in the path below the class.
+With the target `boxes` a file says where in the images something is: kit.data.table.box_examples.
 """
 
 import re
@@ -13,8 +14,10 @@ from pathlib import Path
 import pandas as pd
 
 from kit import files
+from kit.boxes import BOXES
 from kit.competition import Competition, Target
 from kit.config import Source
+from kit.data.table.box_examples import TASK, read_box_examples
 from kit.data.table.examples import Examples
 from kit.data.table.groups import describe_groups, group_by, patient_hint
 from kit.data.table.labels import positive_class
@@ -39,7 +42,9 @@ _MOST_CLASSES = 100  # more folders than that are something else
 
 
 def read(root: Path, source: Source) -> Examples:
-    """Examples from class folders of any names; raises DataError for fewer than two classes."""
+    """Examples from class folders of any names, or with boxes; raises DataError for fewer than two classes."""
+    if source.target == BOXES:
+        return read_box_examples(root, source, every_image=True)
     rows, remarks = list_classes(root, source.columns.class_folder)
     rows, spellings = _spelled_alike(rows)
     counts = rows["class"][rows["split"] == "train"].value_counts().sort_index()
@@ -258,7 +263,7 @@ COMPETITION = Competition(
     name="folders",
     title="Your own images in folders by class",
     slug=None,
-    targets={"classes": Target("", (), "roc_auc")},
+    targets={"classes": Target("", (), "roc_auc"), BOXES: Target(TASK, (), "box_ap50")},
     read=read,
-    settings=("target", "columns"),
+    settings=("target", "table", "columns"),
 )

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Collection, Iterator
+from mmap import mmap
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ class Directory(NamedTuple):
         return not self.value(_KIND) & _REDUCED_OR_MASK
 
 
-def directories(data: bytes) -> Iterator[Directory]:
+def directories(data: bytes | mmap) -> Iterator[Directory]:
     """The directories of a TIFF, at most 100, or of an EXIF block; none where the data are something else."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or len(data) < 16:
@@ -45,7 +46,7 @@ def directories(data: bytes) -> Iterator[Directory]:
         yield directory
 
 
-def _directory(data: bytes, offset: int, order: str, big: bool) -> tuple[Directory, int]:
+def _directory(data: bytes | mmap, offset: int, order: str, big: bool) -> tuple[Directory, int]:
     """A directory, and the offset of the next one (0: none)."""
     following = order + ("Q" if big else "I")  # an offset
     entry = struct.Struct(order + ("HHQ" if big else "HHI"))

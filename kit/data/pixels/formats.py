@@ -9,6 +9,7 @@ import io
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from mmap import mmap
 from typing import NamedTuple
 
 import cv2
@@ -72,11 +73,7 @@ def read(data: bytes, settings: ImageSettings) -> Picture:
     Values of more than 8 bit become grey levels or colours as `values.shown` says.
     """
     with _reasons():
-        if not data:
-            raise UnreadableImage("the file is empty")
-        kind = next((kind for magic, kind in _KINDS.items() if data.startswith(magic)), None)
-        if kind is None:
-            raise UnreadableImage(next((why for magic, why in _OTHERS.items() if magic in data[:40]), _NO_IMAGE))
+        kind = _kind(data[:40])
         if kind == "TIFF":
             return _tiff(data, settings)
         if kind == "PNG":
@@ -88,6 +85,42 @@ def read(data: bytes, settings: ImageSettings) -> Picture:
             image.load()
             exif = image.info.get("exif", b"") if kind == "WEBP" else b""
             return Picture(kind, image.mode, upright(_pixels(image, settings), orientation(exif)))
+
+
+def size(data: bytes | mmap) -> tuple[int, int]:
+    """Width and height of the image in a file's bytes, upright; reads its headers alone.
+
+    Raises UnreadableImage with the reason. An image that has a size may still be one that cannot be decoded.
+    """
+    with _reasons():
+        kind = _kind(data[:40])
+        turned = 1
+        if kind == "TIFF":
+            page = next((page for page in directories(data) if page.is_page), None)
+            if page is None:
+                raise UnreadableImage("a TIFF without a page")
+            width, height, turned = page.value(_WIDTH), page.value(_HEIGHT), page.value(_ORIENTATION, 1)
+        elif kind == "PNG":
+            width, height = struct.unpack_from(">II", data, 16)
+            for name, start, end in _chunks(data):
+                turned = orientation(data[start + 8 : end - 4]) if name == b"eXIf" else turned
+        else:
+            with _PILLOW, Image.open(io.BytesIO(data[:]), formats=(kind,)) as image:
+                width, height = image.size
+                turned = orientation(image.info.get("exif", b"")) if kind == "WEBP" else 1
+        if width < 1 or height < 1:
+            raise UnreadableImage(f"its header says {width} x {height} pixels")
+        return (height, width) if 5 <= turned <= 8 else (width, height)
+
+
+def _kind(start: bytes) -> str:
+    """The format of a file that starts so; raises UnreadableImage for one that is none of an image."""
+    if not start:
+        raise UnreadableImage("the file is empty")
+    kind = next((kind for magic, kind in _KINDS.items() if start.startswith(magic)), None)
+    if kind is None:
+        raise UnreadableImage(next((why for magic, why in _OTHERS.items() if magic in start), _NO_IMAGE))
+    return kind
 
 
 def _png(data: bytes, settings: ImageSettings) -> Picture:
@@ -106,22 +139,28 @@ def _without_metadata(data: bytes) -> tuple[bytes, bytes, int]:
 
     Where the chunks are cut off, the rest stays as it is, for the decoder to refuse.
     """
-    parts, start, exif, pages = [data[:8]], 8, b"", 1
-    while start + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, start)
-        name, end = data[start + 4 : start + 8], start + 12 + length
-        if end > len(data) or not name.isalpha():
-            break
+    parts, rest, exif, pages = [data[:8]], 8, b"", 1
+    for name, start, end in _chunks(data):
         if name[:1].isupper():
             parts.append(data[start:end])
         elif name == b"eXIf":
             exif = data[start + 8 : end - 4]
-        elif name == b"acTL" and length == 8:
+        elif name == b"acTL" and end - start == 20:
             pages = int.from_bytes(data[start + 8 : start + 12], "big")
+        rest = len(data) if name == b"IEND" else end
+    return b"".join([*parts, data[rest:]]), exif, pages
+
+
+def _chunks(data: bytes | mmap) -> Iterator[tuple[bytes, int, int]]:
+    """The chunks of a PNG that are whole, to the one that ends it: name, start and end."""
+    start, name = 8, b""
+    while start + 12 <= len(data) and name != b"IEND":
+        (length,) = struct.unpack_from(">I", data, start)
+        name, end = data[start + 4 : start + 8], start + 12 + length
+        if end > len(data) or not name.isalpha():
+            return
+        yield name, start, end
         start = end
-        if name == b"IEND":
-            return b"".join(parts), exif, pages
-    return b"".join([*parts, data[start:]]), exif, pages
 
 
 def _tiff(data: bytes, settings: ImageSettings) -> Picture:

@@ -190,7 +190,7 @@ def _refuse_combined(path: Path, name: str, column: pd.Series) -> None:
     """Raise DataError when cells look like several classes each: their parts are cells, or parts of others, too."""
     values = column.dropna().unique()
     for separator in _SEPARATORS:
-        parts = {text: {_key(part) for part in _parts(text, separator)} for text in values}
+        parts = {text: {name_key(part) for part in _parts(text, separator)} for text in values}
         several = {text: names for text, names in parts.items() if len(names) > 1}
         if not several:
             continue
@@ -221,10 +221,10 @@ def _several(
         raise DataError(f"{path}: no cell of {name} has the separator {separator!r} (columns.separator)")
     ignored = {text.casefold() for text in unknown}
     parts = [[part for part in _parts(text or "", separator) if part.casefold() not in ignored] for text in column]
-    spelling, remarks = _spellings(pd.Series([part for names in parts for part in names], dtype=object))
+    spelling, remarks = spellings(pd.Series([part for names in parts for part in names], dtype=object))
     rows = [{spelling[part] for part in names} for names in parts]
     combined = set().union(*(names for names in rows if len(names) > 1))
-    nothing = {label for label in set().union(*rows) - combined if _key(label) in NOTHING}
+    nothing = {label for label in set().union(*rows) - combined if name_key(label) in NOTHING}
     labels = sorted(set().union(*rows) - nothing)
     if not 1 <= len(labels) <= MOST_CLASSES:
         raise DataError(f"{path}: {name} names {len(labels)} labels ({some(labels)}), not 1 to {MOST_CLASSES}")
@@ -237,7 +237,7 @@ def _several(
 
 def _classes(path: Path, name: str, column: pd.Series, target: str | None) -> Labels:
     """The labels of a column of class names."""
-    spelling, remarks = _spellings(column.dropna())
+    spelling, remarks = spellings(column.dropna())
     classes = column.map(spelling, na_action="ignore").astype(object)
     counts = classes.value_counts()
     values = sorted(counts.index, key=lambda text: (number(text) is None, number(text) or 0, text))
@@ -259,7 +259,7 @@ def _classes(path: Path, name: str, column: pd.Series, target: str | None) -> La
     return Labels(one_hot(classes, values), "multiclass", remarks)
 
 
-def _key(text: str) -> str:
+def name_key(text: str) -> str:
     """What is the same for spellings of one name: no case, single spaces, one Unicode form, 1 for 1.0."""
     value = number(text.strip())
     if value is not None and value % 1 == 0:
@@ -267,15 +267,15 @@ def _key(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
-def _spellings(names: pd.Series) -> tuple[dict[str, str], dict[str, int]]:
+def spellings(names: pd.Series) -> tuple[dict[str, str], dict[str, int]]:
     """Spelling -> the commonest spelling of the same name; and remarks on names with several."""
-    spellings: dict[str, list[str]] = {}
+    texts_of: dict[str, list[str]] = {}
     counts = names.str.strip().value_counts().sort_index()
     for text in sorted(names.unique(), key=lambda text: (-counts[text.strip()], text)):
-        spellings.setdefault(_key(text), []).append(text)
+        texts_of.setdefault(name_key(text), []).append(text)
     chosen: dict[str, str] = {}
     remarks: dict[str, int] = {}
-    for key, texts in spellings.items():
+    for key, texts in texts_of.items():
         name = key if number(key) is not None else unicodedata.normalize("NFC", texts[0].strip())
         chosen |= dict.fromkeys(texts, name)
         if len(texts) > 1:

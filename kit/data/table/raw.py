@@ -55,10 +55,9 @@ def refuse_rows(path: Path, table: pd.DataFrame, bad: pd.Series, column: str, ex
     """Raise DataError when a row is `bad`: its line, its value in `column`, what was `expected`, and the remedy."""
     if bad.any():
         line, row = next(table[bad].iterrows())
+        where = f"{path}, {table.index.name or 'line'} {line}"
         more = f" ({bad.sum()} lines are like this)" if bad.sum() > 1 else ""
-        raise DataError(
-            f"{path}, line {line}: {column} is {row[column]!r}, not {expected}{more}" + f": {remedy}" * bool(remedy)
-        )
+        raise DataError(f"{where}: {column} is {row[column]!r}, not {expected}{more}" + f": {remedy}" * bool(remedy))
 
 
 def match(
