@@ -1,6 +1,6 @@
 """What networks that paint a mask of the boxes have in common: filled boxes as targets, the loss, boxes of a mask."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -9,7 +9,7 @@ from keras import ops
 
 from kit.boxes import Boxes
 from kit.models.detector import Detector
-from kit.models.mask_boxes import boxes_of_masks
+from kit.models.mask_boxes import Areas
 
 MASK = "mask"
 _BCE, _IOU = 0.25, 0.75  # weights of the two parts of the loss
@@ -17,10 +17,10 @@ _EMPTY = 0.01  # share of the image that is added to both areas of the IoU
 
 
 class MaskDetector(Detector):
-    """A Detector whose output is `mask`, float32 [B, h, w, L]: the probability that a cell of `stride` pixels is in a box.
+    """A Detector whose output is `mask`, float32 [B, h, w, L]: for each cell of `stride` pixels how likely it is in a box.
 
-    The layer called `mask` turns logits into it. A grid that is not a whole number of cells wide or high reaches beyond
-    the image, to the right and below. The other arguments are those of `boxes_of_masks`.
+    The layer called `mask` turns logits into it. Of an image that is no whole number of cells wide or high, the last
+    cells reach beyond it.
     """
 
     def __init__(
@@ -29,12 +29,11 @@ class MaskDetector(Detector):
         outputs: Mapping[str, keras.KerasTensor],
         *,
         stride: int,
-        thresholds: Sequence[float],
-        min_area: float,
+        areas: Areas,
         name: str,
     ) -> None:
         super().__init__(inputs, outputs, name=name)
-        self.stride, self.thresholds, self.min_area = stride, tuple(thresholds), min_area
+        self.stride, self.areas = stride, areas
 
     def with_targets(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         size, labels = self.input_shape[1:3], self.get_layer(MASK).output.shape[-1]
@@ -46,8 +45,7 @@ class MaskDetector(Detector):
         return mask_loss(shares(batch[MASK], self.stride), logits)
 
     def candidates(self, outputs: Mapping[str, np.ndarray], at_most: int) -> Boxes:
-        size = self.input_shape[1:3]
-        return boxes_of_masks(outputs[MASK], self.stride, size, self.thresholds, self.min_area, at_most)
+        return self.areas.boxes(outputs[MASK], self.stride, self.input_shape[1:3], at_most)
 
 
 def filled(boxes: Any, labels: Any, valid: Any, size: tuple[int, int], outputs: int) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kit.lazy import lazy
@@ -30,7 +30,7 @@ def mask_net(
     width: int = 32,
     depth: int = 4,
     blocks: int = 2,
-    thresholds: Sequence[float] = (0.5,),
+    threshold: float = 0.1,
     min_area: float = 0.0005,
 ) -> MaskDetector:
     """A 3x3 convolution, `depth` times a halving and `blocks` pre-activation residual blocks, and a mask of the rest.
@@ -49,7 +49,7 @@ def mask_net(
             for _ in range(2):
                 y = layers.Conv2D(width * 2**level, 3, padding="same", use_bias=False)(_activated(y))
             x = layers.Add()([x, y])
-    return _painted("mask_net", inputs, _activated(x), outputs, 2**depth, thresholds, min_area)
+    return _painted("mask_net", inputs, _activated(x), outputs, 2**depth, threshold, min_area)
 
 
 def unet(
@@ -60,7 +60,7 @@ def unet(
     backbone: str = "resnet50",
     backbone_arguments: Mapping[str, Any] | None = None,
     width: int = 64,
-    thresholds: Sequence[float] = (0.5,),
+    threshold: float = 0.1,
     min_area: float = 0.0005,
 ) -> MaskDetector:
     """A decoder over the feature maps of any registered model (U-Net, Ronneberger et al. 2015, arXiv:1505.04597).
@@ -81,20 +81,21 @@ def unet(
             filters = width * stride // 4
             x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
             x = layers.Activation("relu")(layers.GroupNormalization(math.gcd(filters, 8))(x))
-    return _painted("unet", inputs, x, outputs, stride, thresholds, min_area)
+    return _painted("unet", inputs, x, outputs, stride, threshold, min_area)
 
 
 def _painted(
-    name: str, inputs: Any, x: Any, outputs: int, stride: int, thresholds: Sequence[float], min_area: float
+    name: str, inputs: Any, x: Any, outputs: int, stride: int, threshold: float, min_area: float
 ) -> MaskDetector:
     """The network with its last layers: logits and mask, in float32 at any precision."""
+    from kit.models.mask_boxes import Areas
+    from kit.models.mask_boxes import Areas
     from kit.models.mask_detector import MASK, MaskDetector  # here: it needs Keras, and listing the models does not
 
     bias = keras.initializers.Constant(math.log(_PRIOR / (1 - _PRIOR)))
     logits = layers.Conv2D(outputs, 1, bias_initializer=bias, name="logits", dtype="float32")(x)
     mask = layers.Activation("sigmoid", name=MASK, dtype="float32")(logits)
-    arguments: dict[str, Any] = {"stride": stride, "thresholds": thresholds, "min_area": min_area}
-    return MaskDetector(inputs, {MASK: mask}, name=name, **arguments)
+    return MaskDetector(inputs, {MASK: mask}, name=name, stride=stride, areas=Areas(threshold, min_area))
 
 
 def _activated(x: Any) -> Any:
