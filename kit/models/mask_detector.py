@@ -17,10 +17,10 @@ _EMPTY = 0.01  # share of the image that is added to both areas of the IoU
 
 
 class MaskDetector(Detector):
-    """A Detector whose output is `mask`, float32 [B, h, w, L]: for each cell of `stride` pixels how likely it is in a box.
+    """A Detector whose output is `mask`, float32 [B, h, w, L]: the probability that a cell is in a box.
 
-    The layer called `mask` turns logits into it. Of an image that is no whole number of cells wide or high, the last
-    cells reach beyond it.
+    A cell is `stride` pixels wide and high. The layer called `mask` turns logits into probabilities. Of an image that
+    is no whole number of cells wide or high, the last cells reach beyond it.
     """
 
     def __init__(

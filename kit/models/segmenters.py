@@ -89,7 +89,6 @@ def _painted(
 ) -> MaskDetector:
     """The network with its last layers: logits and mask, in float32 at any precision."""
     from kit.models.mask_boxes import Areas
-    from kit.models.mask_boxes import Areas
     from kit.models.mask_detector import MASK, MaskDetector  # here: it needs Keras, and listing the models does not
 
     bias = keras.initializers.Constant(math.log(_PRIOR / (1 - _PRIOR)))
