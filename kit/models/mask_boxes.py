@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from kit.boxes import Boxes
+from kit.errors import ConfigError
 
 _FINEST = 2  # pixels of the image: the mask of coarser cells is interpolated to this before it is cut
 _EDGE, _CORE = 0.5, 0.9  # shares of the peak of an area: where its edge is, and where it may fall into parts
@@ -26,6 +27,12 @@ class Areas:
 
     threshold: float
     min_area: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise ConfigError(f"model.arguments.threshold = {self.threshold}: a probability between 0 and 1 is needed")
+        if not 0 <= self.min_area < 1:
+            raise ConfigError(f"model.arguments.min_area = {self.min_area}: a share of the image is 0 or more, below 1")
 
     def boxes(self, masks: np.ndarray, stride: int, size: tuple[int, int], at_most: int) -> Boxes:
         """The boxes of probability masks, float32 [B, h, w, L], in pixels of the images, in float.

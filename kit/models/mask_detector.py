@@ -1,11 +1,12 @@
 """What networks that paint a mask of the boxes have in common: filled boxes as targets, the loss, boxes of a mask."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
 
 from kit.boxes import Boxes
 from kit.models.detector import Detector
@@ -13,6 +14,7 @@ from kit.models.mask_boxes import Areas
 
 MASK = "mask"
 _BCE, _IOU = 0.25, 0.75  # weights of the two parts of the loss
+_PRIOR = 0.1  # the probability that an untrained network gives to every cell
 _EMPTY = 0.01  # share of the image that is added to both areas of the IoU
 
 
@@ -46,6 +48,14 @@ class MaskDetector(Detector):
 
     def candidates(self, outputs: Mapping[str, np.ndarray], at_most: int) -> Boxes:
         return self.areas.boxes(outputs[MASK], self.stride, self.input_shape[1:3], at_most)
+
+
+def painted(name: str, inputs: Any, x: Any, outputs: int, stride: int, areas: Areas) -> MaskDetector:
+    """The network whose last feature map is `x`, with its last layers: logits and mask, in float32 at any precision."""
+    bias = keras.initializers.Constant(math.log(_PRIOR / (1 - _PRIOR)))
+    logits = layers.Conv2D(outputs, 1, bias_initializer=bias, name="logits", dtype="float32")(x)
+    mask = layers.Activation("sigmoid", name=MASK, dtype="float32")(logits)
+    return MaskDetector(inputs, {MASK: mask}, stride=stride, areas=areas, name=name)
 
 
 def filled(boxes: Any, labels: Any, valid: Any, size: tuple[int, int], outputs: int) -> Any:
