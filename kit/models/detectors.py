@@ -23,3 +23,10 @@ def register_detector(name: str, *, module: str | None = None, **card: Any) -> N
 
 
 register_detector("fcos", size=512, backbone="resnet50", source="arXiv:1904.01355")
+register_detector(
+    "mask_net",
+    size=224,
+    parameters=(12_728_545, 12_718_881),
+    source="a public RSNA pneumonia project (mask network)",
+)
+register_detector("unet", size=320, backbone="resnet50", parameters=(40_807_105, 40_753_985), source="arXiv:1505.04597")

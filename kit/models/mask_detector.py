@@ -1,26 +1,28 @@
 """What networks that paint a mask of the boxes have in common: filled boxes as targets, the loss, boxes of a mask."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
 
 from kit.boxes import Boxes
 from kit.models.detector import Detector
-from kit.models.mask_boxes import boxes_of_masks
+from kit.models.mask_boxes import Areas
 
 MASK = "mask"
 _BCE, _IOU = 0.25, 0.75  # weights of the two parts of the loss
+_PRIOR = 0.1  # the probability that an untrained network gives to every cell
 _EMPTY = 0.01  # share of the image that is added to both areas of the IoU
 
 
 class MaskDetector(Detector):
-    """A Detector whose output is `mask`, float32 [B, h, w, L]: the probability that a cell of `stride` pixels is in a box.
+    """A Detector whose output is `mask`, float32 [B, h, w, L]: the probability that a cell is in a box.
 
-    The layer called `mask` turns logits into it. A grid that is not a whole number of cells wide or high reaches beyond
-    the image, to the right and below. The other arguments are those of `boxes_of_masks`.
+    A cell is `stride` pixels wide and high. The layer called `mask` turns logits into probabilities. Of an image that
+    is no whole number of cells wide or high, the last cells reach beyond it.
     """
 
     def __init__(
@@ -29,12 +31,11 @@ class MaskDetector(Detector):
         outputs: Mapping[str, keras.KerasTensor],
         *,
         stride: int,
-        thresholds: Sequence[float],
-        min_area: float,
+        areas: Areas,
         name: str,
     ) -> None:
         super().__init__(inputs, outputs, name=name)
-        self.stride, self.thresholds, self.min_area = stride, tuple(thresholds), min_area
+        self.stride, self.areas = stride, areas
 
     def with_targets(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         size, labels = self.input_shape[1:3], self.get_layer(MASK).output.shape[-1]
@@ -46,8 +47,15 @@ class MaskDetector(Detector):
         return mask_loss(shares(batch[MASK], self.stride), logits)
 
     def candidates(self, outputs: Mapping[str, np.ndarray], at_most: int) -> Boxes:
-        size = self.input_shape[1:3]
-        return boxes_of_masks(outputs[MASK], self.stride, size, self.thresholds, self.min_area, at_most)
+        return self.areas.boxes(outputs[MASK], self.stride, self.input_shape[1:3], at_most)
+
+
+def painted(name: str, inputs: Any, x: Any, outputs: int, stride: int, areas: Areas) -> MaskDetector:
+    """The network whose last feature map is `x`, with its last layers: logits and mask, in float32 at any precision."""
+    bias = keras.initializers.Constant(math.log(_PRIOR / (1 - _PRIOR)))
+    logits = layers.Conv2D(outputs, 1, bias_initializer=bias, name="logits", dtype="float32")(x)
+    mask = layers.Activation("sigmoid", name=MASK, dtype="float32")(logits)
+    return MaskDetector(inputs, {MASK: mask}, stride=stride, areas=areas, name=name)
 
 
 def filled(boxes: Any, labels: Any, valid: Any, size: tuple[int, int], outputs: int) -> Any:
