@@ -391,3 +391,4 @@ class EnsembleReport(Schema):
     reason: str
     weights: dict[str, float] | None
     metadata: list[str]
+    gate: str | None = None  # the classification run by which boxes may be weighed

@@ -6,7 +6,6 @@ decision that it took part in.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from kit.config import BoxSettings, EvaluateSettings
 from kit.evaluate import box_decision
 from kit.evaluate.box_decision import Judged
 from kit.evaluate.box_report import report
-from kit.evaluate.boxes import per_image_at
+from kit.evaluate.boxes import mean_of_defined
 from kit.evaluate.metrics import Metric
 from kit.evaluate.resample import interval, numbered, resample, share_above, statistic
 from kit.evaluate.subgroups import parts_of
@@ -40,15 +39,14 @@ class Predicted:
         self, table: pd.DataFrame, examples: pd.DataFrame, labels: Sequence[str], metric: Metric, by: EvaluateSettings
     ) -> None:
         rows = examples.set_index("id").loc[table["id"]].reset_index()
-        values = partial(per_image_at, empty_images=by.empty_images)
         self.labels, self.metric, self.by, self.rows = tuple(labels), metric, by, rows
         self.boxes, self.gate = boxes_of(table, labels), gate_of(table, labels)
         self.judged = Judged(
             truth=boxes_of(rows, labels),
             fold=table["fold"].to_numpy(),
             group=rows["group"].to_numpy(),
-            values=lambda truth, predictions, cuts: values(cuts, truth, predictions).T,
             labels=len(labels),
+            empty_images=by.empty_images,
         )
 
     def decide(self, task: str, views: str, merge: BoxSettings, images: np.ndarray | None = None) -> BoxDecision:
@@ -93,7 +91,7 @@ def score(predicted: Predicted, test: pd.DataFrame, examples: pd.DataFrame, deci
     values |= {
         "on_the_images_that_chose_it": metric(truth, box_decision.apply(decision, predicted.boxes, predicted.gate)),
         "folds": folds,
-        "fold_mean": mean_of_defined(defined),
+        "fold_mean": mean_of_defined(scored),
         "fold_sd": float(scored.std(ddof=1)) if len(scored) > 1 else float("nan"),
         "warnings": [FEW.format(count=positive)] if positive < _FEW else [],
         "note": NOTE,

@@ -1,4 +1,4 @@
-"""What a decision makes of raw predictions: what is sent to a leaderboard, or shown. One entry per kind of prediction."""
+"""What a decision makes of raw predictions: what is sent, or shown. One entry per kind of prediction."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

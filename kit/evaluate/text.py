@@ -1,10 +1,15 @@
 """Scores, decisions and comparisons as text for the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
+from kit.evaluate import box_text
 from kit.schemas import (
+    AnyDecision,
+    AnyScores,
+    BoxScores,
     ClassFactors,
     ClassScores,
     Comparison,
@@ -21,8 +26,12 @@ _OF_THRESHOLDS = {"F1": "f1", "sensitivity": "recall", "specificity": "specifici
 _OF_BLENDS = ("nested", "low", "high", "optimistic", "gain", "gain_low", "gain_high", "better")
 
 
-def as_text(scores: Scores, decision: Decision) -> str:
+def as_text(scores: AnyScores, decision: AnyDecision) -> str:
     """What `kit score RUN` prints."""
+    return _TEXTS[type(scores)](scores, decision)
+
+
+def _of_probabilities(scores: Scores, decision: Decision) -> str:
     folds = (
         f"by fold  {'  '.join(map(_shown, scores.folds.values()))}   "
         f"mean {_shown(scores.fold_mean)}, sd {_shown(scores.fold_sd)}"
@@ -158,3 +167,6 @@ def _lines(table: pd.DataFrame, number: str) -> list[str]:
 
 def _shown(value: Number, sign: str = "") -> str:
     return "undefined" if value is None else f"{value:{sign}.4f}"
+
+
+_TEXTS: dict[type, Callable[[Any, Any], str]] = {Scores: _of_probabilities, BoxScores: box_text.as_text}

@@ -13,6 +13,7 @@ from kit.evaluate import ensemble as blending
 from kit.evaluate.metrics import find_metric
 from kit.run import Run, names_of
 from kit.schemas import BlendScore, EnsembleReport
+from kit.stages import ensemble_boxes
 from kit.stages.current import require_current
 from kit.stages.score import mean_test, target_of
 from kit.tables import TRUTH, predicted_labels, truth, with_probabilities, with_truth
@@ -23,6 +24,8 @@ _NO_METADATA = ("id", "path", "split", "group", "cell")
 
 def ensemble(runs: Sequence[Run], out: Run, how: str = "auto", metadata: Sequence[str] = ()) -> EnsembleReport:
     """Blend runs into `out`; returns what it also writes as `ensemble.json`.
+
+    Among runs with boxes, one of probabilities is their gate (kit.stages.ensemble_boxes).
 
     `auto` takes the blend that is worth most on folds that did not fit it, and the plain mean when none is better by
     more than its interval. `metadata` are columns of the examples that the `boost` blend may use. The out-of-fold
@@ -45,17 +48,30 @@ def ensemble(runs: Sequence[Run], out: Run, how: str = "auto", metadata: Sequenc
 
 
 def _ensemble(runs: Sequence[Run], names: list[str], out: Run, how: str, metadata: Sequence[str]) -> EnsembleReport:
-    first = runs[0]
-    settings = first.config.evaluate
+    predictions = [find_task(run.folds.task).prediction for run in runs]
+    first = runs[predictions.index("boxes") if "boxes" in predictions else 0]
     inputs: dict[str, Any] = {
         "runs": [[str(run), *map(files.sha256_of, (run.oof_path, run.test_path, run.examples_path))] for run in runs],
         "blend": how,
         "metadata": list(metadata),
-        "evaluate": settings.model_dump(),
+        "evaluate": first.config.evaluate.model_dump(),
     }
     if files.is_done(out.ensemble_done, inputs):
         return out.ensemble
-    examples = first.examples()
+    oof, test, report = _BLENDS[find_task(first.folds.task).prediction](runs, names, how, metadata)
+    out.prepare(first.config, first.examples(), first.folds)
+    files.write_parquet(out.oof_path, oof)
+    files.write_parquet(out.test_path, test)
+    out.write_ensemble(report, inputs)
+    return report
+
+
+def _blend(
+    runs: Sequence[Run], names: Sequence[str], how: str, metadata: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame, EnsembleReport]:
+    """Out-of-fold probabilities, nested, those of the test images, and how they came about."""
+    first = runs[0]
+    settings, examples = first.config.evaluate, first.examples()
     oof, members = blending.aligned({name: run.oof() for name, run in zip(names, runs, strict=True)}, "training")
     test, test_members = blending.aligned({name: mean_test(run) for name, run in zip(names, runs, strict=True)}, "test")
     labels = predicted_labels(first.oof())
@@ -70,10 +86,7 @@ def _ensemble(runs: Sequence[Run], names: list[str], out: Run, how: str, metadat
     chosen = blending.choose_blend(table) if how == "auto" else how
     fitted = blend.fit(chosen, rows)
     p = fitted.apply(test_members, _metadata(examples, test["id"], metadata)) if len(test) else test_members[0]
-    out.prepare(first.config, examples, first.folds)
-    files.write_parquet(out.oof_path, with_probabilities(oof[["id", "fold"]], nested[chosen], labels))
-    files.write_parquet(out.test_path, with_probabilities(test.assign(fold=0)[["id", "fold"]], p, labels))
-    correlation = blending.correlations(members, names)
+    correlation = blending.correlations(members, list(names))
     report = EnsembleReport(
         metric=metric.name,
         runs=[str(run) for run in runs],
@@ -83,11 +96,17 @@ def _ensemble(runs: Sequence[Run], names: list[str], out: Run, how: str, metadat
         correlation=correlation.astype(object).where(correlation.notna(), None).to_dict(),
         chosen=chosen,
         reason=_reason(chosen, how),
-        weights=blending.weights_of(fitted, names),
+        weights=blending.weights_of(fitted, list(names)),
         metadata=list(metadata),
     )
-    out.write_ensemble(report, inputs)
-    return report
+    return (
+        with_probabilities(oof[["id", "fold"]], nested[chosen], labels),
+        with_probabilities(test.assign(fold=0)[["id", "fold"]], p, labels),
+        report,
+    )
+
+
+_BLENDS = {"probabilities": _blend, "boxes": ensemble_boxes.blend}
 
 
 def _reason(chosen: str, how: str) -> str:

@@ -13,7 +13,7 @@ from kit.cli import main
 from kit.config.load import with_settings
 from kit.data.pixels.images import read_image
 from kit.errors import ConfigError, DataError, UnreadableImage
-from kit.evaluate.decision import sent, with_decisions
+from kit.evaluate.sent import sent, with_decisions
 from kit.predict.predictor import Predictor
 from kit.run import Run
 from kit.stages.resume import config_of
