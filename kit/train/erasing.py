@@ -39,7 +39,7 @@ class Erasing(keras.layers.Layer):
 
 def inside(rectangles: Any, height: int, width: int) -> Any:
     """Which pixels are in the rectangle of their image: bool [B, H, W, 1] of rectangles [B, 4] in whole pixels."""
-    left, top, right, bottom = (rectangles[:, n, None] for n in range(4))
+    left, top, right, bottom = ops.split(rectangles, 4, axis=1)
     x, y = ops.arange(width, dtype="float32"), ops.arange(height, dtype="float32")
     columns, rows = ops.logical_and(x >= left, x < right), ops.logical_and(y >= top, y < bottom)
     return ops.logical_and(rows[:, :, None, None], columns[:, None, :, None])

@@ -55,7 +55,8 @@ def move_boxes(boxes: Any, matrices: Any, height: int, width: int, min_visible: 
 
     A box of which less than `min_visible` of the area is in the image, or nothing, becomes zeros, and so does padding.
     """
-    a0, a1, a2, b0, b1, b2 = (matrices[:, n, None] for n in range(6))
+    # (not matrices[:, 0, None]: TensorFlow's graph optimiser takes that slice of a stack and loses the new axis)
+    a0, a1, a2, b0, b1, b2, *_ = ops.split(matrices, 8, axis=1)
     x, y, w, h = (boxes[..., n] for n in range(4))
     # The matrix takes output pixels to input pixels: boxes go the other way.
     determinant = a0 * b1 - a1 * b0
@@ -74,7 +75,7 @@ def drop_hidden(boxes: Any, hidden: Any, min_visible: float) -> Any:
     """Boxes [B, N, 4], zeros where the rectangle `hidden` [B, 4] (left, top, right, bottom) of their image leaves less
     than `min_visible` of the area."""
     x, y, w, h = (boxes[..., n] for n in range(4))
-    left, top, right, bottom = (hidden[:, n, None] for n in range(4))
+    left, top, right, bottom = ops.split(hidden, 4, axis=1)
     wide = ops.maximum(ops.minimum(x + w, right) - ops.maximum(x, left), 0)
     high = ops.maximum(ops.minimum(y + h, bottom) - ops.maximum(y, top), 0)
     return _without(boxes, w * h, w * h - wide * high, min_visible)
