@@ -29,8 +29,10 @@ def merge(candidates: Boxes, settings: BoxSettings) -> Boxes:
 def fuse(parts: Sequence[Boxes], settings: BoxSettings, weights: Sequence[float] | None = None) -> Boxes:
     """Several predictions of the same images (of views, folds, runs), each merged, as one; the best comes first.
 
-    `weights`, one per part, say how much its scores count; None: equally.
+    `weights`, one per part, say how much its scores count; None: equally. A single part is returned as it is.
     """
+    if len(parts) == 1:
+        return parts[0]
     shares = np.ones(len(parts)) if weights is None else np.asarray(weights, np.float64)
     return _MERGES[settings.merge](parts, settings, shares)
 

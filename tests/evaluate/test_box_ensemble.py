@@ -8,7 +8,7 @@ from kit.config import BoxSettings, EvaluateSettings
 from kit.errors import ConfigError, DataError
 from kit.evaluate.box_decision import Judged, best_cut, value_of
 from kit.evaluate.box_ensemble import BOX_BLENDS, ensemble
-from kit.evaluate.box_merging import fuse
+from kit.evaluate.box_merging import fuse, merge
 from tests.evaluate.detections import scattered, seen
 
 SETTINGS = EvaluateSettings(resamples=200)
@@ -71,7 +71,7 @@ def test_a_bad_run_does_no_harm():
 
 def test_equal_runs_gain_nothing():
     judged, runs = world(3)
-    one = fuse([runs["first"]], replace_merge("nms"))
+    one = merge(runs["first"], replace_merge("nms"))
     result = ensemble({"a": one, "b": one}, judged, replace_merge("nms"), SETTINGS)
     assert result.blend.name in ("wbf", "best_single")
     single = result.scores["only a"].nested

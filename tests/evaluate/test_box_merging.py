@@ -129,6 +129,7 @@ def test_settings(how):
     chosen = BoxSettings(merge=how, min_score=0.05, sigma=0.01)
     merged = merge(result, chosen)
     assert merged.xywh.tolist() == [[0, 0, 10, 10]] and merged.score == [0.9] and merged.images == 2
+    assert fuse([merged], chosen) is merged
     weighted = fuse([merged, nothing(2)], chosen, [1, 3])
     assert weighted.score == pytest.approx([0.9 / 4 if how == "wbf" else 0.9 / 3])
     assert len(fuse([merged, nothing(2)], chosen.model_copy(update={"min_score": 0.5}), [1, 3])) == 0
