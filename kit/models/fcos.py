@@ -1,6 +1,6 @@
-"""FCOS (Tian et al. 2019, arXiv:1904.01355): at every place of every map, is there an object, and how far are its sides?
+"""FCOS (Tian et al. 2019, arXiv:1904.01355): each place of each map says what it sees, and how far off its sides are.
 
-One stage, no anchors. All that is learnt is computed from the batch in `losses`, with static shapes.
+One stage, no anchors. Which place is to see which box is computed in `losses`, from the batch.
 """
 
 import math
@@ -17,61 +17,48 @@ from kit.models import box_ops, fpn
 from kit.models.detector import Detector
 from kit.models.neck import levels_of
 
-_PRIOR = 0.01  # the probability that an untrained network gives to every place (Lin et al. 2017, section 4.1)
+_PRIOR = 0.01  # the probability of an object at every place of an untrained network (Lin et al. 2017, section 4.1)
+_RADIUS = 1.5  # strides between the middle of a box and the places that see it
+_LARGEST = 6.0  # logarithm of the largest distance, in strides: keeps it finite
 
 
 class Places(NamedTuple):
-    """Where the outputs stand: `centre` float32 [M, 2] (x, y), `stride` float32 [M], both in pixels; the places of one map after those of another."""
+    """What the M rows of the outputs look at, map after map, finest first: float32 [M, 2] (x, y) and [M], in pixels."""
 
     centre: np.ndarray
     stride: np.ndarray
 
 
-class Targets(NamedTuple):
-    positive: Any  # bool [B, M]
-    corners: Any
-    labels: Any
-    centrality: Any
-
-
 class Fcos(Detector):
+    """Outputs, of M places: `logits` [B, M, L], `distances` [B, M, 4] in pixels (to a box's left, top, right and
+    bottom side) and `centrality` [B, M, 1], a logit: how central the place is in its box, which ranks boxes."""
+
     places: Places
-    assignment = "ranges"
-    quality = "centre"
-    radius = 1.5
 
     def losses(self, batch: Mapping[str, Any]) -> Any:
+        """Focal loss of labels, GIoU loss of boxes, cross-entropy of centralities (Tian et al. 2019, eq. 2).
+
+        Divided by the number of places that see a box, in the whole batch, times the number of images.
+        """
         outputs = self(batch["image"], training=True)
-        logits, corners = outputs["logits"], self._corners(outputs["distances"])
-        truth = ops.cast(box_ops.corners_of(ops.cast(batch["boxes"], "float32")), "float32")
-        if self.assignment == "atss":
-            object_of = atss(self.places, truth, batch["box_mask"])
-        else:
-            object_of = assign(self.places, truth, batch["box_mask"], self.radius)
-        labels = ops.one_hot(batch["box_labels"], logits.shape[-1], dtype="float32")
-        positive = ops.sum(object_of, axis=-1)
-        target_labels = ops.einsum("bmn,bnl->bml", object_of, labels)
-        target_corners = ops.einsum("bmn,bnc->bmc", object_of, truth)
-        giou = box_ops.giou(corners, target_corners)
-        if self.quality == "iou":
-            quality = ops.stop_gradient(box_ops.iou(corners, target_corners)) * positive
-            weight = positive
-        else:
-            quality = centrality(self.places, target_corners) * positive
-            weight = quality
-        count = ops.maximum(ops.sum(positive), 1.0)
-        total = ops.maximum(ops.sum(weight), 1.0)
-        classes = ops.sum(box_ops.focal_loss(target_labels, logits), axis=(1, 2)) / count
-        boxes = ops.sum((1 - giou) * weight, axis=1) / total
-        centre = ops.binary_crossentropy(quality, outputs["centres"][..., 0], from_logits=True)
-        centres = ops.sum(centre * positive, axis=1) / count
-        return (classes + boxes + centres) * ops.cast(ops.shape(logits)[0], "float32")
+        truth = box_ops.corners_of(ops.cast(batch["boxes"], "float32"))
+        seen = assignment(self.places, truth, batch["box_mask"])  # [B, M, N]
+        labels = ops.one_hot(batch["box_labels"], outputs["logits"].shape[-1], dtype="float32")
+        sees, labels, boxes = ops.sum(seen, axis=-1), ops.matmul(seen, labels), ops.matmul(seen, truth)
+        central = centrality(self.places, boxes) * sees
+        class_loss = ops.sum(box_ops.focal_loss(labels, outputs["logits"]), axis=(1, 2))
+        box_loss = ops.sum((1 - box_ops.giou(self._corners(outputs["distances"]), boxes)) * central, axis=1)
+        entropy = ops.binary_crossentropy(central, outputs["centrality"][..., 0], from_logits=True)
+        per_place = class_loss + ops.sum(entropy * sees, axis=1)
+        loss = per_place / ops.maximum(ops.sum(sees), 1.0) + box_loss / ops.maximum(ops.sum(central), 1.0)
+        return loss * ops.cast(ops.shape(loss)[0], "float32")
 
     def candidates(self, outputs: Mapping[str, np.ndarray], at_most: int) -> Boxes:
-        scores = np.sqrt(_sigmoid(outputs["logits"]) * _sigmoid(outputs["centres"]))
-        x, y = self.places.centre.T
-        left, top, right, bottom = np.moveaxis(outputs["distances"], -1, 0)
-        corners = np.stack([x - left, y - top, x + right, y + bottom], axis=-1)
+        """The boxes of the places with the highest scores: sqrt(probability · centrality)."""
+        scores = np.sqrt(_sigmoid(outputs["logits"]) * _sigmoid(outputs["centrality"]))
+        left_top, right_bottom = np.split(outputs["distances"], 2, axis=-1)
+        centre = self.places.centre
+        corners = np.concatenate([centre - left_top, centre + right_bottom], axis=-1)
         return box_ops.best_boxes(corners, scores, at_most, self.input_shape[1:3])
 
     def _corners(self, distances: Any) -> Any:
@@ -79,70 +66,45 @@ class Fcos(Detector):
         return ops.concatenate([centre - distances[..., :2], centre + distances[..., 2:]], axis=-1)
 
 
-def assign(places: Places, truth: Any, mask: Any, radius: float) -> Any:
-    """float32 [B, M, N]"""
-    centre, stride = places.centre[:, None], places.stride[:, None]
-    truth = truth[:, None]  # [B, 1, N, 4]
-    middle = (truth[..., :2] + truth[..., 2:]) / 2
-    half = ops.maximum((truth[..., 2:] - truth[..., :2]) / 2, stride[..., None] / 2)
-    off = ops.abs(centre - middle)  # [B, M, N, 2]
-    inside = ops.all(off <= ops.minimum(half, radius * stride[..., None]), axis=-1)
-    sides = ops.max(off + half, axis=-1)
-    first, last = places.stride.min(), places.stride.max()
-    low = np.where(stride == first, 0.0, 4 * stride)
-    high = np.where(stride == last, np.inf, 8 * stride)
-    suits = inside & (sides > low) & (sides <= high) & ops.cast(mask, "bool")[:, None]
-    size = ops.where(suits, box_ops.area(truth), np.inf)
-    smallest = ops.one_hot(ops.argmin(size, axis=-1), truth.shape[2], dtype="float32")
-    return smallest * ops.cast(suits, "float32")
+def assignment(places: Places, truth: Any, mask: Any) -> Any:
+    """Which place is to see which box, float32 [B, M, N] of 0 and 1; `truth` are corners [B, N, 4], `mask` bool [B, N].
 
-
-def atss(places: Places, truth: Any, mask: Any, k: int = 9) -> Any:
-    boxes = truth[:, :, None]  # [B, N, 1, 4]
-    middle = (boxes[..., :2] + boxes[..., 2:]) / 2
-    anchors = np.concatenate(
-        [places.centre - 4 * places.stride[:, None], places.centre + 4 * places.stride[:, None]], axis=1
-    )
-    overlap = box_ops.iou(boxes, anchors)  # [B, N, M]
-    distance = ops.sum(ops.square(places.centre - middle), axis=-1)
-    near = []
-    for stride in np.unique(places.stride):
-        own = distance[
-            ..., np.flatnonzero(places.stride == stride)[0] : np.flatnonzero(places.stride == stride)[-1] + 1
-        ]
-        kth = ops.top_k(-own, min(k, own.shape[-1]))[0][..., -1:]
-        near.append(-own >= kth)
-    near = ops.cast(ops.concatenate(near, axis=-1), "float32")
-    count = ops.sum(near, axis=-1, keepdims=True)
-    mean = ops.sum(near * overlap, axis=-1, keepdims=True) / count
-    std = ops.sqrt(ops.sum(near * ops.square(overlap - mean), axis=-1, keepdims=True) / (count - 1))
-    half = ops.maximum((boxes[..., 2:] - boxes[..., :2]) / 2, places.stride[:, None] / 2)
-    inside = ops.all(ops.abs(places.centre - middle) <= half, axis=-1)
-    suits = (near > 0) & (overlap >= mean + std) & inside & ops.cast(mask, "bool")[..., None]
-    suits = ops.transpose(suits, (0, 2, 1))
-    value = ops.where(suits, ops.transpose(overlap, (0, 2, 1)), -1.0)
-    best = ops.one_hot(ops.argmax(value, axis=-1), truth.shape[1], dtype="float32")
-    return best * ops.cast(suits, "float32")
+    A box is seen by places inside it and at most 1.5 strides from its middle, on the map whose range its farthest side
+    is in: 4 to 8 strides, the finest map everything nearer, the coarsest everything farther. A place that could see
+    several boxes sees the smallest. A box smaller than a stride counts as that large, so that some place is inside.
+    """
+    truth, stride = truth[:, None], places.stride[:, None]  # [B, 1, N, 4], [M, 1]
+    half = (truth[..., 2:] - truth[..., :2]) / 2
+    offset = ops.abs(places.centre[:, None] - (truth[..., :2] + half))  # [B, M, N, 2]
+    reach = ops.minimum(ops.maximum(half, stride[..., None] / 2), _RADIUS * stride[..., None])
+    farthest = ops.max(offset + half, axis=-1)
+    nearer = np.where(stride == places.stride.min(), 0, 4 * stride)
+    farther = np.where(stride == places.stride.max(), np.inf, 8 * stride)
+    may = ops.all(offset <= reach, axis=-1) & (farthest > nearer) & (farthest <= farther) & mask[:, None]
+    smallest = ops.argmin(ops.where(may, box_ops.area(truth), np.inf), axis=-1)
+    return ops.one_hot(smallest, truth.shape[2], dtype="float32") * ops.cast(may, "float32")
 
 
 def centrality(places: Places, corners: Any) -> Any:
+    """How central places are in boxes of these corners [B, M, 4], 0 to 1, [B, M] (Tian et al. 2019, eq. 3)."""
     before = ops.maximum(places.centre - corners[..., :2], 0.0)
     after = ops.maximum(corners[..., 2:] - places.centre, 0.0)
-    return ops.sqrt(ops.prod(ops.minimum(before, after) / ops.maximum(ops.maximum(before, after), 1e-6), axis=-1))
+    ratios = ops.minimum(before, after) / ops.maximum(ops.maximum(before, after), 1e-6)
+    return ops.sqrt(ratios[..., 0] * ratios[..., 1])
 
 
 class Distances(layers.Layer):
-    """Distances in pixels, positive: exp(scale · x) · stride, with one learnt scale for each map."""
+    """Distances in pixels: exp(scale · x) strides, with a learnt scale for each map."""
 
     def __init__(self, stride: int, **kwargs: Any) -> None:
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(dtype="float32", **kwargs)  # half precision would round them to pixels
         self.stride = stride
 
     def build(self, shape: Any) -> None:
         self.scale = self.add_weight(name="scale", shape=(), initializer="ones")
 
     def call(self, x: Any) -> Any:
-        return self.stride * ops.exp(ops.minimum(self.scale * ops.cast(x, "float32"), 6.0))
+        return self.stride * ops.exp(ops.minimum(self.scale * x, _LARGEST))
 
     def compute_output_shape(self, shape: Any) -> Any:
         return shape
@@ -160,60 +122,66 @@ def build(
     channels: int = 256,
     depth: int = 4,
 ) -> Fcos:
-    if channels % 8:
+    """An untrained network on maps of strides 2^`finest` to 2^`coarsest`, from a pyramid on any registered model.
+
+    Its head, the same for all maps, is two towers of `depth` convolutions of so many `channels`. Raises ConfigError for
+    impossible numbers.
+    """
+    if not 2 <= finest <= coarsest:
+        raise ConfigError(
+            f"model.arguments.finest = {finest}, coarsest = {coarsest}: 2 <= finest <= coarsest is needed"
+        )
+    if channels % 8 or channels < 8:
         raise ConfigError(f"model.arguments.channels = {channels}: a multiple of 8 is needed")
     inputs, levels = levels_of(backbone, shape, backbone_arguments or {})
     maps = fpn.pyramid(levels, finest, coarsest, channels)
-    towers = {name: _tower(name, channels, depth) for name in ("class", "box")}
-    last = {
-        "logits": _convolution(outputs, "logits", -math.log(1 / _PRIOR - 1)),
-        "distances": _convolution(4, "sides"),
-        "centres": _convolution(1, "centres"),
-    }
-    parts: dict[str, list[Any]] = {name: [] for name in last}
+    for_labels, for_boxes = (_tower(name, channels, depth) for name in ("class", "box"))
+    logits, distances, central = _last("logits", outputs, _PRIOR), _last("distances", 4), _last("centrality", 1)
+    rows: dict[str, list[Any]] = {"logits": [], "distances": [], "centrality": []}
     for name, x in maps.items():
-        for tower, outs in (("class", ["logits"]), ("box", ["distances", "centres"])):
-            y = x
-            for layer in towers[tower]:
-                y = layer(y)
-            for out in outs:
-                z = last[out](y)
-                if out == "distances":
-                    z = Distances(2 ** int(name[1:]), name=f"{name}_distances")(z)
-                parts[out].append(layers.Reshape((-1, z.shape[-1]), name=f"{name}_{out}_rows", dtype="float32")(z))
-    tensors = {
-        name: layers.Concatenate(axis=1, name=name + "_all", dtype="float32")(each) if len(each) > 1 else each[0]
-        for name, each in parts.items()
+        seen = _through(for_boxes, x)
+        sides = Distances(2 ** int(name[1:]), name=f"{name}_distances")(distances(seen))
+        for key, y in ("logits", logits(_through(for_labels, x))), ("distances", sides), ("centrality", central(seen)):
+            rows[key].append(layers.Reshape((-1, y.shape[-1]), dtype="float32", name=f"{name}_{key}_rows")(y))
+    joined = {
+        key: each[0] if len(each) == 1 else layers.Concatenate(1, dtype="float32")(each) for key, each in rows.items()
     }
-    model = Fcos(inputs, tensors, name="fcos")
-    strides = {name: 2 ** int(name[1:]) for name in maps}
-    model.places = Places(
-        np.concatenate([fpn.centres(x.shape[1:3], strides[name], shape[:2]) for name, x in maps.items()]),
-        np.concatenate([np.full(math.prod(x.shape[1:3]), strides[name], "float32") for name, x in maps.items()]),
-    )
-    return model
+    detector = Fcos(inputs, joined, name="fcos")
+    detector.places = _places({2 ** int(name[1:]): x.shape[1:3] for name, x in maps.items()}, shape[:2])
+    return detector
 
 
-def _tower(name, channels, depth):
+def _places(sizes: Mapping[int, tuple[int, int]], image: tuple[int, int]) -> Places:
+    """The places of maps with these strides and sizes."""
+    centre = [fpn.centres(size, stride, image) for stride, size in sizes.items()]
+    return Places(np.concatenate(centre), np.repeat([*map(float, sizes)], [*map(len, centre)]).astype("float32"))
+
+
+def _tower(name: str, channels: int, depth: int) -> list[layers.Layer]:
     tower = []
     for n in range(depth):
-        tower.append(layers.Conv2D(channels, 3, padding="same", name=f"{name}_conv{n}", use_bias=False))
-        tower.append(layers.GroupNormalization(channels // 8, name=f"{name}_norm{n}"))
-        tower.append(layers.ReLU(name=f"{name}_relu{n}"))
+        tower += [
+            layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}{n}"),
+            layers.GroupNormalization(channels // 8, name=f"{name}{n}_norm"),  # batches of large images are small
+            layers.ReLU(name=f"{name}{n}_relu"),
+        ]
     return tower
 
 
-def _convolution(filters: int, name: str, bias: float = 0.0) -> layers.Layer:
+def _through(tower: list[layers.Layer], x: Any) -> Any:
+    for layer in tower:
+        x = layer(x)
+    return x
+
+
+def _last(name: str, filters: int, prior: float = 0.5) -> layers.Layer:
+    """A last convolution, in float32, whose logits are at first about those of the probability `prior`."""
+    kernel = keras.initializers.RandomNormal(stddev=0.01)
+    bias = keras.initializers.Constant(math.log(prior / (1 - prior)))
     return layers.Conv2D(
-        filters,
-        3,
-        padding="same",
-        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-        bias_initializer=keras.initializers.Constant(bias),
-        dtype="float32",
-        name=name,
+        filters, 3, padding="same", kernel_initializer=kernel, bias_initializer=bias, dtype="float32", name=name
     )
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(0.5 * x))
+    return 0.5 + 0.5 * np.tanh(0.5 * x)  # where exp would overflow, this does not
