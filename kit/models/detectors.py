@@ -23,3 +23,4 @@ def register_detector(name: str, *, module: str | None = None, **card: Any) -> N
 
 
 register_detector("fcos", size=512, backbone="resnet50", source="arXiv:1904.01355")
+register_detector("mask_rcnn", size=512, backbone="resnet50", source="arXiv:1703.06870")
