@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from kit.models.box_ops import pairwise_iou
+from kit.models.box_ops import clip_corners, pairwise_iou
 from kit.models.fpn import centres
 
 _SCALES = np.array([0.1, 0.1, 0.2, 0.2], "float32")  # what offsets are divided by, which brings them near 1
@@ -46,12 +46,12 @@ def offsets(corners: Any, references: Any) -> Any:
     return ops.concatenate([(centre - from_centre) / from_sides, ops.log(sides / from_sides)], axis=-1) / _SCALES
 
 
-def moved(references: Any, by: Any) -> Any:
-    """The corners [..., 4] that offsets `by` lead to from the corners `references`."""
+def moved(references: Any, shifts: Any) -> Any:
+    """The corners [..., 4] that offsets `shifts` lead to from the corners `references`."""
     centre, sides = _centre_and_sides(references)
-    by = by * _SCALES
-    middle = centre + by[..., :2] * sides
-    half = sides * ops.exp(ops.minimum(by[..., 2:], _FARTHEST)) / 2
+    shifts = shifts * _SCALES
+    middle = centre + shifts[..., :2] * sides
+    half = sides * ops.exp(ops.minimum(shifts[..., 2:], _FARTHEST)) / 2
     return ops.concatenate([middle - half, middle + half], axis=-1)
 
 
@@ -82,20 +82,18 @@ def suppression(corners: Any, threshold: float) -> Any:
 
 
 def proposals(
-    logits: Any, by: Any, references: np.ndarray, image: tuple[int, int], count: int, threshold: float
+    logits: Any, shifts: Any, references: np.ndarray, image: tuple[int, int], count: int, threshold: float
 ) -> Any:
     """The `count` most promising regions of each image, best first: corners [B, count, 4] inside the image.
 
-    `logits` [B, A] and offsets `by` [B, A, 4] are those of the anchors `references` [A, 4]. Suppression sees the best
-    4 · count; where it leaves too few, the best of the suppressed follow.
+    `logits` [B, A] and offsets `shifts` [B, A, 4] are those of the anchors `references` [A, 4]. Suppression sees the
+    best 4 · count; where it leaves too few, the best of the suppressed follow.
     """
     pool = min(4 * count, len(references))
     _, best = ops.top_k(logits, pool)
-    height, width = image
-    corners = moved(ops.take(references, best, axis=0), rows(by, best))
-    corners = ops.clip(corners, 0.0, np.array([width, height, width, height], "float32"))
-    whole = ops.all(corners[..., 2:] > corners[..., :2], axis=-1)
-    keep = ops.logical_and(suppression(corners, threshold), whole)
+    corners = clip_corners(moved(ops.take(references, best, axis=0), rows(shifts, best)), *image)
+    has_area = ops.all(corners[..., 2:] > corners[..., :2], axis=-1)
+    keep = ops.logical_and(suppression(corners, threshold), has_area)
     rank = np.arange(pool, dtype="float32") + ops.where(keep, 0.0, float(pool))
     return rows(corners, ops.top_k(-rank, min(count, pool))[1])
 

@@ -32,9 +32,7 @@ class RegionAlign(keras.layers.Layer):
         total = 0.0
         for level, features in zip(self.levels, maps, strict=True):
             here = ops.cast(chosen == level, "float32")[..., None, None]
-            across, down = (
-                self._weights(regions, axis, features.shape[2 - axis], 2**level) for axis in (0, 1)
-            )
+            across, down = (self._weights(regions, axis, features.shape[2 - axis], 2**level) for axis in (0, 1))
             down = ops.cast(down * here, features.dtype)
             lines = ops.einsum("brih,bhwc->briwc", down, features)
             total = total + ops.einsum("brjw,briwc->brijc", ops.cast(across, features.dtype), lines)
