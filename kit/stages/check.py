@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kit.competitions import find_competition
-from kit.config import Config, ImageSettings, LossSettings
+from kit.config import Config, ImageSettings, LossSettings, check_augment
 from kit.errors import ConfigError, nearest
 from kit.evaluate.metrics import find_metric
 from kit.run import Run
@@ -28,6 +28,7 @@ def check_settings(config: Config, run: Run | None = None) -> None:
     target = find_competition(config.competition, config).target
     find_metric(target.metric)
     card = registry.model_card(config.model.name)
+    check_augment(config.augment, card.prediction)
     if target.task:
         require_model_of(target.task, config)
     if not config.model.name.startswith(tuple(registry.LIBRARIES)):
