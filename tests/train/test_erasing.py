@@ -40,6 +40,7 @@ def test_the_set_share_of_images_is_erased(erase, share):
     assert rectangles.any(1).mean() == pytest.approx(share, abs=0.08)
 
 
+@pytest.mark.once
 def test_rectangles_are_distributed_as_those_of_keras(keras, erase):
     images = np.full((1500, 24, 32, 1), 100, np.float32)
     theirs = keras.layers.RandomErasing((1, 1), scale=(0.02, 0.33), value_range=(0, 255), seed=0)(images, training=True)

@@ -37,8 +37,13 @@ def center_crop(image: Image, size: int) -> Image:
     height, width = image.shape[:2]
     if min(height, width) < size:
         raise DataError(f"center_crop to {size} pixels, but the image has only {width}x{height}: make the crop smaller")
-    top, left = (height - size) // 2, (width - size) // 2
+    top, left = crop_starts(np.array([height, width]), size)
     return image[top : top + size, left : left + size]
+
+
+def crop_starts(sides: np.ndarray, size: int) -> np.ndarray:
+    """The first pixels (int) of the central `size` of so many."""
+    return (sides - size) // 2
 
 
 def grayscale(image: Image) -> Image:
