@@ -74,6 +74,11 @@ class Predicted:
         return stacked(parts).of_images(np.argsort(np.concatenate(places)))
 
 
+def measured_by(metric: Metric, boxes: Boxes, kept: Boxes) -> Boxes:
+    """What a metric measures: the boxes that are kept, where it needs a cut; else all, which it ranks by score."""
+    return kept if metric.monitor else boxes
+
+
 def gate_of(table: pd.DataFrame, labels: Sequence[str]) -> np.ndarray | None:
     """The probabilities by which boxes may be weighed, float64 [rows, labels]; None where the table has none."""
     return probabilities(table, labels).astype(np.float64) if predicted_labels(table) else None
@@ -84,12 +89,15 @@ def score(predicted: Predicted, test: pd.DataFrame, examples: pd.DataFrame, deci
     labels, metric, by = predicted.labels, predicted.metric, predicted.by
     truth, kept = predicted.judged.truth, predicted.kept(decision)
     values = _score_rows(truth, predicted.boxes, kept, predicted.rows, labels, metric, by)
+    measured = measured_by(metric, predicted.boxes, kept)
     places = {int(k): np.flatnonzero(predicted.judged.fold == k) for k in np.unique(predicted.judged.fold)}
-    folds = {k: metric(truth.of_images(rows), kept.of_images(rows)) for k, rows in places.items()}
+    folds = {k: metric(truth.of_images(rows), measured.of_images(rows)) for k, rows in places.items()}
     scored = np.array([value for value in folds.values() if not np.isnan(value)])
     positive = len(np.unique(truth.image))
     values |= {
-        "on_the_images_that_chose_it": metric(truth, box_decision.apply(decision, predicted.boxes, predicted.gate)),
+        "on_the_images_that_chose_it": metric(
+            truth, measured_by(metric, predicted.boxes, box_decision.apply(decision, predicted.boxes, predicted.gate))
+        ),
         "folds": folds,
         "fold_mean": mean_of_defined(scored),
         "fold_sd": float(scored.std(ddof=1)) if len(scored) > 1 else float("nan"),
@@ -106,8 +114,8 @@ def compare_runs(runs: Mapping[str, tuple[Predicted, BoxDecision]], settings: Ev
     """Each run's boxes, as they are kept, against the first's, on the same resamples of groups."""
     first, _ = next(iter(runs.values()))
     group_of, count = numbered(first.judged.group)
-    kept = [predicted.kept(decision) for predicted, decision in runs.values()]
     truth, metric = first.judged.truth, first.metric
+    kept = [measured_by(metric, run.boxes, run.kept(decision)) for run, decision in runs.values()]
     statistics = [statistic(metric, truth, boxes, group_of, len(first.labels)) for boxes in kept]
     drawn = resample(statistics, count, settings.resamples)[:, :, 0]
     value = [metric(truth, boxes) for boxes in kept]
@@ -137,7 +145,9 @@ def _score_test(
     values["groups_also_in_training"] = int(known["group"][shared].nunique())
     if shared.any():
         others = np.flatnonzero(~shared)
-        values["value_without_them"] = metric(truth.of_images(others), kept.of_images(others))
+        values["value_without_them"] = metric(
+            truth.of_images(others), measured_by(metric, boxes, kept).of_images(others)
+        )
     return values
 
 
@@ -151,7 +161,8 @@ def _score_rows(
     by: EvaluateSettings,
 ) -> dict[str, Any]:
     group_of, count = numbered(rows["group"].to_numpy())
-    of_rows = statistic(metric, truth, kept, group_of, len(labels))
+    measured = measured_by(metric, boxes, kept)
+    of_rows = statistic(metric, truth, measured, group_of, len(labels))
     drawn = resample([of_rows], count, by.resamples)[:, 0]
     limits = [interval(column, by.confidence) for column in drawn.T]
     value, *each = of_rows(np.ones(count, np.int64)).tolist()
@@ -176,7 +187,7 @@ def _score_rows(
                 "column": column,
                 "part": part,
                 "rows": len(inside),
-                "value": metric(truth.of_images(inside), kept.of_images(inside)),
+                "value": metric(truth.of_images(inside), measured.of_images(inside)),
                 "small": len(np.unique(truth.of_images(inside).image)) < _SMALL,
             }
             for column, part, inside in parts_of(rows, by.subgroups)

@@ -1,15 +1,32 @@
 """Networks that find boxes: their cards. Each is built by the function `build` of a module of its own."""
 
 import importlib
-from functools import partial
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from kit.models.cards import ModelCard
 from kit.models.registry import model_card, register
 
 
-def _built(module: str, **arguments: Any) -> Any:
-    return importlib.import_module(f"kit.models.{module}").build(**arguments)  # here: it loads Keras, listing does not
+@dataclass(frozen=True)
+class _Builder:
+    """`build` of a module. Calling it, or asking for its arguments, loads Keras; listing the models does not."""
+
+    module: str
+
+    def __call__(self, **arguments: Any) -> Any:
+        return self._build(**arguments)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._build)
+
+    @property
+    def _build(self) -> Callable[..., Any]:
+        build: Callable[..., Any] = importlib.import_module(f"kit.models.{self.module}").build
+        return build
 
 
 def register_detector(name: str, *, module: str | None = None, **card: Any) -> None:
@@ -18,8 +35,7 @@ def register_detector(name: str, *, module: str | None = None, **card: Any) -> N
     Its pre-trained weights are by default those of its backbone.
     """
     weights = model_card(card["backbone"]).weights if card.get("backbone") else "none"
-    builder = partial(_built, module or name)
-    register(ModelCard(name, builder, prediction="boxes", **{"weights": weights, **card}))
+    register(ModelCard(name, _Builder(module or name), prediction="boxes", **{"weights": weights, **card}))
 
 
 register_detector("fcos", size=512, backbone="resnet50", source="arXiv:1904.01355")

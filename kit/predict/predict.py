@@ -70,7 +70,7 @@ def _boxes(model: "keras.Model", images: np.ndarray, settings: PredictSettings) 
     parts = []
     for view in VIEWS[settings.tta]:
         candidates = model.candidates(model.predict_on_batch(view(images)), _CANDIDATES)
-        parts.append(view.boxes_back(merge(candidates, settings.boxes), height, width))
+        parts.append(merge(candidates, settings.boxes))
     return fuse(parts, settings.boxes).scaled(np.tile([1 / width, 1 / height], (len(images), 1)))
 
 

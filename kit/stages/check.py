@@ -21,7 +21,7 @@ def check_settings(config: Config, run: Run | None = None) -> None:
     """Raise ConfigError for names that do not exist: competition, target, metric, model and its arguments.
 
     With a `run` that is to be trained, also for weights, packages and a backend that are not there. Loads no Keras
-    (but for a model of a library).
+    (but for a model of a library, or one that finds boxes).
     """
     from kit.models import registry, weights
 
@@ -31,7 +31,9 @@ def check_settings(config: Config, run: Run | None = None) -> None:
     check_augment(config.augment, card.prediction)
     if target.task:
         require_model_of(target.task, config)
-    if not config.model.name.startswith(tuple(registry.LIBRARIES)):
+    if config.model.arguments and not config.model.name.startswith(tuple(registry.LIBRARIES)):
+        if card.prediction == "boxes":  # their arguments stand beside their networks
+            devices.set_up(config.runtime)
         _check_arguments(config, inspect.signature(card.builder))
     if run is None or is_trained(config, run):
         return  # it needs neither weights nor packages any more

@@ -77,7 +77,7 @@ def _blend(
     labels = predicted_labels(first.oof())
     tables = {name: run.examples() for name, run in zip(names, runs, strict=True)}
     blending.require_same_truth(tables, oof["id"], labels)
-    metric, exclusive = find_metric(target_of(first).metric), find_task(first.folds.task).exclusive
+    metric, exclusive = find_metric(target_of(first).metric, settings), find_task(first.folds.task).exclusive
     y = truth(with_truth(oof, examples, labels), labels).astype(np.float64)
     rows = blend.Rows(members, y, metric, exclusive, _metadata(examples, oof["id"], metadata))
     fold, groups = oof["fold"].to_numpy(), oof["id"].map(examples.set_index("id")["group"]).to_numpy()
