@@ -59,6 +59,13 @@ class Boxes:
         """The boxes with x and width, y and height multiplied by `factors` (float [images, 2]) of their image."""
         return replace(self, xywh=self.xywh * np.tile(factors[self.image], 2))
 
+    def clipped(self, width: float, height: float) -> Boxes:
+        """The parts of the boxes inside images of that size; those that lie outside are left out."""
+        size = np.array([width, height])
+        start = np.clip(self.xywh[:, :2], 0, size)
+        sides = np.clip(self.xywh[:, :2] + self.xywh[:, 2:], 0, size) - start
+        return replace(self, xywh=np.hstack([start, sides])).where((sides > 0).all(axis=1))
+
     def best(self, labels: int) -> np.ndarray:
         """The largest score of each image and label, float64 [images, labels]; 0 where there is no box."""
         best = np.zeros((self.images, labels))

@@ -16,6 +16,7 @@ ARCHITECTURE = (ROOT.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
 FILES = sorted(ROOT.rglob("*.py"))
 KERNEL = ROOT / "kaggle" / "kernel.py"  # pasted alone where kit is not installed yet, and calls the command from there
 GROUND = {
+    "boxes",
     "config",
     "competition",
     "delimited",

@@ -71,7 +71,8 @@ def _boxes(model: "keras.Model", images: np.ndarray, settings: PredictSettings) 
     for view in VIEWS[settings.tta]:
         candidates = model.candidates(model.predict_on_batch(view(images)), _CANDIDATES)
         parts.append(merge(candidates, settings.boxes))
-    return fuse(parts, settings.boxes).scaled(np.tile([1 / width, 1 / height], (len(images), 1)))
+    found = fuse(parts, settings.boxes).clipped(width, height)
+    return found.scaled(np.tile([1 / width, 1 / height], (len(images), 1)))
 
 
 def _stacked_probabilities(parts: Sequence[np.ndarray], labels: int) -> np.ndarray:
