@@ -13,6 +13,7 @@ import pandas as pd
 from kit.competition import Competition, Target
 from kit.config import Source
 from kit.data.pixels import dicom_header
+from kit.data.table.boxes import CORNER, inside, listed
 from kit.data.table.examples import Examples
 from kit.data.table.listing import require_images, require_layout, stems
 from kit.data.table.raw import match, read_table, refuse_rows
@@ -30,6 +31,7 @@ _NAMES = {  # as the table writes them -> labels
     "Lung Opacity": "lung_opacity",
 }
 _OLDEST = 120  # years
+_FRAME = 1024  # pixels: the side of all images as they were annotated
 BOXES = "PredictionString"  # the submission's column
 
 
@@ -39,36 +41,33 @@ def read(root: Path, source: Source) -> Examples:
     Raises DataError for another layout, tables that contradict each other, and boxes outside their image.
     """
     require_layout(root, [*_IMAGES.values(), _BOXES, _CLASSES, _SAMPLE], _LAYOUT)
-    train, test = labels(root), read_table(root / _SAMPLE, ["patientId"], "patientId", may_be_empty=True)
+    (train, boxes), test = labels(root), read_table(root / _SAMPLE, ["patientId"], "patientId", may_be_empty=True)
     rows = pd.concat([train.assign(split="train"), pd.DataFrame({"id": test["patientId"], "split": "test"})])
     images = pd.concat(
         [require_images(root, folder, (".dcm",)).assign(split=split) for split, folder in _IMAGES.items()]
     )
     table, missing, surplus = match(rows, images.assign(id=stems(images)), on=("id", "split"))
-    table["boxes"] = [boxes if isinstance(boxes, list) else [] for boxes in table["boxes"]]
     header, remarks = headers([root / path for path in table["path"]])
-    table = pd.concat([table, header], axis=1)
-    _require_boxes_inside(root / _BOXES, table)
-    if source.target == "three_class":
-        target = pd.concat([table, one_hot(table["class"], TARGETS["three_class"].labels)], axis=1)
-    else:
-        target = table.assign(y_pneumonia=table["target"].astype(np.float32))
     chosen = TARGETS[source.target or "two_class"]
-    examples = target.drop(columns="target").rename(columns={"class": "detailed_class"}).assign(group=table["id"])
-    return Examples(examples, chosen.labels, chosen.task, missing, surplus, remarks)
+    of_images, odd = _boxes(root / _BOXES, boxes, table.assign(**header), chosen.frame)
+    table = pd.concat([table.assign(boxes=of_images.pop("boxes")), header], axis=1)
+    y = one_hot(table["class"], chosen.labels) if source.target == "three_class" else of_images
+    examples = pd.concat([table, y], axis=1).rename(columns={"class": "detailed_class"}).assign(group=table["id"])
+    return Examples(examples, chosen.labels, chosen.task, missing, surplus, {**remarks, **odd})
 
 
-def labels(root: Path) -> pd.DataFrame:
-    """One row per patient from the two tables: id, target (0., 1.), class (a label), boxes ([[x, y, width, height]]).
+def labels(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row per patient from the two tables, with id and class (a label); and the boxes: id, x, y, width, height.
 
-    Raises DataError, naming a line or patient, when a table breaks its rules or the two contradict each other.
+    The index of boxes is the line. Raises DataError, naming a line or patient, when a table breaks its rules or the two
+    contradict each other.
     """
-    path, corners = root / _BOXES, ["x", "y", "width", "height"]
-    boxes = read_table(path, ["patientId", *corners, "Target"])
+    path = root / _BOXES
+    boxes = read_table(path, ["patientId", *CORNER, "Target"])
     refuse_rows(path, boxes, ~boxes["Target"].isin(["0", "1"]), "Target", "0 or 1")
-    numbers = boxes[corners].apply(pd.to_numeric, errors="coerce")
+    numbers = boxes[CORNER].apply(pd.to_numeric, errors="coerce")
     positive = boxes["Target"] == "1"
-    for column in corners:
+    for column in CORNER:
         refuse_rows(path, boxes, positive & numbers[column].isna(), column, "a number, although Target is 1")
         refuse_rows(path, boxes, ~positive & (boxes[column] != ""), column, "empty, although Target is 0")
     of_patient = positive.groupby(boxes["patientId"])
@@ -97,15 +96,8 @@ def labels(root: Path) -> pd.DataFrame:
             f"{_BOXES} and {_CLASSES} contradict each other for {counted(len(contrary), 'patient')}: {some(contrary)} "
             "(Target must be 1 exactly where the class is Lung Opacity)"
         )
-    listed = numbers[positive].groupby(boxes["patientId"][positive]).apply(lambda rows: rows.to_numpy().tolist())
-    return pd.DataFrame(
-        {
-            "id": target.index,
-            "target": target.to_numpy(float),
-            "class": class_of.map(_NAMES).to_numpy(),
-            "boxes": [listed.get(patient, []) for patient in target.index],
-        }
-    )
+    patients = pd.DataFrame({"id": target.index, "class": class_of.map(_NAMES).to_numpy()})
+    return patients, numbers[positive].assign(id=boxes["patientId"][positive])
 
 
 def headers(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -137,21 +129,37 @@ def _header(path: Path) -> dict[str, object]:
         return dict.fromkeys([*dicom_header.HEADER.values(), "age_unit", "compression"])
 
 
-def _require_boxes_inside(path: Path, table: pd.DataFrame) -> None:
-    sized = table[table["width"].notna() & table["height"].notna()]
-    for patient, boxes, width, height in sized[["id", "boxes", "width", "height"]].itertuples(index=False):
-        for x, y, w, h in boxes:
-            if min(x, y) < 0 or min(w, h) <= 0 or x + w > width or y + h > height:
-                raise DataError(
-                    f"{path}: a box of {patient}, x {x:g}, y {y:g}, {w:g} x {h:g}, is not inside the image of "
-                    f"{width:g} x {height:g} pixels"
-                )
+def _boxes(
+    path: Path, boxes: pd.DataFrame, table: pd.DataFrame, frame: int | None
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The columns boxes and y_pneumonia of the images of a table with their `width` and `height`, and remarks.
+
+    The file's boxes are in pixels of a square image with this side (`frame`), or (None) of the image itself; those that
+    are returned are in pixels of the image. Raises DataError, with the line, for boxes that are not inside.
+    """
+    sizes = table.set_index("id")[["width", "height"]].astype(np.float64)
+    of_box = sizes.reindex(boxes["id"]).set_axis(boxes.index)
+    remarks: dict[str, int] = {}
+    if frame is not None:
+        boxes, remarks = inside(path, boxes, pd.DataFrame(float(frame), boxes.index, ["width", "height"]))
+        scale = of_box.loc[boxes.index].fillna(frame) / frame  # an image that cannot be read is left out later
+        boxes[CORNER] = boxes[CORNER] * scale[["width", "height", "width", "height"]].to_numpy()
+        other = sizes.notna().all(axis=1) & (sizes != frame).any(axis=1)
+        if other.any():
+            names = some(other.index[other], 1)
+            what = f"images of other than {frame} x {frame} pixels, to which boxes are scaled ({names})"
+            remarks[what] = int(other.sum())
+    else:
+        boxes, remarks = inside(path, boxes, of_box)
+    return listed(boxes, table["id"], ("pneumonia",), table["split"] == "train"), remarks
 
 
 TARGETS = {
     "two_class": Target("binary", ("pneumonia",), "roc_auc"),
     "three_class": Target("multiclass", tuple(_NAMES.values()), "roc_auc"),
-    "boxes": Target("detection", ("pneumonia",), "rsna_mean_average_precision", columns={BOXES: "pneumonia"}),
+    "boxes": Target(
+        "detection", ("pneumonia",), "rsna_mean_average_precision", columns={BOXES: "pneumonia"}, frame=_FRAME
+    ),
 }
 COMPETITION = Competition(
     name="rsna",

@@ -1,4 +1,4 @@
-"""Synthetic tissue for the demo and the tests: patches in which texture, not colour, depends on the label."""
+"""Made-up images for the demo and the tests: tissue whose texture, not colour, tells the label; chests with boxes."""
 
 import cv2
 import numpy as np
@@ -33,3 +33,47 @@ def _nuclei_mask(rng: np.random.Generator, size: int, radius: float, stretch: fl
         axes = (max(1, round(spread * stretch)), max(1, round(spread / stretch)))
         cv2.ellipse(mask, center.tolist(), axes, rng.uniform(0, 180), 0, 360, 255, -1)
     return cv2.GaussianBlur(mask, (0, 0), 0.8) / 255.0
+
+
+def chest_picture(rng: np.random.Generator, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
+    """A (size, size) uint8 picture like a chest X-ray, and the boxes of 0 to 4 bright ellipses in its lungs.
+
+    Boxes are float64 [n, 4]: x, y, width, height in pixels, where an ellipse is at least half as bright as in its
+    middle. A third of the pictures have none; boxes of one picture do not overlap.
+    """
+    y, x = (np.mgrid[:size, :size] + 0.5) / size  # shares, of the middles of pixels
+    across, down = x - 0.5 - rng.normal(0, 0.02), y - 0.5 - rng.normal(0, 0.02)
+    body = _inside(across, down, 0.46, 0.62, 0.05)
+    lungs = np.zeros_like(x)
+    for side in (-1, 1):
+        width, height = rng.uniform(0.13, 0.16), rng.uniform(0.3, 0.36)
+        lungs = np.maximum(lungs, _inside(across - 0.21 * side, down + 0.02, width, height, 0.12))
+    ribs = np.cos(np.pi * (down * rng.uniform(7, 9) + 6 * across**2 + rng.random())) ** 2
+    light = 12 + 110 * body - 70 * lungs + 18 * ribs**2 * body
+    light += cv2.GaussianBlur(rng.normal(0, 60, (size, size)), (0, 0), size / 16)
+    boxes: list[list[float]] = []
+    for _ in range(0 if rng.random() < 1 / 3 else rng.integers(1, 5)):
+        center, axes = rng.uniform([-0.08, -0.3], [0.08, 0.28]), rng.uniform(0.045, 0.12, 2)
+        center[0] += 0.21 * rng.choice([-1, 1])
+        turn, strength = rng.uniform(0, np.pi), rng.uniform(45, 80)
+        turned = np.array([[np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        half = np.hypot(*(axes * turned).T)  # of the box around the ellipse
+        box = [*(center + 0.5 - half), *(2 * half)]
+        if any(_overlap(box, other) for other in boxes):
+            continue
+        right, below = x - 0.5 - center[0], y - 0.5 - center[1]
+        along = right * np.cos(turn) + below * np.sin(turn)
+        aside = below * np.cos(turn) - right * np.sin(turn)
+        light += strength * _inside(along, aside, axes[0], axes[1], 0.12)
+        boxes.append(box)
+    light += rng.normal(0, 6, (size, size))
+    return np.rint(np.clip(light, 0, 255)).astype(np.uint8), np.array(boxes).reshape(-1, 4) * size
+
+
+def _inside(x: np.ndarray, y: np.ndarray, width: float, height: float, softness: float) -> np.ndarray:
+    """1 in an ellipse with these half axes, 0 outside, 1/2 at its edge."""
+    return 1 / (1 + np.exp((np.hypot(x / width, y / height) - 1) / softness))
+
+
+def _overlap(box: list[float], other: list[float]) -> bool:
+    return all(box[n] < other[n] + other[n + 2] and other[n] < box[n] + box[n + 2] for n in (0, 1))

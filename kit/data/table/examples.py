@@ -2,7 +2,9 @@
 
 Columns: `id` str, unique; `path` str, relative to the data root; `bytes` int64, the size of the file; `split`
 train|test; `group` str (patient, slide; the id when unknown); a float32 column `y_<label>` for each label (NaN =
-unknown); `boxes`, where a competition has them: lists of [x, y, width, height] in pixels of the source. Further columns
+unknown); `boxes`, where a competition has them: lists of [x, y, width, height] in pixels of the source. A task that
+predicts boxes has `width` and `height` of every image too (NaN of one that cannot be read), y_<label> says whether an
+image has a box of the label, and `box_labels`, where there are several, are lists of the boxes' labels. Further columns
 are metadata, never used silently.
 """
 
@@ -43,8 +45,9 @@ def validate(examples: Examples, max_missing: float) -> Examples:
     """The examples with rows sorted by (split, id) and columns in order; raises DataError when they break the contract.
 
     That is: duplicate ids, rows without a group, splits and labels of other values, no training image, unlabelled
-    training rows, rows with several of exclusive classes, labels of which all training images have the same value, and
-    more missing or surplus images than `max_missing` (a share of the images that there should be).
+    training rows, rows with several of exclusive classes, labels of which all training images have the same value (of
+    boxes: no box in any), and more missing or surplus images than `max_missing` (a share of the images that there
+    should be).
     """
     table, y = examples.table, truth_columns(examples.labels)
     absent = {*_COLUMNS, *y} - set(table.columns)
@@ -67,7 +70,7 @@ def validate(examples: Examples, max_missing: float) -> Examples:
         several = table["id"][table[y].notna().all(axis=1) & (table[y].sum(axis=1) != 1)]
         if len(several):
             raise DataError(f"{counted(len(several), 'image has', 'images have')} no class or several: {some(several)}")
-    remarks = examples.remarks | require_both_values(train, examples.labels, examples.task)
+    remarks = examples.remarks | _LEARNABLE[find_task(examples.task).prediction](train, examples.labels, examples.task)
     others = [column for column in table.columns if column not in (*_COLUMNS, *y)]
     table = table.sort_values(["split", "id"], ignore_index=True)[[*_COLUMNS, *y, *others]]
     return replace(examples, table=table, remarks=remarks)
@@ -99,6 +102,22 @@ def require_both_values(train: pd.DataFrame, labels: tuple[str, ...], task: str)
     if constant:
         return {f"labels have one value in all training images, and cannot be learnt: {some(constant)}": len(constant)}
     return {}
+
+
+def _require_boxes(train: pd.DataFrame, labels: tuple[str, ...], task: str) -> dict[str, int]:
+    """A remark on labels without a box in any training image; raises DataError when that is so of all.
+
+    That all images have a box is no fault: there is background around it.
+    """
+    without = [label for label, y in zip(labels, _numbers(train, labels).T, strict=True) if not (y > 0.5).any()]
+    if len(without) == len(labels):
+        raise DataError(f"no training image has a box ({some(labels)}): there is nothing to learn")
+    if without:
+        return {f"labels that have no box in any training image, and cannot be learnt: {some(without)}": len(without)}
+    return {}
+
+
+_LEARNABLE = {"probabilities": require_both_values, "boxes": _require_boxes}  # by what the task predicts
 
 
 def _numbers(table: pd.DataFrame, labels: tuple[str, ...]) -> np.ndarray:
