@@ -269,6 +269,7 @@ def test_pretrained_weights_go_into_its_backbone(build):
         assert detector.get_layer(BACKBONE).weights
 
 
+@pytest.mark.once
 def test_half_precision(keras, build):
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
@@ -295,6 +296,7 @@ def test_what_cannot_be_built(build, changes, message):
         build(**changes)
 
 
+@pytest.mark.once
 def test_it_learns_a_few_images_by_heart(keras, build):
     detector = build(outputs=2, channels=32)
     model = trainer(keras, detector)
