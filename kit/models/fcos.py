@@ -30,8 +30,11 @@ class Places(NamedTuple):
 
 
 class Fcos(Detector):
-    """Outputs, of M places: `logits` [B, M, L], `distances` [B, M, 4] in pixels (to a box's left, top, right and
-    bottom side) and `centrality` [B, M, 1], a logit: how central the place is in its box, which ranks boxes."""
+    """A detector with one stage.
+
+    Its outputs, of M places: `logits` [B, M, L]; `distances` [B, M, 4] in pixels, to the left, upper, right and lower
+    side of a box; `centrality` [B, M, 1], a logit that says how near the place is to the middle of that box.
+    """
 
     places: Places
 
@@ -44,7 +47,7 @@ class Fcos(Detector):
         truth = box_ops.corners_of(ops.cast(batch["boxes"], "float32"))
         seen = assignment(self.places, truth, batch["box_mask"])  # [B, M, N]
         labels = ops.one_hot(batch["box_labels"], outputs["logits"].shape[-1], dtype="float32")
-        sees, labels, boxes = ops.sum(seen, axis=-1), ops.matmul(seen, labels), ops.matmul(seen, truth)
+        sees, labels, boxes = ops.sum(seen, axis=-1), _of_seen(seen, labels), _of_seen(seen, truth)
         central = centrality(self.places, boxes) * sees
         class_loss = ops.sum(box_ops.focal_loss(labels, outputs["logits"]), axis=(1, 2))
         box_loss = ops.sum((1 - box_ops.giou(self._corners(outputs["distances"]), boxes)) * central, axis=1)
@@ -83,6 +86,11 @@ def assignment(places: Places, truth: Any, mask: Any) -> Any:
     may = ops.all(offset <= reach, axis=-1) & (farthest > nearer) & (farthest <= farther) & mask[:, None]
     smallest = ops.argmin(ops.where(may, box_ops.area(truth), np.inf), axis=-1)
     return ops.one_hot(smallest, truth.shape[2], dtype="float32") * ops.cast(may, "float32")
+
+
+def _of_seen(seen: Any, values: Any) -> Any:
+    """The values [B, M, C] of the boxes that places see, of those [B, N, C] of all boxes; 0 where they see none."""
+    return ops.sum(seen[..., None] * values[:, None], axis=2)  # a product of matrices would round them on a GPU or TPU
 
 
 def centrality(places: Places, corners: Any) -> Any:
