@@ -11,7 +11,7 @@ import numpy as np
 from kit.boxes import Boxes
 from kit.errors import ConfigError
 
-_FINEST = 2  # pixels of the image: the mask of coarser cells is interpolated to this before it is cut
+_FINER = 8  # a mask is interpolated to so many places in a row of each cell, but to no less than a pixel
 _EDGE, _CORE = 0.5, 0.9  # shares of the peak of an area: where its edge is, and where it may fall into parts
 
 
@@ -48,11 +48,10 @@ class Areas:
 
     def _best(self, mask: np.ndarray, stride: int, size: tuple[int, int], at_most: int) -> np.ndarray:
         """x, y, width, height and score of the boxes of one mask, float64 [n, 5], the best first."""
-        factor = max(1, stride // _FINEST)
-        if factor > 1:
-            mask = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+        factor = min(_FINER, stride)
         cell = stride / factor
-        mask = np.ascontiguousarray(mask[: -int(-size[0] // cell), : -int(-size[1] // cell)], np.float32)
+        mask = _interpolated(np.asarray(mask, np.float32), factor)
+        mask = mask[: -int(-size[0] // cell), : -int(-size[1] // cell)]
         regions = self._regions(mask, self.min_area * size[0] * size[1] / cell**2)
         boxes = np.array([(x, y, x + w, y + h, mask[y : y + h, x : x + w].mean()) for x, y, w, h in regions])
         boxes = boxes.reshape(-1, 5)[np.argsort(-boxes.reshape(-1, 5)[:, 4], kind="stable")[:at_most]]
@@ -70,6 +69,16 @@ class Areas:
                 yield x + left, y + top, width, height
                 for part in _parts(area, peak * _CORE, smallest):
                     yield x + left + part[0], y + top + part[1], part[2], part[3]
+
+
+def _interpolated(mask: np.ndarray, factor: int) -> np.ndarray:
+    """The mask with `factor` times as many rows and columns. Beyond the image it is 0: a box may end at its border."""
+    if factor == 1:
+        return mask
+    padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    return cv2.resize(padded, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)[
+        factor:-factor, factor:-factor
+    ]
 
 
 def _connected(mask: np.ndarray, threshold: float, smallest: float) -> Iterator[tuple[int, int, np.ndarray]]:

@@ -78,12 +78,17 @@ def filled(boxes: Any, labels: Any, valid: Any, size: tuple[int, int], outputs: 
 
 
 def shares(mask: Any, stride: int) -> Any:
-    """The mean of a mask [B, H, W, L] in cells of `stride` pixels; beyond the image it is 0."""
+    """The mean of a mask [B, H, W, L] in each cell of `stride` pixels, or in what of the cell is in the image."""
     _, height, width, labels = mask.shape
-    rows, columns = -(-height // stride), -(-width // stride)
-    beyond = ((0, 0), (0, rows * stride - height), (0, columns * stride - width), (0, 0))
-    cells = ops.reshape(ops.pad(mask, beyond), (-1, rows, stride, columns, stride, labels))
-    return ops.mean(cells, axis=(2, 4))
+    rows, columns = _pixels(height, stride), _pixels(width, stride)
+    beyond = ((0, 0), (0, len(rows) * stride - height), (0, len(columns) * stride - width), (0, 0))
+    cells = ops.reshape(ops.pad(mask, beyond), (-1, len(rows), stride, len(columns), stride, labels))
+    return ops.sum(cells, axis=(2, 4)) / np.outer(rows, columns)[..., None]
+
+
+def _pixels(side: int, stride: int) -> np.ndarray:
+    """How many pixels of a side are in each cell, float32."""
+    return np.diff([*range(0, side, stride), side]).astype("float32")
 
 
 def mask_loss(target: Any, logits: Any) -> Any:
