@@ -12,7 +12,9 @@ def matched(keras):
     """`assign`, numpy in and out."""
 
     def run(costs, real):
-        return np.asarray(keras.ops.convert_to_numpy(assign(keras.ops.convert_to_tensor(costs), keras.ops.convert_to_tensor(real))))
+        return np.asarray(
+            keras.ops.convert_to_numpy(assign(keras.ops.convert_to_tensor(costs), keras.ops.convert_to_tensor(real)))
+        )
 
     return run
 
