@@ -76,8 +76,8 @@ def preset_card(name: str, preset: str) -> ModelCard:
 def is_detector(what: str) -> bool:
     """Whether KerasHub's preset, folder or class of this name is a detector, as far as is known without a network."""
     models = library().models
-    if what.endswith("ObjectDetector"):
-        return hasattr(models, what)
+    if what.endswith("ObjectDetector") and hasattr(models, what):
+        return True
     task = Path(what) / "task.json"
     if not task.is_file():
         return what in models.ObjectDetector.presets
