@@ -28,10 +28,12 @@ class Provided:
     """Weights that come with a library's network; `model.weights` asks for them by `word`.
 
     `load(shape)` returns a model for images of `shape` that holds them; None where the builder has loaded them already.
+    `whole`: they are those of the whole network, not of its backbone alone.
     """
 
     word: str
     load: "Callable[[tuple[int, int, int]], keras.Model] | None" = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)

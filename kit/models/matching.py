@@ -1,10 +1,22 @@
 """One query for each box, at the least total cost, inside a compiled network (keras.ops)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
 
 _FAR = 1e30  # above any sum of costs
+
+
+def with_a_place(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A training batch with room for at least one box, so that nothing has to reckon with no room at all."""
+    if batch["box_mask"].shape[1]:
+        return batch
+    names = ("boxes", "box_labels", "box_mask")
+    return {
+        **batch,
+        **{name: ops.pad(batch[name], [[0, 0], [0, 1], [0, 0]][: len(batch[name].shape)]) for name in names},
+    }
 
 
 def assign(costs: Any, real: Any) -> Any:

@@ -80,7 +80,7 @@ def backbone_card(
         own = {key: head.pop(key) for key in arguments if key in head}
         features = _cut(backbone((*shape[:2], 3), **own), until)
         x = features(preprocess(heads.as_rgb(inputs, shape)))
-        return keras.Model(inputs, heads.head(x, outputs, activation, **head), name=_identifier(name))
+        return keras.Model(inputs, heads.head(x, outputs, activation, **head), name=identifier(name))
 
     return ModelCard(name, builder, **card)
 
@@ -159,7 +159,8 @@ def _cut(backbone: keras.Model, until: str | None) -> keras.Model:
     return keras.Model(backbone.inputs, backbone.get_layer(until).output, name=BACKBONE)
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
+    """The name as one that a Keras model may have."""
     return "".join(letter if letter.isalnum() else "_" for letter in name)
 
 

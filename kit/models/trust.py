@@ -13,21 +13,27 @@ TRUST = "give --trust (in Python, trust=True) if you trust where the run comes f
 _CLASSES = ("class_name", "registered_name", "module")  # keys by which Keras's configs name code
 
 
-def reaches_out(name: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether building this model reads or fetches something that is not kit's: a preset, a folder, a SavedModel.
+def source_outside(name: str, arguments: Mapping[str, Any]) -> str | None:
+    """The name of what a model reads or fetches that is not kit's: a preset, a folder, a SavedModel; None of most.
 
-    A class of KerasHub does not, unless its config names further classes.
+    It may be the model itself or the `backbone` among its arguments. A class of KerasHub is kit's, unless its config
+    names further classes.
     """
     if name.startswith("hub/"):
-        is_class = name.endswith("Backbone") and name.count("/") == 1
-        return not is_class or any(key in str(arguments) for key in _CLASSES)
-    return name.startswith("tfhub:")
+        is_class = name.endswith(("Backbone", "ObjectDetector")) and name.count("/") == 1
+        if not is_class or any(key in str(arguments) for key in _CLASSES):
+            return name
+    if name.startswith("tfhub:"):
+        return name
+    backbone, own = arguments.get("backbone"), arguments.get("backbone_arguments")
+    return source_outside(str(backbone), own if isinstance(own, Mapping) else {}) if backbone else None
 
 
 def require_own(source: Path, build: Mapping[str, Any], trust: bool | str) -> None:
-    """Raise ConfigError, naming the file that says so, for a model that `reaches_out`.
+    """Raise ConfigError, naming the file that says so, for a model with a `source_outside`.
 
-    `trust` allows all such models, or the one of that name.
+    `trust` allows all such models, or the one source of that name.
     """
-    if trust is not True and trust != build["name"] and reaches_out(str(build["name"]), build):
-        raise ConfigError(f"{source} builds the model {build['name']!r} from files outside the run: {TRUST}")
+    outside = source_outside(str(build["name"]), build)
+    if outside is not None and trust is not True and trust != outside:
+        raise ConfigError(f"{source} builds the model {outside!r} from files outside the run: {TRUST}")

@@ -46,7 +46,7 @@ def load_weights(model: keras.Model, card: ModelCard, source: str | None = None)
     source = card.weights if source is None else source
     if source == "none":
         return
-    network = _backbone(model)
+    network = model if _is_whole(card, source) else _backbone(model)
     filled, origin = _fill(network, source, card)
     share = _share(filled, network)
     rest = sorted({v.path for v in _floats(network) if id(v) not in filled})
@@ -77,6 +77,11 @@ def _fill(network: keras.Model, source: str, card: ModelCard) -> tuple[set[int],
     if source.startswith("run:"):
         return copy_weights(_backbone(saved.load_model(trained_fold(source), card.name)), network), source
     return read_weights(file_of(source), network), source
+
+
+def _is_whole(card: ModelCard, source: str) -> bool:
+    """Whether these are the weights of the whole network."""
+    return isinstance(card.published, Provided) and card.published.whole and source == card.published.word
 
 
 def check_source(card: ModelCard, source: str | None) -> None:
@@ -241,11 +246,15 @@ def _filled_by(load: Callable[[], Any], model: keras.Model) -> tuple[set[int], s
 def copy_weights(source: keras.Model, target: keras.Model) -> set[int]:
     """Fill `target` from the layers of `source` with the same names and shapes; returns what `read_weights` does.
 
-    Two builds of one network are alike but for names that Keras counts on: there, all is filled in order.
+    Two builds of one network are alike but for names that Keras counts on, and for the layers that depend on the number
+    of labels: there, all that fits is filled in order.
     """
-    if [tuple(v.shape) for v in source.weights] == [tuple(v.shape) for v in target.weights]:
-        target.set_weights(source.get_weights())
-        return {id(v) for v in target.variables}
+    if [v.name for v in source.weights] == [v.name for v in target.weights]:
+        pairs = [(a, b) for a, b in zip(source.weights, target.weights, strict=True) if a.shape == b.shape]
+        for theirs, ours in pairs:
+            ours.assign(theirs)
+        weights, filled = {id(v) for v in target.weights}, {id(ours) for _, ours in pairs}
+        return filled | {id(v) for v in target.variables if id(v) not in weights}
     return _assign({layer.name: layer.variables for layer in _leaves(source)}, target)
 
 

@@ -8,7 +8,7 @@ from kit import files
 from kit.config import Config, load_config
 from kit.config.load import yaml_line
 from kit.errors import ConfigError, DataError, counted
-from kit.models.trust import TRUST, reaches_out
+from kit.models.trust import TRUST, source_outside
 from kit.run import Run
 from kit.stages.fold import Fold
 
@@ -49,8 +49,10 @@ def config_of(run: Run, recipe: str, settings: Iterable[str], trust: bool = Fals
 def _outside(config: Config) -> dict[str, Any]:
     """The settings that have training read or fetch something beside its records, or send something."""
     weights, steps = config.model.weights, [step for step in config.image.steps if step.name == "super_resolution"]
+    model = source_outside(config.model.name, config.model.arguments)
     values = {
-        "model.name": config.model.name if reaches_out(config.model.name, config.model.arguments) else None,
+        "model.name": model if model == config.model.name else None,
+        "model.arguments.backbone": model if model != config.model.name else None,
         "model.weights": None if weights in _OWN_WEIGHTS else weights,
         "pseudo.run": config.pseudo.run,
         "image.steps": [step.model for step in steps],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kit.errors import ConfigError, DataError
-from kit.models.trust import reaches_out
+from kit.models.trust import require_own, source_outside
 
 
 @pytest.fixture
@@ -51,10 +51,23 @@ def test_a_model_from_elsewhere_needs_trust(saved, monkeypatch, name):
 
 
 def test_a_class_of_kerashub_needs_trust_only_for_classes_within():
-    assert not reaches_out("hub/ResNetBackbone", {"config": {"input_conv_filters": [64]}})
-    assert reaches_out("hub/ResNetBackbone", {"config": {"image_encoder": {"class_name": "Lambda"}}})
-    assert reaches_out("hub/folder/ResNetBackbone", {})
-    assert not reaches_out("resnet50", {})
+    assert source_outside("hub/ResNetBackbone", {"config": {"input_conv_filters": [64]}}) is None
+    assert source_outside("hub/ResNetBackbone", {"config": {"image_encoder": {"class_name": "Lambda"}}})
+    assert source_outside("hub/folder/ResNetBackbone", {}) == "hub/folder/ResNetBackbone"
+    assert source_outside("hub/DFineObjectDetector", {"backbone": "resnet50"}) is None
+    assert source_outside("resnet50", {}) is None
+
+
+def test_a_preset_under_a_detector_needs_trust_by_its_own_name(tmp_path):
+    build = {"name": "hub/DFineObjectDetector", "backbone": "hub/resnet_18_imagenet", "shape": [32, 32, 3], "outputs": 1}
+    assert source_outside(build["name"], build) == "hub/resnet_18_imagenet"
+    nested = {**build, "backbone": "hub/ResNetBackbone", "backbone_arguments": {"config": {"module": "os"}}}
+    assert source_outside(nested["name"], nested) == "hub/DFineObjectDetector"
+    for trust in (False, "hub/DFineObjectDetector"):
+        with pytest.raises(ConfigError, match=r"builds the model 'hub/resnet_18_imagenet' from files outside the run"):
+            require_own(tmp_path, build, trust)
+    for trust in (True, "hub/resnet_18_imagenet"):
+        require_own(tmp_path, build, trust)
 
 
 @pytest.mark.parametrize(
