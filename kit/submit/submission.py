@@ -5,39 +5,61 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.competition import Competition
+from kit.competition import Competition, Target
 from kit.delimited import read_delimited
 from kit.errors import DataError, SubmissionError, counted, some
-from kit.tables import PROBABILITY, predicted_labels, probabilities
+from kit.submit.boxes import BOXES
+from kit.submit.formats import Format, line_of, owner_of
+from kit.submit.probabilities import PROBABILITIES
+from kit.tasks import find_task
 
-BOXES = "PredictionString"  # the column of Kaggle's detection competitions: confidence x y width height, repeated
+# What the cells of a submission hold, by what the task predicts.
+_FORMATS = {"probabilities": PROBABILITIES, "boxes": BOXES}
 
 
-def make_submission(competition: Competition, predictions: pd.DataFrame, sample: pd.DataFrame | None) -> pd.DataFrame:
-    """The submission in the sample's order of rows and columns, from a table with columns `id` and `p_<label>`.
+def make_submission(
+    competition: Competition,
+    predictions: pd.DataFrame,
+    sample: pd.DataFrame | None,
+    examples: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """The submission in the sample's order of rows and columns, from a table with `id` and `p_<label>` or boxes.
 
-    A row of the sample whose image could not be read gets the mean prediction, which is neutral for a ranking metric.
-    Without a sample, the rows are the predictions', and each label is a column. Raises SubmissionError for a sample
-    with other columns or duplicate ids.
+    A row of the sample whose image could not be read gets the mean prediction, which is neutral for a ranking metric,
+    or no box. Without a sample, the rows are the predictions', and each label is a column. Boxes, in pixels of the
+    source images, need the images' sizes: the example table (id, width, height). Raises SubmissionError for a sample
+    with other columns or duplicate ids, and for boxes outside their images.
     """
-    labels = predicted_labels(predictions)
-    column_of = {label: column for column, label in (competition.target.columns or {x: x for x in labels}).items()}
-    columns = {f"{PROBABILITY}{label}": column for label, column in column_of.items()}
-    table = predictions.rename(columns={"id": competition.id_column, **columns})
+    form, key = _format_of(competition.target), competition.id_column
+    table = form.columns(competition, predictions, examples)
     if sample is None:
         return table
-    if BOXES in sample.columns and BOXES not in table.columns:
-        problem = f"{competition.name} is scored by boxes ({BOXES}), but these predictions are of {some(labels)}"
-        raise SubmissionError(f"{problem}: kit has no model for boxes yet")
     if absent := [column for column in sample.columns if column not in table.columns]:
         raise SubmissionError(
             f"the sample has the columns {list(sample.columns)}; the predictions have no {some(absent)}"
+            f"{_other_target(competition, absent)}"
         )
-    duplicates = sample[competition.id_column][sample[competition.id_column].duplicated()]
+    duplicates = sample[key][sample[key].duplicated()]
     if len(duplicates):
         raise SubmissionError(f"the sample has {counted(len(duplicates), 'duplicate id')}: {some(set(duplicates))}")
-    table = sample[[competition.id_column]].merge(table, on=competition.id_column, how="left", validate="one_to_one")
-    return table.fillna({column: table[column].mean() for column in columns.values()})[list(sample.columns)]
+    missing = {column: form.missing(table[column]) for column in table.columns if column in sample and column != key}
+    table = sample[[key]].merge(table, on=key, how="left", validate="one_to_one")
+    return table.fillna(missing)[list(sample.columns)]
+
+
+def same_cells(competition: Competition, column: str, a: pd.Series, b: pd.Series) -> np.ndarray:
+    """Which cells of two columns of that name say the same to the competition, bool [rows]."""
+    return _format_of(owner_of(competition, column)).same(a, b)
+
+
+def _format_of(target: Target) -> Format:
+    return _FORMATS[find_task(target.task).prediction if target.task else "probabilities"]
+
+
+def _other_target(competition: Competition, columns: list[str]) -> str:
+    """A hint, where it is another target of the competition that has these columns."""
+    names = [name for name, target in competition.targets.items() if {*columns} <= {*(target.columns or {})}]
+    return f": {competition.name} asks for the target {names[0]} (--set target={names[0]})" if names else ""
 
 
 def read_submission(path: Path, id_column: str) -> pd.DataFrame:
@@ -68,19 +90,20 @@ def _typed(cells: pd.Series) -> pd.Series:
     return numbers if texts.isin(["", "nan", "na"]).all() and len(texts) < len(cells) else cells
 
 
-def _line(table: pd.DataFrame, row: int) -> int:
-    """The line of a row in the file: as it was read, or as it will be written."""
-    return int(table.index[row]) if table.index.name == "line" else row + 2
-
-
 def check_submission(
-    competition: Competition, submission: pd.DataFrame, sample: pd.DataFrame, oof: pd.DataFrame | None = None
+    competition: Competition,
+    submission: pd.DataFrame,
+    sample: pd.DataFrame,
+    oof: pd.DataFrame | None = None,
+    examples: pd.DataFrame | None = None,
 ) -> list[str]:
     """Raise SubmissionError, naming column and row, unless the competition would accept this and score it as intended.
 
     Returns remarks on what is odd but allowed, such as another order of rows than the sample's. A column of only two
-    values is refused: it is a thresholded prediction, and every metric here takes probabilities. Given the out-of-fold
-    predictions (`p_*`), exchanged columns are detected by their means.
+    values is refused: it is a thresholded prediction, and every metric of probabilities takes those; so is a file
+    without any box. Given the out-of-fold predictions, exchanged columns are detected by their means (`p_*`), another
+    number of boxes is remarked on (`boxes`, those that the decision keeps). Given the example table (id, width,
+    height), boxes are checked against the sizes of images where the competition has no frame.
     """
     remarks = []
     key = competition.id_column
@@ -89,87 +112,28 @@ def check_submission(
     ids, expected = submission[key], sample[key]
     if ids.duplicated().any():
         repeated = ids[ids.duplicated()]
-        raise SubmissionError(f"{counted(len(repeated), 'duplicate id')}: {some(set(repeated))}")
-    both = ((set(expected) - set(ids), "missing"), (set(ids) - set(expected), "not in the sample"))
-    if problems := [
-        f"{counted(len(names), 'id is', 'ids are')} {problem}: {some(names)}" for names, problem in both if names
-    ]:
+        where = line_of(submission, int(np.flatnonzero(ids.duplicated())[0]))
+        problem = f"{counted(len(repeated), 'duplicate id')}: {some(set(repeated))}"
+        raise SubmissionError(f"{problem} (first in line {where})")
+    if problems := _strangers(submission, ids, expected):
         raise SubmissionError("; ".join(problems))
     if not ids.reset_index(drop=True).equals(expected.reset_index(drop=True)):
         remarks.append("the rows are in another order than the sample's; they are matched by id")
     columns = list(submission.columns.drop(key))
-    for column in columns:
-        if column == BOXES:
-            _check_boxes(submission, column, key)
-            continue
-        values = _numbers(submission, column, key)
-        distinct = np.unique(values)
-        if len(values) > 2 and len(distinct) == 1:
-            raise SubmissionError(f"column {column!r} holds only {distinct[0]:g}: it ranks no image above another")
-        if len(values) > 2 and len(distinct) == 2:
-            why = (
-                "ROC AUC, which ranks probabilities" if competition.target.metric == "roc_auc" else "its probabilities"
-            )
-            raise SubmissionError(
-                f"column {column!r} holds only the values {distinct[0]:g} and {distinct[1]:g}: "
-                f"{competition.name} is scored by {why}. Submit the probabilities, not the thresholded labels"
-            )
-    if oof is not None and BOXES not in columns:
-        _check_exchanged(competition, submission, columns, oof)
+    forms = {column: _format_of(owner_of(competition, column)) for column in columns}
+    for form in _FORMATS.values():
+        if own := [column for column in columns if forms[column] is form]:
+            remarks += form.check(competition, submission, own, oof, examples)
     return remarks
 
 
-def _numbers(submission: pd.DataFrame, column: str, key: str) -> np.ndarray:
-    if len(submission) and submission[column].astype(str).str.lower().isin(["true", "false"]).all():
-        raise SubmissionError(f"column {column!r} holds True and False: submit numbers, such as probabilities")
-    values = pd.to_numeric(submission[column], errors="coerce").to_numpy(np.float64)
-    for bad, problem in ((~np.isfinite(values), "not a finite number"), ((values < 0) | (values > 1), "outside 0..1")):
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            cell = submission[column].iloc[row]
-            raise SubmissionError(
-                f"column {column!r}: {counted(int(bad.sum()), 'value is', 'values are')} {problem}; the first is "
-                f"{repr(cell) if isinstance(cell, str) else f'{cell:g}'} "
-                f"in line {_line(submission, row)} ({submission[key].iloc[row]})"
-            )
-    return values
-
-
-def _check_boxes(submission: pd.DataFrame, column: str, key: str) -> None:
-    """Refuse cells other than groups of five numbers: confidence in 0..1, x and y of the corner (≥ 0), size (> 0)."""
-    for row, (name, cell) in enumerate(zip(submission[key], submission[column], strict=True)):
-        text = "" if pd.isna(cell) else str(cell)
-        try:
-            boxes = np.array(text.split(), dtype=np.float64).reshape(-1, 5)
-        except ValueError:
-            boxes = np.full((1, 5), np.nan)
-        valid = np.isfinite(boxes).all() and ((boxes[:, 0] >= 0) & (boxes[:, 0] <= 1)).all()
-        if not valid or (boxes[:, 1:3] < 0).any() or (boxes[:, 3:] <= 0).any():
-            raise SubmissionError(
-                f"column {column!r}, line {_line(submission, row)} ({name}): {text[:60]!r} is not "
-                "`confidence x y width height` for each box, with a confidence in 0..1 and pixels "
-                "(an image without a box has an empty cell)"
-            )
-
-
-def _check_exchanged(competition: Competition, submission: pd.DataFrame, columns: list[str], oof: pd.DataFrame) -> None:
-    """Refuse columns whose means fit each other's label clearly better than their own.
-
-    Means are compared as logits: exchanging a pair must bring both closer by a factor of e in the odds.
-    """
-    label_of, labels = competition.target.columns or {column: column for column in columns}, predicted_labels(oof)
-    columns = [column for column in columns if label_of.get(column) in labels]
-    means = np.array([submission[column].astype(float).mean() for column in columns])
-    expected = probabilities(oof, [label_of[column] for column in columns]).mean(axis=0)
-    distance = np.abs(_logit(means)[:, None] - _logit(expected)[None])  # of column i's mean from label j's
-    for i, j in zip(*np.triu_indices(len(columns), 1), strict=True):
-        if distance[i, j] + 1 < distance[i, i] and distance[j, i] + 1 < distance[j, j]:
-            raise SubmissionError(
-                f"columns {columns[i]!r} and {columns[j]!r} look exchanged: their means are {means[i]:.3g} and "
-                f"{means[j]:.3g}, out of fold {expected[i]:.3g} and {expected[j]:.3g}"
-            )
-
-
-def _logit(p: np.ndarray) -> np.ndarray:
-    clipped = np.clip(p, 1e-6, 1 - 1e-6)
-    return np.log(clipped / (1 - clipped))
+def _strangers(submission: pd.DataFrame, ids: pd.Series, expected: pd.Series) -> list[str]:
+    """What is wrong with the ids, in words: which are missing, and which nobody asked for."""
+    problems = []
+    if missing := set(expected) - set(ids):
+        problems.append(f"{counted(len(missing), 'id is', 'ids are')} missing: {some(missing)}")
+    if extra := set(ids) - set(expected):
+        where = line_of(submission, int(np.flatnonzero(ids.isin(extra))[0]))
+        names = f"{counted(len(extra), 'id is', 'ids are')} not in the sample: {some(extra)}"
+        problems.append(f"{names} (first in line {where})")
+    return problems

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kit.competitions.pcam import COMPETITION
+from kit.competitions.rsna import COMPETITION as RSNA
 from kit.errors import SubmissionError
 from kit.submit.submission import check_submission, make_submission, read_submission
 
@@ -26,9 +25,9 @@ def test_a_good_one_passes_in_any_order():
         (GOOD.rename(columns={"label": "p"}), r"columns are \['id', 'p'\], the sample has \['id', 'label'\]"),
         (GOOD.assign(extra=1), "columns are"),
         (GOOD.iloc[:3], "1 id is missing: d"),
-        (pd.concat([GOOD, GOOD.iloc[:1]]), "1 duplicate id: a"),
+        (pd.concat([GOOD, GOOD.iloc[:1]]), "1 duplicate id: a .first in line 6."),
         (GOOD.assign(id=["a", "b", "c", "x"]), "1 id is missing: d; 1 id is not in the sample: x"),
-        (pd.concat([GOOD, GOOD.iloc[:1].assign(id="x")]), "1 id is not in the sample: x"),
+        (pd.concat([GOOD, GOOD.iloc[:1].assign(id="x")]), "1 id is not in the sample: x .first in line 6."),
         (
             GOOD.assign(label=[0.1, np.nan, 0.3, 0.9]),
             r"1 value is not a finite number; the first is nan in line 3 \(b\)",
@@ -124,20 +123,6 @@ def test_without_a_sample_every_label_is_a_column():
         check_submission(BREAST, submission.assign(benign=[2.0, 0.1]), submission)
 
 
-BOXES = pd.DataFrame({"patientId": ["a", "b", "c"], "PredictionString": ["", "0.9 10 20 30 40.5", np.nan]})
-
-
-def test_boxes_are_checked_as_such():
-    target = replace(COMPETITION.target, columns=None)
-    competition = replace(COMPETITION, name="boxes", id_column="patientId", targets={"boxes": target})
-    assert check_submission(competition, BOXES, BOXES) == []
-    two = "0.9 1 2 3 4 0.8 5 6 7 8"
-    check_submission(competition, BOXES.assign(PredictionString=[two, "", ""]), BOXES)
-    for bad in ("0.9 1 2 3", "1.9 1 2 3 4", "0.9 1 2 3 0", "0.9 -1 2 3 4", "0.9 a 2 3 4", "0.9 nan 2 3 4"):
-        with pytest.raises(SubmissionError, match=r"line 3 \(b\): .* is not `confidence x y width height`"):
-            check_submission(competition, BOXES.assign(PredictionString=["", bad, ""]), BOXES)
-
-
 def labelled(rows=200, seed=0):
     rng = np.random.default_rng(seed)
     means = {"normal": 0.6, "benign": 0.3, "cancer": 0.02}
@@ -178,7 +163,10 @@ def test_a_sample_that_asks_for_something_else_is_refused():
         SubmissionError, match=r"the sample has the columns .*'target'.*; the predictions have no target"
     ):
         make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "b"], "target": 0}))
-    with pytest.raises(SubmissionError, match=r"pcam is scored by boxes .* kit has no model for boxes yet"):
-        make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "b"], "PredictionString": ""}))
+    sample = pd.DataFrame({"patientId": ["a", "b"], "PredictionString": ""})
+    with pytest.raises(
+        SubmissionError, match=r"have no PredictionString: rsna asks for the target boxes .--set target="
+    ):
+        make_submission(RSNA, predictions, sample)
     with pytest.raises(SubmissionError, match="the sample has 1 duplicate id: a"):
         make_submission(COMPETITION, predictions, pd.DataFrame({"id": ["a", "a"], "label": 0}))
