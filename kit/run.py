@@ -20,7 +20,7 @@ from kit import files, headlines
 from kit.config import Config, dump_config, read_config
 from kit.errors import ConfigError, DataError
 from kit.fold_files import MODEL, WEIGHTS, FoldFiles, StateFiles
-from kit.schemas import DECISIONS, SCORES, AnyDecision, AnyScores, EnsembleReport, Folds
+from kit.schemas import AnyDecision, AnyScores, EnsembleReport, Folds, schema_of_decision, schema_of_scores
 from kit.tasks import find_task
 
 if TYPE_CHECKING:
@@ -160,7 +160,8 @@ class Run:
     def scores(self) -> AnyScores:
         """What `kit score` wrote."""
         self._require_as_scored(self.scores_path)
-        return files.read_model(self.scores_path, SCORES[find_task(self.folds.task).prediction], self._score_again)
+        schema = schema_of_scores(files.read_json(self.scores_path, self._score_again))
+        return files.read_model(self.scores_path, schema, self._score_again)
 
     @property
     def decision(self) -> AnyDecision:
@@ -168,7 +169,7 @@ class Run:
         if not self.decision_path.exists():
             raise DataError(f"{self} has no {self.decision_path.name} yet: run `kit score {self}` first")
         self._require_as_scored(self.decision_path)
-        schema = DECISIONS[find_task(self.folds.task).prediction]
+        schema = schema_of_decision(files.read_json(self.decision_path, self._score_again))
         return files.read_model(self.decision_path, schema, self._score_again)
 
     @property

@@ -335,8 +335,16 @@ class BoxDecision(Schema):
 
 AnyScores = Scores | BoxScores
 AnyDecision = Decision | BoxDecision
-SCORES: dict[str, type[Scores] | type[BoxScores]] = {"probabilities": Scores, "boxes": BoxScores}  # by prediction
-DECISIONS: dict[str, type[Decision] | type[BoxDecision]] = {"probabilities": Decision, "boxes": BoxDecision}
+
+
+def schema_of_scores(content: Any) -> type[Scores] | type[BoxScores]:
+    """What the content of a `scores.json` should be."""
+    return BoxScores if isinstance(content, dict) and "report" in content else Scores
+
+
+def schema_of_decision(content: Any) -> type[Decision] | type[BoxDecision]:
+    """What the content of a `decision.json` should be."""
+    return BoxDecision if isinstance(content, dict) and "rules" in content else Decision
 
 
 class Folds(Schema):
@@ -391,4 +399,5 @@ class EnsembleReport(Schema):
     reason: str
     weights: dict[str, float] | None
     metadata: list[str]
+    base: str = "mean"  # the blend over which the others' gain is
     gate: str | None = None  # the classification run by which boxes may be weighed

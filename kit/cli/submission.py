@@ -37,12 +37,14 @@ def _check(arguments: argparse.Namespace) -> None:
     from kit.competitions import find_competition
     from kit.config import load_config
     from kit.run import Run
+    from kit.stages.submission import sent_oof
     from kit.submit.submission import check_submission, read_submission
 
     config = load_config(arguments.competition)
     competition = find_competition(config.competition, config)
     submission, sample = (read_submission(path, competition.id_column) for path in (arguments.file, arguments.sample))
-    oof = Run(arguments.run).oof() if arguments.run else None
-    for remark in check_submission(competition, submission, sample, oof):
+    run = Run(arguments.run) if arguments.run else None
+    known = (sent_oof(run), run.examples()) if run else ()
+    for remark in check_submission(competition, submission, sample, *known):
         print(f"noticed: {remark}")
     print(f"{arguments.file}: {counted(len(submission), 'row')}, as {competition.name} requires")

@@ -72,8 +72,11 @@ def ensemble(report: EnsembleReport) -> str:
     chosen = [f"chosen: {report.chosen}, because {report.reason} (a value that was chosen for is slightly optimistic)"]
     if report.weights:
         chosen.append("weights  " + "  ".join(f"{name} {weight:.3f}" for name, weight in report.weights.items()))
+    chosen += [f"gate: {report.gate}; `kit score` weighs the boxes by it where that is surely better"] * bool(
+        report.gate
+    )
     sections = [
-        [f"{report.metric}, nested: each fold by a blend fitted on the others; gain: over the plain mean"],
+        [f"{report.metric}, nested: each fold by a blend fitted on the others; gain: over {report.base}"],
         _lines(blends[list(_OF_BLENDS)].astype(float), "{:.4f}"),
         ["", "correlation of the members (Spearman, out of fold)"],
         _lines(pd.DataFrame(report.correlation).astype(float), "{:.3f}"),

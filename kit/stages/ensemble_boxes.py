@@ -65,6 +65,7 @@ def blend(
         reason="you asked for it" if how != "auto" else _reason(result.blend.name, result.base),
         weights=dict(zip(members, result.blend.weights, strict=True)),
         metadata=[],
+        base=result.base,
         gate=gates[0] if gates else None,
     )
     return tables[0], tables[1], report

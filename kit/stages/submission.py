@@ -12,7 +12,7 @@ from kit.errors import SubmissionError, counted, some
 from kit.evaluate.sent import sent
 from kit.run import Run
 from kit.stages.score import mean_test, score
-from kit.submit.submission import check_submission, make_submission, read_submission
+from kit.submit.submission import check_submission, make_submission, read_submission, same_cells, stand_in
 
 log = logging.getLogger(__name__)
 
@@ -27,15 +27,21 @@ def write_submission(run: Run, sample: Path | str | None, out: Path | str) -> No
     expected = read_submission(files.expanded(sample), competition.id_column) if sample else None
     with run.locked():
         _, decision = score(run)
-        predictions, oof = sent(decision, mean_test(run)), sent(decision, run.oof())
-        submission = make_submission(competition, predictions, expected)
-        for remark in check_submission(competition, submission, submission if expected is None else expected, oof):
+        predictions, oof, examples = sent(decision, mean_test(run)), sent(decision, run.oof()), run.examples()
+        submission = make_submission(competition, predictions, expected, examples)
+        sample_or_own = submission if expected is None else expected
+        for remark in check_submission(competition, submission, sample_or_own, oof, examples):
             log.info(f"noticed: {remark}")
         files.write_text(files.expanded(out), submission.to_csv(index=False))
     unread = set(submission[competition.id_column]) - set(predictions["id"])
     if unread:
         images = counted(len(unread), "test image is", "test images are")
-        log.info(f"{images} missing or unreadable and got the mean prediction: {some(unread)}")
+        log.info(f"{images} missing or unreadable and got {stand_in(competition)}: {some(unread)}")
+
+
+def sent_oof(run: Run) -> pd.DataFrame:
+    """The out-of-fold predictions as they would be sent; of a run that is not scored yet, as they are."""
+    return sent(run.decision, run.oof()) if run.decision_path.exists() else run.oof()
 
 
 def require_current_submission(run: Run) -> None:
@@ -49,13 +55,13 @@ def require_current_submission(run: Run) -> None:
         raise SubmissionError(f"{run} has no {run.submission_path.name}: {again.replace(' again', '')}")
     submission = read_submission(run.submission_path, competition.id_column)
     _, decision = score(run)
-    expected = make_submission(competition, sent(decision, mean_test(run)), None)
+    expected = make_submission(competition, sent(decision, mean_test(run)), None, run.examples())
     columns = [column for column in expected.columns if column != competition.id_column]
     both = expected.merge(submission, on=competition.id_column, suffixes=("", "_sent"))
     if both.empty or not {*columns} <= {*submission.columns}:
         raise SubmissionError(f"{run.submission_path} has other images or columns than the run's predictions: {again}")
-    values = both[[f"{column}_sent" for column in columns]].apply(pd.to_numeric, errors="coerce").to_numpy(float)
-    differs = ~np.isclose(values, both[columns].to_numpy(float), rtol=0, atol=1e-6).all(axis=1)
+    same = [same_cells(competition, column, both[f"{column}_sent"], both[column]) for column in columns]
+    differs = ~np.all(same, axis=0)
     if differs.any():
         which = f"{counted(int(differs.sum()), 'image')}, such as {both[competition.id_column][differs].iloc[0]}"
         raise SubmissionError(

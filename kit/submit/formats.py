@@ -16,7 +16,8 @@ class Format:
     `columns`: competition, predictions and example table (or None) -> the competition's id column and a column for each
     label · `missing`: the column of the images that were read -> the cell of one that could not be read · `check`:
     competition, submission, names of columns of this kind, out-of-fold predictions and example table (or None) ->
-    remarks; raises SubmissionError · `same`: two columns -> which cells say the same, bool [rows].
+    remarks; raises SubmissionError · `same`: two columns -> which cells say the same, bool [rows] · `stand_in`: the
+    missing cell in words.
     """
 
     columns: Callable[[Competition, pd.DataFrame, pd.DataFrame | None], pd.DataFrame]
@@ -26,6 +27,7 @@ class Format:
         list[str],
     ]
     same: Callable[[pd.Series, pd.Series], np.ndarray]
+    stand_in: str
 
 
 def line_of(table: pd.DataFrame, row: int) -> int:

@@ -87,4 +87,6 @@ def _logit(p: np.ndarray) -> np.ndarray:
     return np.log(clipped / (1 - clipped))
 
 
-PROBABILITIES = Format(_columns, missing=lambda cells: cells.mean(), check=_check, same=_same)
+PROBABILITIES = Format(
+    _columns, missing=lambda cells: cells.mean(), check=_check, same=_same, stand_in="the mean prediction"
+)

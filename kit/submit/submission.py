@@ -47,6 +47,11 @@ def make_submission(
     return table.fillna(missing)[list(sample.columns)]
 
 
+def stand_in(competition: Competition) -> str:
+    """What an image gets that could not be read, in words."""
+    return _format_of(competition.target).stand_in
+
+
 def same_cells(competition: Competition, column: str, a: pd.Series, b: pd.Series) -> np.ndarray:
     """Which cells of two columns of that name say the same to the competition, bool [rows]."""
     return _format_of(owner_of(competition, column)).same(a, b)
