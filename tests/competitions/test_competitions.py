@@ -28,8 +28,9 @@ def test_every_competition_says_what_it_is(name):
     assert competition.target is next(iter(competition.targets.values()))
     for target in competition.targets.values():
         assert target.task in ("", *TASKS)
-        assert (target.task == "") == (target.labels == ())
-        assert target.metric in METRICS or target.task == "detection"
+        assert target.labels or competition.target.task == ""  # they depend on the data
+        assert target.labels == () or target.task
+        assert target.metric in METRICS
         assert set((target.columns or {}).values()) <= set(target.labels)
         assert all(set(labels) <= set(target.labels) for labels in target.means.values())
     assert load_config(name).competition == name  # its YAML
@@ -47,6 +48,13 @@ def test_settings_that_a_competition_does_not_take():
     with pytest.raises(ConfigError, match=r"medmnist does not take the setting 'columns'.*it takes table"):
         find_competition("medmnist", Source(columns={"id": "x"}))
     assert find_competition("folders", Source(target="ill", columns={"group": "p"})).name == "folders"
+
+
+def test_a_target_of_your_own_data_is_a_kind_of_task_or_a_class():
+    for name in ("folders", "csv"):
+        assert find_competition(name, Source(target="boxes")).target.task == "detection"
+        assert find_competition(name, Source(target="ill")).target.task == ""
+        assert find_competition(name).target.task == ""
 
 
 def test_raw_files_are_given_or_mounted(tmp_path, monkeypatch):

@@ -131,7 +131,7 @@ def _chosen(
     for part, rows in images[~outside].groupby("part"):
         if rows["row"].isna().all() and (rows["split"] == "train").all():
             raise DataError(
-                f"{path} names none of the {counted(len(rows), 'image')} in {part}/, such as {rows['path'].iloc[0]}: "
+                f"{path} names no image of {part}/, which has {counted(len(rows), 'image')} ({some(rows['path'], 1)}): "
                 "give a file that has their boxes too, or move the folder elsewhere"
             )
     if bare.any():

@@ -1,16 +1,19 @@
-"""What an example table holds: images, groups and labels of each side. No image is decoded."""
+"""What an example table holds: images, groups, labels and boxes of each side. No image is decoded."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from kit.boxes import BOXES, LABELS, boxes_of
 from kit.data.table.examples import Examples
 from kit.errors import counted, remarked, some
 from kit.tables import truth
 
 _ORDER = "train val test"  # others come first
+_MANY = 6  # boxes in an image, from which they are counted together
 
 
 def count_examples(examples: Examples) -> dict[str, Any]:
@@ -23,6 +26,7 @@ def count_examples(examples: Examples) -> dict[str, Any]:
         "images": len(table),
         "groups": int(table["group"].nunique()),
         "splits": {name: _counts(table[side == name], examples) for name in sorted(side.unique(), key=_ORDER.find)},
+        **({"boxes": _box_counts(table, examples.labels)} if BOXES in table.columns else {}),
         "images_per_group": as_dict(table.groupby("group").size().value_counts().sort_index()),
         "missing": [*examples.missing],
         "surplus": [*examples.surplus],
@@ -54,7 +58,44 @@ def counts_of_splits(report: dict[str, Any]) -> list[str]:
         unlabelled = f"  (unlabelled {counts['unlabelled']})" if counts["unlabelled"] else ""
         size = f"{counted(counts['images'], 'image')}, {counted(counts['groups'], 'group')}"
         lines.append(f"  {name}: {size}   {labels}{unlabelled}")
-    return lines
+    return lines + (_lines_of_boxes(report["boxes"]) if "boxes" in report else [])
+
+
+def _lines_of_boxes(boxes: dict[str, Any]) -> list[str]:
+    """How many boxes, in how many images; how large they are."""
+    few = {number: images for number, images in boxes["per_image"].items() if int(number) < _MANY}
+    many = sum(images for number, images in boxes["per_image"].items() if int(number) >= _MANY)
+    of_images = [f"{number} in {counted(images, 'image')}" for number, images in few.items()]
+    of_images += [f"{_MANY} or more in {counted(many, 'image')}"] * (many > 0)
+    lines = [f"boxes      {boxes['boxes']}: {', '.join(of_images) or 'no image has a known truth'}"]
+    if boxes["labels"]:
+        lines.append("  of " + "  ".join(f"{label} {count}" for label, count in boxes["labels"].items()))
+    sizes = [f"{side} {low:g} to {high:g} (median {mid:g}) pixels" for side, (low, mid, high) in boxes["sides"].items()]
+    sizes += [f"area {low:.2%} to {high:.2%} (median {mid:.2%}) of the image" for low, mid, high in boxes["area"]]
+    return lines + [f"  {', '.join(sizes)}"] * bool(sizes)
+
+
+def _box_counts(table: pd.DataFrame, labels: Sequence[str]) -> dict[str, Any]:
+    """How many boxes images with a known truth have, and how large they are: least, median, largest."""
+    rows = table[~np.isnan(truth(table, labels)).all(axis=1)]
+    boxes = boxes_of(rows.drop(columns=LABELS, errors="ignore"), labels)
+    per_image = pd.Series(np.bincount(boxes.image, minlength=boxes.images)).value_counts().sort_index()
+    names = Counter(name for cell in rows.get(LABELS, []) for name in cell)
+    width, height = boxes.xywh[:, 2:].T
+    sizes = rows.reindex(columns=["width", "height"]).to_numpy(np.float64, na_value=np.nan)
+    shares = width * height / sizes.prod(axis=1)[boxes.image]
+    return {
+        "boxes": len(boxes),
+        "per_image": as_dict(per_image[per_image > 0]),
+        "labels": {label: names[label] for label in labels} if names else {},
+        "sides": {"width": _spread(width), "height": _spread(height)} if len(boxes) else {},
+        "area": [_spread(shares[shares > 0])] if (shares > 0).any() else [],
+    }
+
+
+def _spread(values: np.ndarray) -> list[float]:
+    """The least, the median and the largest value, to six digits."""
+    return [float(f"{value:.6g}") for value in np.quantile(values, [0, 0.5, 1])]
 
 
 def images_per_group(counts: dict[str, int]) -> str:
