@@ -59,7 +59,12 @@ def test_a_class_of_kerashub_needs_trust_only_for_classes_within():
 
 
 def test_a_preset_under_a_detector_needs_trust_by_its_own_name(tmp_path):
-    build = {"name": "hub/DFineObjectDetector", "backbone": "hub/resnet_18_imagenet", "shape": [32, 32, 3], "outputs": 1}
+    build = {
+        "name": "hub/DFineObjectDetector",
+        "backbone": "hub/resnet_18_imagenet",
+        "shape": [32, 32, 3],
+        "outputs": 1,
+    }
     assert source_outside(build["name"], build) == "hub/resnet_18_imagenet"
     nested = {**build, "backbone": "hub/ResNetBackbone", "backbone_arguments": {"config": {"module": "os"}}}
     assert source_outside(nested["name"], nested) == "hub/DFineObjectDetector"
