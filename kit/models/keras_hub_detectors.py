@@ -23,11 +23,12 @@ from kit.models.cards import BACKBONE, ModelCard, Provided
 from kit.models.dfine import HEAD, DFine
 from kit.models.keras_hub_presets import as_converted, explained, library
 from kit.models.neck import levels_of
-from kit.models.registry import identifier
+from kit.models.registry import identifier, model_card
 from kit.models.retinanet import RetinaNet
 from kit.runtime import keras_private
 
 RETINANET, DFINE = "RetinaNetObjectDetector", "DFineObjectDetector"
+_BACKBONE = "mobilenet"  # of a class, unless its arguments name another
 _PRIOR = -math.log(0.99 / 0.01)  # the bias of a label before training: each is rare (Lin et al. 2017, section 4.1)
 _SMALL = {  # D-FINE-S
     "encoder_hidden_dim": 256,
@@ -57,7 +58,8 @@ def class_card(name: str) -> ModelCard:
         raise ConfigError(f"{name}: of KerasHub's detectors kit has {' and '.join(sorted(_CLASSES))}")
     source = f"keras_hub.models.{what}, kit's loss"
     builder = partial(_CLASSES[what], name)
-    return ModelCard(name, builder, size=640, source=source, prediction="boxes", backbone="mobilenet")
+    weights = model_card(_BACKBONE).weights
+    return ModelCard(name, builder, 640, weights, source=source, prediction="boxes", backbone=_BACKBONE)
 
 
 def preset_card(name: str, preset: str) -> ModelCard:
@@ -149,7 +151,7 @@ def _retinanet_class(
     shape: tuple[int, int, int],
     outputs: int,
     activation: str,
-    backbone: str = "mobilenet",
+    backbone: str = _BACKBONE,
     backbone_arguments: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> keras.Model:
@@ -212,7 +214,7 @@ def _dfine_class(
     shape: tuple[int, int, int],
     outputs: int,
     activation: str,
-    backbone: str = "mobilenet",
+    backbone: str = _BACKBONE,
     backbone_arguments: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> keras.Model:

@@ -28,7 +28,7 @@ class RetinaNet(Detector):
     anchors: np.ndarray
 
     def losses(self, batch: Mapping[str, Any]) -> Any:
-        """Focal loss of all anchors but those in doubt, and L1 of the deltas, per anchor that has a box (1 at least)."""
+        """Focal loss of all anchors but those in doubt, and L1 of the deltas, per anchor with a box (1 at least)."""
         batch = with_a_place(batch)
         outputs = self(batch["image"], training=True)
         box, positive, doubtful = match_anchors(self.anchors, batch["boxes"], batch["box_mask"])
