@@ -1,48 +1,141 @@
-"""Test-time augmentation: the views of an image over which probabilities are averaged."""
+"""Test-time augmentation: the views of an image over which predictions are averaged, and the way back from them.
 
-from collections.abc import Callable
+A pixel in column i and row j covers i to i + 1 and j to j + 1. OpenCV resizes so: an image's edges stay its edges.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-View = Callable[[np.ndarray], np.ndarray]  # uint8 [B, H, W, C] -> the same shape
+if TYPE_CHECKING:
+    from kit.boxes import Boxes
 
 _CROP, _SCALES = 0.875, (0.9, 1.1)  # side of a crop (as 224 of 256), and enlargements, relative to the image
+_INSIDE = 0.5  # the share of a box that has to be in the image: others are around what a view mirrors at the edges
+_ROUNDING = 1e-9
 
 
-def _turned(quarter: int, mirrored: bool) -> View:
-    def view(images: np.ndarray) -> np.ndarray:
-        images = images[:, :, ::-1] if mirrored else images
-        return np.ascontiguousarray(np.rot90(images, quarter, axes=(1, 2)))
+@dataclass(frozen=True)
+class View(ABC):
+    """A view of images: uint8 [B, H, W, C] -> the same dtype and, if they are square, the same shape."""
 
-    return view
+    @abstractmethod
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """The images as they are seen in this view."""
+
+    @abstractmethod
+    def matrix(self, height: int, width: int) -> np.ndarray:
+        """Float64 [2, 3]: from a place (x, y, 1) in an image of this size to the place (x, y) in its view, in pixels.
+
+        Sides stay upright: either x depends on x alone and y on y, or x on y and y on x.
+        """
+
+    def boxes_back(self, xywh: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Boxes [n, 4] (x, y, width, height in pixels of the view) in pixels of the image of that size, float64.
+
+        They may reach beyond the image.
+        """
+        back = np.linalg.inv(np.vstack([self.matrix(height, width), [0, 0, 1]]))[:2]
+        one, other = (corners @ back[:, :2].T + back[:, 2] for corners in (xywh[:, :2], xywh[:, :2] + xywh[:, 2:]))
+        return np.concatenate([np.minimum(one, other), np.abs(other - one)], axis=1)
+
+    def back(self, boxes: Boxes, height: int, width: int) -> Boxes:
+        """Boxes in pixels of the view as boxes in pixels of the images, all of that size, cut to them.
+
+        Boxes that have half of their area outside are dropped: they are around what a view mirrors at the edges.
+        """
+        xywh = self.boxes_back(boxes.xywh, height, width)
+        start, end = (np.clip(place, 0, (width, height)) for place in (xywh[:, :2], xywh[:, :2] + xywh[:, 2:]))
+        keep = np.prod(end - start, axis=1) > _INSIDE * np.prod(xywh[:, 2:], axis=1)
+        return replace(boxes, xywh=np.concatenate([start, end - start], axis=1)).where(keep)
+
+    def maps_back(self, maps: np.ndarray, height: int | None = None, width: int | None = None) -> np.ndarray:
+        """Maps of the view, float [B, h, w, C], as maps of the image, bilinear; NaN where the view does not show it.
+
+        `height` and `width` are the image's, in pixels, where maps are smaller than it; the result is as small.
+        """
+        if self.matrix(1, 1)[0, 0] == 0:
+            maps = maps.transpose(0, 2, 1, 3)
+        rows, columns = maps.shape[1:3]
+        height, width = height or rows, width or columns
+        of_x, of_y = self.matrix(height, width)
+        if of_x[0] == 0:  # the view's x is the image's y
+            of_x, of_y = of_y, of_x
+        down = _interpolation(rows, of_y[1], of_y[2] / height * rows)
+        across = _interpolation(columns, of_x[0], of_x[2] / width * columns)
+        return np.einsum("ih,bhwc,jw->bijc", down, maps, across, optimize=True).astype(maps.dtype)
 
 
-def _cropped(top: float, left: float) -> View:
-    """A crop enlarged to the image's size; 0 and 0 is the upper left corner, .5 and .5 the centre."""
+@dataclass(frozen=True)
+class Turned(View):
+    """The image, mirrored (left to right) or not, after so many quarter turns."""
 
-    def view(images: np.ndarray) -> np.ndarray:
+    quarters: int
+    mirrored: bool
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        images = images[:, :, ::-1] if self.mirrored else images
+        return np.ascontiguousarray(np.rot90(images, self.quarters, axes=(1, 2)))
+
+    def matrix(self, height: int, width: int) -> np.ndarray:
+        matrix = np.array([[-1.0, 0, width] if self.mirrored else [1, 0, 0], [0, 1, 0]])
+        for _ in range(self.quarters):
+            matrix = np.array([matrix[1], [0, 0, width] - matrix[0]])  # (x, y) -> (y, width - x)
+            height, width = width, height
+        return matrix
+
+
+@dataclass(frozen=True)
+class Cropped(View):
+    """A crop enlarged to the image's size; top 0 and left 0 is the upper left corner, .5 and .5 the centre."""
+
+    top: float
+    left: float
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
         height, width = images.shape[1:3]
-        crop_height, crop_width = round(height * _CROP), round(width * _CROP)
-        y, x = round((height - crop_height) * top), round((width - crop_width) * left)
-        return _resized(images[:, y : y + crop_height, x : x + crop_width], height, width)
+        (y, rows), (x, columns) = self._part(height, self.top), self._part(width, self.left)
+        return _resized(images[:, y : y + rows, x : x + columns], height, width)
 
-    return view
+    def matrix(self, height: int, width: int) -> np.ndarray:
+        (y, rows), (x, columns) = self._part(height, self.top), self._part(width, self.left)
+        return np.array([[width / columns, 0, -x * width / columns], [0, height / rows, -y * height / rows]])
+
+    @staticmethod
+    def _part(side: int, start: float) -> tuple[int, int]:
+        """The first pixel of the crop along a side, and its number of pixels."""
+        length = round(side * _CROP)
+        return round((side - length) * start), length
 
 
-def _scaled(factor: float) -> View:
+@dataclass(frozen=True)
+class Scaled(View):
     """The image enlarged about its centre; where it becomes smaller, mirrored at its edges."""
 
-    def view(images: np.ndarray) -> np.ndarray:
+    factor: float
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
         height, width = images.shape[1:3]
-        large = _resized(images, round(height * factor), round(width * factor))
-        if factor < 1:
+        large = _resized(images, round(height * self.factor), round(width * self.factor))
+        if self.factor < 1:
             y, x = height - large.shape[1], width - large.shape[2]
             return np.pad(large, ((0, 0), (y // 2, y - y // 2), (x // 2, x - x // 2), (0, 0)), mode="symmetric")
         y, x = (large.shape[1] - height) // 2, (large.shape[2] - width) // 2
         return np.ascontiguousarray(large[:, y : y + height, x : x + width])
 
-    return view
+    def matrix(self, height: int, width: int) -> np.ndarray:
+        factors, starts = zip(*(self._part(side) for side in (width, height)), strict=True)
+        return np.column_stack([np.diag(factors), starts])
+
+    def _part(self, side: int) -> tuple[float, int]:
+        """The factor along a side, which ends in whole pixels, and the pixel where the image begins."""
+        length = round(side * self.factor)
+        return length / side, (side - length) // 2 if self.factor < 1 else -((length - side) // 2)
 
 
 def _resized(images: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -50,13 +143,22 @@ def _resized(images: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.stack(resized).reshape(len(images), height, width, images.shape[3])  # OpenCV drops a single channel
 
 
+def _interpolation(count: int, factor: float, start: float) -> np.ndarray:
+    """Weights [count, count] of a side's values, for values at the places factor · (n + ½) + start; NaN outside."""
+    places = factor * (np.arange(count) + 0.5) + start
+    middles = np.clip(places - 0.5, 0, count - 1)
+    weights = np.clip(1 - np.abs(middles[:, None] - np.arange(count)), 0, None)
+    weights[(places < -_ROUNDING) | (places > count + _ROUNDING)] = np.nan
+    return weights
+
+
 # A patch of tissue has no up or down, so all 8 views are as likely.
-_AS_IT_IS = _turned(0, False)
+_AS_IT_IS = Turned(0, False)
 VIEWS: dict[str, tuple[View, ...]] = {
     "none": (_AS_IT_IS,),
-    "mirror": (_AS_IT_IS, _turned(0, True)),
-    "flips": (_AS_IT_IS, _turned(0, True), _turned(2, False), _turned(2, True)),
-    "dihedral": tuple(_turned(quarter, mirrored) for quarter in range(4) for mirrored in (False, True)),
-    "crops": (_AS_IT_IS, *(_cropped(*at) for at in ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)))),
-    "scales": (_AS_IT_IS, *map(_scaled, _SCALES)),
+    "mirror": (_AS_IT_IS, Turned(0, True)),
+    "flips": (_AS_IT_IS, Turned(0, True), Turned(2, False), Turned(2, True)),
+    "dihedral": tuple(Turned(quarters, mirrored) for quarters in range(4) for mirrored in (False, True)),
+    "crops": (_AS_IT_IS, *(Cropped(*at) for at in ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)))),
+    "scales": (_AS_IT_IS, *map(Scaled, _SCALES)),
 }
