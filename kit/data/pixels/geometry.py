@@ -63,7 +63,7 @@ def _parts(
             if len(sides) and sides.min() < step.size:
                 n = int(sides.min(axis=1).argmin())
                 raise DataError(
-                    f"center_crop to {step.size} pixels, but an image has only {sides[n, 0]}x{sides[n, 1]}: "
+                    f"center_crop to {step.size} pixels, but an image has only {sides[n, 0]:.0f}x{sides[n, 1]:.0f}: "
                     "make the crop smaller"
                 )
             corner, part = corner + crop_starts(sides, step.size) * part / sides, step.size * part / sides
