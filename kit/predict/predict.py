@@ -70,7 +70,7 @@ def _boxes(model: "keras.Model", images: np.ndarray, settings: PredictSettings) 
     parts = []
     for view in VIEWS[settings.tta]:
         candidates = model.candidates(model.predict_on_batch(view(images)), _CANDIDATES)
-        parts.append(merge(candidates, settings.boxes))
+        parts.append(view.back(merge(candidates, settings.boxes), height, width))
     found = fuse(parts, settings.boxes).clipped(width, height)
     return found.scaled(np.tile([1 / width, 1 / height], (len(images), 1)))
 

@@ -1,7 +1,7 @@
 """What is wrong with settings and can be known before a file is listed, an image decoded or a network trained."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 import numpy as np
@@ -28,9 +28,10 @@ def check_settings(config: Config, run: Run | None = None) -> None:
     target = find_competition(config.competition, config).target
     find_metric(target.metric)
     card = registry.model_card(config.model.name)
-    check_augment(config.augment, card.prediction)
     if target.task:
         require_model_of(target.task, config)
+    check_augment(config.augment, card.prediction)
+    _OF_KIND[card.prediction](config)
     if config.model.arguments and not config.model.name.startswith(tuple(registry.LIBRARIES)):
         if card.prediction == "boxes":  # their arguments stand beside their networks
             devices.set_up(config.runtime)
@@ -90,6 +91,21 @@ def check_scoring(config: Config, labels: Sequence[str]) -> None:
     from kit.stages.score import is_balanced
 
     check_prevalence(config.evaluate, list(labels), is_balanced(config))
+
+
+def _check_boxes(config: Config) -> None:
+    """Raise ConfigError for settings that mean something for probabilities alone."""
+    calibrated = config.evaluate.calibration != "none" or config.evaluate.test_prevalence is not None
+    for name, is_set in (
+        ("pseudo.run", config.pseudo.run),
+        ("evaluate.calibration and test_prevalence", calibrated),
+        ("train.loss", config.train.loss != LossSettings()),
+    ):
+        if is_set:
+            raise ConfigError(f"{name}: of probabilities alone, but {config.model.name} finds boxes: leave it out")
+
+
+_OF_KIND: dict[str, Callable[[Config], None]] = {"probabilities": lambda config: None, "boxes": _check_boxes}
 
 
 def _check_arguments(config: Config, signature: inspect.Signature) -> None:

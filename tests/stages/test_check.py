@@ -68,8 +68,26 @@ def test_packages_that_are_not_installed(refused, monkeypatch):
 
 
 @pytest.mark.once
-def test_a_target_without_a_model(refused):
-    assert "no model for detection" in refused("target=boxes", competition="rsna")
+def test_a_network_of_another_kind_than_the_target(refused):
+    words = refused("target=boxes", competition="rsna")
+    assert "predicts probabilities, but the target needs boxes: choose another model, such as fcos" in words
+    words = refused("model.name=fcos")
+    assert "model.name = fcos predicts boxes, but the target needs probabilities" in words
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("evaluate.calibration=platt", "evaluate.calibration and test_prevalence: of probabilities alone"),
+        ("pseudo.run=runs/other", "pseudo.run: of probabilities alone, but fcos finds boxes"),
+        ("train.loss.name=focal", "train.loss: of probabilities alone"),
+        ("augment.mixup=.2", "augment.mixup"),
+        ("model.arguments.backbon=resnet50", "model.arguments.backbon: fcos takes no such argument; did you mean"),
+    ],
+)
+def test_settings_that_boxes_do_not_have(refused, setting, words):
+    assert words in refused(setting, competition="toy_boxes")
 
 
 @pytest.mark.parametrize(
