@@ -8,6 +8,7 @@ from kit.data.pixels.images import read_image
 from kit.data.records.manifest import fingerprint, fingerprints
 from kit.data.table.examples import read_examples, validate, write_examples
 from kit.errors import ConfigError, DataError
+from tests.competitions.conftest import write_dicom
 
 
 def read(root, target=None):
@@ -58,10 +59,38 @@ def test_three_classes_and_boxes_are_targets(rsna_root):
     assert (three.task, three.labels) == ("multiclass", ("normal", "no_lung_opacity_not_normal", "lung_opacity"))
     train = three.table[three.table["split"] == "train"]
     assert train.filter(regex="^y_").to_numpy().argmax(axis=1).tolist() == [2, 2, 1, 0, 0, 0]
-    assert read(rsna_root, "boxes").task == "detection"
     assert find_competition("rsna", Source(target="three_class")).target.task == "multiclass"
     with pytest.raises(ConfigError, match="rsna has no target 'three'; did you mean 'three_class'"):
         find_competition("rsna", Source(target="three"))
+
+
+def test_boxes_are_in_1024_pixels_whatever_size_the_file_has(rsna_root):
+    change(rsna_root, BOXES, "p0,1,2,30,40,1", "p0,16,32,480,640,1")
+    write_dicom(rsna_root / "stage_2_train_images" / "p1.dcm", np.zeros((1024, 1024), np.uint8))
+    wide = np.zeros((32, 128), np.uint8)
+    write_dicom(rsna_root / "stage_2_train_images" / "p2.dcm", wide)
+    examples = read(rsna_root, "boxes")
+    table = examples.table.set_index("id")
+    assert (examples.task, examples.labels) == ("detection", ("pneumonia",))
+    assert table.loc["p0", "boxes"] == [[1, 2, 30, 40], [33 / 16, 2 / 16, 31 / 16, 62 / 16]]
+    assert table.loc["p1", "boxes"] == [[0, 0, 64, 64]]
+    assert table.loc[["p2", "p6"], "boxes"].tolist() == [[], []]
+    assert table.loc[["p1", "p2", "p6"], ["width", "height"]].to_numpy().tolist() == [[1024, 1024], [128, 32], [64, 64]]
+    assert table["y_pneumonia"].fillna(-1).tolist() == [-1, -1, 1, 1, 0, 0, 0, 0]
+    what = "images of other than 1024 x 1024 pixels, to which boxes are scaled (p0 and 6 more)"
+    assert examples.remarks[what] == 7
+    change(rsna_root, BOXES, "p1,0,0,64,64", "p1,0,0,64,1025")
+    says = r"stage_2_train_labels\.csv, line 4: a box of p1, .*64 x 1025, is not inside the image of 1024 x 1024 pixels"
+    with pytest.raises(DataError, match=says):
+        read(rsna_root, "boxes")
+    assert find_competition("rsna", Source(target="boxes")).target.frame == 1024
+
+
+def test_a_dicom_that_cannot_be_read_keeps_the_boxes_of_others(rsna_root):
+    (rsna_root / "stage_2_train_images" / "p0.dcm").write_bytes(b"nothing")
+    table = read(rsna_root, "boxes").table.set_index("id")
+    assert np.isnan(table.loc["p0", "width"])
+    assert table.loc["p1", "boxes"] == [[0, 0, 4, 4]]
 
 
 BOXES, CLASSES = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
@@ -74,7 +103,7 @@ BOXES, CLASSES = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
             BOXES,
             "p0,1,2,30,40,1",
             "p0,40,2,30,40,1",
-            "a box of p0, x 40, y 2, 30 x 40, is not inside the image of 64 x 64",
+            r"labels\.csv, line 2: a box of p0, x 40, y 2, 30 x 40, is not inside the image of 64 x 64",
         ),
         (BOXES, "p0,1,2,30,40,1", "p0,-1,2,30,40,1", "a box of p0, x -1"),
         (BOXES, "p0,1,2,30,40,1", "p0,1,2,,40,1", "line 2: width is '', not a number, although Target is 1"),

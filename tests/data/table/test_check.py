@@ -107,3 +107,29 @@ def test_a_worker_that_dies_is_said_to_have_read_one_of_some_images(root, monkey
     paths = [f"train/ill/{n}.png" for n in range(10)]
     with pytest.raises(DataError, match=r"died; being read: one of train/ill/4\.png to train/ill/7\.png$"):
         check.look_at(paths, root, ImageSettings(), workers=1)
+
+
+def test_boxes_are_counted(tmp_path, capsys):
+    for n in range(4):
+        (tmp_path / f"{n}.png").write_bytes(png(np.full((20, 40), 10 * n, np.uint8)))
+    rows = ["image,x,y,width,height,label", "0,0,0,10,20,mass", "0,1,1,4,4,cyst", "1,5,5,20,10,mass", "2,,,,,"]
+    (tmp_path / "boxes.csv").write_text("\n".join(rows) + "\n")
+    report = check_images(folders.read(tmp_path, Source(target="boxes")), tmp_path, ImageSettings())
+    assert report["boxes"] == {
+        "boxes": 3,
+        "per_image": {"0": 2, "1": 1, "2": 1},
+        "labels": {"cyst": 1, "mass": 2},
+        "sides": {"width": [4, 10, 20], "height": [4, 10, 20]},
+        "area": [[0.02, 0.25, 0.25]],
+    }
+    assert "boxes      3: 0 in 2 images, 1 in 1 image, 2 in 1 image\n  of cyst 1  mass 2\n  width 4 to 20" in as_text(
+        report
+    )
+    command = ["examples", "folders", "--data", str(tmp_path), "--set", "target=boxes"]
+    assert cli.main(command) == 0
+    assert (
+        "4 images, 4 groups, detection\n  train: 4 images, 4 groups   cyst 1  mass 2\nboxes      3: 0 in 2"
+        in capsys.readouterr().out
+    )
+    assert cli.main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["boxes"]["boxes"] == 3
