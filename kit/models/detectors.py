@@ -34,11 +34,12 @@ def register_detector(name: str, *, module: str | None = None, **card: Any) -> N
 
     Its pre-trained weights are by default those of its backbone.
     """
-    weights = model_card(card["backbone"]).weights if card.get("backbone") else "none"
-    register(ModelCard(name, _Builder(module or name), prediction="boxes", **{"weights": weights, **card}))
+    backbone = model_card(card["backbone"]) if card.get("backbone") else None
+    weights = {"weights": backbone.weights, "licence": backbone.licence} if backbone else {}
+    register(ModelCard(name, _Builder(module or name), prediction="boxes", **{**weights, **card}))
 
 
-register_detector("fcos", size=512, backbone="resnet50", source="arXiv:1904.01355")
+register_detector("fcos", size=512, backbone="resnet50", parameters=(31_602_826, 31_549_706), source="arXiv:1904.01355")
 register_detector(
     "mask_net",
     size=224,

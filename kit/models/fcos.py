@@ -84,8 +84,9 @@ def assignment(places: Places, truth: Any, mask: Any) -> Any:
     nearer = np.where(stride == places.stride.min(), 0, 4 * stride)
     farther = np.where(stride == places.stride.max(), np.inf, 8 * stride)
     may = ops.all(offset <= reach, axis=-1) & (farthest > nearer) & (farthest <= farther) & mask[:, None]
-    smallest = ops.argmin(ops.where(may, box_ops.area(truth), np.inf), axis=-1)
-    return ops.one_hot(smallest, truth.shape[2], dtype="float32") * ops.cast(may, "float32")
+    area = ops.where(may, box_ops.area(truth), np.inf)
+    smallest = ops.cast(may & (area == ops.min(area, axis=-1, keepdims=True, initial=np.inf)), "float32")
+    return smallest * ops.cast(ops.cumsum(smallest, axis=-1) <= 1, "float32")  # the first of several
 
 
 def _of_seen(seen: Any, values: Any) -> Any:

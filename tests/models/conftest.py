@@ -22,11 +22,16 @@ def outline(keras):
 
 
 def pytest_generate_tests(metafunc):
-    if "registered" in metafunc.fixturenames:
+    if {"registered", "classifier"} & set(metafunc.fixturenames):
         from kit.config import RuntimeSettings
         from kit.runtime import devices
 
         devices.set_up(RuntimeSettings())
         from kit.models import registry
 
-        metafunc.parametrize("registered", registry.list_models())
+        names = registry.list_models()
+        if "registered" in metafunc.fixturenames:
+            metafunc.parametrize("registered", names)
+        else:
+            of_labels = [name for name in names if registry.model_card(name).prediction == "probabilities"]
+            metafunc.parametrize("classifier", of_labels)

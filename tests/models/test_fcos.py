@@ -78,7 +78,7 @@ def assigned(keras, fcos, centres, strides, boxes, mask=None):
     """Pairs (place, box) of one image; boxes are corners."""
     places = fcos.Places(np.array(centres, "float32"), np.array(strides, "float32"))
     truth = np.array([boxes], "float32")
-    mask = np.array([mask or [True] * len(boxes)])
+    mask = np.array([[True] * len(boxes) if mask is None else mask], bool)
     seen = keras.ops.convert_to_numpy(fcos.assignment(places, truth, mask))[0]
     assert seen.shape == (len(centres), len(boxes))
     return [tuple(map(int, pair)) for pair in np.argwhere(seen)]
@@ -114,6 +114,9 @@ def test_a_place_sees_the_smallest_box_and_padding_is_seen_by_none(keras, fcos):
     assert {place for place, box in pairs if box == 0} == around - inner
     assert len(pairs) == 16
     assert assigned(keras, fcos, GRID, [8] * 64, boxes, [False] * 3) == []
+    assert assigned(keras, fcos, GRID, [8] * 64, np.zeros((0, 4)), np.zeros(0, bool)) == []
+    twice = assigned(keras, fcos, GRID, [8] * 64, [[24, 24, 40, 40]] * 2)
+    assert twice == [(n, 0) for n in sorted(inner)]
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (13, 30), (61.5, 61.5), (30.9, 7.1)])

@@ -51,9 +51,9 @@ def levels(keras, features):
 
 
 @pytest.mark.once
-def test_every_model_has_a_feature_map_and_a_pyramid(features, outline, levels, registered):
-    model = outline(registered)
-    if registered == "pneumonia_mlp":
+def test_every_model_has_a_feature_map_and_a_pyramid(features, outline, levels, classifier):
+    model = outline(classifier)
+    if classifier == "pneumonia_mlp":
         with pytest.raises(ConfigError, match="model pneumonia_mlp has no feature map: its head takes a vector"):
             features.with_feature_map(model)
         with pytest.raises(ConfigError, match="model pneumonia_mlp has no feature maps of stride 4 to 32"):
@@ -64,11 +64,11 @@ def test_every_model_has_a_feature_map_and_a_pyramid(features, outline, levels, 
     assert feature_map[1] == feature_map[2] >= 2
     assert probabilities == model.output_shape
     maps, side = levels(model), model.input_shape[1]
-    assert list(maps) == LEVELS.get(registered, "P2 P3 P4 P5").split()
+    assert list(maps) == LEVELS.get(classifier, "P2 P3 P4 P5").split()
     for level, (_, height, width, _) in maps.items():
         stride = 2 ** int(level[1:])
         assert 0.7 * side / stride <= height == width <= math.ceil(side / stride), level  # borders may be lost
-    if registered != "rsna_separable_cnn":  # whose last map has a stride of 64
+    if classifier != "rsna_separable_cnn":  # whose last map has a stride of 64
         assert maps[max(maps)] == feature_map
 
 
