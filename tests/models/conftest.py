@@ -29,4 +29,5 @@ def pytest_generate_tests(metafunc):
         devices.set_up(RuntimeSettings())
         from kit.models import registry
 
-        metafunc.parametrize("registered", registry.list_models())
+        names = [n for n in registry.list_models() if registry.model_card(n).prediction == "probabilities"]
+        metafunc.parametrize("registered", names)

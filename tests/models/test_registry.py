@@ -31,6 +31,7 @@ def pytest_generate_tests(metafunc):
             n if n in BOTH else pytest.param(n, marks=pytest.mark.once)
             for n in registry.list_models()
             if n in QUICK or not n.startswith(LARGE)
+            if registry.model_card(n).prediction == "probabilities"
         ]
         which = "name" if "name" in metafunc.fixturenames else "built"
         metafunc.parametrize(which, names, indirect=which == "built", scope="module")
