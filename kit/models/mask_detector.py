@@ -43,7 +43,7 @@ class MaskDetector(Detector):
         return {**batch, MASK: mask}
 
     def losses(self, batch: Mapping[str, Any]) -> Any:
-        logits = keras.Model(self.inputs, self.get_layer(MASK).input)(batch["image"], training=True)
+        logits = keras.Model(self.inputs[0], self.get_layer(MASK).input)(batch["image"], training=True)
         return mask_loss(shares(batch[MASK], self.stride), logits)
 
     def candidates(self, outputs: Mapping[str, np.ndarray], at_most: int) -> Boxes:
