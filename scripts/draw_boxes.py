@@ -21,12 +21,12 @@ SIDE, COLUMNS = 320, 6
 GREEN, RED = (80, 220, 80), (70, 70, 255)  # BGR
 
 
-def picture(path, settings, truth, kept):
-    """One image with its boxes, uint8 [SIDE, SIDE, 3]."""
+def picture(path, settings, size, truth, kept):
+    """One image, of `size` (width, height) in pixels, with its boxes: uint8 [SIDE, SIDE, 3]."""
     pixels = load(read_file(path), settings.model_copy(update={"encoding": "raw"}))
     if isinstance(pixels, bytes):
         pixels = cv2.imdecode(np.frombuffer(pixels, np.uint8), cv2.IMREAD_COLOR)
-    scale = np.tile([SIDE / pixels.shape[1], SIDE / pixels.shape[0]], 2)
+    scale = np.tile(SIDE / np.array(size), 2)  # what was read may be smaller
     image = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image[..., ::-1].copy()
     for boxes, colour in ((truth, GREEN), (kept, RED)):
@@ -58,6 +58,7 @@ def main():
         picture(
             arguments.data / rows["path"][n],
             run.config.image,
+            (rows["width"][n], rows["height"][n]),
             truth.where(truth.image == n),
             kept.where(kept.image == n),
         )
