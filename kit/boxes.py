@@ -130,6 +130,18 @@ def with_boxes(table: pd.DataFrame, boxes: Boxes, labels: Sequence[str]) -> pd.D
     return table.assign(**{name: pd.Series(lists(values), table.index) for name, values in columns.items()})
 
 
+def one_row_each(table: pd.DataFrame) -> pd.DataFrame:
+    """A row for each predicted box: the other columns, then label, score, x, y, width and height; an image without any
+    has one row, in which these are empty."""
+    others = table.drop(columns=[BOXES, SCORES, LABELS])
+    rows = []
+    for n, (boxes, scores, names) in enumerate(zip(table[BOXES], table[SCORES], table[LABELS], strict=True)):
+        each = [(name, score, *box) for name, score, box in zip(names, scores, boxes, strict=True)]
+        rows += [(n, *row) for row in each or [(None, *[None] * 5)]]
+    columns = pd.DataFrame(rows, columns=["row", "label", "score", "x", "y", "width", "height"])
+    return pd.concat([others.iloc[columns.pop("row")].reset_index(drop=True), columns], axis=1)
+
+
 def fault_of_boxes(table: pd.DataFrame, labels: Sequence[str]) -> str | None:
     """What makes predicted boxes of a table with ids none of these labels, in words; None where nothing does.
 

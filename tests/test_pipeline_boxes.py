@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit.boxes import boxes_of, iou
+from kit.boxes import boxes_of, iou, one_row_each
 from kit.cli import main
 from kit.competitions import toy_boxes
 from kit.errors import ConfigError
@@ -58,6 +58,9 @@ def test_the_predictor_gives_what_the_run_gives(run, root):
     mine, theirs = (boxes_of(each, ["ellipse"]) for each in (table, expected))
     assert np.array_equal(mine.image, theirs.image)
     assert np.allclose(mine.xywh, theirs.xywh, atol=1e-4) and np.allclose(mine.score, theirs.score, atol=1e-6)
+    rows = one_row_each(table)
+    assert list(rows) == ["id", "decision", "label", "score", "x", "y", "width", "height"]
+    assert len(rows) == len(mine) + len({*range(len(paths))} - {*mine.image})
     present = {"ellipse" if n in mine.image else "not ellipse" for n in range(len(paths))}
     assert {*table["decision"]} == present
 

@@ -52,12 +52,13 @@ def call(arguments: argparse.Namespace) -> None:
         raise ConfigError(
             "--tta and --set go with --records: new images are seen in the views that the run was scored with"
         )
+    from kit.evaluate.sent import in_cells
     from kit.files import write_text
     from kit.stages.predict import predict_images
 
     with nullcontext() if arguments.out else redirect_stdout(sys.stderr):  # standard output is the table alone
         table, unreadable = predict_images(run, arguments.images, arguments.folds, arguments.trust)
-    text = table.to_csv(index=False)
+    text = in_cells(run.decision, table).to_csv(index=False)
     if arguments.out:
         write_text(arguments.out, text)
         print(f"{counted(len(table), 'image')}: {arguments.out}")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from kit.boxes import boxes_of, with_boxes
+from kit.boxes import boxes_of, one_row_each, with_boxes
 from kit.evaluate.box_decision import apply
 from kit.evaluate.box_score import gate_of
 from kit.evaluate.decision import sent_probabilities, with_label_decisions
@@ -30,6 +30,12 @@ def with_decisions(decision: AnyDecision, predictions: pd.DataFrame) -> pd.DataF
     return table
 
 
+def in_cells(decision: AnyDecision, table: pd.DataFrame) -> pd.DataFrame:
+    """Sent predictions as a table of numbers and texts alone, for a CSV file: of boxes a row for each."""
+    rows: pd.DataFrame = _KINDS[find_task(decision.task).prediction].in_cells(table)
+    return rows
+
+
 def _sent_boxes(decision: BoxDecision, predictions: pd.DataFrame) -> pd.DataFrame:
     boxes = apply(decision, boxes_of(predictions, decision.labels), gate_of(predictions, decision.labels))
     return with_boxes(predictions, boxes, decision.labels)
@@ -45,9 +51,10 @@ def _with_box_decisions(decision: BoxDecision, predictions: pd.DataFrame) -> pd.
 class _Kind(NamedTuple):
     sent: Callable[[Any, pd.DataFrame], pd.DataFrame]
     decided: Callable[[Any, pd.DataFrame], pd.DataFrame]
+    in_cells: Callable[[pd.DataFrame], pd.DataFrame]
 
 
 _KINDS = {
-    "probabilities": _Kind(sent_probabilities, with_label_decisions),
-    "boxes": _Kind(_sent_boxes, _with_box_decisions),
+    "probabilities": _Kind(sent_probabilities, with_label_decisions, lambda table: table),
+    "boxes": _Kind(_sent_boxes, _with_box_decisions, one_row_each),
 }

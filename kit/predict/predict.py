@@ -30,7 +30,7 @@ class Raw(NamedTuple):
     `of_images` is the prediction for images uint8 [B, H, W, C] by a model, over the views of the settings; `rows` are
     those of some images (int [n]), `stacked` those of several batches, `fused` the mean of several models'. `table`
     adds them to a table of the images, for labels and image settings, as columns; boxes in pixels of the source images,
-    whose `height` and `width` are columns of the second table.
+    whose `height` and `width` are columns of the second table, if they are needed (`sized`).
     """
 
     of_images: Callable[["keras.Model", np.ndarray, PredictSettings], Any]
@@ -38,6 +38,7 @@ class Raw(NamedTuple):
     stacked: Callable[[Sequence[Any], int], Any]
     fused: Callable[[Sequence[Any], PredictSettings], Any]
     table: Callable[[pd.DataFrame, Any, Sequence[str], pd.DataFrame, ImageSettings], pd.DataFrame]
+    sized: bool
 
 
 def raw_of(task: str) -> Raw:
@@ -93,6 +94,7 @@ _RAW = {
         stacked=_stacked_probabilities,
         fused=lambda parts, settings: np.stack(parts).mean(0, np.float32),
         table=lambda table, p, labels, sizes, image: with_probabilities(table, p, labels),
+        sized=False,
     ),
     "boxes": Raw(
         of_images=_boxes,
@@ -100,5 +102,6 @@ _RAW = {
         stacked=lambda parts, labels: box_columns.stacked(parts),
         fused=lambda parts, settings: fuse(parts, settings.boxes),
         table=_box_table,
+        sized=True,
     ),
 }

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import joblib
 import numpy as np
@@ -13,7 +13,8 @@ import pandas as pd
 from kit import files
 from kit.config import ImageSettings
 from kit.config.predict import PredictSettings
-from kit.data.pixels.prepared import Prepared, prepare
+from kit.data.pixels.prepared import prepare_array, prepare_file
+from kit.data.pixels.sizes import Size, size_of
 from kit.data.records.shards import image_shape
 from kit.errors import ConfigError, DataError, UnreadableImage
 from kit.evaluate.sent import sent, with_decisions
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
 
 _AHEAD = 4  # batches that are prepared before they are needed
 _CHUNK = 16  # images that a thread prepares at a time
+
+
+_NO_SIZE: Size = (0, 0)
+
+
+class Prepared(NamedTuple):
+    """An image as records hold it, uint8 [size, size, 1 or 3], and width and height of its source, where needed."""
+
+    image: np.ndarray
+    size: Size
 
 
 class Predictor:
@@ -127,25 +138,30 @@ class Predictor:
         return kind.stacked(parts, len(self.decision.labels))
 
     def _table(self, ids: list[str], prepared: Iterable[Prepared]) -> pd.DataFrame:
-        sizes: list[tuple[int, int]] = []
+        sizes: list[Size] = []
 
         def images() -> Iterator[np.ndarray]:
             for each in prepared:
-                sizes.append((each.height, each.width))
+                sizes.append(each.size)
                 yield each.image
 
         raw = self.raw(images())  # first: it fills `ids` and `sizes`
-        table, size = pd.DataFrame({"id": ids}, dtype=object), pd.DataFrame(sizes, columns=["height", "width"])
-        table = raw_of(self.decision.task).table(table, raw, self.decision.labels, size, self.image)
+        table, source = pd.DataFrame({"id": ids}, dtype=object), pd.DataFrame(sizes, columns=["width", "height"])
+        table = raw_of(self.decision.task).table(table, raw, self.decision.labels, source, self.image)
         return with_decisions(self.decision, sent(self.decision, table))
 
     def _prepared(self, images: Sequence[Any]) -> Iterator[Prepared | UnreadableImage]:
         """Every image as the records would hold it, or why it cannot be read; read by threads, some batches ahead."""
 
+        sized = raw_of(self.decision.task).sized
+
         def read(image: Any) -> Prepared | UnreadableImage:
-            source = files.expanded(image) if isinstance(image, str | Path) else np.asarray(image)
             try:
-                return prepare(source, self.image)
+                if isinstance(image, str | Path):
+                    path = files.expanded(image)
+                    return Prepared(prepare_file(path, self.image), size_of(path) if sized else _NO_SIZE)
+                pixels = np.asarray(image)
+                return Prepared(prepare_array(pixels, self.image), (pixels.shape[1], pixels.shape[0]))
             except UnreadableImage as error:
                 return error
 
