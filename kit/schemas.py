@@ -302,8 +302,8 @@ class BoxRule(Schema):
     """
 
     cut: FiniteFloat
-    shrink: PositiveFloat = 1.0
-    gate: FiniteFloat = 0.0
+    shrink: float = Field(1.0, gt=0, allow_inf_nan=False)
+    gate: float = Field(0.0, ge=0, allow_inf_nan=False)
     on_the_images_that_chose_it: Number
     nested: Number = None
     strategies: dict[str, BlendScore] = {}
