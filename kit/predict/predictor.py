@@ -137,7 +137,7 @@ class Predictor:
         raw = self.raw(images())  # first: it fills `ids` and `sizes`
         table, size = pd.DataFrame({"id": ids}, dtype=object), pd.DataFrame(sizes, columns=["height", "width"])
         table = raw_of(self.decision.task).table(table, raw, self.decision.labels, size, self.image)
-        return with_decisions(self.decision, sent(self.decision, table))
+        return with_decisions(self.decision, sent(self.decision, table, fused=len(self.models) > 1))
 
     def _prepared(self, images: Sequence[Any]) -> Iterator[Prepared | UnreadableImage]:
         """Every image as the records would hold it, or why it cannot be read; read by threads, some batches ahead."""
