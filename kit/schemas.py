@@ -296,14 +296,14 @@ class BlendScore(Schema):
 class BoxRule(Schema):
     """What becomes of the boxes of a label, and its worth: on the images that chose it, and on folds that did not.
 
-    The score is multiplied by the probability that the image has the label, to the power of `gate` (0: as it is); boxes
-    with a smaller one than `cut` are dropped, the sides of the others multiplied by `shrink`. `strategies` were
-    compared: by the cut alone, or with shrink or gate.
+    The score is multiplied by the image's probability to the power of `gate`; boxes with less than `cut` (`fused_cut`:
+    of boxes fused over folds, None: the same) are dropped, the sides of the others multiplied by `shrink`.
     """
 
     cut: FiniteFloat
-    shrink: PositiveFloat = 1.0
-    gate: FiniteFloat = 0.0
+    fused_cut: FiniteFloat | None = None
+    shrink: float = Field(1.0, gt=0, allow_inf_nan=False)
+    gate: float = Field(0.0, ge=0, allow_inf_nan=False)
     on_the_images_that_chose_it: Number
     nested: Number = None
     strategies: dict[str, BlendScore] = {}
@@ -312,8 +312,7 @@ class BoxRule(Schema):
 class BoxDecision(Schema):
     """`decision.json` of a task with boxes: how they are merged, and a rule for those of each label.
 
-    `labels` are in the order of the network's, `views` names the test-time augmentation (kit.predict.views). The values
-    are means over the labels.
+    `labels` are in the network's order, `views` names its test-time views; the values are means over the labels.
     """
 
     task: str
@@ -326,10 +325,8 @@ class BoxDecision(Schema):
 
     @model_validator(mode="after")
     def _of_its_labels(self) -> "BoxDecision":
-        if not self.labels or len(set(self.labels)) < len(self.labels):
-            raise ValueError("labels are names, each once")
-        if {*self.rules} != {*self.labels}:
-            raise ValueError("there is a rule for each label")
+        if not self.labels or len(set(self.labels)) < len(self.labels) or {*self.rules} != {*self.labels}:
+            raise ValueError("labels are names, each once, and there is a rule for each label")
         return self
 
 

@@ -83,18 +83,38 @@ def decide(
     )
 
 
-def apply(decision: BoxDecision, boxes: Boxes, gate: np.ndarray | None = None) -> Boxes:
+def apply(decision: BoxDecision, boxes: Boxes, gate: np.ndarray | None = None, fused: bool = False) -> Boxes:
     """The boxes that are sent or shown, with their scores; `gate` float [images, labels] where the decision has one.
 
-    Raises DataError where the decision needs probabilities and there are none.
+    `fused`: they are those of several folds as one. Raises DataError where the decision needs probabilities and there
+    are none.
     """
     rules = [decision.rules[label] for label in decision.labels]
-    cut, shrink, exponent = (np.array([getattr(rule, name) for rule in rules]) for name in ("cut", "shrink", "gate"))
-    if exponent.any() and gate is None:
-        raise DataError("the decision weighs boxes with the probabilities of a classification run: there are none")
-    gated = boxes if gate is None else _gated(boxes, gate, exponent)
-    kept = gated.where(gated.score >= cut[gated.label])
+    cut = np.array([rule.fused_cut if fused and rule.fused_cut is not None else rule.cut for rule in rules])
+    shrink = np.array([rule.shrink for rule in rules])
+    weighed = _weighed(decision, boxes, gate)
+    kept = weighed.where(weighed.score >= cut[weighed.label])
     return shrunk(kept, shrink[kept.label])
+
+
+def with_fused_cuts(
+    decision: BoxDecision, folds: Sequence[Boxes], fused: Boxes, gate: np.ndarray | None = None
+) -> BoxDecision:
+    """The decision with cuts for fused boxes: they keep as many as the folds' own boxes have, in the mean, at theirs.
+
+    Out of fold, an image has the boxes of one model. Of several, fusion averages scores and lowers those that few
+    agree on, suppression takes the highest: a cut chosen out of fold keeps too few or too many. `folds` are each one's
+    boxes of some images, `fused` their fusion; no truth is needed.
+    """
+    single, together = [_weighed(decision, boxes, gate) for boxes in folds], _weighed(decision, fused, gate)
+    rules = {}
+    for n, (label, rule) in enumerate((label, decision.rules[label]) for label in decision.labels):
+        kept = sum(int((boxes.of_label(n).score >= rule.cut).sum()) for boxes in single) / max(len(single), 1)
+        scores = np.append(np.sort(together.of_label(n).score)[::-1], 0.0)
+        count = min(round(kept), len(scores) - 1)
+        cut = float((scores[count - 1] + scores[count]) / 2) if count and len(single) > 1 else None
+        rules[label] = rule.model_copy(update={"fused_cut": cut})
+    return decision.model_copy(update={"rules": rules})
 
 
 def shrunk(boxes: Boxes, factor: np.ndarray | float) -> Boxes:
@@ -226,13 +246,18 @@ def _cuts(scores: np.ndarray, true: int) -> np.ndarray:
     return np.unique((ordered[kept - 1] + below) / 2)[::-1]
 
 
-def _gated(boxes: Boxes, gate: np.ndarray | None, exponent: np.ndarray | float) -> Boxes:
-    """The boxes with their scores times the probability of their image (and label) to the power of its exponent."""
-    if gate is None or not np.any(exponent):
+def _weighed(decision: BoxDecision, boxes: Boxes, gate: np.ndarray | None) -> Boxes:
+    exponent = np.array([decision.rules[label].gate for label in decision.labels])
+    if not exponent.any():
         return boxes
-    if np.ndim(exponent):
-        return replace(boxes, score=boxes.score * gate[boxes.image, boxes.label] ** np.asarray(exponent)[boxes.label])
-    return replace(boxes, score=boxes.score * gate[boxes.image] ** exponent)
+    if gate is None:
+        raise DataError("the decision weighs boxes with the probabilities of a classification run: there are none")
+    return replace(boxes, score=boxes.score * gate[boxes.image, boxes.label] ** exponent[boxes.label])
+
+
+def _gated(boxes: Boxes, gate: np.ndarray | None, exponent: float) -> Boxes:
+    """The boxes of a label with their scores times the probability [images] of their image to this power."""
+    return boxes if gate is None else replace(boxes, score=boxes.score * gate[boxes.image] ** exponent)
 
 
 def _statistic(values: np.ndarray, group_of: np.ndarray) -> Statistic:

@@ -74,6 +74,13 @@ class Predicted:
         return stacked(parts).of_images(np.argsort(np.concatenate(places)))
 
 
+def with_fused_cuts(decision: BoxDecision, test: pd.DataFrame, fused: pd.DataFrame) -> BoxDecision:
+    """The decision with cuts for boxes of all folds, from each fold's test predictions and those of all as one."""
+    labels = decision.labels
+    folds = [boxes_of(rows.set_index("id").reindex(fused["id"]), labels) for _, rows in test.groupby("fold")]
+    return box_decision.with_fused_cuts(decision, folds, boxes_of(fused, labels), gate_of(fused, labels))
+
+
 def measured_by(metric: Metric, boxes: Boxes, kept: Boxes) -> Boxes:
     """What a metric measures: the boxes that are kept, where it needs a cut; else all, which it ranks by score."""
     return kept if metric.monitor else boxes
@@ -139,7 +146,7 @@ def _score_test(
     """The scores of a labelled test set, on which nothing was chosen."""
     labels, table = decision.labels, test.set_index("id").loc[known["id"]].reset_index()
     truth, boxes = boxes_of(known, labels), boxes_of(table, labels)
-    kept = box_decision.apply(decision, boxes, gate_of(table, labels))
+    kept = box_decision.apply(decision, boxes, gate_of(table, labels), fused=True)
     shared = known["group"].isin(set(examples["group"][examples["split"] == "train"])).to_numpy()
     values = _score_rows(truth, boxes, kept, known, labels, metric, by)
     values["groups_also_in_training"] = int(known["group"][shared].nunique())

@@ -15,9 +15,12 @@ from kit.tables import DECISION
 from kit.tasks import find_task
 
 
-def sent(decision: AnyDecision, predictions: pd.DataFrame) -> pd.DataFrame:
-    """Raw predictions (id, and `p_*` or boxes) as they are sent: calibrated, or cut, shrunk and weighed."""
-    table: pd.DataFrame = _KINDS[find_task(decision.task).prediction].sent(decision, predictions)
+def sent(decision: AnyDecision, predictions: pd.DataFrame, fused: bool = False) -> pd.DataFrame:
+    """Raw predictions (id, and `p_*` or boxes) as they are sent: calibrated, or cut, shrunk and weighed.
+
+    `fused`: they are those of several folds' models together, not each of one model.
+    """
+    table: pd.DataFrame = _KINDS[find_task(decision.task).prediction].sent(decision, predictions, fused)
     return table
 
 
@@ -36,8 +39,8 @@ def in_cells(decision: AnyDecision, table: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _sent_boxes(decision: BoxDecision, predictions: pd.DataFrame) -> pd.DataFrame:
-    boxes = apply(decision, boxes_of(predictions, decision.labels), gate_of(predictions, decision.labels))
+def _sent_boxes(decision: BoxDecision, predictions: pd.DataFrame, fused: bool) -> pd.DataFrame:
+    boxes = apply(decision, boxes_of(predictions, decision.labels), gate_of(predictions, decision.labels), fused)
     return with_boxes(predictions, boxes, decision.labels)
 
 
@@ -49,12 +52,16 @@ def _with_box_decisions(decision: BoxDecision, predictions: pd.DataFrame) -> pd.
 
 
 class _Kind(NamedTuple):
-    sent: Callable[[Any, pd.DataFrame], pd.DataFrame]
+    sent: Callable[[Any, pd.DataFrame, bool], pd.DataFrame]
     decided: Callable[[Any, pd.DataFrame], pd.DataFrame]
     in_cells: Callable[[pd.DataFrame], pd.DataFrame]
 
 
 _KINDS = {
-    "probabilities": _Kind(sent_probabilities, with_label_decisions, lambda table: table),
+    "probabilities": _Kind(
+        lambda decision, predictions, fused: sent_probabilities(decision, predictions),
+        with_label_decisions,
+        lambda table: table,
+    ),
     "boxes": _Kind(_sent_boxes, _with_box_decisions, one_row_each),
 }

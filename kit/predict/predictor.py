@@ -148,7 +148,7 @@ class Predictor:
         raw = self.raw(images())  # first: it fills `ids` and `sizes`
         table, source = pd.DataFrame({"id": ids}, dtype=object), pd.DataFrame(sizes, columns=["width", "height"])
         table = raw_of(self.decision.task).table(table, raw, self.decision.labels, source, self.image)
-        return with_decisions(self.decision, sent(self.decision, table))
+        return with_decisions(self.decision, sent(self.decision, table, fused=len(self.models) > 1))
 
     def _prepared(self, images: Sequence[Any]) -> Iterator[Prepared | UnreadableImage]:
         """Every image as the records would hold it, or why it cannot be read; read by threads, some batches ahead."""

@@ -89,6 +89,7 @@ def _compare_probabilities(runs: dict[str, Run]) -> list[Comparison]:
 def _score_boxes(run: Run, config: Config, target: Target) -> tuple[BoxScores, BoxDecision]:
     predicted = _predicted(run, config, find_metric(target.metric, config.evaluate))
     decision = predicted.decide(run.folds.task, config.predict.tta, config.predict.boxes)
+    decision = box_score.with_fused_cuts(decision, run.test(), mean_test(run))
     return box_score.score(predicted, mean_test(run), run.examples(), decision), decision
 
 

@@ -27,7 +27,11 @@ def write_submission(run: Run, sample: Path | str | None, out: Path | str) -> No
     expected = read_submission(files.expanded(sample), competition.id_column) if sample else None
     with run.locked():
         _, decision = score(run)
-        predictions, oof, examples = sent(decision, mean_test(run)), sent(decision, run.oof()), run.examples()
+        predictions, oof, examples = (
+            sent(decision, mean_test(run), fused=True),
+            sent(decision, run.oof()),
+            run.examples(),
+        )
         submission = make_submission(competition, predictions, expected, examples)
         sample_or_own = submission if expected is None else expected
         for remark in check_submission(competition, submission, sample_or_own, oof, examples):
@@ -55,7 +59,7 @@ def require_current_submission(run: Run) -> None:
         raise SubmissionError(f"{run} has no {run.submission_path.name}: {again.replace(' again', '')}")
     submission = read_submission(run.submission_path, competition.id_column)
     _, decision = score(run)
-    expected = make_submission(competition, sent(decision, mean_test(run)), None, run.examples())
+    expected = make_submission(competition, sent(decision, mean_test(run), fused=True), None, run.examples())
     columns = [column for column in expected.columns if column != competition.id_column]
     both = expected.merge(submission, on=competition.id_column, suffixes=("", "_sent"))
     if both.empty or not {*columns} <= {*submission.columns}:

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from kit.boxes import Boxes, joined, nothing
 from kit.config import BoxSettings, EvaluateSettings
 from kit.errors import DataError
-from kit.evaluate.box_decision import GATES, SHRINKS, Judged, apply, best_cut, decide, shrunk, value_of
+from kit.evaluate.box_decision import GATES, SHRINKS, Judged, apply, best_cut, decide, shrunk, value_of, with_fused_cuts
+from kit.evaluate.box_merging import fuse, merge
 from kit.evaluate.boxes import per_image
 from kit.schemas import BoxDecision, BoxRule
 from tests.evaluate.detections import scattered, seen
@@ -179,3 +180,44 @@ def test_noise_shows_no_nested_gain():
     assert (gains.mean(axis=0) < 2 * gains.std(axis=0, ddof=1) / np.sqrt(len(gains)) + 1e-9).all()
     assert np.mean(optimism) > 0.0005  # which the images that chose it do show
     assert np.mean(surely) <= 0.125
+
+
+def test_the_cut_of_fused_boxes_keeps_as_many_as_folds_do():
+    row = np.zeros(4, int)
+    xywh = np.array([[0, 0, 1, 1], [2, 0, 1, 1], [4, 0, 1, 1], [6, 0, 1, 1.0]])
+    of_fold = [Boxes(1, row, xywh, row, np.array(scores)) for scores in ([0.9, 0.8, 0.3, 0.1], [0.9, 0.2, 0.6, 0.55])]
+    fused = Boxes(1, row, xywh, row, np.array([0.9, 0.35, 0.25, 0.15]))
+    decision = BoxDecision(
+        task="detection",
+        labels=("a",),
+        views="none",
+        merge=MERGE,
+        rules={"a": BoxRule(cut=0.5, on_the_images_that_chose_it=None)},
+        on_the_images_that_chose_it=None,
+        nested=None,
+    )
+    again = with_fused_cuts(decision, of_fold, fused)  # 2 and 3 boxes are kept, of the mean 2.5 an even number
+    assert again.rules["a"].fused_cut == pytest.approx(0.3)
+    assert apply(again, fused, fused=True).score.tolist() == [0.9, 0.35] and apply(again, fused).score.tolist() == [0.9]
+    assert BoxDecision.model_validate(again.as_json()) == again
+    assert with_fused_cuts(decision, of_fold[:1], of_fold[0]).rules["a"].fused_cut is None
+    assert with_fused_cuts(decision, [nothing(1)] * 2, nothing(1)).rules["a"].fused_cut is None
+    every = with_fused_cuts(decision, [of_fold[1]] * 2, fused.where(np.arange(2)))
+    assert len(apply(every, fused.where(np.arange(2)), fused=True)) == 2
+
+
+@pytest.mark.parametrize("how", ["nms", "wbf"])
+def test_fused_boxes_are_worth_more_at_a_cut_of_their_own(how):
+    truth, _ = world(0, 300)
+    rng, chosen = np.random.default_rng(0), BoxSettings(merge=how)
+    runs = [
+        merge(joined([seen(rng, truth, jitter=0.08), seen(rng, truth, misses=1, false=1)]), chosen) for _ in range(5)
+    ]
+    rows = judged(truth, folds=5)
+    oof = joined([run.where(rows.fold[run.image] == k) for k, run in enumerate(runs)])
+    decision = decided(truth, oof, folds=5)
+    fused = fuse(runs, chosen)
+    again = with_fused_cuts(decision, runs, fused)
+    plain, own = (np.nanmean(per_image(truth, apply(again, fused, fused=which))) for which in (False, True))
+    best = best_cut(rows, shrunk(fused, again.rules["a"].shrink)).value
+    assert own > plain + 0.02 and own > best - 0.03
