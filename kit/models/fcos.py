@@ -85,7 +85,7 @@ def assignment(places: Places, truth: Any, mask: Any) -> Any:
     farther = np.where(stride == places.stride.max(), np.inf, 8 * stride)
     may = ops.all(offset <= reach, axis=-1) & (farthest > nearer) & (farthest <= farther) & mask[:, None]
     area = ops.where(may, box_ops.area(truth), np.inf)
-    smallest = ops.cast(may & (area == ops.min(area, axis=-1, keepdims=True, initial=np.inf)), "float32")
+    smallest = ops.cast(may & (area == ops.min(area, axis=-1, keepdims=True)), "float32")
     return smallest * ops.cast(ops.cumsum(smallest, axis=-1) <= 1, "float32")  # the first of several
 
 
