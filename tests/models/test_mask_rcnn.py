@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kit.boxes import iou
+from kit.errors import ConfigError
 
 SMALL = {"backbone": "pcam_cnn", "channels": 8, "units": 16, "proposals": 12, "detections": 6}
 BOXES = [[(8, 10, 20, 24), (40, 36, 18, 12)], [], [(20, 20, 30, 30)], [(1.5, 2.5, 5, 3)]]
@@ -264,3 +265,20 @@ def test_half_precision(keras, build):
     outputs = detector.predict_on_batch(batch(BOXES)["image"])
     assert {x.dtype.name for x in outputs.values()} == {"float32"}
     assert all(np.isfinite(x).all() for x in outputs.values())
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"proposals": 0}, "model.arguments.proposals = 0: 1 or more"),
+        ({"positives": 0.0}, "model.arguments.positives = 0.0: a number above 0, and at most 1,"),
+        ({"proposal_iou": 1.5}, "model.arguments.proposal_iou = 1.5: a number above 0"),
+        ({"anchor_ratios": [1, -1]}, r"model.arguments.anchor_ratios = \[1, -1\], anchor_scale = 8.0: one ratio"),
+        ({"anchor_ratios": []}, r"anchor_ratios = \[\]"),
+        ({"anchors": 3}, "anchors"),
+    ],
+)
+def test_what_cannot_be_built(build, arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        build(**arguments)
