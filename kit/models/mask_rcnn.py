@@ -66,16 +66,19 @@ class MaskRCNN(Detector):
         self.seed = keras.random.SeedGenerator()
 
     def losses(self, batch: Mapping[str, Any]) -> Any:
-        mask = batch["box_mask"]
-        corners = ops.cast(corners_of(batch["boxes"]), "float32") * _float(mask)[..., None]
+        # One more row of padding: the nearest of no boxes is a box, too.
+        boxes, labels, mask = (
+            ops.pad(batch[name], [[0, 0], [0, 1], *([0, 0] for _ in batch[name].shape[2:])])
+            for name in ("boxes", "box_labels", "box_mask")
+        )
+        corners = ops.cast(corners_of(boxes), "float32") * _float(mask)[..., None]
         maps, logits, offsets = self.parts.trunk(batch["image"], training=True)
         logits, offsets = _float(logits), _float(offsets)
         proposals = self.parts.proposals(logits, offsets)
         # The boxes themselves are among the regions: at first, nothing else is near them.
         proposals = ops.stop_gradient(ops.concatenate([proposals, corners], axis=1))
-        return self._anchor_loss(logits, offsets, corners, mask) + self._region_loss(
-            maps, proposals, corners, batch["box_labels"], mask
-        )
+        of_anchors = self._anchor_loss(logits, offsets, corners, mask)
+        return of_anchors + self._region_loss(maps, proposals, corners, labels, mask)
 
     def _anchor_loss(self, logits: Any, offsets: Any, corners: Any, mask: Any) -> Any:
         """Which anchors have a box (IoU from .7, or the highest of a box; none: below .3), and where it is."""

@@ -253,6 +253,14 @@ def test_it_is_saved_with_all_its_heads(build, tmp_path):
 
 
 @pytest.mark.once
+def test_batches_without_room_for_boxes(keras, build):
+    detector = build()
+    losses = [keras.ops.convert_to_numpy(detector.losses(batch([[], []], padding=n))) for n in (0, 3)]
+    assert losses[0].shape == (2,)
+    assert losses[0] == pytest.approx(losses[1], abs=0.05)  # but for chance
+
+
+@pytest.mark.once
 def test_half_precision(keras, build):
     keras.mixed_precision.set_global_policy("mixed_float16")
     try:
