@@ -47,4 +47,6 @@ register_detector(
     source="a public RSNA pneumonia project (mask network)",
 )
 register_detector("unet", size=320, backbone="resnet50", parameters=(40_807_105, 40_753_985), source="arXiv:1505.04597")
-register_detector("mask_rcnn", size=512, backbone="resnet50", source="arXiv:1703.06870")
+register_detector(
+    "mask_rcnn", size=512, backbone="resnet50", parameters=(44_640_918, 44_587_798), source="arXiv:1703.06870"
+)

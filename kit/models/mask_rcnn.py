@@ -12,6 +12,7 @@ import numpy as np
 from keras import layers, ops
 
 from kit.boxes import Boxes
+from kit.errors import ConfigError
 from kit.models import fpn, regions
 from kit.models.box_ops import best_boxes, clip_corners, corners_of
 from kit.models.detector import Detector
@@ -65,16 +66,19 @@ class MaskRCNN(Detector):
         self.seed = keras.random.SeedGenerator()
 
     def losses(self, batch: Mapping[str, Any]) -> Any:
-        mask = batch["box_mask"]
-        corners = ops.cast(corners_of(batch["boxes"]), "float32") * _float(mask)[..., None]
+        # One more row of padding: the nearest of no boxes is a box, too.
+        boxes, labels, mask = (
+            ops.pad(batch[name], [[0, 0], [0, 1], *([0, 0] for _ in batch[name].shape[2:])])
+            for name in ("boxes", "box_labels", "box_mask")
+        )
+        corners = ops.cast(corners_of(boxes), "float32") * _float(mask)[..., None]
         maps, logits, offsets = self.parts.trunk(batch["image"], training=True)
         logits, offsets = _float(logits), _float(offsets)
         proposals = self.parts.proposals(logits, offsets)
         # The boxes themselves are among the regions: at first, nothing else is near them.
         proposals = ops.stop_gradient(ops.concatenate([proposals, corners], axis=1))
-        return self._anchor_loss(logits, offsets, corners, mask) + self._region_loss(
-            maps, proposals, corners, batch["box_labels"], mask
-        )
+        of_anchors = self._anchor_loss(logits, offsets, corners, mask)
+        return of_anchors + self._region_loss(maps, proposals, corners, labels, mask)
 
     def _anchor_loss(self, logits: Any, offsets: Any, corners: Any, mask: Any) -> Any:
         """Which anchors have a box (IoU from .7, or the highest of a box; none: below .3), and where it is."""
@@ -199,7 +203,7 @@ def build(
     *,
     shape: tuple[int, int, int],
     outputs: int,
-    activation: str,
+    activation: str = "sigmoid",
     backbone: str = "resnet50",
     backbone_arguments: Mapping[str, Any] | None = None,
     channels: int = 256,
@@ -220,8 +224,15 @@ def build(
     `anchor_scale` strides wide, with `anchor_ratios` (height / width). Regions: the best `proposals` that suppression
     above `proposal_iou` leaves of four times as many. In training, `rois` of an image are sampled, a share of at most
     `positives` of them positive; `class_weight` multiplies the loss of their labels. The best `detections` are the
-    outputs, with masks, which `tighten` makes the boxes end at.
+    outputs, with masks, which `tighten` makes the boxes end at. Raises ConfigError for impossible numbers.
     """
+    _check_counts(channels=channels, units=units, proposals=proposals, rois=rois, detections=detections)
+    _check_shares(proposal_iou=proposal_iou, positives=positives)
+    if not anchor_ratios or min(*anchor_ratios, anchor_scale) <= 0:
+        raise ConfigError(
+            f"model.arguments.anchor_ratios = {[*anchor_ratios]}, anchor_scale = {anchor_scale}: one ratio or more, "
+            "all above 0, are needed"
+        )
     image = shape[:2]
     inputs, levels = levels_of(backbone, shape, backbone_arguments or {})
     pyramid = fpn.pyramid(levels, _FINEST, _COARSEST, channels)
@@ -247,6 +258,18 @@ def build(
     best = {"corners": corners, "scores": scores, "labels": labels, "masks": masks}
     sampling = Sampling(rois, max(1, round(positives * rois)), class_weight)
     return MaskRCNN(inputs, best, parts=parts, sampling=sampling, tighten=tighten, name="mask_rcnn")
+
+
+def _check_counts(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ConfigError(f"model.arguments.{name} = {number}: 1 or more is needed")
+
+
+def _check_shares(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not 0 < number <= 1:
+            raise ConfigError(f"model.arguments.{name} = {number}: a number above 0, and at most 1, is needed")
 
 
 def _of_anchors(maps: Sequence[Any], channels: int, ratios: int) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kit.boxes import iou
+from kit.errors import ConfigError
 
 SMALL = {"backbone": "pcam_cnn", "channels": 8, "units": 16, "proposals": 12, "detections": 6}
 BOXES = [[(8, 10, 20, 24), (40, 36, 18, 12)], [], [(20, 20, 30, 30)], [(1.5, 2.5, 5, 3)]]
@@ -252,6 +253,14 @@ def test_it_is_saved_with_all_its_heads(build, tmp_path):
 
 
 @pytest.mark.once
+def test_batches_without_room_for_boxes(keras, build):
+    detector = build()
+    losses = [keras.ops.convert_to_numpy(detector.losses(batch([[], []], padding=n))) for n in (0, 3)]
+    assert losses[0].shape == (2,)
+    assert losses[0] == pytest.approx(losses[1], abs=0.05)  # but for chance
+
+
+@pytest.mark.once
 def test_half_precision(keras, build):
     keras.mixed_precision.set_global_policy("mixed_float16")
     try:
@@ -264,3 +273,20 @@ def test_half_precision(keras, build):
     outputs = detector.predict_on_batch(batch(BOXES)["image"])
     assert {x.dtype.name for x in outputs.values()} == {"float32"}
     assert all(np.isfinite(x).all() for x in outputs.values())
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"proposals": 0}, "model.arguments.proposals = 0: 1 or more"),
+        ({"positives": 0.0}, "model.arguments.positives = 0.0: a number above 0, and at most 1,"),
+        ({"proposal_iou": 1.5}, "model.arguments.proposal_iou = 1.5: a number above 0"),
+        ({"anchor_ratios": [1, -1]}, r"model.arguments.anchor_ratios = \[1, -1\], anchor_scale = 8.0: one ratio"),
+        ({"anchor_ratios": []}, r"anchor_ratios = \[\]"),
+        ({"anchors": 3}, "anchors"),
+    ],
+)
+def test_what_cannot_be_built(build, arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        build(**arguments)
