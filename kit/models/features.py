@@ -107,16 +107,23 @@ def _levels(network: keras.Model, model: keras.Model) -> dict[str, Any]:
     strides, waists = _strides(nodes), {id(node) for node in _waists(nodes)}
     best: dict[int, tuple[tuple[bool, int], Any]] = {}
     for node in nodes:
-        output = node.output_tensors[0]
-        if not _extent(output) or isinstance(node.operation, _BORDERS):
-            continue
-        level = round(math.log2(strides[id(output)]))
-        rank = (True, 0) if id(node) in waists else (False, output.shape[-1])
-        if level in _LEVELS and (level not in best or rank >= best[level][0]):
-            best[level] = (rank, output)
+        for output in _maps_of(node, model.input_shape[1:3]):
+            if not _extent(output) or isinstance(node.operation, _BORDERS):
+                continue
+            level = round(math.log2(strides[id(output)]))
+            rank = (True, 0) if id(node) in waists else (False, output.shape[-1])
+            if level in _LEVELS and (level not in best or rank >= best[level][0]):
+                best[level] = (rank, output)
     if not best:
         raise ConfigError(f"model {model.name} has no feature maps of stride 4 to 32")
     return {f"P{level}": as_map(best[level][1], model.input_shape[1:3]) for level in sorted(best)}
+
+
+def _maps_of(node: Any, image: tuple[int, int]) -> list[Any]:
+    """A call's first output, and those of the others that have the proportions of the image (attentions do not)."""
+    first, *others = node.output_tensors
+    maps = [output for output in others if len(output.shape) == 4 and None not in output.shape[1:3]]
+    return [first, *(each for each in maps if abs(each.shape[1] * image[1] / image[0] - each.shape[2]) <= 1)]
 
 
 def _waists(nodes: list[Any]) -> Iterator[Any]:
@@ -133,16 +140,16 @@ def _strides(nodes: list[Any]) -> dict[int, int]:
     """The stride in pixels of each output, by `id()`, as the layers declare it; of other layers, by the sizes."""
     strides: dict[int, int] = {}
     for node in nodes:
-        stride = min((strides[id(tensor)] for tensor in node.input_tensors), default=1) * _step(node)
-        strides |= {id(tensor): stride for tensor in node.output_tensors}
+        stride = min((strides[id(tensor)] for tensor in node.input_tensors), default=1)
+        strides |= {id(tensor): stride * _step(node, tensor) for tensor in node.output_tensors}
     return strides
 
 
-def _step(node: Any) -> int:
+def _step(node: Any, output: Any) -> int:
     if isinstance(node.operation, _STRIDED):
         return node.operation.strides[0]
     before = max(map(_extent, node.input_tensors), default=0.0)
-    after = _extent(node.output_tensors[0])
+    after = _extent(output)
     if not before or after <= 1:  # a vector, or the single pixel of squeeze and excitation
         return 1
     return 2 ** max(0, round(math.log2(before / after)))

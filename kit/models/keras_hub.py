@@ -65,13 +65,14 @@ def _from_config(
     def make(**size: Any) -> keras.Model:
         return backbone_class.from_config({**(config or {}), **size})
 
-    return _images_to_features(_for_size(make, shape), name)
+    return _of_size(_images_to_features(_for_size(make, shape), name), shape)
 
 
 def _from_preset(shape: tuple[int, int, int], name: str, preset: str, load_weights: bool) -> keras.Model:
     make = partial(library().models.Backbone.from_preset, preset)
     try:
-        return _images_to_features(_for_size(partial(make, load_weights=load_weights), shape), name)
+        backbone = _for_size(partial(make, load_weights=load_weights), shape)
+        return _of_size(_images_to_features(backbone, name), shape)
     except (ImportError, OSError) as error:  # no kagglehub, no network, no file
         raise unavailable(preset, error) from error
     except (ValueError, TypeError) as error:
@@ -93,6 +94,13 @@ def _for_size(make: Callable[..., keras.Model], shape: tuple[int, int, int]) -> 
         if "keyword argument" not in str(error) or "image_shape" not in str(error):
             raise
         return make()
+
+
+def _of_size(network: keras.Model, shape: tuple[int, int, int]) -> keras.Model:
+    """The network for images of `shape` alone, so that the sizes of its feature maps are known."""
+    if None not in network.input_shape[1:]:
+        return network
+    return keras.models.clone_model(network, input_tensors=keras.Input(shape), clone_function=lambda layer: layer)
 
 
 def _images_to_features(backbone: keras.Model, name: str) -> keras.Model:
