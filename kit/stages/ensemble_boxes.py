@@ -21,7 +21,7 @@ from kit.tasks import find_task
 def blend(
     runs: Sequence[Run], names: Sequence[str], how: str, metadata: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame, EnsembleReport]:
-    """Out-of-fold boxes, nested, those of the test images, and how they came about.
+    """Out-of-fold boxes, nested, those of the test images by fold, and how they came about.
 
     A run of probabilities becomes columns `p_*` of both tables, by which `kit score` may weigh the boxes. Raises
     ConfigError for several such runs, and DataError for runs of other images, labels or folds.
@@ -37,7 +37,8 @@ def blend(
     first = next(iter(members.values()))
     labels, settings, merge = first.folds.labels, first.config.evaluate, first.config.predict.boxes
     oof = {name: _aligned(run.oof(), first.oof(), name, "training") for name, run in named.items()}
-    test = {name: _aligned(mean_test(run), mean_test(first), name, "test") for name, run in named.items()}
+    test = {name: _aligned(run.test(), first.test(), name, "test") for name, run in members.items()}
+    means = {name: _aligned(mean_test(named[name]), mean_test(first), name, "test") for name in gates}
     for name, run in named.items():
         if run.folds.labels != labels:
             raise DataError(f"{name} predicts other labels: {some(run.folds.labels)}, not {some(labels)}")
@@ -48,10 +49,10 @@ def blend(
     result = ensemble(boxes, judged, merge, settings, how)
     fused = result.blend.apply([boxes_of(test[name], labels) for name in members])
     tables = [
-        _table(rows, found, labels, with_gate[gates[0]] if gates else None)
-        for rows, found, with_gate in (
-            (bare[["id", "fold"]], result.nested, oof),
-            (test[next(iter(members))][["id"]].assign(fold=0), fused, test),
+        _table(rows[["id", "fold"]], boxes, labels, with_gate[gates[0]] if gates else None)
+        for rows, boxes, with_gate in (
+            (bare, result.nested, oof),
+            (test[next(iter(members))], fused, means),  # fold by fold, as out of fold: `kit score` fuses them
         )
     ]
     best = np.stack([member.best(len(labels)) for member in boxes.values()])
@@ -68,7 +69,7 @@ def blend(
         base=result.base,
         gate=gates[0] if gates else None,
     )
-    return tables[0], tables[1], report
+    return tables[0], tables[1].sort_values(["fold", "id"], ignore_index=True), report
 
 
 def _reason(chosen: str, base: str) -> str:
@@ -79,7 +80,8 @@ def _reason(chosen: str, base: str) -> str:
 
 def _aligned(table: pd.DataFrame, first: pd.DataFrame, name: str, what: str) -> pd.DataFrame:
     """The table sorted by id; raises DataError unless its images, and their folds, are those of the first run."""
-    table, first = (each.sort_values("id", ignore_index=True) for each in (table, first))
+    keys = [key for key in ("id", "fold") if key in first]
+    table, first = (each.sort_values(keys, ignore_index=True) for each in (table, first))
     if len(table) != len(first) or (table["id"] != first["id"]).any():
         alone = set(table["id"]) ^ set(first["id"])
         raise DataError(
@@ -99,4 +101,6 @@ def _table(rows: pd.DataFrame, boxes: Boxes, labels: Sequence[str], gate: pd.Dat
     table = with_boxes(rows, boxes, labels)
     if gate is None:
         return table
-    return table.assign(**{column: gate[column].to_numpy() for column in probability_columns(predicted_labels(gate))})
+    columns = probability_columns(predicted_labels(gate))
+    of_ids = gate.set_index("id").loc[rows["id"]]
+    return table.assign(**{column: of_ids[column].to_numpy() for column in columns})

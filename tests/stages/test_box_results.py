@@ -114,6 +114,8 @@ def test_folds_of_test_predictions_are_fused(make_run):
     fused = boxes_of(test, LABELS)
     assert len(fused) <= len(once)
     assert fused.best(1) == pytest.approx(once.best(1), abs=1e-6)  # both folds see the same
+    rule = score(run)[1].rules["pneumonia"]  # as many boxes are kept of both folds as of one
+    assert (fused.score >= rule.fused_cut).sum() == pytest.approx((once.score >= rule.cut).sum(), abs=1)
 
 
 def test_a_submission_and_its_check(make_run, tmp_path, capsys):
@@ -124,7 +126,7 @@ def test_a_submission_and_its_check(make_run, tmp_path, capsys):
     write_submission(run, sample, run.submission_path)
     sent = pd.read_csv(run.submission_path).set_index("patientId")["PredictionString"]
     assert sent.isna().any() and sent.notna().any()  # an image without a box has an empty cell
-    cut = run.decision.rules["pneumonia"].cut
+    cut = run.decision.rules["pneumonia"].fused_cut
     expected = boxes_of(mean_test(run), LABELS)
     expected = expected.where(expected.score >= cut)
     for n, cell in enumerate(sent.fillna("")):
@@ -150,6 +152,7 @@ def test_boxes_of_runs_and_a_gate_are_blended(make_run, capsys):
     report = blend.ensemble
     assert report.gate == "gate" and set(report.weights) == {"a", "b"} and "only a" in report.blends
     assert "p_pneumonia" in blend.oof() and "p_pneumonia" in blend.test()
+    assert blend.test()[["id", "fold"]].equals(runs[0].test()[["id", "fold"]])
     scores, _ = score(blend)
     alone = [score(run)[0].value for run in runs[:2]]
     assert scores.value > max(alone)
