@@ -182,25 +182,16 @@ def compared(
 
 def _rule(judged: Judged, predictions: Boxes, settings: EvaluateSettings, gate: np.ndarray | None) -> BoxRule:
     """What is done with a label's boxes: they are cut and, where that is surely better, shrunk or gated."""
-    gates = GATES if gate is not None else GATES[:1]
-    several = len(np.unique(judged.fold)) > 1  # else no fold can judge what another chose
-    ways = {(shrink, g): shrink == 1 and g == 0 for shrink in SHRINKS for g in gates}
-    cuts = {
-        (shrink, g): best_cut(judged, shrunk(_gated(predictions, gate, g), shrink))
-        for (shrink, g), is_plain in ways.items()
-        if several or is_plain
-    }
-    strategies = {
-        "cut": [(1.0, 0.0)],
-        "shrink": [(shrink, 0.0) for shrink in SHRINKS],
-        "gate": [(1.0, g) for g in gates],
-        "shrink and gate": list(ways),
-    }
-    if gate is None:
-        del strategies["gate"], strategies["shrink and gate"]
-    if not several:
-        only = cuts[1.0, 0.0]
+    if len(np.unique(judged.fold)) < 2:  # no fold can judge what another chose
+        only = best_cut(judged, predictions)
         return BoxRule(cut=only.score, shrink=1.0, gate=0.0, on_the_images_that_chose_it=_number(only.value))
+    gates = GATES if gate is not None else GATES[:1]
+    cuts = {
+        (shrink, g): best_cut(judged, shrunk(_gated(predictions, gate, g), shrink)) for shrink in SHRINKS for g in gates
+    }
+    strategies = {"cut": [(1.0, 0.0)], "shrink": [(shrink, 0.0) for shrink in SHRINKS]}
+    if gate is not None:
+        strategies |= {"gate": [(1.0, g) for g in gates], "shrink and gate": list(cuts)}
     nested = {name: _nested([cuts[way] for way in own], judged.fold)[:, None] for name, own in strategies.items()}
     best = {
         name: max(own, key=lambda way: np.nan_to_num(cuts[way].value, nan=-np.inf)) for name, own in strategies.items()

@@ -31,7 +31,10 @@ def parse(text: str) -> np.ndarray:
         raise ValueError(f"{bad[:30]!r} is not a number" + ("; put spaces between numbers" if "," in bad else ""))
     if len(words) % 5:
         raise ValueError(f"{counted(len(words), 'number')}, where every box has 5")
-    return np.array(words, np.float64).reshape(-1, 5)
+    boxes = np.array(words, np.float64).reshape(-1, 5)
+    if not np.isfinite(boxes).all():
+        raise ValueError("a number is too large")
+    return boxes
 
 
 def _columns(competition: Competition, predictions: pd.DataFrame, examples: pd.DataFrame | None) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Metrics of boxes on as many images as RSNA has: matching, cuts, average precision, FROC, and their intervals.
+"""Boxes of as many images as RSNA has: metrics and their intervals, merging, and the decision.
 
     python scripts/bench/boxes.py [--images 26684] [--boxes 6] [--resamples 2000]
 
@@ -16,7 +16,10 @@ import numpy as np
 from common import machine
 
 from kit.boxes import Boxes, iou, joined
+from kit.config import BoxSettings, EvaluateSettings
 from kit.evaluate import boxes as measures
+from kit.evaluate.box_decision import Judged, decide
+from kit.evaluate.box_merging import fuse, merge
 from kit.evaluate.metrics import METRICS
 from kit.evaluate.resample import by_group, resample, statistic
 
@@ -52,6 +55,16 @@ def main():
     for name in ("rsna_mean_average_precision", "box_ap50", "box_ap"):
         show(name, lambda name=name: interval(statistic(METRICS[name], truth, predictions, images)))
     show("FROC", lambda: interval(by_group(measures.froc_of(truth, predictions), images)))
+    candidates = joined([synthetic(arguments.images, arguments.boxes, seed)[1] for seed in range(8)])
+    print(f"\n{len(candidates)} candidates merged; of {len(predictions)} boxes, 5 folds fused and the decision chosen")
+    for how in ("nms", "soft_nms"):
+        show(how, lambda how=how: merge(candidates, BoxSettings(merge=how)))
+    show("wbf of 5 folds", lambda: fuse([predictions] * 5, BoxSettings(merge="wbf")))
+    judged = Judged(truth, images % 5, images)
+    gate, by = np.random.default_rng(0).random((arguments.images, 1)), EvaluateSettings(resamples=arguments.resamples)
+    show(
+        "cut, shrink and gate", lambda: decide(judged, predictions, "detection", ["a"], "none", BoxSettings(), by, gate)
+    )
 
 
 def synthetic(images, most, seed=0):

@@ -121,6 +121,7 @@ def test_sound_ones_pass():
         ("0.9 1_0 2 3 4", "'1_0' is not a number"),
         ("0.9 nan 2 3 4", "'nan' is not a number"),
         ("inf 1 2 3 4", "'inf' is not a number"),
+        ("0.9 1e999 2 3 4", "a number is too large"),
         ("0.9,1,2,3,4", "'0.9,1,2,3,4' is not a number; put spaces"),
         ("0.9 1 2 3 4, 0.8 1 2 3 4", "'4,' is not a number; put spaces"),
         ("1.9 1 2 3 4", "a confidence of 1.9 is not in 0..1"),
