@@ -10,11 +10,13 @@ from kit.config.base import Settings
 class ColumnSettings(Settings):
     """`columns`: the columns of your own table (competition `csv`). For `folders`, those of groups apply."""
 
-    # Names the image: its path below the data folder, its file name, or its file name without the extension.
+    # Names the image: its path below the data folder, its file name, or its file name without the extension. In a table
+    # of boxes also `image`, where there is no `id`.
     id: str = "id"
     # Whether ids may differ from names of images in case, ending, folders, leading zeros and ".0" (7.0 for 007.png).
     loose_ids: bool = False
-    # One column: 0 and 1, or class names. Several (a list, or "a,b,c"): one label each, 0 or 1, empty where unknown.
+    # One column: 0 and 1, or class names. Several (a list, or "a,b,c"): one label each, 0 or 1, empty where unknown. In a
+    # table of boxes: the column of their labels, which it need not have.
     label: tuple[str, ...] = Field(("label",), min_length=1)
     # What stands between the classes in a cell that names several, such as "|"; each is then a label. null: a cell
     # names one class, and cells that look otherwise are an error; "none": a cell names one class, however it looks.
@@ -48,8 +50,10 @@ class Source(Settings):
     """What a competition needs to know to read its raw folder. A competition refuses those it has no use for."""
 
     # Which of a competition's targets to predict, such as two_class or three_class for rsna; null: its first.
-    # For your own images with two named classes: the positive one; null: the one whose name says so (yes, malignant).
+    # For your own images: boxes (where something is, by a file of boxes), or of two named classes the positive one;
+    # null: the one whose name says so (yes, malignant).
     target: str | None = None
-    # A file below the data folder. csv: the table of labels; medmnist: the .npz, where there are several.
+    # A file below the data folder. csv: the table of labels; medmnist: the .npz, where there are several. For boxes: the
+    # CSV or COCO JSON that has them; null: the one in the folder itself.
     table: str | None = None
     columns: ColumnSettings = ColumnSettings()
