@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +35,7 @@ from kit.data.records.manifest import (
     rows_of,
 )
 from kit.data.records.shards import Note, Shard, ShardRows, build_shard, image_shape, note_path
+from kit.data.records.targets import target_format
 from kit.data.table.cells import assign_cells
 from kit.data.table.examples import Examples
 from kit.errors import DataError, FullDisk, WorkerDied, remarked, share_to_allow, some
@@ -115,6 +116,7 @@ def _build(
     plans = plan_shards(table, image, data)
     _adopt_shards(plans, fingerprints(competition, examples, image, data), int(table["cell"].max()) + 1, out)
     _report_undecodable(table, root, data)
+    _report(target_format(examples.task).remarks(table, image))
     _write_shards(plans, table, examples.task, root, out, image, workers)
     notes = [read_note(out / plan.file) for plan in plans]
     report_remarks(notes)
@@ -214,8 +216,13 @@ def report_remarks(notes: Iterable[Note]) -> None:
     remarks: Counter[str] = Counter()
     for note in notes:
         remarks.update(note.remarks)
+    _report(remarks)
+
+
+def _report(remarks: Mapping[str, int]) -> None:
     for remark, count in sorted(remarks.items()):
-        log.info(f"noticed: {remarked(count, remark)}")
+        if count:
+            log.info(f"noticed: {remarked(count, remark)}")
 
 
 def is_whole(note: Note, size: int | None) -> bool:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from kit.boxes import BOXES, LABELS, boxes_of
+from kit.boxes import BOXES, LABELS, Boxes, boxes_of
 from kit.config import ImageSettings
-from kit.data.pixels.geometry import to_shares
+from kit.data.pixels.geometry import count_cut, to_shares
 from kit.errors import ConfigError
 from kit.runtime.devices import import_tensorflow
 from kit.tables import labels_of, truth
@@ -20,7 +20,8 @@ Features = dict[str, list[float] | list[int]]  # of one tf.train.Example, by nam
 class TargetFormat(NamedTuple):
     """How targets are written and read.
 
-    `features` turns rows of an example table into the features of each row. `spec` turns the number of labels into the
+    `features` turns rows of an example table into the features of each row; `remarks` are what is odd about that, with
+    how often. `spec` turns the number of labels into the
     features that `tf.io.parse_example` takes, and `keys` those of one example, the shape of its image and the padding
     into the keys of a batch. `padding` is how many boxes every image of a batch has room for (0: none), from the rows
     and `input.most_boxes`. `columns` are the table's that enter targets, beside the truth. Features that are `ragged`
@@ -31,6 +32,7 @@ class TargetFormat(NamedTuple):
     spec: Callable[[int], dict[str, Any]]
     keys: Callable[[dict[str, Any], Sequence[int], int], dict[str, Any]]
     padding: Callable[[pd.DataFrame, int | None], int]
+    remarks: Callable[[pd.DataFrame, ImageSettings], dict[str, int]]
     columns: tuple[str, ...] = ()
     ragged: bool = False
 
@@ -51,14 +53,26 @@ def _label_spec(labels: int) -> dict[str, Any]:
 
 def _box_features(rows: pd.DataFrame, image: ImageSettings) -> list[Features]:
     """The label, and `boxes` float[4n] (x, y, width, height as shares of the stored image), `box_labels` int64[n]."""
-    boxes = boxes_of(rows, labels_of(rows))
-    shares = to_shares(boxes, rows["height"].to_numpy(float), rows["width"].to_numpy(float), image)
+    shares = to_shares(*_sized_boxes(rows), image, rows["id"].tolist())
     ends = np.cumsum(np.bincount(shares.image, minlength=shares.images))[:-1]
     parts = zip(np.split(shares.xywh.astype(np.float32), ends), np.split(shares.label, ends), strict=True)
     return [
         {**label, "boxes": xywh.ravel().tolist(), "box_labels": names.tolist()}
         for label, (xywh, names) in zip(_label_features(rows, image), parts, strict=True)
     ]
+
+
+def _box_remarks(rows: pd.DataFrame, image: ImageSettings) -> dict[str, int]:
+    cut, dropped = count_cut(*_sized_boxes(rows), image, rows["id"].tolist())
+    return {
+        "boxes that the crops of image.steps cut": cut,
+        "boxes that the crops of image.steps leave out": dropped,
+    }
+
+
+def _sized_boxes(rows: pd.DataFrame) -> tuple[Boxes, np.ndarray, np.ndarray]:
+    """The boxes of the rows, and the heights and widths of their images."""
+    return boxes_of(rows, labels_of(rows)), rows["height"].to_numpy(float), rows["width"].to_numpy(float)
 
 
 def _box_spec(labels: int) -> dict[str, Any]:
@@ -93,13 +107,18 @@ def _box_padding(rows: pd.DataFrame, most: int | None) -> int:
 
 _FORMATS = {
     "probabilities": TargetFormat(
-        _label_features, _label_spec, keys=lambda example, shape, padding: example, padding=lambda rows, most: 0
+        _label_features,
+        _label_spec,
+        keys=lambda example, shape, padding: example,
+        padding=lambda rows, most: 0,
+        remarks=lambda rows, image: {},
     ),
     "boxes": TargetFormat(
         _box_features,
         _box_spec,
         _box_keys,
         _box_padding,
+        _box_remarks,
         columns=(BOXES, LABELS, "width", "height"),
         ragged=True,
     ),

@@ -122,8 +122,8 @@ def test_there_and_back(steps, height, width, box):
             (resize(80, "lanczos"),),
         ]
     ),
-    height=SIDES,
-    width=SIDES,
+    height=st.integers(120, 240),  # OpenCV is less exact where it shrinks one side and enlarges the other
+    width=st.integers(120, 240),
     size=st.sampled_from([48, 64, 224]),
     start=st.tuples(st.floats(0, 1), st.floats(0, 1)),
 )
@@ -131,9 +131,9 @@ def test_a_painted_box_is_found_where_its_shares_say(steps, height, width, size,
     # in the middle, so that no crop cuts it
     x, y = (int(side * 0.42 + s * side * 0.06) for side, s in zip((width, height), start, strict=True))
     w, h = int(width * 0.1), int(height * 0.08)
-    image = np.zeros((height, width, 1), np.uint8)
-    image[y : y + h, x : x + w] = 200
-    stored = prepare(image, of(*steps, size=size))[..., 0].astype(float) / 200
+    image = np.full((height, width, 1), 60, np.uint8)  # the lobes of Lanczos reach below and above
+    image[y : y + h, x : x + w] = 180
+    stored = (prepare(image, of(*steps, size=size))[..., 0].astype(float) - 60) / 120
     (found,) = shares(truth([x, y, w, h]), of(*steps, size=size), height, width).xywh * size
     places = np.arange(size) + 0.5
     for profile, at, length in ((stored.sum(0), found[0], found[2]), (stored.sum(1), found[1], found[3])):

@@ -5,7 +5,7 @@ import pytest
 from kit.config import ImageSettings
 from kit.data.records import tfrecord
 from kit.data.records.targets import target_format
-from kit.errors import ConfigError
+from kit.errors import ConfigError, DataError
 from kit.runtime.devices import import_tensorflow
 from kit.tasks import TASKS
 
@@ -50,6 +50,24 @@ def test_boxes_are_written_as_shares_and_read_as_pixels_of_the_stored_image_with
     assert keys[0]["box_labels"].tolist() == [1, 0, 0] and keys[0]["box_mask"].tolist() == [True, True, False]
     assert not keys[1]["box_mask"].any() and not keys[1]["boxes"].any()
     assert keys[1]["boxes"].shape == (3, 4) and keys[1]["boxes"].dtype == np.float32
+
+
+@pytest.mark.once
+def test_boxes_that_a_crop_cuts_are_counted():
+    cropped = ImageSettings.model_validate({"size": 32, "steps": [{"name": "center_crop", "size": 80}]})
+    # of 100 x 200 pixels, columns 10 to 89 and rows 60 to 139 stay: 250 of 500 and 3200 of 9000 square pixels
+    assert target_format("detection").remarks(ROWS, cropped) == {
+        "boxes that the crops of image.steps cut": 2,
+        "boxes that the crops of image.steps leave out": 0,
+    }
+    small = ImageSettings.model_validate({"size": 32, "steps": [{"name": "center_crop", "size": 60}]})
+    assert list(target_format("detection").remarks(ROWS, small).values()) == [0, 2]
+    assert target_format("detection").features(ROWS, small)[0]["boxes"] == []
+    assert set(target_format("detection").remarks(ROWS, IMAGE).values()) == {0}
+    assert target_format("binary").remarks(ROWS, small) == {}
+    large = ImageSettings.model_validate({"size": 32, "steps": [{"name": "center_crop", "size": 120}]})
+    with pytest.raises(DataError, match="center_crop to 120 pixels, but a has only 100x200: make the crop smaller"):
+        target_format("detection").features(ROWS, large)
 
 
 def test_more_boxes_than_the_padding_holds():
