@@ -1,11 +1,12 @@
 """Training throughput of a fold against a bare compiled loop over batches that lie in memory, on both backends.
 
-    python scripts/bench/train.py [--models tiny:96 pcam_cnn:96 efficientnetb0:96] [--backends tensorflow jax]
+    python scripts/bench/train.py [--models tiny:96 pcam_cnn:96 efficientnetb0:96 fcos:128] [--backends tensorflow jax]
         [--batch 64] [--steps 40] [--epochs 6] [--peak TFLOPS]
 
 Both train the same model (augmentation off) with Adam; the kit reads records, as a fold does, and its epochs and the
 bare loop's take turns. What stands between epochs (validation, saving) is not counted. --peak, the device's peak for
-the precision it chooses, adds what share of it the JAX loop's floating-point operations are.
+the precision it chooses, adds what share of it the JAX loop's floating-point operations are. A network that finds boxes
+gets the arguments of configs/toy_boxes.yaml, where that is its model.
 
 Also prints what a first step waits for: imports, opening the records, building the model, compiling.
 """
@@ -38,22 +39,30 @@ def main():
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for model in given.models:
-            records = build(Path(folder), int(model.split(":")[1]), 2 * given.steps * given.batch)
+            name, side = model.split(":")
+            records = build(Path(folder), competition_of(name), int(side), 2 * given.steps * given.batch)
             for backend in given.backends:
                 subprocess.run([sys.executable, __file__, *sys.argv[1:], "--one", backend, model, records], check=True)
 
 
-def build(folder, side, images):
-    """Records of made-up patches, of which each of two folds trains on one half."""
+def competition_of(name):
+    """The made-up data that a model trains on."""
+    from kit.models import registry
+
+    return "toy_boxes" if name != "tiny" and registry.model_card(name).prediction == "boxes" else "toy"
+
+
+def build(folder, competition, side, images):
+    """Records of made-up images, of which each of two folds trains on one half."""
     from kit import pipeline
-    from kit.competitions import toy
+    from kit.competitions import find_competition
     from kit.config import load_config
 
-    out = folder / f"records{side}"
+    raw, out = folder / competition, folder / f"{competition}{side}"
     if not out.exists():
-        toy.make(folder / "raw", train=images, test=4)
-        config = load_config("toy", [f"image.size={side}", "image.encoding=raw"])  # reading is input.py's part
-        pipeline.build_records(config, pipeline.list_examples(config, folder / "raw"), folder / "raw", out)
+        find_competition(competition).make(raw, train=images, test=4)
+        config = load_config(competition, [f"image.size={side}", "image.encoding=raw"])  # reading is input.py's part
+        pipeline.build_records(config, pipeline.list_examples(config, raw), raw, out)
     return str(out)
 
 
@@ -67,6 +76,7 @@ def one(given, backend, model_and_side, directory):
     name, side = model_and_side.split(":")
     from kit.config import AugmentSettings, RuntimeSettings, TrainSettings, load_config
     from kit.data.records.manifest import open_records
+    from kit.data.records.shards import image_shape
     from kit.runtime import devices
 
     device = devices.set_up(RuntimeSettings(backend=backend))
@@ -75,23 +85,28 @@ def one(given, backend, model_and_side, directory):
     from kit.models import registry
     from kit.stages.train import Fold
     from kit.stages.train import feed as feed_of
+    from kit.tasks import find_task
     from kit.train.fit import fit
 
     mark("imports")
     records = open_records(Path(directory))
-    config = load_config("toy", [f"train.batch_size={given.batch}", "folds=2"])
+    config = load_config(competition_of(name), [f"train.batch_size={given.batch}", "folds=2"])
     cells = [list(range(0, records.cells, 2)), list(range(1, records.cells, 2))]
     feed = feed_of(Fold(config, records, cells, 0, Path()), 0, len(records.table), device)
     mark("records")
 
+    shape = image_shape(records.image)
+
     def fresh():
         keras.utils.set_random_seed(1)
-        shape = (int(side), int(side), 3)
-        return tiny(keras, shape) if name == "tiny" else registry.build(name, shape=shape, outputs=1)
+        arguments = config.model.arguments if config.model.name == name else {}
+        return tiny(keras, shape) if name == "tiny" else registry.build(name, shape=shape, outputs=1, **arguments)
 
     model = fresh()
     mark("model")
-    bare_step, state = bare_loop(keras, backend, fresh(), given.batch, int(side), device.jit_compile)
+    task = records.task
+    bare = bare_detector if find_task(task).prediction == "boxes" else bare_classifier
+    bare_step, state = bare_loop(keras, backend, *bare(keras, fresh(), given.batch, shape), device.jit_compile)
     speeds = {"kit": [], "bare compiled loop": []}
 
     class Turns(keras.callbacks.Callback):
@@ -118,7 +133,7 @@ def one(given, backend, model_and_side, directory):
             feed,
             lambda: {"val_score": 0.0},
             monitor="val_score",
-            task="binary",
+            task=task,
             train=TrainSettings(epochs=given.epochs + 1, schedule="constant"),
             augment=AugmentSettings(),
             seed=0,
@@ -151,20 +166,58 @@ def tiny(keras, shape):
     return keras.Model(inputs, output(keras.layers.Flatten()(x), 1, "sigmoid"))
 
 
-def bare_loop(keras, backend, model, batch, side, jit_compile):
-    """A compiled training step on eight batches in memory, in turn: step(state), and the state it works on."""
+def bare_classifier(keras, model, batch, shape):
+    """What a bare loop trains: the model, its loss, eight batches in memory."""
     rng = np.random.default_rng(0)
-    images = [rng.integers(0, 256, (batch, side, side, 3), dtype=np.uint8) for _ in range(8)]
+    images = [rng.integers(0, 256, (batch, *shape), dtype=np.uint8) for _ in range(8)]
     labels = [rng.integers(0, 2, (batch, 1)).astype("float32") for _ in range(8)]
+    return model, keras.losses.BinaryCrossentropy(), list(zip(images, labels, strict=True))
+
+
+def bare_detector(keras, detector, batch, shape, most=4):
+    """The same of a detector, whose losses are the outputs of what is trained."""
+
+    class Losses(keras.layers.Layer):
+        def build(self, shapes):
+            self.detector = detector
+
+        def call(self, inputs):
+            return detector.losses(inputs)
+
+        def compute_output_spec(self, inputs):
+            return keras.KerasTensor((None,), "float32")
+
+    inputs = {
+        "image": keras.Input(shape, dtype="uint8", name="image"),
+        "boxes": keras.Input((most, 4), name="boxes"),
+        "box_labels": keras.Input((most,), dtype="int32", name="box_labels"),
+        "box_mask": keras.Input((most,), dtype="bool", name="box_mask"),
+    }
+    rng, batches = np.random.default_rng(0), []
+    for _ in range(8):
+        mask = np.arange(most) < rng.integers(0, most + 1, (batch, 1))
+        corner = rng.uniform(0, shape[0] / 2, (batch, most, 2))
+        boxes = np.concatenate([corner, rng.uniform(8, shape[0] / 3, (batch, most, 2))], axis=2) * mask[..., None]
+        x = {
+            "image": rng.integers(0, 256, (batch, *shape), dtype=np.uint8),
+            "boxes": boxes.astype("float32"),
+            "box_labels": np.zeros((batch, most), "int32"),
+            "box_mask": mask,
+        }
+        batches.append((x, np.zeros((batch, 1), "float32")))
+    return keras.Model(inputs, Losses()(inputs)), lambda _, losses: keras.ops.mean(losses), batches
+
+
+def bare_loop(keras, backend, model, loss_of, batches, jit_compile):
+    """A compiled training step on batches in memory, in turn: step(state), and the state it works on."""
     optimizer = keras.optimizers.Adam(1e-3)
     optimizer.build(model.trainable_variables)
-    loss_of = keras.losses.BinaryCrossentropy()
     state = {"n": 0}
     if backend == "tensorflow":
         from kit.runtime.devices import import_tensorflow
 
         tf = import_tensorflow()
-        batches = [(tf.constant(x), tf.constant(y)) for x, y in zip(images, labels, strict=True)]
+        batches = tf.nest.map_structure(tf.constant, batches)
 
         @tf.function(jit_compile=jit_compile is True or None)
         def train_step(x, y):
@@ -183,7 +236,7 @@ def bare_loop(keras, backend, model, batch, side, jit_compile):
 
     import jax
 
-    batches = [(jax.device_put(x), jax.device_put(y)) for x, y in zip(images, labels, strict=True)]
+    batches = jax.device_put(batches)
 
     def forward(trained, others, x, y):
         p, others = model.stateless_call(trained, others, x, training=True)
