@@ -54,7 +54,9 @@ def test_the_predictor_gives_what_the_run_gives(run, root):
     predictor = Predictor.open(run)
     paths = sorted((root / "test").glob("*.png"))
     table = predictor.predict(paths)
-    expected = sent(run.decision, mean_test(run), fused=True).set_index("id").loc[[path.name for path in paths]].reset_index()
+    expected = (
+        sent(run.decision, mean_test(run), fused=True).set_index("id").loc[[path.name for path in paths]].reset_index()
+    )
     mine, theirs = (boxes_of(each, ["ellipse"]) for each in (table, expected))
     assert np.array_equal(mine.image, theirs.image)
     assert np.allclose(mine.xywh, theirs.xywh, atol=1e-4) and np.allclose(mine.score, theirs.score, atol=1e-6)

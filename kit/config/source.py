@@ -15,8 +15,8 @@ class ColumnSettings(Settings):
     id: str = "id"
     # Whether ids may differ from names of images in case, ending, folders, leading zeros and ".0" (7.0 for 007.png).
     loose_ids: bool = False
-    # One column: 0 and 1, or class names. Several (a list, or "a,b,c"): one label each, 0 or 1, empty where unknown. In a
-    # table of boxes: the column of their labels, which it need not have.
+    # One column: 0 and 1, or class names. Several (a list, or "a,b,c"): one label each, 0 or 1, empty where unknown. In
+    # a table of boxes: the column of their labels, which it need not have.
     label: tuple[str, ...] = Field(("label",), min_length=1)
     # What stands between the classes in a cell that names several, such as "|"; each is then a label. null: a cell
     # names one class, and cells that look otherwise are an error; "none": a cell names one class, however it looks.
@@ -53,7 +53,7 @@ class Source(Settings):
     # For your own images: boxes (where something is, by a file of boxes), or of two named classes the positive one;
     # null: the one whose name says so (yes, malignant).
     target: str | None = None
-    # A file below the data folder. csv: the table of labels; medmnist: the .npz, where there are several. For boxes: the
-    # CSV or COCO JSON that has them; null: the one in the folder itself.
+    # A file below the data folder. csv: the table of labels; medmnist: the .npz, where there are several. For boxes:
+    # the CSV or COCO JSON that has them; null: the one in the folder itself.
     table: str | None = None
     columns: ColumnSettings = ColumnSettings()
