@@ -15,7 +15,7 @@ import pandas as pd
 
 from kit.boxes import BOXES, Boxes, boxes_of
 from kit.config import EvaluateSettings
-from kit.evaluate.box_report import report
+from kit.evaluate.boxes.report import report
 from kit.run import Run
 from kit.stages.score import mean_test
 from kit.submit.boxes import parse

@@ -1,8 +1,8 @@
 """Metrics of probabilities against labels; arrays [rows, labels], unknown labels (NaN) left out.
 
-Those of boxes are in kit.evaluate.boxes and have their names here. An undefined value (a label of which only one class
-occurs) is NaN, never 0. scikit-learn's functions are used where they take arrays; what follows from counts is computed
-from counts, since scikit-learn would pass over all rows again.
+Those of boxes are in kit.evaluate.boxes.metrics and have their names here. An undefined value (a label of which only
+one class occurs) is NaN, never 0. scikit-learn's functions are used where they take arrays; what follows from counts is
+computed from counts, since scikit-learn would pass over all rows again.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ import pandas as pd
 
 from kit.config import EvaluateSettings
 from kit.errors import ConfigError, nearest
-from kit.evaluate import boxes
+from kit.evaluate.boxes import metrics as box_metrics
 from kit.lazy import lazy
 
 sk = lazy("sklearn.metrics")
@@ -81,13 +81,13 @@ METRICS: dict[str, Metric] = {
         Metric("brier", brier, larger_is_better=False),
         Metric(
             "rsna_mean_average_precision",
-            boxes.rsna_mean_average_precision,
+            box_metrics.rsna_mean_average_precision,
             needs="boxes",
             monitor="box_ap50",
             options={"empty_images": "left_out"},
         ),
-        Metric("box_ap50", boxes.box_ap50, needs="boxes"),
-        Metric("box_ap", boxes.box_ap, needs="boxes"),
+        Metric("box_ap50", box_metrics.box_ap50, needs="boxes"),
+        Metric("box_ap", box_metrics.box_ap, needs="boxes"),
     )
 }
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from kit.evaluate import boxes, metrics
+from kit.evaluate import metrics
+from kit.evaluate.boxes import metrics as box_metrics
 
 # How often each group is drawn (int [groups]) -> float64 [1 + labels]: the metric, then that of each label alone.
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -24,7 +25,7 @@ def statistic(metric: metrics.Metric, y: Any, p: Any, group_of: np.ndarray, labe
     """
     if metric.name in _BOXES:
         of_label = partial(_BOXES[metric.name], **metric.options)
-        each = by_group(boxes.each_label(of_label, y, p, labels), group_of)
+        each = by_group(box_metrics.each_label(of_label, y, p, labels), group_of)
         return lambda times: _with_mean(each(times)[:, 0])
     if metric.name in _LOSSES:
         summed = y.shape[1] if metric.name == "multiclass_log_loss" else 1
@@ -38,7 +39,7 @@ def statistic(metric: metrics.Metric, y: Any, p: Any, group_of: np.ndarray, labe
 
 
 def by_group(value: Callable[[np.ndarray], np.ndarray], group_of: np.ndarray) -> Statistic:
-    """A function of how often each row counts, such as those of kit.evaluate.boxes, for resamples of groups."""
+    """A function of how often each row counts, such as those of kit.evaluate.boxes.metrics, for resamples of groups."""
     return lambda times: value(times[group_of])
 
 
@@ -80,7 +81,7 @@ def numbered(groups: np.ndarray) -> tuple[np.ndarray, int]:
 
 def _with_mean(each: np.ndarray) -> np.ndarray:
     """The mean of the labels for which the metric is defined, then the value of each label."""
-    return np.append(boxes.mean_of_defined(each), each)
+    return np.append(box_metrics.mean_of_defined(each), each)
 
 
 def _mean_statistic(losses: np.ndarray, group_of: np.ndarray, summed: int) -> Statistic:
@@ -138,10 +139,10 @@ def _precision_curve(positive: np.ndarray, score: np.ndarray, group_of: np.ndarr
     return value
 
 
-_BOXES: dict[str, Callable[..., boxes.Weighed]] = {
-    "rsna_mean_average_precision": boxes.rsna_of,
-    "box_ap50": boxes.ap50_of,
-    "box_ap": boxes.ap_of,
+_BOXES: dict[str, Callable[..., box_metrics.Weighed]] = {
+    "rsna_mean_average_precision": box_metrics.rsna_of,
+    "box_ap50": box_metrics.ap50_of,
+    "box_ap": box_metrics.ap_of,
 }
 _LOSSES = {"log_loss": metrics.log_losses, "multiclass_log_loss": metrics.class_losses, "brier": metrics.squared_errors}
 _CURVES = {"roc_auc": _roc_curve, "average_precision": _precision_curve}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from kit.evaluate import box_text
+from kit.evaluate.boxes import text as box_text
 from kit.schemas import (
     AnyDecision,
     AnyScores,

@@ -7,7 +7,7 @@ import pandas as pd
 from kit.boxes import boxes_of, nothing, with_boxes
 from kit.config.predict import PredictSettings
 from kit.errors import DataError, counted
-from kit.evaluate.box_merging import fuse
+from kit.evaluate.boxes.merging import fuse
 from kit.tables import predicted_labels, probability_columns
 from kit.tasks import find_task
 

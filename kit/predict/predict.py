@@ -13,7 +13,7 @@ from kit.config.predict import PredictSettings
 from kit.data.pixels.geometry import to_source
 from kit.data.records.batches import Batch
 from kit.data.records.manifest import Records
-from kit.evaluate.box_merging import fuse, merge
+from kit.evaluate.boxes.merging import fuse, merge
 from kit.predict.views import VIEWS
 from kit.tables import with_probabilities
 from kit.tasks import find_task

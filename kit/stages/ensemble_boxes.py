@@ -7,8 +7,8 @@ import pandas as pd
 
 from kit.boxes import Boxes, boxes_of, with_boxes
 from kit.errors import ConfigError, DataError, some
-from kit.evaluate.box_ensemble import ensemble
-from kit.evaluate.box_score import Predicted
+from kit.evaluate.boxes.ensemble import ensemble
+from kit.evaluate.boxes.score import Predicted
 from kit.evaluate.ensemble import correlations
 from kit.evaluate.metrics import find_metric
 from kit.run import Run

@@ -9,9 +9,9 @@ from kit import files
 from kit.competition import Target
 from kit.competitions import find_competition
 from kit.config import Config
-from kit.evaluate import box_score
 from kit.evaluate import score as scoring
-from kit.evaluate.box_score import Predicted
+from kit.evaluate.boxes import score as box_score
+from kit.evaluate.boxes.score import Predicted
 from kit.evaluate.decision import decide
 from kit.evaluate.metrics import Metric, find_metric
 from kit.predict.merging import over_folds

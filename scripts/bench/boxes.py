@@ -17,9 +17,9 @@ from common import machine
 
 from kit.boxes import Boxes, iou, joined
 from kit.config import BoxSettings, EvaluateSettings
-from kit.evaluate import boxes as measures
-from kit.evaluate.box_decision import Judged, decide
-from kit.evaluate.box_merging import fuse, merge
+from kit.evaluate.boxes import metrics as measures
+from kit.evaluate.boxes.decision import Judged, decide
+from kit.evaluate.boxes.merging import fuse, merge
 from kit.evaluate.metrics import METRICS
 from kit.evaluate.resample import by_group, resample, statistic
 

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
-from kit.evaluate.boxes import counts_of, froc_of, mean_of_defined
-from kit.evaluate.matching import by_label
+from kit.evaluate.boxes.matching import by_label
+from kit.evaluate.boxes.metrics import counts_of, froc_of, mean_of_defined
 from kit.evaluate.metrics import METRICS
 from kit.evaluate.resample import by_group, interval, numbered, resample, share_above, statistic
-from tests.evaluate.boxes import boxes_of, drawn, repeated
+from tests.evaluate.boxes.made import boxes_of, drawn, repeated
 
 NAN = float("nan")
 

@@ -9,7 +9,7 @@ from kit.boxes import Boxes, boxes_of, with_boxes
 from kit.cli import main
 from kit.config import load_config
 from kit.errors import ConfigError, DataError
-from kit.evaluate.boxes import rsna_mean_average_precision
+from kit.evaluate.boxes.metrics import rsna_mean_average_precision
 from kit.run import FORMAT_VERSION, Run
 from kit.schemas import Folds
 from kit.stages.ensemble import ensemble

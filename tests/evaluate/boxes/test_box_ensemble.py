@@ -6,10 +6,10 @@ import pytest
 from kit.boxes import Boxes, joined
 from kit.config import BoxSettings, EvaluateSettings
 from kit.errors import ConfigError, DataError
-from kit.evaluate.box_decision import Judged, best_cut, value_of
-from kit.evaluate.box_ensemble import BOX_BLENDS, ensemble
-from kit.evaluate.box_merging import fuse, merge
-from tests.evaluate.detections import scattered, seen
+from kit.evaluate.boxes.decision import Judged, best_cut, value_of
+from kit.evaluate.boxes.ensemble import BOX_BLENDS, ensemble
+from kit.evaluate.boxes.merging import fuse, merge
+from tests.evaluate.boxes.seen import scattered, seen
 
 SETTINGS = EvaluateSettings(resamples=200)
 MERGE = BoxSettings(iou=0.4, at_most=6)

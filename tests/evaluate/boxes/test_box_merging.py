@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from kit.boxes import Boxes, iou, joined, nothing, stacked
 from kit.config import BoxSettings
-from kit.evaluate.box_merging import fuse, merge, nms, soft_nms, wbf
-from tests.evaluate.detections import scattered
+from kit.evaluate.boxes.merging import fuse, merge, nms, soft_nms, wbf
+from tests.evaluate.boxes.seen import scattered
 
 # Made by ensemble-boxes 1.0.9, the authors' own implementation; it needs numba, too much for a test to install.
 GOLDEN = json.loads((Path(__file__).parent / "golden_fusion.json").read_text())
@@ -138,7 +138,7 @@ def test_settings(how):
 
 
 def test_rows_of_very_different_length(monkeypatch):
-    monkeypatch.setattr("kit.evaluate.box_merging._CELLS", 40)  # many small batches
+    monkeypatch.setattr("kit.evaluate.boxes.merging._CELLS", 40)  # many small batches
     rng = np.random.default_rng(0)
     parts = [scattered(rng, images=20, most=30, labels=3) for _ in range(2)]
     for how in ("nms", "soft_nms", "wbf"):

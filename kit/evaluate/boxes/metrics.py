@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from kit.boxes import Boxes
-from kit.evaluate.matching import Matches, by_label, match
+from kit.evaluate.boxes.matching import Matches, by_label, match
 
 RSNA_IOUS = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
 COCO_IOUS = tuple(np.linspace(0.5, 0.95, 10).tolist())  # as pycocotools has them, rounding errors included
@@ -57,9 +57,9 @@ def per_image(truth: Boxes, predictions: Boxes, empty_images: EmptyImages = "lef
     """RSNA's metric of each image, float64 [images]: the mean of TP / (TP + FP + FN) at IoU above .4, .45, ... .75.
 
     As the competition's page describes it: boxes are checked in the order of their scores. Which of several true boxes
-    one takes, the page does not say; here it is the best (kit.evaluate.matching). Nor does it say what an image without
-    any box, true or predicted, is: NaN (it does not count), 1 or 0. The scores of the leaderboard are possible only if
-    it is left out.
+    one takes, the page does not say; here it is the best (kit.evaluate.boxes.matching). Nor does it say what an image
+    without any box, true or predicted, is: NaN (it does not count), 1 or 0. The scores of the leaderboard are possible
+    only if it is left out.
     """
     return per_image_at([-np.inf], truth, predictions, empty_images)[:, 0]
 

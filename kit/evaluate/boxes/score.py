@@ -13,10 +13,10 @@ import pandas as pd
 
 from kit.boxes import Boxes, boxes_of, stacked
 from kit.config import BoxSettings, EvaluateSettings
-from kit.evaluate import box_decision
-from kit.evaluate.box_decision import Judged
-from kit.evaluate.box_report import report
-from kit.evaluate.boxes import mean_of_defined
+from kit.evaluate.boxes import decision as box_decision
+from kit.evaluate.boxes.decision import Judged
+from kit.evaluate.boxes.metrics import mean_of_defined
+from kit.evaluate.boxes.report import report
 from kit.evaluate.metrics import Metric
 from kit.evaluate.resample import interval, numbered, resample, share_above, statistic
 from kit.evaluate.subgroups import parts_of

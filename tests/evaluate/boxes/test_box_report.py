@@ -4,9 +4,9 @@ from sklearn.metrics import roc_auc_score
 
 from kit.boxes import joined, nothing
 from kit.config import EvaluateSettings
-from kit.evaluate.box_report import MEASURES, report
-from kit.evaluate.boxes import box_ap, box_ap50, counts_of, froc, rsna_mean_average_precision
-from tests.evaluate.boxes import boxes_of, drawn
+from kit.evaluate.boxes.metrics import box_ap, box_ap50, counts_of, froc, rsna_mean_average_precision
+from kit.evaluate.boxes.report import MEASURES, report
+from tests.evaluate.boxes.made import boxes_of, drawn
 
 SETTINGS = EvaluateSettings(resamples=100)
 

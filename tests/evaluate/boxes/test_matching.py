@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kit.boxes import iou, nothing
-from kit.evaluate.matching import by_label, match
-from tests.evaluate.boxes import boxes_of, drawn
+from kit.evaluate.boxes.matching import by_label, match
+from tests.evaluate.boxes.made import boxes_of, drawn
 
 
 def test_by_hand():

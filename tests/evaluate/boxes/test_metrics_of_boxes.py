@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kit.boxes import Boxes, nothing, stacked
-from kit.evaluate.boxes import (
+from kit.evaluate.boxes.metrics import (
     FALSE_POSITIVES,
     box_ap,
     box_ap50,
@@ -18,7 +18,7 @@ from kit.evaluate.boxes import (
     per_image_at,
     rsna_mean_average_precision,
 )
-from tests.evaluate.boxes import boxes_of, drawn
+from tests.evaluate.boxes.made import boxes_of, drawn
 
 NAN = float("nan")
 TEN = (0, 0, 10, 10)  # the true box of most cases by hand

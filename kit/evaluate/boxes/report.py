@@ -6,7 +6,8 @@ import numpy as np
 
 from kit.boxes import Boxes
 from kit.config import EvaluateSettings
-from kit.evaluate.boxes import (
+from kit.evaluate.boxes.matching import by_label
+from kit.evaluate.boxes.metrics import (
     COUNTS,
     FALSE_POSITIVES,
     EmptyImages,
@@ -17,7 +18,6 @@ from kit.evaluate.boxes import (
     mean_of_defined,
     rsna_of,
 )
-from kit.evaluate.matching import by_label
 from kit.evaluate.metrics import METRICS
 from kit.evaluate.resample import Statistic, by_group, interval, numbered, resample, statistic
 from kit.schemas import BoxReport, LabelScore, Number

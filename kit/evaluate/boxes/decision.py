@@ -12,7 +12,7 @@ import numpy as np
 from kit.boxes import Boxes
 from kit.config import BoxSettings, EvaluateSettings
 from kit.errors import DataError
-from kit.evaluate.boxes import EmptyImages, per_image_at
+from kit.evaluate.boxes.metrics import EmptyImages, per_image_at
 from kit.evaluate.resample import Statistic, interval, numbered, resample, share_above
 from kit.schemas import BlendScore, BoxDecision, BoxRule, Number
 

@@ -9,11 +9,21 @@ from pydantic import ValidationError
 from kit.boxes import Boxes, joined, nothing
 from kit.config import BoxSettings, EvaluateSettings
 from kit.errors import DataError
-from kit.evaluate.box_decision import GATES, SHRINKS, Judged, apply, best_cut, decide, shrunk, value_of, with_fused_cuts
-from kit.evaluate.box_merging import fuse, merge
-from kit.evaluate.boxes import per_image
+from kit.evaluate.boxes.decision import (
+    GATES,
+    SHRINKS,
+    Judged,
+    apply,
+    best_cut,
+    decide,
+    shrunk,
+    value_of,
+    with_fused_cuts,
+)
+from kit.evaluate.boxes.merging import fuse, merge
+from kit.evaluate.boxes.metrics import per_image
 from kit.schemas import BoxDecision, BoxRule
-from tests.evaluate.detections import scattered, seen
+from tests.evaluate.boxes.seen import scattered, seen
 
 SETTINGS = EvaluateSettings(resamples=200)
 MERGE = BoxSettings(iou=0.4)

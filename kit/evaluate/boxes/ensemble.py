@@ -11,8 +11,8 @@ import numpy as np
 from kit.boxes import Boxes, joined
 from kit.config import BoxSettings, EvaluateSettings
 from kit.errors import ConfigError, DataError, nearest
-from kit.evaluate.box_decision import Judged, best_cut, compared, surely_best, value_of
-from kit.evaluate.box_merging import fuse
+from kit.evaluate.boxes.decision import Judged, best_cut, compared, surely_best, value_of
+from kit.evaluate.boxes.merging import fuse
 from kit.schemas import BlendScore
 
 BEST, PLAIN = "best_single", "wbf"

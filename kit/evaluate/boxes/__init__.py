@@ -1,0 +1,1 @@
+"""What boxes are measured by, merged to, cut by and blended to."""
