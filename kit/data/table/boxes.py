@@ -4,16 +4,16 @@ The index of a table of boxes is named `line` or `annotation` and says where in 
 `id` (of the image), `x`, `y`, `width`, `height` (float64) and, where there are several labels, `label`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from kit.boxes import BOXES, LABELS
-from kit.errors import DataError
-from kit.tables import truth_columns
+from kit.boxes import BOXES, LABELS, boxes_of
+from kit.errors import DataError, some
+from kit.tables import truth, truth_columns
 
 CORNER = ["x", "y", "width", "height"]
 _ROUNDING = 0.5  # pixels that a box may be outside of its image
@@ -65,15 +65,18 @@ def inside(path: Path, boxes: pd.DataFrame, sizes: pd.DataFrame) -> tuple[pd.Dat
     outside = beyond > _ROUNDING + _HAIR
     as_corners = (x >= 0) & (width > x) & (width <= across) & (y >= 0) & (height > y) & (height <= down)
     hint = f": {_CORNERS}" if as_corners[~np.isnan(across)].all() else ""
-    places = [f"is not inside the image of {w:.8g} x {h:.8g} pixels" for w, h in zip(across, down, strict=True)]
-    _refuse(path, boxes, outside, places, hint)
+
+    def place(row: int) -> str:
+        return f"is not inside the image of {across[row]:.8g} x {down[row]:.8g} pixels"
+
+    _refuse(path, boxes, outside, place, hint)
     if len(boxes) and (right <= 1).all() and (bottom <= 1).all() and (np.fmin(across, down) > 2).all():
         _refuse(path, boxes, np.ones(len(boxes), bool), "is smaller than a pixel", f": {_SHARES}")
 
     over = beyond > _HAIR
     left, top = np.clip(x, 0, None), np.clip(y, 0, None)
     cut = np.stack([left, top, np.fmin(right, across) - left, np.fmin(bottom, down) - top], axis=1)
-    _refuse(path, boxes, over & ~(cut[:, 2:] > 0).all(axis=1), places)
+    _refuse(path, boxes, over & ~(cut[:, 2:] > 0).all(axis=1), place)
     result = boxes.copy()
     result.loc[over, CORNER] = cut[over]
     twice = result.duplicated()
@@ -105,8 +108,46 @@ def listed(boxes: pd.DataFrame, ids: pd.Series, labels: Sequence[str], has_truth
     return pd.DataFrame(columns, ids.index)
 
 
-def _refuse(path: Path, boxes: pd.DataFrame, bad: np.ndarray, problem: str | Sequence[str], remedy: str = "") -> None:
-    """Raise DataError for the first bad box: where it stands, what it is, and its problem (one for all, or each's)."""
+def require_boxes(table: pd.DataFrame, labels: Sequence[str]) -> None:
+    """Raise DataError, naming an image, unless an example table has sound boxes of these labels.
+
+    That is: lists of four finite numbers with sizes above 0 in `boxes`, inside an image of `width` x `height` (where
+    these are known), as many of the `labels` in `box_labels` where there are several, and `y_<label>` 1 exactly where
+    there is a box of the label.
+    """
+    names = [BOXES, "width", "height", *([LABELS] if len(labels) > 1 else [])]
+    if absent := [name for name in names if name not in table.columns]:
+        raise DataError(f"the example table lacks the columns {some(absent)}, which boxes need")
+    rows = table.reset_index(drop=True)
+    for name, cell, of in zip(rows["id"], rows[BOXES], rows.get(LABELS, [None] * len(rows)), strict=True):
+        if not isinstance(cell, list) or not all(isinstance(box, list) and len(box) == 4 for box in cell):
+            raise DataError(f"boxes of the image {name} are {str(cell)[:60]}, not lists of [x, y, width, height]")
+        if LABELS in names and not (isinstance(of, list) and len(of) == len(cell) and {*of} <= {*labels}):
+            raise DataError(f"box_labels of the image {name} are {str(of)[:60]}, not a label for each of its boxes")
+    try:
+        boxes = boxes_of(rows, labels)
+        sizes = rows[["width", "height"]].to_numpy(np.float64, na_value=np.nan)[boxes.image]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the boxes or sizes of the example table are not all numbers: {error}") from error
+    far = np.fmax(-boxes.xywh[:, :2], boxes.xywh[:, :2] + boxes.xywh[:, 2:] - sizes).max(axis=1, initial=-np.inf)
+    sound = np.isfinite(boxes.xywh).all(axis=1) & (boxes.xywh[:, 2:] > 0).all(axis=1) & ~(far > _ROUNDING + _HAIR)
+    if not sound.all():
+        first = int(np.flatnonzero(~sound)[0])
+        row = rows.iloc[boxes.image[first]]
+        raise DataError(
+            f"a box of the image {row['id']}, {boxes.xywh[first].tolist()}, is not inside its {row['width']} x "
+            f"{row['height']} pixels, or has no size"
+        )
+    y = truth(rows, labels)
+    contrary = (~np.isnan(y) & ((y > 0.5) != (boxes.best(len(labels)) > 0))).any(axis=1)
+    if contrary.any():
+        raise DataError(f"y_* of the image {rows['id'][contrary].iloc[0]} says otherwise than its boxes")
+
+
+def _refuse(
+    path: Path, boxes: pd.DataFrame, bad: np.ndarray, problem: str | Callable[[int], str], remedy: str = ""
+) -> None:
+    """Raise DataError for the first bad box: where it stands, what it is, and its problem (one for all, or a row's)."""
     if not bad.any():
         return
     row = int(np.flatnonzero(bad)[0])
@@ -114,7 +155,7 @@ def _refuse(path: Path, boxes: pd.DataFrame, bad: np.ndarray, problem: str | Seq
     more = f" ({bad.sum()} of {len(boxes)} boxes are like this)" if bad.sum() > 1 else ""
     raise DataError(
         f"{path}, {boxes.index.name} {boxes.index[row]}: a box of {name}, x {x:.8g}, y {y:.8g}, "
-        f"{width:.8g} x {height:.8g}, {problem if isinstance(problem, str) else problem[row]}{more}{remedy}"
+        f"{width:.8g} x {height:.8g}, {problem if isinstance(problem, str) else problem(row)}{more}{remedy}"
     )
 
 

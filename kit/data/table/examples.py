@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from kit import files
+from kit.data.table.boxes import require_boxes
 from kit.errors import DataError, counted, share_to_allow, some
 from kit.tables import labels_of, truth_columns
 from kit.tasks import TASKS, find_task
@@ -107,8 +108,9 @@ def require_both_values(train: pd.DataFrame, labels: tuple[str, ...], task: str)
 def _require_boxes(train: pd.DataFrame, labels: tuple[str, ...], task: str) -> dict[str, int]:
     """A remark on labels without a box in any training image; raises DataError when that is so of all.
 
-    That all images have a box is no fault: there is background around it.
+    So it does for boxes that are not sound. That all images have a box is no fault: there is background around it.
     """
+    require_boxes(train, labels)
     without = [label for label, y in zip(labels, _numbers(train, labels).T, strict=True) if not (y > 0.5).any()]
     if len(without) == len(labels):
         raise DataError(f"no training image has a box ({some(labels)}): there is nothing to learn")

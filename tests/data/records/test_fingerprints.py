@@ -156,5 +156,7 @@ def test_boxes_are_part_of_what_detection_learns():
     boxes = [[[1.0, 2.0, 3.0, 4.0]]] * 12 + [[]] * 6
     table = TABLE.assign(boxes=boxes)
     moved = TABLE.assign(boxes=[[[1.0, 2.0, 3.0, 5.0]], *boxes[1:]])
-    assert changed(of(table, task="detection"), of(moved, task="detection")) == {"training"}
+    sound = {"y_a": np.float32(1), "y_b": np.float32(0), "box_labels": [["a"]] * 12 + [[]] * 6, "width": 9, "height": 9}
+    before, after = (of(each.assign(**sound), task="detection") for each in (table, moved))
+    assert changed(before, after) == {"training"}
     assert changed(of(table), of(moved)) == set()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kit.data.table.boxes import CORNER, inside, listed
+from kit.data.table.boxes import CORNER, inside, listed, require_boxes
 from kit.errors import DataError
 
 PATH = Path("boxes.csv")
@@ -113,3 +113,28 @@ def test_columns_of_the_example_table():
     two = listed(boxes.assign(label=["p", "q", "p"]), ids, ("p", "q", "r"), has_truth)
     assert two["box_labels"].tolist() == [["p", "q"], [], []]
     assert two[["y_p", "y_q", "y_r"]].fillna(-1).to_numpy().tolist() == [[1, 1, 0], [0, 0, 0], [-1, -1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("boxes", [1, 2, 3, 4], r"boxes of the image b are \[1, 2, 3, 4\], not lists of \[x, y, width, height\]"),
+        ("boxes", [[1, 2, 3]], r"boxes of the image b are \[\[1, 2, 3\]\], not lists"),
+        ("boxes", None, "boxes of the image b are None, not lists"),
+        ("boxes", [[1, 2, 3, "x"]], "the boxes or sizes of the example table are not all numbers"),
+        ("boxes", [[1, 2, 0, 4]], r"a box of the image b, \[1.0, 2.0, 0.0, 4.0\], is not inside .* or has no size"),
+        ("boxes", [[1, 2, 3, 6.6]], r"a box of the image b, \[1.0, 2.0, 3.0, 6.6\], is not inside its 10 x 8 pixels"),
+        ("boxes", [[1, 2, 3, np.nan]], "a box of the image b, .* is not inside"),
+        ("box_labels", ["p", "p"], r"box_labels of the image b are \['p', 'p'\], not a label for each of its boxes"),
+        ("box_labels", ["r"], r"box_labels of the image b are \['r'\]"),
+        ("y_p", 0.0, r"y_\* of the image b says otherwise than its boxes"),
+    ],
+)
+def test_an_example_table_with_unsound_boxes(column, value, says):
+    boxes = {"boxes": [[], [[1, 2, 3, 6.5]]], "box_labels": [[], ["p"]], "y_p": [0.0, 1.0], "y_q": [0.0, np.nan]}
+    sound = pd.DataFrame({"id": ["a", "b"], "width": [10, 10], "height": [8, 8], **boxes})
+    require_boxes(sound, ("p", "q"))
+    with pytest.raises(DataError, match=says):
+        require_boxes(sound.assign(**{column: [sound[column].iloc[0], value]}), ("p", "q"))
+    with pytest.raises(DataError, match="the example table lacks the columns width, which boxes need"):
+        require_boxes(sound.drop(columns="width"), ("p", "q"))

@@ -104,8 +104,8 @@ def test_one_hot_leaves_unknown_classes_unknown():
 
 def test_of_boxes_a_label_needs_some_and_no_image_without():
     table = pd.DataFrame({"id": ["a", "b"], "path": ["a", "b"], "bytes": 1, "split": "train", "group": ["a", "b"]})
-    table = table.assign(y_x=1.0, y_z=0.0, boxes=[[[0, 0, 1, 1]]] * 2)
+    table = table.assign(y_x=1.0, y_z=0.0, boxes=[[[0, 0, 1, 1]]] * 2, box_labels=[["x"]] * 2, width=2, height=2)
     examples = validate(Examples(table, ("x", "z"), "detection"), 0)
     assert examples.remarks == {"labels that have no box in any training image, and cannot be learnt: z": 1}
     with pytest.raises(DataError, match=r"no training image has a box \(z\): there is nothing to learn"):
-        validate(Examples(table.drop(columns="y_x"), ("z",), "detection"), 0)
+        validate(Examples(table.drop(columns=["y_x", "box_labels"]).assign(boxes=[[], []]), ("z",), "detection"), 0)
