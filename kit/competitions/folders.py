@@ -17,7 +17,7 @@ from kit import files
 from kit.boxes import BOXES
 from kit.competition import Competition, Target
 from kit.config import Source
-from kit.data.table.box_examples import TASK, read_box_examples
+from kit.data.table.box_examples import TASK, box_tables, read_box_examples
 from kit.data.table.examples import Examples
 from kit.data.table.groups import describe_groups, group_by, patient_hint
 from kit.data.table.labels import positive_class
@@ -56,6 +56,8 @@ def read(root: Path, source: Source) -> Examples:
         what = f"only the class {some(classes)}" if classes else "no class folders"
         deeper = rows["inner"][rows["class"].notna()].str.contains("/").all() if classes else False
         remedy = f" (are the folders in {some(classes)}/ the classes? Give that as --data)" if deeper else ""
+        if tables := box_tables(root):
+            remedy = f" (there are boxes in {some(path.name for path in tables)}: to learn those, --set target=boxes)"
         raise DataError(f"{root} has {what}: expected two or more classes, as {_LAYOUT}{remedy}{_left_out(remarks)}")
     if len(classes) > _MOST_CLASSES:
         raise DataError(

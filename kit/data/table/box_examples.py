@@ -60,12 +60,17 @@ def read_box_examples(root: Path, source: Source, every_image: bool) -> Examples
     return Examples(table.drop(columns=["row", "name"]), annotations.labels, TASK, missing, surplus, remarks, notes)
 
 
+def box_tables(root: Path) -> list[Path]:
+    """The files in a folder that look like files of boxes: CSV with their columns, or COCO JSON."""
+    return [path for path in sorted(root.iterdir()) if path.is_file() and not is_junk(path.name) and _holds(path)]
+
+
 def _find_table(root: Path, name: str | None) -> Path:
     if name is not None:
         if not (root / name).is_file():
             raise DataError(f"{root} has no {name}: give {_EXPECTED}, with --set table=FILE; found {found_in(root)}")
         return root / name
-    tables = [path for path in sorted(root.iterdir()) if path.is_file() and not is_junk(path.name) and _holds(path)]
+    tables = box_tables(root)
     if len(tables) > 1:
         names = some(path.name for path in tables)
         raise DataError(f"{root} has {len(tables)} files of boxes ({names}): choose with --set table=FILE")

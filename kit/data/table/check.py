@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from kit.boxes import BOXES
 from kit.config import ImageSettings
 from kit.data.pixels.arrays import unpacked
 from kit.data.pixels.look import Look, look
@@ -29,7 +30,7 @@ def check_images(examples: Examples, root: Path, settings: ImageSettings, worker
 
     Sides are the official ones: the folders or lists of the data (column `part`), else train and test.
     """
-    kept = ["id", "path", "group", "split", "part", *truth_columns(examples.labels)]
+    kept = ["id", "path", "group", "split", "part", BOXES, *truth_columns(examples.labels)]
     table = examples.table[[column for column in kept if column in examples.table.columns]].reset_index(drop=True)
     seen = pd.DataFrame(look_at([*table["path"]], root, settings, workers), columns=Look._fields)
     table = table.merge(seen, on="path", how="left", validate="one_to_one")
@@ -93,6 +94,7 @@ def as_text(report: dict[str, Any]) -> str:
     for kind, words in (
         ("within_class", "of one class"),
         ("across_classes", "IN SEVERAL CLASSES: one of the labels is wrong"),
+        ("across_boxes", "WITH DIFFERENT BOXES"),
         ("across_groups", "in several groups: one can be on each side of a fold"),
         ("across_splits", "IN SEVERAL SPLITS"),
     ):
@@ -109,12 +111,14 @@ def _duplicates(table: pd.DataFrame, side: pd.Series, examples: Examples) -> dic
     """Sets of ids whose images are equal, by what else they share; a set can be in several lists."""
     equal = table[table["pixels"].duplicated(keep=False)]
     kinds: dict[str, Any] = {"images": len(equal)}
-    kinds |= {kind: [] for kind in ("within_class", "across_classes", "across_groups", "across_splits")}
+    kinds |= {kind: [] for kind in ("within_class", "across_classes", "across_boxes", "across_groups", "across_splits")}
     labels = truth_columns(examples.labels)
     for _, rows in equal.groupby("pixels", sort=False):
         ids = sorted(rows["id"])
         truths = rows[labels].dropna(how="all").drop_duplicates()
         kinds["across_classes" if len(truths) > 1 else "within_class"].append(ids)
+        if BOXES in rows.columns and rows[BOXES][rows[labels].notna().any(axis=1)].map(repr).nunique() > 1:
+            kinds["across_boxes"].append(ids)
         if rows["group"].nunique() > 1:
             kinds["across_groups"].append(ids)
         if side[rows.index].nunique() > 1:

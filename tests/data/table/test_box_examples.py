@@ -173,6 +173,8 @@ def test_what_holds_no_boxes(write):
         read(folders, root)
     with pytest.raises(DataError, match="no such data folder"):
         read(folders, root / "nothing")
+    with pytest.raises(DataError, match=r"there are boxes in boxes\.csv: to learn those, --set target=boxes"):
+        folders.read(root, Source())
     with pytest.raises(ConfigError, match="folders by class need none; boxes do"):
         folders.read(root, find_source(table="boxes.csv"))
 

@@ -133,3 +133,14 @@ def test_boxes_are_counted(tmp_path, capsys):
     )
     assert cli.main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["boxes"]["boxes"] == 3
+
+
+def test_equal_images_with_different_boxes(tmp_path):
+    for n in range(4):
+        (tmp_path / f"{n}.png").write_bytes(png(np.full((20, 40), 10 * (n // 2), np.uint8)))
+    rows = ["image,x,y,width,height", "0,0,0,10,20", "1,0,0,10,19", "2,1,1,5,5", "3,1,1,5,5"]
+    (tmp_path / "boxes.csv").write_text("\n".join(rows) + "\n")
+    report = check_images(folders.read(tmp_path, Source(target="boxes")), tmp_path, ImageSettings())
+    assert report["duplicates"]["across_boxes"] == [["0.png", "1.png"]]
+    assert len(report["duplicates"]["within_class"]) == 2
+    assert "  1 set WITH DIFFERENT BOXES: 0.png = 1.png" in as_text(report)
