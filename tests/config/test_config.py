@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -121,7 +122,20 @@ def test_a_setting_overrides_its_preset():
         load_config("toy", ["augment.preset=strog"])
 
 
-@pytest.mark.parametrize("preset", ["none", "pcam", "xray", "strong"])
+def test_shift_and_zoom_are_one_number_or_one_for_each_side():
+    boxes = load_config("toy", ["augment={preset: boxes}"]).augment
+    assert (boxes.shift_xy, boxes.zoom_xy, boxes.fill_mode) == ((0.02, 0.04), (0.02, 0.03), "constant")
+    one = load_config("toy", ["augment.shift=.1", "augment.zoom=0"]).augment
+    assert (one.shift_xy, one.zoom_xy) == ((0.1, 0.1), (0, 0))
+    for value in ("1", "-.1", "[.1]", "[.1, 1]", "[.1, .1, .1]", "far", "null"):
+        with pytest.raises(ConfigError) as error:
+            load_config("toy", [f"augment.shift={value}"])
+        assert re.fullmatch(
+            r"toy: augment\.shift = .+: it is a number from 0 to below 1, or a list .*", str(error.value)
+        )
+
+
+@pytest.mark.parametrize("preset", ["none", "pcam", "xray", "boxes", "strong"])
 def test_a_preset_survives_a_round_trip(preset, tmp_path):
     config = load_config("toy", [f"augment.preset={preset}", "augment.zoom=0"])
     (tmp_path / "config.yaml").write_text(dump_config(config))

@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kit.boxes import Boxes
 from kit.config import ImageSettings
 from kit.config.predict import PredictSettings
 from kit.data.records.batches import Batch
 from kit.errors import DataError
 from kit.predict.merging import merge_oof, merge_test, over_folds
-from kit.predict.predict import predict
+from kit.predict.predict import predict, raw_of
 from kit.predict.views import VIEWS
 
 RECORDS = SimpleNamespace(task="binary", labels=("x",), image=ImageSettings(), table=pd.DataFrame({"id": [*"abcde"]}))
@@ -69,6 +70,29 @@ def test_crops_and_scales_show_parts_of_the_image_at_its_size(name, count, chann
         slope = [float(np.diff(view[0, 20:44, 0, 0].astype(float)).mean()) / 3 for view in (smaller, larger)]
         assert slope == pytest.approx([1 / 0.9, 1 / 1.1], abs=0.03)
         assert int(larger[0, 32, 0, 0]) == pytest.approx(int(ramp[0, 32, 0, 0]), abs=3)
+
+
+class BrightModel:
+    """Stands in for a detector: the box is around what is bright."""
+
+    def predict_on_batch(self, images):
+        return {"bright": images[..., 0] > 100}
+
+    def candidates(self, outputs, at_most):
+        places = [np.nonzero(image) for image in outputs["bright"]]
+        xywh = [[x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1] for y, x in places]
+        n = len(xywh)
+        return Boxes(n, np.arange(n), np.array(xywh, float), np.zeros(n, np.int64), np.full(n, 0.9))
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_boxes_of_all_views_are_of_one_place(name):
+    images = np.zeros((2, 64, 64, 1), np.uint8)
+    images[0, 20:36, 12:40] = images[1, 24:44, 26:42] = 200
+    settings = PredictSettings(tta=name)
+    boxes = raw_of("detection").of_images(BrightModel(), images, settings)
+    assert boxes.image.tolist() == [0, 1]  # one of each image: the views agree
+    assert boxes.xywh * 64 == pytest.approx(np.array([[12, 20, 28, 16], [26, 24, 16, 20.0]]), abs=0.4)
 
 
 def test_no_batches_give_an_empty_table():

@@ -190,6 +190,7 @@ def test_no_box_is_off_by_part_of_a_pixel(matrices_of, move, warp_masks):
     assert np.abs(off.mean(0)) == pytest.approx([0, 0], abs=0.01)
 
 
+@pytest.mark.once
 @settings(max_examples=40, deadline=None)
 @given(draw=DRAWS, box=BOXES)
 def test_without_rotation_the_inverse_brings_a_box_back(matrices_of, move, draw, box):
@@ -202,6 +203,7 @@ def test_without_rotation_the_inverse_brings_a_box_back(matrices_of, move, draw,
     assert move(moved, inverse(matrices), 96, 100)[0, 0] == pytest.approx(box, abs=1e-3)
 
 
+@pytest.mark.once
 @settings(max_examples=40, deadline=None)
 @given(draw=DRAWS, box=BOXES)
 def test_after_a_rotation_centre_and_sides_can_be_told_from_the_moved_box(matrices_of, move, draw, box):
@@ -214,6 +216,7 @@ def test_after_a_rotation_centre_and_sides_can_be_told_from_the_moved_box(matric
     assert np.sqrt(squares) == pytest.approx(box[2:], abs=1e-3)
 
 
+@pytest.mark.once
 def test_a_circle_keeps_its_box_and_a_quarter_turn_swaps_sides(matrices_of, move):
     boxes = [[[30, 40, 10, 10], [20, 30, 8, 20]]]
     turned = move(boxes, matrices_of(AugmentSettings(rotation=10), [[0, 0, 1, 0, 0, 0, 0]], 96, 96), 96, 96)[0]
@@ -255,6 +258,7 @@ def test_two_numbers_move_and_zoom_each_side_by_its_own(matrices_of, move):
     assert move(box, both, 20, 20)[0, 0] == pytest.approx([7, 7, 6, 6], abs=1e-4)
 
 
+@pytest.mark.once
 def test_boxes_of_which_too_little_is_left_are_dropped(matrices_of, move):
     matrices = matrices_of(AugmentSettings(shift=0.5), [[0, 0, 0, 0, 1, 0, 0]], 20, 20)  # 10 pixels to the right
     boxes = [[[6, 2, 10, 5], [7, 2, 10, 5], [8, 2, 10, 5], [0, 0, 0, 0]]]  # 4, 3 and 2 of 10 columns are left
