@@ -95,10 +95,14 @@ def _of_seen(seen: Any, values: Any) -> Any:
 
 
 def centrality(places: Places, corners: Any) -> Any:
-    """How central places are in boxes of these corners [B, M, 4], 0 to 1, [B, M] (Tian et al. 2019, eq. 3)."""
-    before = ops.maximum(places.centre - corners[..., :2], 0.0)
-    after = ops.maximum(corners[..., 2:] - places.centre, 0.0)
-    ratios = ops.minimum(before, after) / ops.maximum(ops.maximum(before, after), 1e-6)
+    """How central places are in boxes of these corners [B, M, 4], 0 to 1, [B, M] (Tian et al. 2019, eq. 3).
+
+    A box smaller than a stride counts as that large: otherwise places outside it would learn nothing of its sides.
+    """
+    half = (corners[..., 2:] - corners[..., :2]) / 2
+    offset = ops.abs(places.centre - (corners[..., :2] + half))
+    half = ops.maximum(half, places.stride[:, None] / 2)
+    ratios = ops.maximum(half - offset, 0.0) / (half + offset)
     return ops.sqrt(ratios[..., 0] * ratios[..., 1])
 
 

@@ -25,7 +25,7 @@ from common import machine, show
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["tiny:96", "pcam_cnn:96", "efficientnetb0:96"])
+    parser.add_argument("--models", nargs="+", default=["tiny:96", "pcam_cnn:96", "efficientnetb0:96", "fcos:128"])
     parser.add_argument("--backends", nargs="+", default=["tensorflow", "jax"])
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=40)

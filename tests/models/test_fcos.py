@@ -129,10 +129,10 @@ def test_some_place_sees_even_the_smallest_box(keras, fcos, corner):
 
 
 def test_centrality(keras, fcos):
-    places = fcos.Places(np.array([[8, 8], [2, 8], [4, 4], [20, 8]], "float32"), np.ones(4, "float32"))
-    corners = np.array([[[0, 0, 16, 16]] * 4], "float32")
+    places = fcos.Places(np.array([[8, 8], [2, 8], [4, 4], [20, 8], [5, 4]], "float32"), np.full(5, 8, "float32"))
+    corners = np.array([[[0, 0, 16, 16]] * 4 + [[1, 3, 3, 5]]], "float32")  # the last counts as 8 px wide and high
     values = keras.ops.convert_to_numpy(fcos.centrality(places, corners))
-    np.testing.assert_allclose(values, [[1, math.sqrt(2 / 14), 4 / 12, 0]], rtol=1e-6)
+    np.testing.assert_allclose(values, [[1, math.sqrt(2 / 14), 4 / 12, 0, math.sqrt(1 / 7)]], rtol=1e-6)
 
 
 def slow_loss(keras, fcos, detector, outputs, truth):
@@ -158,11 +158,11 @@ def slow_loss(keras, fcos, detector, outputs, truth):
             shared = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
             union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
             around = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
-            left, top, right, bottom = x - b[0], y - b[1], b[2] - x, b[3] - y
-            if min(left, top, right, bottom) > 0:
-                ratio = min(left, right) / max(left, right) * min(top, bottom) / max(top, bottom)
-            else:
-                ratio = 0.0
+            ratio = 1.0
+            for at, first, last in ((x, b[0], b[2]), (y, b[1], b[3])):
+                grow = max(0.0, float(detector.places.stride[m]) - (last - first)) / 2
+                before, after = at - (first - grow), (last + grow) - at
+                ratio *= max(0.0, min(before, after)) / max(before, after)
             central = math.sqrt(ratio)
             regression[i] += central * (1 - shared / union + (around - union) / around)
             q = 1 / (1 + math.exp(-outputs["centrality"][i, m, 0]))
