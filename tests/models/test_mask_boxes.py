@@ -94,10 +94,10 @@ def test_edges_between_cells_are_exact_to_a_fraction_of_a_cell(data, stride):
     mask = (covered(y, h, size[0])[:, None] * covered(x, w, size[1])).astype(np.float32)[None, :, :, None]
     boxes = AREAS.boxes(mask, stride, size, 10)
     assert len(boxes) == 1
-    found = np.array([boxes.xywh[0, :2], boxes.xywh[0, :2] + boxes.xywh[0, 2:]])
-    assert np.abs(found - [[x, y], [x + w, y + h]]).max() <= max(1, 0.2 * stride)
-    assert (found >= 0).all()
-    assert (found <= [size[1], size[0]]).all()
+    corners = np.array([boxes.xywh[0, :2], boxes.xywh[0, :2] + boxes.xywh[0, 2:]])
+    assert np.abs(corners - [[x, y], [x + w, y + h]]).max() <= max(1, 0.2 * stride)
+    assert (corners >= 0).all()
+    assert (corners <= [size[1], size[0]]).all()
 
 
 def test_a_thousand_masks_take_two_seconds():
@@ -107,9 +107,12 @@ def test_a_thousand_masks_take_two_seconds():
         for _ in range(3):
             x, y, w, h = random.integers([0, 0, 40, 40], [200, 200, 120, 120])
             image[y : y + h, x : x + w] = random.uniform(0.2, 1)
-    start = time.process_time()
-    assert len(AREAS.boxes(mask, 1, (320, 320), 10)) > 100
-    assert time.process_time() - start < 0.5  # for a tenth; .1 on a quiet core
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        assert len(AREAS.boxes(mask, 1, (320, 320), 10)) > 100
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.4  # for a tenth of them; .13 on a quiet core
 
 
 @pytest.mark.parametrize("threshold", [0, 1, -0.1, float("nan")])
