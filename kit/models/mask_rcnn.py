@@ -21,6 +21,7 @@ from kit.models.roi_align import RegionAlign
 
 _FINEST, _COARSEST = 2, 6  # levels of the pyramid; regions take their features from all but the last
 _CELLS, _MASK_CELLS, _MASK = 7, 14, 28  # sides of a region's features, of those for its mask, and of the mask
+_MARGIN = 1.25  # a detection's mask is of a region so much wider and higher, or it could but shrink
 _CANONICAL = 224 / 1024  # share of the image's side at which a region takes its features from level 4
 _ANCHORS = 256  # of an image that are learnt from, at most half of them positive
 
@@ -57,7 +58,7 @@ class MaskRCNN(Detector):
     """Its outputs are the D best pairs of region and label of each image, best first.
 
     `corners` [B, D, 4] in pixels, `scores` [B, D] and `masks` [B, D, 28, 28] in 0..1, `labels` [B, D]. A mask covers
-    its box; with `tighten`, boxes end where their masks do.
+    its `regions` [B, D, 4], which are somewhat larger; with `tighten`, boxes end where their masks do.
     """
 
     def __init__(self, inputs: Any, outputs: Any, parts: Parts, sampling: Sampling, tighten: bool, **kwargs: Any):
@@ -132,7 +133,9 @@ class MaskRCNN(Detector):
         return ops.mean(crossentropy, axis=(2, 3))
 
     def candidates(self, outputs: Mapping[str, np.ndarray], at_most: int) -> Boxes:
-        corners = tightened(outputs["corners"], outputs["masks"]) if self.tighten else outputs["corners"]
+        corners = outputs["corners"]
+        if self.tighten:
+            corners = tightened(corners, outputs["regions"], outputs["masks"])
         labels = np.arange(self.parts.box_head.outputs[1].shape[1])
         scores = np.where(outputs["labels"][..., None] == labels, outputs["scores"][..., None], 0)
         boxes = best_boxes(corners, scores, at_most, self.input_shape[1:3])
@@ -155,23 +158,28 @@ class Proposals(layers.Layer):
 
 
 class Detections(layers.Layer):
-    """Regions [B, R, 4] and what the box head says of them -> corners [B, D, 4], scores and labels [B, D]."""
+    """Regions [B, R, 4] and what the box head says of them -> corners, regions for masks, scores and labels.
+
+    The first two are [B, D, 4], the others [B, D].
+    """
 
     def __init__(self, labels: int, image: tuple[int, int], count: int, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
         self.labels, self.image, self.count = labels, image, count
 
-    def call(self, proposals: Any, logits: Any, offsets: Any) -> tuple[Any, Any, Any]:
+    def call(self, proposals: Any, logits: Any, offsets: Any) -> tuple[Any, ...]:
         rois = proposals.shape[1]
         corners = regions.moved(proposals[:, :, None], ops.reshape(offsets, (-1, rois, self.labels, 4)))
         corners = ops.reshape(clip_corners(corners, *self.image), (-1, rois * self.labels, 4))
         scores = ops.reshape(ops.softmax(logits)[:, 1:], (-1, rois * self.labels))
         best, index = ops.top_k(scores, min(self.count, rois * self.labels))
-        return regions.rows(corners, index), best, ops.cast(index % self.labels, "float32")
+        corners = regions.rows(corners, index)
+        around = clip_corners(regions.widened(corners, _MARGIN), *self.image)
+        return corners, around, best, ops.cast(index % self.labels, "float32")
 
     def compute_output_shape(self, proposals_shape: Any, logits_shape: Any, offsets_shape: Any) -> Any:
         shape = (proposals_shape[0], min(self.count, proposals_shape[1] * self.labels))
-        return (*shape, 4), shape, shape
+        return (*shape, 4), (*shape, 4), shape, shape
 
 
 class Masks(layers.Layer):
@@ -185,17 +193,20 @@ class Masks(layers.Layer):
         return (*labels_shape, *logits_shape[1:3])
 
 
-def tightened(corners: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Corners [B, D, 4] around the cells of their masks [B, D, 28, 28] from .5; unchanged, where there is none."""
+def tightened(corners: np.ndarray, areas: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Corners [B, D, 4] around the cells from .5 of masks [B, D, 28, 28], which cover `areas` [B, D, 4].
+
+    They stay as they are where there is no such cell.
+    """
     covered = masks >= 0.5
     result = corners.copy()
     for axis in (0, 1):
         line = np.any(covered, axis=2 + axis)  # [B, D, 28]: columns, then rows
         first, last = line.argmax(axis=-1), line.shape[-1] - line[..., ::-1].argmax(axis=-1)
-        start, end = corners[..., axis], corners[..., axis + 2]
+        start, end = areas[..., axis], areas[..., axis + 2]
         cell, some = (end - start) / line.shape[-1], line.any(axis=-1)
-        result[..., axis] = np.where(some, start + first * cell, start)
-        result[..., axis + 2] = np.where(some, start + last * cell, end)
+        result[..., axis] = np.where(some, start + first * cell, corners[..., axis])
+        result[..., axis + 2] = np.where(some, start + last * cell, corners[..., axis + 2])
     return result
 
 
@@ -253,9 +264,9 @@ def build(
     )
     proposed = parts.proposals(logits, offsets)
     judged = parts.box_head(parts.align(proposed, maps))
-    corners, scores, labels = Detections(outputs, image, detections, name="detections")(proposed, *judged)
-    masks = Masks(dtype="float32", name="masks")(parts.mask_head(parts.align_masks(corners, maps)), labels)
-    best = {"corners": corners, "scores": scores, "labels": labels, "masks": masks}
+    corners, areas, scores, labels = Detections(outputs, image, detections, name="detections")(proposed, *judged)
+    masks = Masks(dtype="float32", name="masks")(parts.mask_head(parts.align_masks(areas, maps)), labels)
+    best = {"corners": corners, "regions": areas, "scores": scores, "labels": labels, "masks": masks}
     sampling = Sampling(rois, max(1, round(positives * rois)), class_weight)
     return MaskRCNN(inputs, best, parts=parts, sampling=sampling, tighten=tighten, name="mask_rcnn")
 

@@ -55,6 +55,12 @@ def moved(references: Any, shifts: Any) -> Any:
     return ops.concatenate([middle - half, middle + half], axis=-1)
 
 
+def widened(corners: Any, factor: float) -> Any:
+    """Corners [..., 4] with the same centre and sides `factor` times as long."""
+    centre, sides = _centre_and_sides(corners)
+    return ops.concatenate([centre - sides * factor / 2, centre + sides * factor / 2], axis=-1)
+
+
 def rows(values: Any, index: Any) -> Any:
     """The entries `index` int [B, k] of `values` [B, n, ...]: [B, k, ...]."""
     index = ops.reshape(index, (-1, index.shape[1], *(1 for _ in values.shape[2:])))

@@ -212,6 +212,7 @@ def test_candidates_are_the_best_of_each_label_inside_the_image(build):
     outputs = detector.predict_on_batch(images)
     assert {name: (x.shape, x.dtype.name) for name, x in outputs.items()} == {
         "corners": ((4, 16, 4), "float32"),
+        "regions": ((4, 16, 4), "float32"),
         "scores": ((4, 16), "float32"),
         "labels": ((4, 16), "float32"),
         "masks": ((4, 16, 28, 28), "float32"),
@@ -229,11 +230,12 @@ def test_candidates_are_the_best_of_each_label_inside_the_image(build):
 
 @pytest.mark.once
 def test_boxes_end_where_their_masks_do(mask_rcnn):
-    corners = np.tile([0.0, 0, 28, 56], (1, 2, 1))
+    corners, areas = np.tile([3.0, 4, 25, 50], (1, 2, 1)), np.tile([0.0, 0, 28, 56], (1, 2, 1))
     masks = np.zeros((1, 2, 28, 28))
     masks[0, 0, 4:20, 6:27] = 0.5
     masks[0, 0, 2, 2] = 0.4
-    np.testing.assert_allclose(mask_rcnn.tightened(corners, masks), [[[6, 8, 27, 40], [0, 0, 28, 56]]])
+    tightened = mask_rcnn.tightened(corners, areas, masks)
+    np.testing.assert_allclose(tightened, [[[6, 8, 27, 40], [3, 4, 25, 50]]])  # no mask at all: as it was
 
 
 @pytest.mark.once

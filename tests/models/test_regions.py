@@ -66,6 +66,11 @@ def test_offsets_lead_to_where_they_were_taken_from(regions, numbers):
     np.testing.assert_allclose(there, truth, atol=1e-3)
 
 
+def test_widened_regions_keep_their_centre(regions, numbers):
+    assert numbers(regions.widened, floats(10, 20, 14, 28), 1.5).tolist() == [9, 18, 15, 30]
+
+
+@pytest.mark.once
 def test_no_offset_overflows(regions, numbers):
     far = numbers(regions.moved, floats(0, 0, 10, 10), floats(0, 0, 1e6, 1e6))
     np.testing.assert_allclose(far, [5 - 312.5, 5 - 312.5, 5 + 312.5, 5 + 312.5])
@@ -80,6 +85,7 @@ def test_what_is_suppressed_suppresses_nothing(regions, numbers):
     assert numbers(regions.suppression, chain, 0.43).all()  # 6/14 is not above it
 
 
+@pytest.mark.once
 def test_suppression_is_greedy(regions, numbers):
     corners = corners_at_random(np.random.default_rng(1), 4, 60)
     keep = numbers(regions.suppression, corners, 0.3)

@@ -47,17 +47,20 @@ def test_a_cell_is_the_mean_of_four_bilinear_points(align):
     assert features.ravel() == pytest.approx([expected])
 
 
+@pytest.mark.once
 def test_beyond_the_outermost_centres_the_map_continues(align):
     features = align([[[0, 0, 1, 1]]], [ramp(4, 4, 4)], [2], (16, 16), 1, 1e9)
     np.testing.assert_allclose(features.ravel(), [2, 2])
 
 
+@pytest.mark.once
 def test_a_map_that_lost_its_border_lies_in_the_middle(align):
     # 6 places of 4 px in 32 px: 4 px are lost on either side
     features = align([[[8, 12, 24, 20]]], [ramp(6, 6, 4) + 4], [2], (32, 32), 2, 1e9)
     np.testing.assert_allclose(features[0, ..., 0], [[12, 20], [12, 20]], rtol=1e-6)
 
 
+@pytest.mark.once
 def test_points_one_by_one(align):
     rng = np.random.default_rng(0)
     maps = [rng.normal(size=(2, 8, 12, 3)), rng.normal(size=(2, 4, 6, 3))]
@@ -90,6 +93,7 @@ def test_points_one_by_one(align):
     assert levels == {2, 3}
 
 
+@pytest.mark.once
 def test_levels_double_with_the_side(keras, roi_align):
     sides = [(56, 56), (111, 111), (112, 112), (223, 223), (224, 224), (448, 112), (448, 448), (5000, 5000), (0, 7)]
     regions = np.array([[[3, 4, 3 + w, 4 + h] for w, h in sides]], "float32")
