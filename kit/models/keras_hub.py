@@ -45,7 +45,7 @@ def card(name: str) -> ModelCard:
     if not Path(what).is_dir() and "://" not in what and what not in models.Backbone.presets:
         names = [*models.Backbone.presets, *(each for each in dir(models) if each.endswith(_CLASSES))]
         hint = nearest(what, set(names)) if close_names(what, names) else "; see " + _LIST
-        raise ConfigError(f"{name}: no KerasHub preset, preset folder or backbone class has this name{hint}")
+        raise ConfigError(f"{name}: no KerasHub preset, preset folder or image class has this name{hint}")
     preset = find_preset(what)
     backbone = partial(_from_preset, name=name, preset=preset)
     return backbone_card(

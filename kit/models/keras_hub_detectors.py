@@ -103,6 +103,10 @@ def _from_preset(name: str, preset: str, *, shape: tuple[int, int, int], outputs
         if not settings["learn_initial_query"]:
             settings["num_queries"] = min(settings["num_queries"], _places(shape, settings["feat_strides"]))
     task = getattr(library().models, class_name).from_config(config)
+    if class_name == DFINE:
+        _start_dfine(task.backbone)
+    else:
+        _start_retinanet(task)
     return _assembled(name, preset, task, shape)
 
 
@@ -140,7 +144,8 @@ def _assembled(name: str, preset: str, task: Any, shape: tuple[int, int, int]) -
         encoder = task.backbone.backbone
         head = _dfine_head(task.backbone, encoder)
         encoder.name = BACKBONE
-        return _dfine(name, inputs, head, encoder(x))
+        maps = encoder(x)
+        return _dfine(name, inputs, head, [maps[level] for level in task.backbone.out_features])
     encoder = task.backbone.get_layer(BACKBONE)
     return _retinanet(name, inputs, encoder(x), task)
 
@@ -172,30 +177,38 @@ def _retinanet_class(
     task = hub.models.RetinaNetObjectDetector(
         hub_backbone, outputs, bounding_box_format="yxyx", anchor_generator=generator, **head
     )
+    _start_retinanet(task)
     used = {level: levels[level] for level in levels if int(level[1:]) >= neck["min_level"]}
     return _retinanet(name, inputs, used, task)
 
 
 def _retinanet(name: str, inputs: Any, levels: Mapping[str, Any], task: Any) -> keras.Model:
-    """KerasHub's neck and heads on feature maps; the prior, which KerasHub gives to the boxes, goes to the labels."""
+    """KerasHub's neck and heads on feature maps."""
     maps = task.backbone.get_layer("fpn")(dict(levels))
     maps = [maps[level] for level in sorted(maps)]
     outputs = {}
-    for output, head, width in (
-        ("deltas", task.box_head, 4),
-        ("logits", task.classification_head, task.num_classes),
-    ):
+    for output, head, width in (("deltas", task.box_head, 4), ("logits", task.classification_head, task.num_classes)):
         rows = [layers.Reshape((-1, width))(head(each)) for each in maps]
         outputs[output] = layers.Concatenate(axis=1, name=output, dtype="float32")(rows)
-        for variable in head.trainable_variables:
-            bias = _PRIOR if output == "logits" and "logits_layer" in variable.path else 0.0
-            if variable.name == "kernel":
-                variable.assign(keras.random.normal(variable.shape, stddev=0.01))
-            elif variable.name == "bias":
-                variable.assign(ops.full(variable.shape, bias))
     detector = RetinaNet(inputs, outputs, name=identifier(name))
     detector.anchors = _anchors(task.anchor_generator, inputs.shape)
     return detector
+
+
+def _start_retinanet(task: Any) -> None:
+    """Heads as in Lin et al. 2017, section 4.1. (KerasHub gives the prior of labels to the boxes.)"""
+    for head, prior in ((task.box_head, 0.0), (task.classification_head, _PRIOR)):
+        for variable in head.trainable_variables:
+            if variable.name == "kernel":
+                variable.assign(keras.random.normal(variable.shape, stddev=0.01))
+            elif variable.name == "bias":
+                variable.assign(ops.full(variable.shape, prior if "logits_layer" in variable.path else 0.0))
+
+
+def _start_dfine(hub_backbone: Any) -> None:
+    """Labels are rare, as in the authors' code. (In KerasHub a single label starts at even odds.)"""
+    for layer in (hub_backbone.enc_score_head, *hub_backbone.decoder.class_embed):
+        layer.bias.assign(ops.full(layer.bias.shape, _PRIOR))
 
 
 def _anchors(generator: Any, images: Any) -> np.ndarray:
@@ -244,15 +257,16 @@ def _dfine_class(
         image_shape=shape,
         **settings,
     )
-    return _dfine(name, inputs, _dfine_head(hub_backbone, encoder), levels)
+    _start_dfine(hub_backbone)
+    return _dfine(name, inputs, _dfine_head(hub_backbone, encoder), [levels[level] for level in names])
 
 
 def _dfine_head(hub_backbone: Any, encoder: Any) -> keras.Model:
-    """All of a DFineBackbone that comes after its image encoder: feature maps, by name, to what the loss needs."""
+    """All of a DFineBackbone that comes after its image encoder: a list of feature maps to what the loss needs."""
     nodes = [node for nodes in keras_private.nodes_by_depth(hub_backbone).values() for node in nodes]
     (node,) = [node for node in nodes if node.operation is encoder]
     maps = keras.tree.pack_sequence_as(encoder.output, node.output_tensors)
-    maps = {level: maps[level] for level in hub_backbone.out_features}
+    maps = [maps[level] for level in hub_backbone.out_features]
     out = hub_backbone.output
     decoder = hub_backbone.decoder
     bins = decoder.max_num_bins + 1
@@ -269,13 +283,10 @@ def _dfine_head(hub_backbone: Any, encoder: Any) -> keras.Model:
     return keras.Model(maps, outputs, name=HEAD)
 
 
-def _dfine(name: str, inputs: Any, head: keras.Model, maps: Mapping[str, Any]) -> keras.Model:
-    """D-FINE's head on feature maps; labels start rare, where KerasHub has a single one start at even odds."""
-    outputs = head({level: maps[level] for level in head.input})
+def _dfine(name: str, inputs: Any, head: keras.Model, maps: list[Any]) -> keras.Model:
+    """D-FINE's head on feature maps."""
+    outputs = head(maps)
     outputs = {key: layers.Identity(name=key, dtype="float32")(value) for key, value in outputs.items()}
-    decoder = head.get_layer("decoder")
-    for layer in (head.get_layer("enc_score_head"), *decoder.class_embed):
-        layer.bias.assign(ops.full(layer.bias.shape, _PRIOR))
     return DFine(inputs, outputs, name=identifier(name))
 
 

@@ -125,7 +125,7 @@ def as_text(part: str = "") -> str:
         )
     lines += [
         "parameters: at that side (pixels) with the default head and one output (nih_cnn: 14); licence: of the weights",
-        "hub/PRESET, hub/FOLDER, hub/CLASS: any image backbone of KerasHub, https://keras.io/keras_hub/presets",
+        "hub/PRESET, hub/FOLDER, hub/CLASS: any image backbone or detector of KerasHub, https://keras.io/keras_hub/presets",
         "tfhub:HANDLE, tfhub:FOLDER: any image model of TensorFlow-Hub",
     ]
     return "\n".join(lines)

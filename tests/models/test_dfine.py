@@ -17,8 +17,16 @@ def dfine(keras):
 
 @pytest.fixture
 def value(keras):
-    """A function: f, arrays -> f of tensors, as numpy."""
-    return lambda f, *arrays: keras.ops.convert_to_numpy(f(*(keras.ops.convert_to_tensor(a) for a in arrays)))
+    """A function: f, arrays -> f of tensors, as numpy; compiled where that is the faster way."""
+
+    def run(f, *arrays):
+        if keras.backend.backend() == "jax":
+            import jax
+
+            f = jax.jit(f)
+        return keras.ops.convert_to_numpy(f(*(keras.ops.convert_to_tensor(array) for array in arrays)))
+
+    return run
 
 
 def floats(*values):
