@@ -58,7 +58,8 @@ class MaskRCNN(Detector):
     """Its outputs are the D best pairs of region and label of each image, best first.
 
     `corners` [B, D, 4] in pixels, `scores` [B, D] and `masks` [B, D, 28, 28] in 0..1, `labels` [B, D]. A mask covers
-    its `regions` [B, D, 4], which are somewhat larger; with `tighten`, boxes end where their masks do.
+    its `regions` [B, D, 4], which are somewhat larger; with `tighten`, boxes end where their masks do. Without, there
+    is a mask of the best alone, [B, 1, 28, 28].
     """
 
     def __init__(self, inputs: Any, outputs: Any, parts: Parts, sampling: Sampling, tighten: bool, **kwargs: Any):
@@ -235,7 +236,8 @@ def build(
     `anchor_scale` strides wide, with `anchor_ratios` (height / width). Regions: the best `proposals` that suppression
     above `proposal_iou` leaves of four times as many. In training, `rois` of an image are sampled, a share of at most
     `positives` of them positive; `class_weight` multiplies the loss of their labels. The best `detections` are the
-    outputs, with masks, which `tighten` makes the boxes end at. Raises ConfigError for impossible numbers.
+    outputs. With `tighten`, boxes end where their masks do, which made them worse on made-up ellipses. Raises
+    ConfigError for impossible numbers.
     """
     _check_counts(channels=channels, units=units, proposals=proposals, rois=rois, detections=detections)
     _check_shares(proposal_iou=proposal_iou, positives=positives)
@@ -265,7 +267,10 @@ def build(
     proposed = parts.proposals(logits, offsets)
     judged = parts.box_head(parts.align(proposed, maps))
     corners, areas, scores, labels = Detections(outputs, image, detections, name="detections")(proposed, *judged)
-    masks = Masks(dtype="float32", name="masks")(parts.mask_head(parts.align_masks(areas, maps)), labels)
+    # Where masks change nothing, one alone is computed, so that the weights of the head are part of the network.
+    masked = detections if tighten else 1
+    aligned_masks = parts.align_masks(areas[:, :masked], maps)
+    masks = Masks(dtype="float32", name="masks")(parts.mask_head(aligned_masks), labels[:, :masked])
     best = {"corners": corners, "regions": areas, "scores": scores, "labels": labels, "masks": masks}
     sampling = Sampling(rois, max(1, round(positives * rois)), class_weight)
     return MaskRCNN(inputs, best, parts=parts, sampling=sampling, tighten=tighten, name="mask_rcnn")

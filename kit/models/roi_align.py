@@ -54,4 +54,5 @@ def level_of(regions: Any, levels: Sequence[int], canonical: float) -> Any:
     """The level int32 [B, R] of each region, corners [B, R, 4]: floor(4 + log2(side / canonical)), among `levels`."""
     sides = ops.maximum(regions[..., 2:] - regions[..., :2], 1e-3)
     level = 4 + (ops.log(sides[..., 0]) + ops.log(sides[..., 1]) - 2 * math.log(canonical)) / (2 * math.log(2))
-    return ops.cast(ops.clip(ops.floor(level + 1e-5), min(levels), max(levels)), "int32")
+    level = ops.floor(level + 1e-5)  # 224 is level 4 however it is rounded
+    return ops.cast(ops.clip(level, min(levels), max(levels)), "int32")

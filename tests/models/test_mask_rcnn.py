@@ -215,7 +215,7 @@ def test_candidates_are_the_best_of_each_label_inside_the_image(build):
         "regions": ((4, 16, 4), "float32"),
         "scores": ((4, 16), "float32"),
         "labels": ((4, 16), "float32"),
-        "masks": ((4, 16, 28, 28), "float32"),
+        "masks": ((4, 1, 28, 28), "float32"),
     }
     assert (np.diff(outputs["scores"], axis=1) <= 0).all()
     boxes = detector.candidates(outputs, 5)
@@ -248,6 +248,7 @@ def test_it_is_saved_with_all_its_heads(build, tmp_path):
     saved.save_model(detector, spec, tmp_path)
     again = saved.load_model(tmp_path)
     assert again.tighten
+    assert again.predict_on_batch(batch([[]])["image"])["masks"].shape == (1, 6, 28, 28)
     for a, b in zip(detector.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     for head in ("anchor_head", "box_head", "mask_head"):
