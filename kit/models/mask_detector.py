@@ -94,13 +94,13 @@ def _pixels(side: int, stride: int) -> np.ndarray:
 def mask_loss(target: Any, logits: Any) -> Any:
     """.25 binary cross-entropy + .75 (1 - soft IoU) of each image, float32 [B], the mean over labels.
 
-    `target` [B, h, w, L] is 0 to 1. With t and p for target and probability, their means over the image, and e for a
-    constant, the soft IoU is (mean tp + e) / (mean t + mean p - mean tp + e): 1 for an image without boxes in which
-    nothing is found, and never without a gradient.
+    `target` [B, h, w, L] is 0 to 1. With t and p for target and probability and e for a constant, the soft IoU is
+    (mean min(t, p) + e) / (mean max(t, p) + e). Where t is 0 or 1, that is the usual (tp) / (t + p - tp); where a cell
+    is covered in part, it is best for p = t. It is 1 for an image without boxes in which nothing is found.
     """
     target, logits = ops.cast(target, "float32"), ops.cast(logits, "float32")
     entropy = ops.relu(logits) - logits * target + ops.softplus(-ops.abs(logits))
     probability = ops.sigmoid(logits)
-    both, union = target * probability, target + probability - target * probability
+    both, union = ops.minimum(target, probability), ops.maximum(target, probability)
     iou = (ops.mean(both, axis=(1, 2)) + _EMPTY) / (ops.mean(union, axis=(1, 2)) + _EMPTY)
     return _BCE * ops.mean(entropy, axis=(1, 2, 3)) + _IOU * ops.mean(1 - iou, axis=1)

@@ -105,6 +105,16 @@ def test_the_loss_by_hand(masks, keras):
     assert loss[2] == pytest.approx(0, abs=1e-6)
 
 
+def test_cells_that_are_covered_in_part_are_best_predicted_as_they_are(masks, keras):
+    target = np.array([[0.2, 0.9], [0.5, 0.0]], np.float32).reshape(1, 2, 2, 1)
+    share = np.clip(target, 1e-6, None)
+    exact = numbers(keras, masks.mask_loss(target, np.log(share / (1 - share))))[0]
+    entropy = -sum(t * math.log(t) + (1 - t) * math.log(1 - t) for t in (0.2, 0.9, 0.5))
+    assert exact == pytest.approx(0.25 * entropy / 4, abs=1e-5)  # the IoU is 1
+    for sign in (1, -1):
+        assert numbers(keras, masks.mask_loss(target, np.log(share / (1 - share)) + sign * 0.1))[0] > exact
+
+
 def test_the_loss_is_the_mean_over_labels(masks, keras):
     random = np.random.default_rng(0)
     target, logits = random.random((2, 4, 4, 3), np.float32), random.normal(0, 3, (2, 4, 4, 3)).astype(np.float32)
