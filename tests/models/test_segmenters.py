@@ -158,7 +158,7 @@ def learner(keras, detector, boxes):
     return model
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ["unet", pytest.param("mask_net", marks=pytest.mark.once)])
 def test_training_lowers_the_loss_with_boxes_and_without(build, batch, keras, name):
     detector = build(name, outputs=2)
 
