@@ -38,7 +38,7 @@ DFINE = {
     "decoder_ffn_dim": 16,
     "lqe_hidden_dim": 8,
 }
-RETINANET = {"pre_logits_num_conv_layers": 1, "max_level": 4, "min_level": 4}
+RETINANET = {"pre_logits_num_conv_layers": 1, "min_level": 4, "max_level": 5}
 CLASSES = {"RetinaNetObjectDetector": RETINANET, "DFineObjectDetector": DFINE}
 both = pytest.mark.parametrize("name", CLASSES)
 
