@@ -20,7 +20,7 @@ import numpy as np
 import kit
 from kit.errors import ConfigError, close_names, nearest, some
 from kit.lazy import lazy
-from kit.models import saved
+from kit.models import registry, saved
 from kit.models.cards import BACKBONE, ModelCard, Provided, Published
 from kit.run import MODEL, WEIGHTS, FoldFiles
 from kit.runtime.session import KAGGLE_INPUT, find_mount, mounted
@@ -46,7 +46,8 @@ def load_weights(model: keras.Model, card: ModelCard, source: str | None = None)
     source = card.weights if source is None else source
     if source == "none":
         return
-    network = model if _is_whole(card, source) else _backbone(model)
+    is_whole = isinstance(card.published, Provided) and card.published.whole and source == card.published.word
+    network = model if is_whole and model.name == registry.identifier(card.name) else _backbone(model)
     filled, origin = _fill(network, source, card)
     share = _share(filled, network)
     rest = sorted({v.path for v in _floats(network) if id(v) not in filled})
@@ -65,7 +66,9 @@ def _fill(network: keras.Model, source: str, card: ModelCard) -> tuple[set[int],
     if isinstance(published, Provided) and source == published.word:
         if published.load is None:
             return {id(v) for v in network.variables}, source
-        return copy_weights(published.load(network.input_shape[1:]), network), source
+        loaded = published.load(network.input_shape[1:])
+        is_part = published.whole and network.name == BACKBONE  # under another network
+        return copy_weights(_backbone(loaded) if is_part else loaded, network), source
     if source == "imagenet":
         published = _published(card)
         path = find_offline(published.file)
@@ -77,11 +80,6 @@ def _fill(network: keras.Model, source: str, card: ModelCard) -> tuple[set[int],
     if source.startswith("run:"):
         return copy_weights(_backbone(saved.load_model(trained_fold(source), card.name)), network), source
     return read_weights(file_of(source), network), source
-
-
-def _is_whole(card: ModelCard, source: str) -> bool:
-    """Whether these are the weights of the whole network."""
-    return isinstance(card.published, Provided) and card.published.whole and source == card.published.word
 
 
 def check_source(card: ModelCard, source: str | None) -> None:

@@ -38,7 +38,7 @@ DFINE = {
     "decoder_ffn_dim": 16,
     "lqe_hidden_dim": 8,
 }
-RETINANET = {"pre_logits_num_conv_layers": 1, "max_level": 4, "min_level": 4}
+RETINANET = {"pre_logits_num_conv_layers": 1, "min_level": 4, "max_level": 5}
 CLASSES = {"RetinaNetObjectDetector": RETINANET, "DFineObjectDetector": DFINE}
 both = pytest.mark.parametrize("name", CLASSES)
 
@@ -217,8 +217,8 @@ def presets(keras, tmp_path_factory):
         **DFINE,
     )
     tasks["dfine"] = keras_hub.models.DFineObjectDetector(dfine, 80)
-    bias = tasks["retinanet"].box_head.prediction_layer.bias
-    bias.assign(keras.ops.zeros(bias.shape))  # KerasHub's own would move all boxes off the image
+    for variable in tasks["retinanet"].box_head.prediction_layer.weights:
+        variable.assign(variable * 0.01)  # as KerasHub starts, all boxes would lie beside the image
     for name, task in tasks.items():
         try:
             task.save_to_preset(str(root / name))
@@ -264,6 +264,18 @@ def test_a_preset_keeps_all_but_its_labels(name, presets, keras, tmp_path, capsy
         load_model(tmp_path)
     after = load_model(tmp_path, trust=True).predict_on_batch(images)
     assert all(np.allclose(before[key], after[key], atol=1e-5) for key in before)
+
+
+@pytest.mark.once
+def test_its_backbone_serves_others(presets, keras, capsys):
+    build = {"name": "fcos", "backbone": f"hub/{presets[0] / 'retinanet'}", "channels": 8, "depth": 1}
+    network = registry.build(**build, shape=(64, 64, 1), outputs=1)
+    capsys.readouterr()
+    load_weights(network, registry.weights_card("fcos", build), None)
+    assert "weights from preset: 100.0%" in capsys.readouterr().out
+    theirs = presets[1]["retinanet"].backbone.get_layer("backbone").get_weights()
+    ours = network.get_layer("backbone").get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 @pytest.mark.once
