@@ -42,7 +42,7 @@ class ModelCard:
 
     `parameters` are the total and trainable counts at `size` with `outputs` outputs, as published by the model's source
     or counted once. `licence` is that of the published weights; `published` says where to find them. A network that
-    finds `boxes` is a `kit.models.detector.Detector`; where it stands on any registered model (its argument
+    finds `boxes` is a `kit.models.detect.detector.Detector`; where it stands on any registered model (its argument
     `backbone`), `backbone` names the default one, whose card says where weights come from.
     """
 

@@ -17,8 +17,8 @@ import keras
 from keras import layers
 
 from kit.errors import ConfigError, close_names, nearest
-from kit.models import keras_hub_detectors as detectors
 from kit.models.cards import ModelCard, Provided
+from kit.models.detect import keras_hub_detectors as detectors
 from kit.models.keras_hub_presets import as_converted, find_preset, first_line, library, to_unit_range, unavailable
 from kit.models.registry import backbone_card
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from kit.config import LossSettings
 from kit.errors import ConfigError
-from kit.models.detector import Detector
+from kit.models.detect.detector import Detector
 from kit.tasks import find_task
 from kit.train.augment import Augment
 from kit.train.losses import Loss, make_loss

@@ -82,7 +82,7 @@ def test_unknown_names():
 @pytest.mark.parametrize("name", config_names())
 def test_every_config_names_a_model_that_takes_its_arguments(name, keras):
     from kit.models import registry
-    from kit.models.detector import Detector
+    from kit.models.detect.detector import Detector
 
     config = load_config(name)
     if config.model.name.startswith("hub/"):

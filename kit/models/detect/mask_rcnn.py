@@ -13,11 +13,11 @@ from keras import layers, ops
 
 from kit.boxes import Boxes
 from kit.errors import ConfigError
-from kit.models import fpn, regions
-from kit.models.box_ops import best_boxes, clip_corners, corners_of
-from kit.models.detector import Detector
-from kit.models.neck import levels_of
-from kit.models.roi_align import RegionAlign
+from kit.models.detect import fpn, regions
+from kit.models.detect.box_ops import best_boxes, clip_corners, corners_of
+from kit.models.detect.detector import Detector
+from kit.models.detect.neck import levels_of
+from kit.models.detect.roi_align import RegionAlign
 
 _FINEST, _COARSEST = 2, 6  # levels of the pyramid; regions take their features from all but the last
 _CELLS, _MASK_CELLS, _MASK = 7, 14, 28  # sides of a region's features, of those for its mask, and of the mask

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def roi_align(keras):
-    from kit.models import roi_align
+    from kit.models.detect import roi_align
 
     return roi_align
 

@@ -16,7 +16,7 @@ with warnings.catch_warnings():
     keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is not installed: pip install keras-hub")
 
 from kit.models import registry
-from kit.models.neck import levels_of
+from kit.models.detect.neck import levels_of
 from kit.models.weights import load_weights
 
 RESNET = {

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kit.errors import ConfigError
-from kit.models.mask_boxes import Areas
+from kit.models.detect.mask_boxes import Areas
 
 pytestmark = pytest.mark.once
 AREAS = Areas(threshold=0.1, min_area=0.0005)

@@ -14,7 +14,7 @@ BOXES = [[(8, 10, 20, 24), (40, 36, 18, 12)], [], [(20, 20, 30, 30)], [(1.5, 2.5
 
 @pytest.fixture(scope="module")
 def mask_rcnn(keras):
-    from kit.models import mask_rcnn
+    from kit.models.detect import mask_rcnn
 
     return mask_rcnn
 

@@ -6,8 +6,8 @@ from keras import layers
 
 from kit.errors import ConfigError
 from kit.models import heads
-from kit.models.mask_boxes import Areas
-from kit.models.mask_detector import MaskDetector, painted
+from kit.models.detect.mask_boxes import Areas
+from kit.models.detect.mask_detector import MaskDetector, painted
 
 
 def build(

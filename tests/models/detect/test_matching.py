@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from kit.models.matching import assign
+from kit.models.detect.matching import assign
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from keras import layers, ops
 
 from kit.boxes import Boxes
 from kit.errors import ConfigError
-from kit.models import box_ops, fpn
-from kit.models.detector import Detector
-from kit.models.neck import levels_of
+from kit.models.detect import box_ops, fpn
+from kit.models.detect.detector import Detector
+from kit.models.detect.neck import levels_of
 
 _PRIOR = 0.01  # the probability of an object at every place of an untrained network (Lin et al. 2017, section 4.1)
 _RADIUS = 1.5  # strides between the middle of a box and the places that see it

@@ -9,8 +9,8 @@ import numpy as np
 from keras import layers, ops
 
 from kit.boxes import Boxes
-from kit.models.detector import Detector
-from kit.models.mask_boxes import Areas
+from kit.models.detect.detector import Detector
+from kit.models.detect.mask_boxes import Areas
 
 MASK = "mask"
 _BCE, _IOU = 0.25, 0.75  # weights of the two parts of the loss

@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def fpn(keras):
-    from kit.models import fpn
+    from kit.models.detect import fpn
 
     return fpn
 
@@ -28,7 +28,7 @@ def sides(maps):
     ],
 )
 def test_maps_of_all_levels(keras, fpn, backbone, finest, coarsest, expected):
-    from kit.models.neck import levels_of
+    from kit.models.detect.neck import levels_of
 
     inputs, levels = levels_of(backbone, (96, 96, 3), {})
     maps = fpn.pyramid(levels, finest, coarsest, channels=8)
@@ -64,7 +64,7 @@ def test_centres(fpn):
 @pytest.mark.once
 def test_centres_are_where_an_unpadded_network_looks(keras, fpn):
     """The squares of the image that change one place of the map lie around its centre."""
-    from kit.models.neck import levels_of
+    from kit.models.detect.neck import levels_of
 
     inputs, levels = levels_of("pcam_cnn", (96, 96, 3), {})
     side = levels["P2"].shape[1]

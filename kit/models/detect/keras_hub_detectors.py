@@ -20,11 +20,11 @@ from keras import layers, ops
 from kit.errors import ConfigError
 from kit.models import heads
 from kit.models.cards import BACKBONE, ModelCard, Provided
-from kit.models.dfine import HEAD, DFine
+from kit.models.detect.dfine import HEAD, DFine
+from kit.models.detect.neck import levels_of
+from kit.models.detect.retinanet import RetinaNet
 from kit.models.keras_hub_presets import as_converted, explained, library
-from kit.models.neck import levels_of
 from kit.models.registry import identifier, model_card
-from kit.models.retinanet import RetinaNet
 from kit.runtime import keras_private
 
 RETINANET, DFINE = "RetinaNetObjectDetector", "DFineObjectDetector"

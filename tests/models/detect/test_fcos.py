@@ -14,7 +14,7 @@ SMALL = {"backbone": "pcam_cnn", "finest": 3, "coarsest": 5, "channels": 16, "de
 
 @pytest.fixture(scope="module")
 def fcos(keras):
-    from kit.models import fcos
+    from kit.models.detect import fcos
 
     return fcos
 

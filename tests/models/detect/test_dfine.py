@@ -10,7 +10,7 @@ LN2, LN33 = math.log(2), math.log(33)
 
 @pytest.fixture(scope="module")
 def dfine(keras):
-    from kit.models import dfine
+    from kit.models.detect import dfine
 
     return dfine
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from keras import layers
 
-from kit.models.mask_boxes import Areas
-from kit.models.mask_detector import MaskDetector, painted
-from kit.models.neck import levels_of
+from kit.models.detect.mask_boxes import Areas
+from kit.models.detect.mask_detector import MaskDetector, painted
+from kit.models.detect.neck import levels_of
 
 
 def build(

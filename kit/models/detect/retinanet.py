@@ -11,9 +11,9 @@ import numpy as np
 from keras import ops
 
 from kit.boxes import Boxes
-from kit.models.box_ops import best_boxes, corners_of, focal_loss, pairwise_iou
-from kit.models.detector import Detector
-from kit.models.matching import with_a_place
+from kit.models.detect.box_ops import best_boxes, corners_of, focal_loss, pairwise_iou
+from kit.models.detect.detector import Detector
+from kit.models.detect.matching import with_a_place
 
 _POSITIVE, _NEGATIVE = 0.5, 0.4  # intersection over union from which an anchor is of a box, below which of none
 _LARGEST = np.log(1000 / 16)  # as in torchvision: a box is at most so many times (in logs) the size of its anchor

@@ -14,7 +14,7 @@ LN2 = math.log(2)
 
 @pytest.fixture(scope="module")
 def retinanet(keras):
-    from kit.models import retinanet
+    from kit.models.detect import retinanet
 
     return retinanet
 

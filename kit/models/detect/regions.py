@@ -1,7 +1,7 @@
 """Regions of images as two-stage detectors need them: anchors, offsets, suppression, sampling, filled masks.
 
-Corners are [left, top, right, bottom] in pixels (see `kit.models.box_ops`). All but `anchors` are functions of tensors,
-of static shapes but for the batch, in float32.
+Corners are [left, top, right, bottom] in pixels (see `kit.models.detect.box_ops`). All but `anchors` are functions of
+tensors, of static shapes but for the batch, in float32.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from kit.models.box_ops import clip_corners, pairwise_iou
-from kit.models.fpn import centres
+from kit.models.detect.box_ops import clip_corners, pairwise_iou
+from kit.models.detect.fpn import centres
 
 _SCALES = np.array([0.1, 0.1, 0.2, 0.2], "float32")  # what offsets are divided by, which brings them near 1
 _FARTHEST = float(np.log(1000 / 16))  # the log of what a side may be multiplied by, against overflow

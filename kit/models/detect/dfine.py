@@ -13,9 +13,9 @@ import numpy as np
 from keras import ops
 
 from kit.boxes import Boxes
-from kit.models.box_ops import best_boxes, focal_loss, giou, iou
-from kit.models.detector import Detector
-from kit.models.matching import assign, with_a_place
+from kit.models.detect.box_ops import best_boxes, focal_loss, giou, iou
+from kit.models.detect.detector import Detector
+from kit.models.detect.matching import assign, with_a_place
 
 HEAD = "head"  # the layer with all that comes after the backbone
 _LABEL, _L1, _GIOU, _FINE, _DISTIL = 1.0, 5.0, 2.0, 0.15, 1.5  # weights of the losses

@@ -14,7 +14,7 @@ SMALL = {"unet": {"backbone": "pcam_cnn", "width": 4}, "mask_net": {"width": 4, 
 
 @pytest.fixture(scope="module")
 def masks(keras):
-    from kit.models import mask_detector
+    from kit.models.detect import mask_detector
 
     return mask_detector
 
@@ -72,7 +72,7 @@ def test_labels_have_masks_of_their_own(masks, batch, keras):
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.floats(-5, 25), st.floats(-5, 25), st.floats(0, 30), st.floats(0, 30))
 def test_the_area_of_a_filled_box_is_its_area_in_the_image(keras, x, y, w, h):
-    from kit.models.mask_detector import filled
+    from kit.models.detect.mask_detector import filled
 
     boxes = np.array([[[x, y, w, h]]], np.float32)
     mask = numbers(keras, filled(boxes, np.zeros((1, 1), np.int32), np.ones((1, 1), bool), (16, 20), 1))

@@ -10,8 +10,8 @@ from keras import layers
 def pyramid(levels: Mapping[str, Any], finest: int = 3, coarsest: int = 6, channels: int = 256) -> dict[str, Any]:
     """{"P3": [B, h, w, channels], ...}, finest first, stride 2^3 and so on (Lin et al. 2017, arXiv:1612.03144).
 
-    `levels` are a backbone's own (`kit.models.neck.levels_of`). There is no finer map than theirs; coarser ones are
-    made by convolutions of stride 2, each from the one before, as in RetinaNet.
+    `levels` are a backbone's own (`kit.models.detect.neck.levels_of`). There is no finer map than theirs; coarser ones
+    are made by convolutions of stride 2, each from the one before, as in RetinaNet.
     """
     own = {number: x for name, x in levels.items() if (number := int(name[1:])) >= finest}
     own = own or {number: levels[f"P{number}"] for number in [max(int(name[1:]) for name in levels)]}

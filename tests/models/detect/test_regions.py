@@ -10,7 +10,7 @@ from kit.boxes import iou
 
 @pytest.fixture(scope="module")
 def regions(keras):
-    from kit.models import regions
+    from kit.models.detect import regions
 
     return regions
 

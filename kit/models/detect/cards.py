@@ -25,12 +25,12 @@ class _Builder:
 
     @property
     def _build(self) -> Callable[..., Any]:
-        build: Callable[..., Any] = importlib.import_module(f"kit.models.{self.module}").build
+        build: Callable[..., Any] = importlib.import_module(f"kit.models.detect.{self.module}").build
         return build
 
 
 def register_detector(name: str, *, module: str | None = None, **card: Any) -> None:
-    """Register a network that `build(shape=, outputs=, activation=, ...)` of kit.models.MODULE (or NAME) returns.
+    """Register what `build(shape=, outputs=, activation=, ...)` of kit.models.detect.MODULE (or NAME) returns.
 
     Its pre-trained weights are by default those of its backbone.
     """

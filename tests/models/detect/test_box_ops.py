@@ -10,7 +10,7 @@ SQUARE = [0.0, 0.0, 4.0, 4.0]
 
 @pytest.fixture(scope="module")
 def box_ops(keras):
-    from kit.models import box_ops
+    from kit.models.detect import box_ops
 
     return box_ops
 
