@@ -143,9 +143,9 @@ def test_a_compiled_step_on_either_backend(name, keras):
         last = model.train_on_batch(without, np.zeros(2))
     assert 0 < last < first
     assert network.candidates(network.predict_on_batch(without["image"]), 3).score.mean() < before
-    losses = [float(model.train_on_batch(with_boxes, np.zeros(2))) for _ in range(30)]
+    losses = [float(model.train_on_batch(with_boxes, np.zeros(2))) for _ in range(60)]
     assert np.isfinite(losses).all()
-    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+    assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
 
 
 @both
