@@ -53,7 +53,7 @@ def test_a_task_has_a_model(keras, name):
 def test_rooms_have_an_entry_for_every_kind_of_prediction(keras, prediction):
     from kit import tables
     from kit.data.records import targets
-    from kit.evaluate import sent, validation
+    from kit.evaluate import validation
     from kit.predict import merging, predict
     from kit.stages import check, current, ensemble, score
     from kit.submit import submission
@@ -62,7 +62,6 @@ def test_rooms_have_an_entry_for_every_kind_of_prediction(keras, prediction):
     for entries in (
         tables._FAULTS,
         targets._FORMATS,
-        sent._KINDS,
         validation._VALUES,
         merging._OVER_FOLDS,
         predict._RAW,

@@ -10,9 +10,8 @@ from kit.boxes import boxes_of, one_row_each, with_boxes
 from kit.evaluate.boxes.decision import apply
 from kit.evaluate.boxes.score import gate_of
 from kit.evaluate.decision import sent_probabilities, with_label_decisions
-from kit.schemas import AnyDecision, BoxDecision
+from kit.schemas import AnyDecision, BoxDecision, Decision
 from kit.tables import DECISION
-from kit.tasks import find_task
 
 
 def sent(decision: AnyDecision, predictions: pd.DataFrame, fused: bool = False) -> pd.DataFrame:
@@ -20,7 +19,7 @@ def sent(decision: AnyDecision, predictions: pd.DataFrame, fused: bool = False) 
 
     `fused`: they are those of several folds' models together, not each of one model.
     """
-    table: pd.DataFrame = _KINDS[find_task(decision.task).prediction].sent(decision, predictions, fused)
+    table: pd.DataFrame = _KINDS[type(decision)].sent(decision, predictions, fused)
     return table
 
 
@@ -29,13 +28,13 @@ def with_decisions(decision: AnyDecision, predictions: pd.DataFrame) -> pd.DataF
 
     Of boxes: the labels that any box has, joined by `|`; where there is none, `none`, or `not LABEL` of a single label.
     """
-    table: pd.DataFrame = _KINDS[find_task(decision.task).prediction].decided(decision, predictions)
+    table: pd.DataFrame = _KINDS[type(decision)].decided(decision, predictions)
     return table
 
 
 def in_cells(decision: AnyDecision, table: pd.DataFrame) -> pd.DataFrame:
     """Sent predictions as a table of numbers and texts alone, for a CSV file: of boxes a row for each."""
-    rows: pd.DataFrame = _KINDS[find_task(decision.task).prediction].in_cells(table)
+    rows: pd.DataFrame = _KINDS[type(decision)].in_cells(table)
     return rows
 
 
@@ -57,11 +56,11 @@ class _Kind(NamedTuple):
     in_cells: Callable[[pd.DataFrame], pd.DataFrame]
 
 
-_KINDS = {
-    "probabilities": _Kind(
+_KINDS: dict[type, _Kind] = {
+    Decision: _Kind(
         lambda decision, predictions, fused: sent_probabilities(decision, predictions),
         with_label_decisions,
         lambda table: table,
     ),
-    "boxes": _Kind(_sent_boxes, _with_box_decisions, one_row_each),
+    BoxDecision: _Kind(_sent_boxes, _with_box_decisions, one_row_each),
 }

@@ -17,8 +17,13 @@ _SETTINGS: dict[str, set[str]] = {"probabilities": set(), "boxes": {"boxes"}}  #
 
 def inputs_of_predictions(fold: FoldFiles, settings: PredictSettings, task: str) -> dict[str, Any]:
     """What a fold's out-of-fold predictions are made with; those of the test set depend on that, too."""
-    further = settings.model_dump(mode="json", include=_SETTINGS[find_task(task).prediction])
-    return {"model": files.read_json(fold.done, fold.remedy), "views": settings.tta, **further}
+    model = files.read_json(fold.done, fold.remedy)
+    return {"model": model, "views": settings.tta, **settings_of_boxes(settings, task)}
+
+
+def settings_of_boxes(settings: PredictSettings, task: str) -> dict[str, Any]:
+    """What else than views decides predictions: how boxes are merged; nothing for a task without boxes."""
+    return settings.model_dump(mode="json", include=_SETTINGS[find_task(task).prediction])
 
 
 def stamps_of_predictions(fold: FoldFiles) -> tuple[Path, Path]:

@@ -17,7 +17,7 @@ from kit.evaluate.metrics import Metric, find_metric
 from kit.predict.merging import over_folds
 from kit.run import Run, names_of
 from kit.schemas import AnyDecision, AnyScores, BoxDecision, BoxScores, Comparison, Decision, Scores
-from kit.stages.current import changed_settings, require_current
+from kit.stages.current import changed_settings, require_current, settings_of_boxes
 from kit.tasks import find_task
 
 
@@ -41,6 +41,7 @@ def score(run: Run, settings: Iterable[str] = ()) -> tuple[AnyScores, AnyDecisio
             "metric": target.metric,
             "means": {name: list(labels) for name, labels in target.means.items()},
             "task": task.name,
+            **settings_of_boxes(config.predict, task.name),
         }
         inputs |= {path.name: files.sha256_of(path) for path in (run.oof_path, run.test_path, run.examples_path)}
         if not files.is_done(run.scored_done, inputs):

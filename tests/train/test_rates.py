@@ -31,6 +31,7 @@ def test_the_suggestion_is_where_the_loss_falls_most_steeply(keras):
 @pytest.mark.parametrize("parts", [1, 2])
 def test_an_easy_problem_gets_a_rate_that_learns(keras, parts):
     from kit.models import registry
+    from kit.train.objectives import of_labels
     from kit.train.rates import find_rate
 
     def batches():
@@ -47,7 +48,7 @@ def test_an_easy_problem_gets_a_rate_that_learns(keras, parts):
     def loss(y, p):
         return keras.losses.binary_crossentropy(y, p)
 
-    curve, rate = find_rate(model, batches(), loss, train, AugmentSettings(), 0, high=10.0, steps=60)
+    curve, rate = find_rate(model, batches(), of_labels(loss), train, AugmentSettings(), 0, high=10.0, steps=60)
     assert list(curve) == ["rate", "loss", "smoothed"]
     assert curve["rate"].is_monotonic_increasing
     assert curve["rate"].iloc[0] == pytest.approx(1e-7)
