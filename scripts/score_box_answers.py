@@ -16,6 +16,7 @@ import pandas as pd
 from kit.boxes import BOXES, Boxes, boxes_of
 from kit.config import EvaluateSettings
 from kit.evaluate.boxes.report import report
+from kit.evaluate.boxes.text import shown
 from kit.run import Run
 from kit.stages.score import mean_test
 from kit.submit.boxes import parse
@@ -61,7 +62,7 @@ def main():
     print(f"{truth.images} images, {len(np.unique(truth.image))} with {len(truth)} boxes; sent {len(kept)}")
     for name in SHOWN if arguments.run else SHOWN[:3]:
         score = values[name]
-        print(f"{name:14} {score.value:.4f}  (95 % {score.low:.4f} to {score.high:.4f})")
+        print(f"{name:14} {shown(score.value)}  (95 % {shown(score.low)} to {shown(score.high)})")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pandas as pd
 from kit.boxes import Boxes, boxes_of, with_boxes
 from kit.errors import ConfigError, DataError, some
 from kit.evaluate.boxes.ensemble import ensemble
-from kit.evaluate.boxes.score import Predicted
+from kit.evaluate.boxes.score import Predicted, require_alike
 from kit.evaluate.ensemble import correlations
 from kit.evaluate.metrics import find_metric
 from kit.run import Run
@@ -44,8 +44,10 @@ def blend(
             raise DataError(f"{name} predicts other labels: {some(run.folds.labels)}, not {some(labels)}")
     metric = find_metric(target_of(first).metric, settings)
     bare = oof[next(iter(members))]
-    judged = Predicted(bare, first.examples(), labels, metric, settings).judged
-    boxes = {name: boxes_of(oof[name], labels) for name in members}
+    predicted = {name: Predicted(oof[name], run.examples(), labels, metric, settings) for name, run in members.items()}
+    require_alike(predicted)
+    judged = next(iter(predicted.values())).judged
+    boxes = {name: each.boxes for name, each in predicted.items()}
     result = ensemble(boxes, judged, merge, settings, how)
     fused = result.blend.apply([boxes_of(test[name], labels) for name in members])
     tables = [

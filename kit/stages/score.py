@@ -9,6 +9,7 @@ from kit import files
 from kit.competition import Target
 from kit.competitions import find_competition
 from kit.config import Config
+from kit.errors import DataError
 from kit.evaluate import score as scoring
 from kit.evaluate.boxes import score as box_score
 from kit.evaluate.boxes.score import Predicted
@@ -53,8 +54,17 @@ def score(run: Run, settings: Iterable[str] = ()) -> tuple[AnyScores, AnyDecisio
 
 
 def compare(runs: Sequence[Run]) -> list[Comparison]:
-    """Each run's out-of-fold score against the first's, on the same resamples of patients."""
-    return _KINDS[find_task(runs[0].folds.task).prediction].compare(dict(zip(names_of(runs), runs, strict=True)))
+    """Each run's out-of-fold score against the first's, on the same resamples of patients.
+
+    Raises DataError for runs of other images or labels, and for boxes against probabilities.
+    """
+    named = dict(zip(names_of(runs), runs, strict=True))
+    kinds = {name: find_task(run.folds.task).prediction for name, run in named.items()}
+    (first, kind), *others = kinds.items()
+    for name, other in others:
+        if other != kind:
+            raise DataError(f"{name} predicts {other} and {first} {kind}, which no metric compares")
+    return _KINDS[kind].compare(named)
 
 
 def target_of(run: Run) -> Target:
@@ -98,6 +108,7 @@ def _compare_boxes(runs: dict[str, Run]) -> list[Comparison]:
     first = next(iter(runs.values()))
     metric = find_metric(target_of(first).metric, first.config.evaluate)
     each = {name: _predicted(run, first.config, metric) for name, run in runs.items()}
+    box_score.require_alike(each)
     decided = {
         name: (predicted, predicted.decide(first.folds.task, first.config.predict.tta, first.config.predict.boxes))
         for name, predicted in each.items()

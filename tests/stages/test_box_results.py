@@ -144,6 +144,23 @@ def test_runs_are_compared_on_the_same_resamples(make_run):
     assert first.difference == 0 and second.difference < 0 and second.high < 0 and second.better < 0.05
 
 
+def test_runs_that_cannot_be_compared(make_run):
+    run, gate, fewer, other = make_run("a"), make_run("gate", 3, 1.0, "two_class"), make_run("fewer"), make_run("other")
+    for runs in ([run, gate], [gate, run]):
+        with pytest.raises(DataError, match="which no metric compares"):
+            compare(runs)
+    files.write_parquet(fewer.oof_path, fewer.oof()[1:])
+    with pytest.raises(DataError, match="fewer and a have different training images: 1 .* such as p000"):
+        compare([run, fewer])
+    table = other.examples()
+    table.at[2, "boxes"] = [[1.0, 2.0, 30.0, 40.0]]
+    other.prepare(other.config, table, other.folds)
+    with pytest.raises(DataError, match="other and a have different true boxes, such as those of p002"):
+        compare([run, other])
+    with pytest.raises(DataError, match="other and a have different true boxes"):
+        ensemble([run, other], Run(run.directory.parent / "out"))
+
+
 def test_boxes_of_runs_and_a_gate_are_blended(make_run, capsys):
     runs = [make_run("a", 1), make_run("b", 2), make_run("gate", 3, 1.0, "two_class")]
     out = runs[0].directory.parent / "all"

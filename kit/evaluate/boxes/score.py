@@ -13,6 +13,7 @@ import pandas as pd
 
 from kit.boxes import Boxes, boxes_of, stacked
 from kit.config import BoxSettings, EvaluateSettings
+from kit.errors import DataError, some
 from kit.evaluate.boxes import decision as box_decision
 from kit.evaluate.boxes.decision import Judged
 from kit.evaluate.boxes.metrics import mean_of_defined
@@ -115,6 +116,29 @@ def score(predicted: Predicted, test: pd.DataFrame, examples: pd.DataFrame, deci
     if len(known):
         values["test"] = _score_test(test, known, examples, decision, metric, by)
     return BoxScores.model_validate(defined(values))
+
+
+def require_alike(runs: Mapping[str, Predicted]) -> None:
+    """Raise DataError, naming the run, where one has other labels, images or true boxes than the first."""
+    (name, first), *others = runs.items()
+    ids, truth = first.rows["id"].to_numpy(), _as_tuples(first.judged.truth)
+    for other, run in others:
+        own = run.rows["id"].to_numpy()
+        if run.labels != first.labels:
+            raise DataError(f"{other} predicts the labels {some(run.labels)}, {name} {some(first.labels)}")
+        if alone := set(own) ^ set(ids):
+            raise DataError(
+                f"{other} and {name} have different training images: {len(alone)} are in only one of them, such as "
+                f"{some(alone)}. Train both on the same records"
+            )
+        if differs := truth ^ _as_tuples(run.judged.truth):
+            raise DataError(f"{other} and {name} have different true boxes, such as those of {ids[min(differs)[0]]}")
+
+
+def _as_tuples(boxes: Boxes) -> set[tuple[int, ...]]:
+    """Each box as the numbers of its image and label, and x, y, width, height."""
+    columns = (boxes.image, boxes.label, *boxes.xywh.T)
+    return set(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def compare_runs(runs: Mapping[str, tuple[Predicted, BoxDecision]], settings: EvaluateSettings) -> list[Comparison]:
