@@ -7,7 +7,7 @@ import pandas as pd
 
 from kit.boxes import Boxes, boxes_of, with_boxes
 from kit.errors import ConfigError, DataError, some
-from kit.evaluate.boxes.ensemble import ensemble
+from kit.evaluate.boxes.ensemble import BEST, ensemble
 from kit.evaluate.boxes.score import Predicted, require_alike
 from kit.evaluate.ensemble import correlations
 from kit.evaluate.metrics import find_metric
@@ -48,7 +48,8 @@ def blend(
     require_alike(predicted)
     judged = next(iter(predicted.values())).judged
     boxes = {name: each.boxes for name, each in predicted.items()}
-    result = ensemble(boxes, judged, merge, settings, how)
+    alone = len(members) == 1
+    result = ensemble(boxes, judged, merge, settings, BEST if alone and how == "auto" else how)
     fused = result.blend.apply([boxes_of(test[name], labels) for name in members])
     tables = [
         _table(rows[["id", "fold"]], boxes, labels, with_gate[gates[0]] if gates else None)
@@ -65,7 +66,7 @@ def blend(
         blends=result.scores,
         correlation=correlation.astype(object).where(correlation.notna(), None).to_dict(),
         chosen=result.blend.name,
-        reason="you asked for it" if how != "auto" else _reason(result.blend.name, result.base),
+        reason="you asked for it" if how != "auto" else _reason(result.blend.name, result.base, alone),
         weights=dict(zip(members, result.blend.weights, strict=True)),
         metadata=[],
         base=result.base,
@@ -74,7 +75,9 @@ def blend(
     return tables[0], tables[1].sort_values(["fold", "id"], ignore_index=True), report
 
 
-def _reason(chosen: str, base: str) -> str:
+def _reason(chosen: str, base: str, alone: bool) -> str:
+    if alone:
+        return "it is the only run with boxes"
     if chosen == base:
         return "none beats it by more than its interval"
     return f"it beats {base} by more than its interval"
