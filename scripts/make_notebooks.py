@@ -82,7 +82,8 @@ BOXES = """
 from kit.boxes import boxes_of
 from kit.data.pixels.geometry import to_shares
 
-boxes = to_shares(boxes_of(seen, examples.labels), *(seen[side].to_numpy() for side in ("height", "width")), config.image)
+sides = (seen[side].to_numpy() for side in ("height", "width"))
+boxes = to_shares(boxes_of(seen, examples.labels), *sides, config.image)
 for n, (x, y, width, height) in zip(boxes.image, boxes.xywh * config.image.size):
     grid.flat[n].add_patch(plt.Rectangle((x, y), width, height, fill=False, color="lime"))
 """
