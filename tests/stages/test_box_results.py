@@ -97,6 +97,7 @@ def test_scores_are_nested_and_say_what_was_chosen(make_run, truth, capsys):
         "FROC",
         "mean IoU with the true box",
         "boxes of pneumonia",
+        f"cut alone {decision.rules['pneumonia'].strategies['cut'].nested:.4f}  with shrink ",
     ):
         assert text in out
     assert "There are boxes in 120 images only" in out

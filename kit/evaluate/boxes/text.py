@@ -80,6 +80,10 @@ def _rules(decision: BoxDecision) -> list[str]:
         steps += [f"weighed by p^{rule.gate:g} of the classification"] if rule.gate else []
         worth = f"{shown(rule.nested)} ({shown(rule.on_the_images_that_chose_it)})"
         lines.append(f"boxes of {label}: {', '.join(steps)}; {worth}")
+        others = [f"{way} {shown(score.nested)}" for way, score in rule.strategies.items() if way != "cut"]
+        if others:
+            ways = [f"cut alone {shown(rule.strategies['cut'].nested)}", *others]
+            lines.append(f"  nested  {'  with '.join(ways)}   (used where surely better)")
     lead = f"decision, by {decision.merge.merge} at IoU {decision.merge.iou:g}; values are nested"
     return [f"{lead} (in brackets, optimistic: on the images that chose it)", *lines]
 
