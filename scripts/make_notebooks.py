@@ -1,4 +1,4 @@
-"""Write `kernels/COMP/` from kit/kaggle/kernel.py, and `notebooks/COMP.ipynb` and docs/kaggle.md's badges.
+"""Write `kernels/CONFIG/` from kit/kaggle/kernel.py, and `notebooks/CONFIG.ipynb` and docs/kaggle.md's badges.
 
 python scripts/make_notebooks.py      # again when the kernel, a cell below or `url` in setup.cfg has changed
 """
@@ -8,11 +8,13 @@ import re
 from pathlib import Path
 
 from kit import files
+from kit.competition import Competition
 from kit.competitions import find_competition
+from kit.config import load_config
 from kit.kaggle import bundle
 
 ROOT = Path(__file__).resolve().parents[1]
-COMPETITIONS = ("pcam", "rsna", "pneumonia", "nih", "breast")
+CONFIGS = ("pcam", "rsna", "rsna_boxes", "pneumonia", "nih", "breast")
 
 WRITTEN = (
     "# Written by scripts/make_notebooks.py from kit/kaggle/kernel.py, which is what `kit submit` pushes: edit that."
@@ -65,14 +67,26 @@ config = kit.load_config("{name}", SETTINGS)
 examples = kit.pipeline.list_examples(config, DATA)
 train = examples.table[examples.table["split"] == "train"]
 
+seen = train.sample(min(18, len(train)), random_state=0)
+
 figure, grid = plt.subplots(3, 6, figsize=(12, 6.5), layout="constrained")
 for axes in grid.flat:
     axes.axis("off")
-for axes, (_, row) in zip(grid.flat, train.sample(min(18, len(train)), random_state=0).iterrows()):
+for axes, (_, row) in zip(grid.flat, seen.iterrows()):
     axes.imshow(prepare_file(DATA / row["path"], config.image), cmap="gray")  # as the model will see it
     labels = [label for label in examples.labels if row[f"y_{{label}}"] == 1]
     axes.set_title(", ".join(labels) or "none of the labels", fontsize=8)
-plt.show()"""
+{boxes}plt.show()"""
+
+BOXES = """
+from kit.boxes import boxes_of
+from kit.data.pixels.geometry import to_shares
+
+sides = (seen[side].to_numpy() for side in ("height", "width"))
+boxes = to_shares(boxes_of(seen, examples.labels), *sides, config.image)
+for n, (x, y, width, height) in zip(boxes.image, boxes.xywh * config.image.size):
+    grid.flat[n].add_patch(plt.Rectangle((x, y), width, height, fill=False, color="lime"))
+"""
 
 RUN_TEXT = """## Training
 
@@ -88,10 +102,12 @@ for k in run.trained_folds():
     history = pd.read_csv(run.fold(k).history)
     metric = next(name for name in history if name.startswith("val_") and name != "val_loss")
     epochs = history["epoch"] + 1
-    losses.plot(epochs, history["loss"], f"C{{k}}--", epochs, history["val_loss"], f"C{{k}}-")
+    losses.plot(epochs, history["loss"], f"C{{k}}--")
+    if "val_loss" in history:
+        losses.plot(epochs, history["val_loss"], f"C{{k}}-")
     scores.plot(epochs, history[metric], f"C{{k}}-", label=f"fold {{k + 1}}")
     scores.set(title=metric, xlabel="epoch")
-losses.set(title="loss: dashed in training, solid on the fold's own images", xlabel="epoch")
+losses.set(title="loss: dashed in training, solid (of probabilities) on the fold's own images", xlabel="epoch")
 scores.legend(frameon=False)
 plt.show()"""
 
@@ -103,7 +119,7 @@ def main() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     url = setup["metadata"]["url"]
-    for name in COMPETITIONS:
+    for name in CONFIGS:
         for path, text in pages(name, url).items():
             files.write_text(ROOT / path, text)
             print(path)
@@ -113,9 +129,9 @@ def main() -> None:
 
 
 def pages(name: str, url: str) -> dict[str, str]:
-    """The files of a competition: their paths in the repository, and texts."""
+    """The files of a config: their paths in the repository, and texts."""
     datasets = [bundle.dataset_ref(bundle.OWNER, bundle.WHEEL_TITLE)]
-    metadata = bundle.kernel_metadata(name, find_competition(name), bundle.OWNER, "gpu", datasets)
+    metadata = bundle.kernel_metadata(name, competition_of(name), bundle.OWNER, "gpu", datasets)
     return {
         f"kernels/{name}/kernel.py": f"{WRITTEN}\n{bundle.kernel_source(name)}",
         f"kernels/{name}/kernel-metadata.json": files.json_text(metadata),
@@ -123,16 +139,24 @@ def pages(name: str, url: str) -> dict[str, str]:
     }
 
 
+def competition_of(name: str) -> Competition:
+    """The competition of a config, with the config's target."""
+    config = load_config(name)
+    return find_competition(config.competition, config)
+
+
 def notebook(name: str, url: str) -> dict:
     """A notebook for Colab: kit installed from the repository, Drive as its output folder."""
-    competition = find_competition(name)
+    competition = competition_of(name)
+    title = competition.title + f": {competition.chosen}" * (name != competition.name)
+    boxes = BOXES if competition.target.task == "detection" else ""
     cells = [
-        ("introduction", INTRODUCTION.format(title=competition.title, badge=colab(name, url))),
+        ("introduction", INTRODUCTION.format(title=title, badge=colab(name, url))),
         ("install", INSTALL.format(url=url)),
         ("settings", SETTINGS.format(name=name)),
         ("data", (FETCH if competition.slug else OWN).format(name=name)),
         ("look-text", "## The data\n\nTraining images as the model will see them, with their labels."),
-        ("look", LOOK.format(name=name)),
+        ("look", LOOK.format(name=name, boxes=boxes)),
         ("run-text", RUN_TEXT),
         ("run", RUN.format(name=name)),
         ("curves-text", "## Curves"),
@@ -165,7 +189,7 @@ def colab(name: str, url: str) -> str:
 def badges(url: str) -> str:
     """A line per notebook: a badge that opens it in Colab."""
     badge = "https://colab.research.google.com/assets/colab-badge.svg"
-    return "".join(f"[![Open {name} in Colab]({badge})]({colab(name, url)}) `{name}`\n" for name in COMPETITIONS)
+    return "".join(f"[![Open {name} in Colab]({badge})]({colab(name, url)}) `{name}`\n" for name in CONFIGS)
 
 
 if __name__ == "__main__":

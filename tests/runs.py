@@ -11,15 +11,20 @@ from kit.schemas import Folds
 
 
 def write_run(
-    folder: Path, config: Config, examples: pd.DataFrame, oof: pd.DataFrame, test: pd.DataFrame, folds: int
+    folder: Path,
+    config: Config,
+    examples: pd.DataFrame,
+    oof: pd.DataFrame,
+    test: pd.DataFrame,
+    folds: int,
+    task: str = "binary",
+    label: str = "tumour",
 ) -> Run:
-    """A run of one label, `tumour`, that is predicted: its tables, as they are given, and a stamp of fold 0."""
+    """A run of one label that is predicted: its tables, as they are given, and a stamp of fold 0."""
     run = Run(folder)
     cells = [[k] for k in range(folds)]
     fingerprints = {"training": "training", "test": "test", "image": "image"}
-    split = Folds(
-        format_version=FORMAT_VERSION, task="binary", labels=("tumour",), cells=folds, folds=cells, **fingerprints
-    )
+    split = Folds(format_version=FORMAT_VERSION, task=task, labels=(label,), cells=folds, folds=cells, **fingerprints)
     run.prepare(config, examples, split)
     files.write_parquet(run.oof_path, oof)
     files.write_parquet(run.test_path, test)

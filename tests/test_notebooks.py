@@ -36,14 +36,14 @@ def url():
 
 
 def test_kernels_and_notebooks_are_what_the_script_writes(script, url):
-    for name in script.COMPETITIONS:
+    for name in script.CONFIGS:
         for path, text in script.pages(name, url).items():
             assert (ROOT / path).read_text() == text, f"{path} is old: run scripts/make_notebooks.py"
         assert script.colab(name, url) in (ROOT / "docs" / "kaggle.md").read_text()
 
 
 def test_a_kernel_fits_one_screen_and_its_slug_is_its_titles(script, url):
-    for name in script.COMPETITIONS:
+    for name in script.CONFIGS:
         assert len((ROOT / f"kernels/{name}/kernel.py").read_text().splitlines()) <= 75
         metadata = json.loads((ROOT / f"kernels/{name}/kernel-metadata.json").read_text())
         assert (

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _CROP, _SCALES = 0.875, (0.9, 1.1)  # side of a crop (as 224 of 256), and enlargements, relative to the image
 _INSIDE = 0.5  # the share of a box that has to be in the image: others are around what a view mirrors at the edges
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -53,22 +52,6 @@ class View(ABC):
         start, end = (np.clip(place, 0, (width, height)) for place in (xywh[:, :2], xywh[:, :2] + xywh[:, 2:]))
         keep = np.prod(end - start, axis=1) > _INSIDE * np.prod(xywh[:, 2:], axis=1)
         return replace(boxes, xywh=np.concatenate([start, end - start], axis=1)).where(keep)
-
-    def maps_back(self, maps: np.ndarray, height: int | None = None, width: int | None = None) -> np.ndarray:
-        """Maps of the view, float [B, h, w, C], as maps of the image, bilinear; NaN where the view does not show it.
-
-        `height` and `width` are the image's, in pixels, where maps are smaller than it; the result is as small.
-        """
-        if self.matrix(1, 1)[0, 0] == 0:
-            maps = maps.transpose(0, 2, 1, 3)
-        rows, columns = maps.shape[1:3]
-        height, width = height or rows, width or columns
-        of_x, of_y = self.matrix(height, width)
-        if of_x[0] == 0:  # the view's x is the image's y
-            of_x, of_y = of_y, of_x
-        down = _interpolation(rows, of_y[1], of_y[2] / height * rows)
-        across = _interpolation(columns, of_x[0], of_x[2] / width * columns)
-        return np.einsum("ih,bhwc,jw->bijc", down, maps, across, optimize=True).astype(maps.dtype)
 
 
 @dataclass(frozen=True)
@@ -141,15 +124,6 @@ class Scaled(View):
 def _resized(images: np.ndarray, height: int, width: int) -> np.ndarray:
     resized = [cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) for image in images]
     return np.stack(resized).reshape(len(images), height, width, images.shape[3])  # OpenCV drops a single channel
-
-
-def _interpolation(count: int, factor: float, start: float) -> np.ndarray:
-    """Weights [count, count] of a side's values, for values at the places factor · (n + ½) + start; NaN outside."""
-    places = factor * (np.arange(count) + 0.5) + start
-    middles = np.clip(places - 0.5, 0, count - 1)
-    weights = np.clip(1 - np.abs(middles[:, None] - np.arange(count)), 0, None)
-    weights[(places < -_ROUNDING) | (places > count + _ROUNDING)] = np.nan
-    return weights
 
 
 # A patch of tissue has no up or down, so all 8 views are as likely.

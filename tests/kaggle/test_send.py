@@ -4,18 +4,22 @@ import dataclasses
 import hashlib
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import requests
 
 from kit.competitions.nih import COMPETITION as NIH
 from kit.competitions.pcam import COMPETITION
+from kit.config import load_config
 from kit.errors import KitError, SubmissionError
 from kit.kaggle import bundle, waiting
 from kit.kaggle.http import KaggleError
-from kit.kaggle.plan import SubmissionPlan
+from kit.kaggle.plan import SubmissionPlan, plan_submission
+from kit.stages.submission import write_submission
 from tests.kaggle.conftest import PLAN, SLUG, kernel_output, plan_of, run_files
 from tests.kaggle.stub import TOKEN
+from tests.runs import write_run
 
 pytestmark = pytest.mark.usefixtures("wheel")
 
@@ -158,6 +162,33 @@ def test_a_local_run_is_sent_without_a_kernel(stub, submitted, tmp_path):
     assert submitted(plan).state.public == 0.95
     assert submitted(plan).state.public == 0.95
     assert len(stub.submissions) == 1 and not stub.kernels and not stub.datasets
+
+
+def test_boxes_of_a_local_run_are_sent(stub, submitted, tmp_path):
+    """Images of 512 x 512 pixels, whose boxes Kaggle takes in 1024 x 1024."""
+    ids = [f"p{n}" for n in range(16)]
+    boxes = [[[10.0, 20.0, 100.0, 200.0]] if n % 2 else [] for n in range(16)]
+    examples = pd.DataFrame({"id": ids, "split": ["train"] * 12 + ["test"] * 4, "group": ids, "boxes": boxes})
+    examples = examples.assign(width=512.0, height=512.0, y_pneumonia=np.float32(np.arange(16) % 2))
+    examples.loc[examples["split"] == "test", "y_pneumonia"] = np.float32(np.nan)
+    scores = [[0.75] * len(each) for each in boxes]
+    labels = [["pneumonia"] * len(each) for each in boxes]
+    table = pd.DataFrame({"id": ids, "boxes": boxes, "box_scores": scores, "box_labels": labels})
+    config = load_config("rsna_boxes", ["folds=2", "evaluate.resamples=100"])
+    oof = table[:12].assign(fold=np.arange(12) // 2 % 2)
+    run = write_run(tmp_path / "run", config, examples, oof, table[12:].assign(fold=0), 2, "detection", "pneumonia")
+    sample = tmp_path / "sample.csv"
+    sample.write_text("patientId,PredictionString\n" + "".join(f"{name},0.5 0 0 100 100\n" for name in ids[12:]))
+    write_submission(run, sample, run.submission_path)
+    plan = dataclasses.replace(plan_submission("rsna_boxes"), from_run=run.directory)
+    competition = plan.competition
+    stub.downloads[f"/files/{competition.slug}/{competition.sample}"] = sample.read_bytes()
+    assert submitted(plan).state.public == 0.95
+    (entry,) = stub.submissions
+    lines = ["patientId,PredictionString", "p12,", "p13,0.75 20 40 200 400", "p14,", "p15,0.75 20 40 200 400"]
+    assert entry["content"].decode().split() == " ".join(lines).split()
+    (line,) = pd.read_csv(tmp_path / "submissions.csv").to_dict("records")
+    assert (line["competition"], line["metric"], line["oof"]) == ("rsna", "rsna_mean_average_precision", 1.0)
 
 
 def test_without_a_leaderboard_it_ends_with_the_output(stub, submitted, tmp_path):

@@ -74,46 +74,6 @@ def test_every_pixel_of_a_view_is_from_where_the_matrix_says(view, height, width
     assert seen[5:-5, 6:-6, :2] == pytest.approx(places[5:-5, 6:-6, :2], abs=1e-3)  # edges are mirrored, or repeated
 
 
-@pytest.mark.parametrize("view", ALL, ids=repr)
-@pytest.mark.parametrize(("height", "width"), [(64, 64), (63, 80)])
-def test_maps_come_back_to_where_the_image_has_them(view, height, width):
-    image = painted((20, 24, 17, 12), height, width)
-    back = view.maps_back(view(image).astype(np.float32) / 200)
-    truth = image / 200
-    assert (back.shape, back.dtype) == (truth.shape, np.float32)
-    if isinstance(view, Turned):
-        assert np.array_equal(back, truth)
-        return
-    shown = ~np.isnan(back)
-    assert np.abs(back - truth)[shown].mean() < 0.02
-    assert back[0, 26:34, 22:35] == pytest.approx(np.ones((8, 13, 1)), abs=0.01)  # but for its blurred edge
-    rows, columns = shown[0, :, :, 0].any(1), shown[0, :, :, 0].any(0)
-    assert np.array_equal(shown[0, :, :, 0], rows[:, None] & columns[None])
-    if isinstance(view, Cropped):  # NaN outside the crop, and only there
-        top, left = (round((n - round(n * 0.875)) * at) for n, at in ((height, view.top), (width, view.left)))
-        assert (np.argmax(rows), rows.sum()) == (top, round(height * 0.875))
-        assert (np.argmax(columns), columns.sum()) == (left, round(width * 0.875))
-    else:
-        assert shown.all() == (view.factor < 1)
-
-
-@pytest.mark.parametrize("view", ALL, ids=repr)
-def test_places_written_into_smaller_maps_come_back_as_they_are(view):
-    def middles(height, width):  # of areas of 4 x 4 pixels: x, y, 1
-        x, y = np.meshgrid(np.arange(width // 4) * 4 + 2.0, np.arange(height // 4) * 4 + 2.0)
-        return np.stack([x, y, np.ones_like(x)], axis=-1)
-
-    height, width = 64, 80
-    back = np.linalg.inv(np.vstack([view.matrix(height, width), [0, 0, 1]]))
-    seen = middles(*view(np.zeros((1, height, width, 1), np.uint8)).shape[1:3]) @ back.T  # places in the image
-    maps = view.maps_back(seen[None], height, width)[0]
-    off = np.abs(maps - middles(height, width))
-    assert maps.shape == (16, 20, 3)
-    assert np.nanmax(off[2:-2, 3:-3]) < 1e-9
-    assert np.nanmax(off) <= 2  # beyond the outermost middles, by half an area
-    assert np.isnan(off[2:-2, 3:-3]).sum() == 0 or isinstance(view, Cropped)
-
-
 def test_turns_are_those_of_numpy_in_boxes_too():
     # 10 x 6 pixels: a quarter turn to the left takes column 9 to row 0
     assert Turned(1, False).boxes_back(np.array([[1.5, 0, 2, 3]]), 6, 10).tolist() == [[7, 1.5, 3, 2]]

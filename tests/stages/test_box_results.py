@@ -91,8 +91,14 @@ def test_scores_are_nested_and_say_what_was_chosen(make_run, truth, capsys):
     assert main(["score", str(run)]) == 0
     out = capsys.readouterr().out
     scores, decision = run.scores, run.decision
-    overlap, rule = "mean IoU of all that overlap", "boxes of pneumonia"
-    for text in ("out-of-fold rsna_mean_average_precision", "AP50", "FROC", overlap, rule):
+    for text in (
+        "out-of-fold rsna_mean_average_precision",
+        "AP50",
+        "FROC",
+        "mean IoU with the true box",
+        "boxes of pneumonia",
+        f"cut alone {decision.rules['pneumonia'].strategies['cut'].nested:.4f}  with shrink ",
+    ):
         assert text in out
     assert "There are boxes in 120 images only" in out
     train = truth.of_images(np.arange(ROWS))
@@ -151,7 +157,7 @@ def test_runs_that_cannot_be_compared(make_run):
         with pytest.raises(DataError, match="which no metric compares"):
             compare(runs)
     files.write_parquet(fewer.oof_path, fewer.oof()[1:])
-    with pytest.raises(DataError, match="fewer and a have different training images: 1 .* such as p000"):
+    with pytest.raises(DataError, match=r"fewer and a have different training images: 1 .* such as p000"):
         compare([run, fewer])
     table = other.examples()
     table.at[2, "boxes"] = [[1.0, 2.0, 30.0, 40.0]]

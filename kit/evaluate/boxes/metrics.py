@@ -79,28 +79,6 @@ def per_image_at(
     return np.where(kept > 0, values[last], _without_boxes(matches, empty_images)[:, None])
 
 
-def by_cut(truth: Boxes, predictions: Boxes, empty_images: EmptyImages = "left_out") -> tuple[np.ndarray, np.ndarray]:
-    """Every cut that makes a difference, falling (the first keeps no box), and RSNA's metric at each: float64 [cuts].
-
-    The boxes are of one label, for each has its own cut. NaN where no image counts.
-    """
-    matches = match(truth, predictions, RSNA_IOUS)
-    before = _without_boxes(matches, empty_images)
-    values, first, order = _values(matches), matches.rank == 0, np.argsort(-matches.score, kind="stable")
-    start = before[matches.image[first]]
-    change = np.diff(values, prepend=0.0)  # what each box adds to the value of its image
-    change[first] = values[first] - np.nan_to_num(start)
-    counted = np.zeros(len(values))
-    counted[first] = np.isnan(start)  # the image begins to count
-    score = matches.score[order]
-    ends = _ends(score)
-    total = np.append(0.0, np.cumsum(change[order])[ends]) + np.nansum(before)
-    count = np.append(0.0, np.cumsum(counted[order])[ends]) + (~np.isnan(before)).sum()
-    none = np.nextafter(score[:1], np.inf) if len(score) else [1.0]
-    cuts = np.concatenate([none, score[ends]])
-    return cuts, np.divide(total, count, out=np.full(len(cuts), np.nan), where=count > 0)
-
-
 def rsna_of(truth: Boxes, predictions: Boxes, empty_images: EmptyImages = "left_out") -> Weighed:
     """The mean of `per_image` over the images that count, of boxes of one label: float64 [1]."""
     values = per_image(truth, predictions, empty_images)

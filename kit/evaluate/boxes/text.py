@@ -6,7 +6,7 @@ from kit.evaluate.boxes.metrics import COUNTS_IOU, FALSE_POSITIVES, FROC_IOU
 from kit.schemas import BoxDecision, BoxScores, BoxSetScores, LabelScore, Number
 
 _MEASURES = {"ap50": "AP50", "ap": "AP (IoU .5 to .95)", "image_roc_auc": "ROC AUC of an image's best box"}
-_KEPT = {"f1": "F1", "precision": "precision", "recall": "recall", "mean_iou": "mean IoU of all that overlap"}
+_KEPT = {"f1": "F1", "precision": "precision", "recall": "recall"}
 
 
 def as_text(scores: BoxScores, decision: BoxDecision) -> str:
@@ -52,7 +52,8 @@ def _measures(scores: BoxSetScores) -> list[str]:
         f"FROC (IoU > {FROC_IOU:g}; false positives per image)  {sensitivities}   mean {_with_limits(mean['froc'])}"
     )
     kept = "  ".join(f"{title} {_with_limits(mean[name])}" for name, title in _KEPT.items())
-    lines.append(f"boxes that are kept (IoU > {COUNTS_IOU:g})  {kept}")
+    overlap = f"mean IoU with the true box, wherever they overlap  {_with_limits(mean['mean_iou'])}"
+    lines.append(f"boxes that are kept  {kept} at IoU > {COUNTS_IOU:g}; {overlap}")
     return lines
 
 
@@ -79,6 +80,10 @@ def _rules(decision: BoxDecision) -> list[str]:
         steps += [f"weighed by p^{rule.gate:g} of the classification"] if rule.gate else []
         worth = f"{shown(rule.nested)} ({shown(rule.on_the_images_that_chose_it)})"
         lines.append(f"boxes of {label}: {', '.join(steps)}; {worth}")
+        others = [f"{way} {shown(score.nested)}" for way, score in rule.strategies.items() if way != "cut"]
+        if others:
+            ways = [f"cut alone {shown(rule.strategies['cut'].nested)}", *others]
+            lines.append(f"  nested  {'  with '.join(ways)}   (used where surely better)")
     lead = f"decision, by {decision.merge.merge} at IoU {decision.merge.iou:g}; values are nested"
     return [f"{lead} (in brackets, optimistic: on the images that chose it)", *lines]
 

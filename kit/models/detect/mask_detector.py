@@ -15,7 +15,7 @@ from kit.models.detect.mask_boxes import Areas
 MASK = "mask"
 _BCE, _IOU = 0.25, 0.75  # weights of the two parts of the loss
 _PRIOR = 0.1  # the probability that an untrained network gives to every cell
-_EMPTY = 0.01  # share of the image that is added to both areas of the IoU
+_EMPTY = 0.01  # share of the images that is added to both areas of the IoU
 
 
 class MaskDetector(Detector):
@@ -92,15 +92,16 @@ def _pixels(side: int, stride: int) -> np.ndarray:
 
 
 def mask_loss(target: Any, logits: Any) -> Any:
-    """.25 binary cross-entropy + .75 (1 - soft IoU) of each image, float32 [B], the mean over labels.
+    """.25 binary cross-entropy of each image + .75 (1 - soft IoU) of the batch, float32 [B], the mean over labels.
 
     `target` [B, h, w, L] is 0 to 1. With t and p for target and probability and e for a constant, the soft IoU is
     (mean min(t, p) + e) / (mean max(t, p) + e). Where t is 0 or 1, that is the usual (tp) / (t + p - tp); where a cell
-    is covered in part, it is best for p = t. It is 1 for an image without boxes in which nothing is found.
+    is covered in part, it is best for p = t. The means are those of the batch: an image without boxes would have an IoU
+    of 1 as soon as nothing is found in it, and where many are, networks learn to find nothing anywhere.
     """
     target, logits = ops.cast(target, "float32"), ops.cast(logits, "float32")
     entropy = ops.relu(logits) - logits * target + ops.softplus(-ops.abs(logits))
     probability = ops.sigmoid(logits)
     both, union = ops.minimum(target, probability), ops.maximum(target, probability)
-    iou = (ops.mean(both, axis=(1, 2)) + _EMPTY) / (ops.mean(union, axis=(1, 2)) + _EMPTY)
-    return _BCE * ops.mean(entropy, axis=(1, 2, 3)) + _IOU * ops.mean(1 - iou, axis=1)
+    iou = (ops.mean(both, axis=(0, 1, 2)) + _EMPTY) / (ops.mean(union, axis=(0, 1, 2)) + _EMPTY)
+    return _BCE * ops.mean(entropy, axis=(1, 2, 3)) + _IOU * ops.mean(1 - iou)

@@ -11,7 +11,6 @@ from kit.evaluate.boxes.metrics import (
     FALSE_POSITIVES,
     box_ap,
     box_ap50,
-    by_cut,
     counts_of,
     froc,
     per_image,
@@ -129,19 +128,13 @@ def test_many_cuts_at_once_are_one_after_the_other(seed, empty):
     cuts = [0.5, 2.0, 0.25, 0.6, 0.0, 0.5]
     each = np.column_stack([per_image(truth, kept(cut), empty) for cut in cuts])
     assert per_image_at(cuts, truth, predictions, empty) == pytest.approx(each, nan_ok=True)
-    falling, values = by_cut(truth, predictions, empty)
-    assert (np.diff(falling) < 0).all() and len(kept(falling[0])) == 0
-    assert falling[1:].tolist() == sorted(set(predictions.score.tolist()), reverse=True)
-    expected = [rsna_mean_average_precision(truth, kept(cut), empty) for cut in falling]
-    assert values == pytest.approx(expected, nan_ok=True)
 
 
-def test_the_best_cut_by_hand():
+def test_cuts_by_hand():
     truth = boxes_of([TEN], [TEN], [])
     predictions = boxes_of([part(1, 0.9)], [part(1, 0.5)], [part(1, 0.7)])
-    cuts, values = by_cut(truth, predictions)
-    assert cuts[1:].tolist() == [0.9, 0.7, 0.5]
-    # One hit of two positives; then the false alarm counts, too; then the second hit.
+    values = np.nanmean(per_image_at([1.0, 0.9, 0.7, 0.5], truth, predictions), axis=0)
+    # Nothing; one hit of two positives; then the false alarm counts, too; then the second hit.
     assert values == pytest.approx([0, 1 / 2, 1 / 3, 2 / 3])
 
 

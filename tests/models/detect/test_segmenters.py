@@ -97,12 +97,14 @@ def test_the_loss_by_hand(masks, keras):
     target = np.zeros((3, 2, 2, 1), np.float32)
     target[0, 0] = 1
     loss = numbers(keras, masks.mask_loss(target, logits))
-    # means: of tp 1.5 / 4, of t + p - tp (2 + 2 - 1.5) / 4; with .01 added to both
+    # means over the 12 cells: of tp 1.5 / 12, of t + p - tp (2 + 2 - 1.5 + 2) / 12; with .01 added to both
+    iou = 0.135 / 0.385
     assert loss.dtype == np.float32
-    assert loss[0] == pytest.approx(0.25 * -math.log(0.75) + 0.75 * (1 - 0.385 / 0.635), abs=1e-6)
-    # no box: the mean of p is 2 / 4
-    assert loss[1] == pytest.approx(0.25 * (math.log(4 / 3) + math.log(4)) / 2 + 0.75 * (1 - 0.01 / 0.51), abs=1e-6)
-    assert loss[2] == pytest.approx(0, abs=1e-6)
+    assert loss[0] == pytest.approx(0.25 * -math.log(0.75) + 0.75 * (1 - iou), abs=1e-6)
+    assert loss[1] == pytest.approx(0.25 * (math.log(4 / 3) + math.log(4)) / 2 + 0.75 * (1 - iou), abs=1e-6)
+    assert loss[2] == pytest.approx(0.75 * (1 - iou), abs=1e-6)
+    nothing = numbers(keras, masks.mask_loss(target[2:], logits[2:]))
+    assert nothing[0] == pytest.approx(0, abs=1e-6)  # no box, and none found
 
 
 def test_cells_that_are_covered_in_part_are_best_predicted_as_they_are(masks, keras):
