@@ -120,10 +120,10 @@ def with_boxes(table: pd.DataFrame, boxes: Boxes, labels: Sequence[str]) -> pd.D
     """
     order = np.lexsort((-boxes.score, boxes.image))
     ordered = boxes.where(order)
-    ends = np.cumsum(np.bincount(ordered.image, minlength=boxes.images))[:-1]
+    ends = np.cumsum(np.bincount(ordered.image, minlength=boxes.images))
 
     def lists(values: Iterable[object]) -> list[list[object]]:
-        return [part.tolist() for part in np.split(np.asarray(values), ends)]
+        return [part.tolist() for part in np.split(np.asarray(values), ends)[:-1]]
 
     names = np.array([*labels], object)[ordered.label]
     columns = {BOXES: ordered.xywh.astype(np.float32), SCORES: ordered.score.astype(np.float32), LABELS: names}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 _SINGULAR = {"are": "is", "have": "has", "their": "its"}
-_NOUNS = {"class": "class", "classes": "class", "boxes": "box"}
+_NOUNS = {"class": "class", "classes": "class", "boxes": "box", "categories": "category"}
 
 
 class KitError(Exception):

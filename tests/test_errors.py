@@ -47,6 +47,7 @@ def test_counted_nouns():
         ("files that are no images, left out (1 .zip)", "1 file that is no image, left out (1 .zip)"),
         ("DICOMs whose window cannot be used: passed over", "1 DICOM whose window cannot be used: passed over"),
         ("classes have a single image, which: are", "1 class has a single image, which: are"),
+        ("categories without a box, left out (never)", "1 category without a box, left out (never)"),
         ("lines are of the class 'have'", "1 line is of the class 'have'"),
     ],
 )

@@ -117,7 +117,8 @@ def _check_arguments(config: Config, signature: inspect.Signature) -> None:
     for argument in config.model.arguments:
         if argument not in accepted:
             raise ConfigError(
-                f"model.arguments.{argument}: {config.model.name} takes no such argument{nearest(argument, accepted)}"
+                f"model.arguments.{argument}: {config.model.name} takes no such argument{nearest(argument, accepted)} "
+                "(--set model.arguments={...} replaces all that the recipe gives)"
             )
 
 

@@ -6,7 +6,7 @@ from kit.evaluate.boxes.metrics import COUNTS_IOU, FALSE_POSITIVES, FROC_IOU
 from kit.schemas import BoxDecision, BoxScores, BoxSetScores, LabelScore, Number
 
 _MEASURES = {"ap50": "AP50", "ap": "AP (IoU .5 to .95)", "image_roc_auc": "ROC AUC of an image's best box"}
-_KEPT = {"mean_iou": "mean IoU of hits", "f1": "F1", "precision": "precision", "recall": "recall"}
+_KEPT = {"f1": "F1", "precision": "precision", "recall": "recall", "mean_iou": "mean IoU of all that overlap"}
 
 
 def as_text(scores: BoxScores, decision: BoxDecision) -> str:
