@@ -1,14 +1,14 @@
 """What is wrong with settings and can be known before a file is listed, an image decoded or a network trained."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
 
 from kit.competitions import find_competition
-from kit.config import Config, ImageSettings, LossSettings, check_augment
+from kit.config import Config, EvaluateSettings, ImageSettings, LossSettings, check_augment
 from kit.errors import ConfigError, nearest
 from kit.evaluate.metrics import find_metric
 from kit.run import Run
@@ -32,6 +32,10 @@ def check_settings(config: Config, run: Run | None = None) -> None:
         require_model_of(target.task, config)
     check_augment(config.augment, card.prediction)
     _OF_KIND[card.prediction](config)
+    if card.backbone:
+        backbone = registry.weights_card(config.model.name, config.model.arguments)
+        if backbone.prediction == "boxes":
+            raise ConfigError(f"model.arguments.backbone = {backbone.name} finds boxes itself: choose a classifier")
     if config.model.arguments and not config.model.name.startswith(tuple(registry.LIBRARIES)):
         if card.prediction == "boxes":  # their arguments stand beside their networks
             devices.set_up(config.runtime)
@@ -99,6 +103,7 @@ def _check_boxes(config: Config) -> None:
     for name, is_set in (
         ("pseudo.run", config.pseudo.run),
         ("evaluate.calibration and test_prevalence", calibrated),
+        ("evaluate.threshold", config.evaluate.threshold != EvaluateSettings().threshold),
         ("train.loss", config.train.loss != LossSettings()),
     ):
         if is_set:
@@ -108,18 +113,30 @@ def _check_boxes(config: Config) -> None:
 _OF_KIND: dict[str, Callable[[Config], None]] = {"probabilities": lambda config: None, "boxes": _check_boxes}
 
 
+# Annotations of the arguments of networks, as they begin -> what a value has to be.
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "<class 'int'>": ((int,), "a whole number"),
+    "<class 'float'>": ((int, float), "a number"),
+    "collections.abc.Mapping": ((Mapping, type(None)), "a dictionary, such as {width: 32},"),
+}
+
+
 def _check_arguments(config: Config, signature: inspect.Signature) -> None:
     accepted = _names(signature)
     if any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values()):
         from kit.models.heads import head  # what a backbone's builder does not take itself, its head does
 
         accepted += _names(inspect.signature(head))
-    for argument in config.model.arguments:
+    for argument, value in config.model.arguments.items():
         if argument not in accepted:
             raise ConfigError(
                 f"model.arguments.{argument}: {config.model.name} takes no such argument{nearest(argument, accepted)} "
                 "(--set model.arguments={...} replaces all that the recipe gives)"
             )
+        annotation = str(signature.parameters[argument].annotation) if argument in signature.parameters else ""
+        for kind, (types, words) in _KINDS.items():
+            if annotation.startswith(kind) and not isinstance(value, types):
+                raise ConfigError(f"model.arguments.{argument} = {value!r}: {words} is needed")
 
 
 def _names(signature: inspect.Signature) -> list[str]:

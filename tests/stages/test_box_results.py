@@ -91,7 +91,8 @@ def test_scores_are_nested_and_say_what_was_chosen(make_run, truth, capsys):
     assert main(["score", str(run)]) == 0
     out = capsys.readouterr().out
     scores, decision = run.scores, run.decision
-    for text in ("out-of-fold rsna_mean_average_precision", "AP50", "FROC", "mean IoU of all that overlap", "boxes of pneumonia"):
+    overlap, rule = "mean IoU of all that overlap", "boxes of pneumonia"
+    for text in ("out-of-fold rsna_mean_average_precision", "AP50", "FROC", overlap, rule):
         assert text in out
     assert "There are boxes in 120 images only" in out
     train = truth.of_images(np.arange(ROWS))

@@ -80,6 +80,11 @@ def test_a_network_of_another_kind_than_the_target(refused):
     ("setting", "words"),
     [
         ("evaluate.calibration=platt", "evaluate.calibration and test_prevalence: of probabilities alone"),
+        ("evaluate.threshold=youden", "evaluate.threshold: of probabilities alone"),
+        ("model.arguments.backbone=fcos", "model.arguments.backbone = fcos finds boxes itself"),
+        ("model.arguments.channels=x", "model.arguments.channels = 'x': a whole number is needed"),
+        ("model.arguments.backbone_arguments=3", "model.arguments.backbone_arguments = 3: a dictionary"),
+        ("model.arguments.unitz=3", "replaces all that the recipe gives"),
         ("pseudo.run=runs/other", "pseudo.run: of probabilities alone, but fcos finds boxes"),
         ("train.loss.name=focal", "train.loss: of probabilities alone"),
         ("augment.mixup=.2", "augment.mixup"),

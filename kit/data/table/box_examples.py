@@ -75,11 +75,20 @@ def _find_table(root: Path, name: str | None) -> Path:
         names = some(path.name for path in tables)
         raise DataError(f"{root} has {len(tables)} files of boxes ({names}): choose with --set table=FILE")
     if not tables:
+        alike = [
+            path for path in sorted(root.iterdir()) if path.is_file() and not is_junk(path.name) and _may_hold(path)
+        ]
+        if len(alike) == 1:
+            return alike[0]  # reading it says what is wrong with it
         raise DataError(
             f"{root} has no file of boxes: expected {_EXPECTED}, in the folder itself or named by --set table=FILE; "
             f"found {found_in(root)}"
         )
     return tables[0]
+
+
+def _may_hold(path: Path) -> bool:
+    return path.name.lower().endswith((*_TABLES, ".json"))
 
 
 def _holds(path: Path) -> bool:
@@ -141,7 +150,7 @@ def _chosen(
             )
     if bare.any():
         names = some(images["path"][bare], 1)
-        remarks[f"training images that {path.name} does not name, taken as images without a box ({names})"] = int(
+        remarks[f"images for training that {path.name} does not name, taken as images without a box ({names})"] = int(
             bare.sum()
         )
     return images[~away], (), remarks

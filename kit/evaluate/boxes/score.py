@@ -13,7 +13,7 @@ import pandas as pd
 
 from kit.boxes import Boxes, boxes_of, stacked
 from kit.config import BoxSettings, EvaluateSettings
-from kit.errors import DataError, some
+from kit.errors import DataError, counted, some
 from kit.evaluate.boxes import decision as box_decision
 from kit.evaluate.boxes.decision import Judged
 from kit.evaluate.boxes.metrics import mean_of_defined
@@ -28,7 +28,7 @@ NOTE = (
     "Each fold's best epoch was chosen on these same images, so the out-of-fold values are slightly optimistic. Cut, "
     "shrink and gate were not: each fold is measured under what the others decide."
 )
-FEW = "There are boxes in {count} images only: the intervals are wide, and small differences mean nothing."
+FEW = "There are boxes in {images} only: the intervals are wide, and small differences mean nothing."
 _FEW = 300  # images with boxes
 _SMALL = 30  # of them, below which a subgroup's value means little
 
@@ -109,7 +109,7 @@ def score(predicted: Predicted, test: pd.DataFrame, examples: pd.DataFrame, deci
         "folds": folds,
         "fold_mean": mean_of_defined(scored),
         "fold_sd": float(scored.std(ddof=1)) if len(scored) > 1 else float("nan"),
-        "warnings": [FEW.format(count=positive)] if positive < _FEW else [],
+        "warnings": [FEW.format(images=counted(positive, "image"))] if positive < _FEW else [],
         "note": NOTE,
     }
     known = examples[examples["id"].isin(test["id"]) & examples[truth_columns(labels)].notna().all(axis=1)]

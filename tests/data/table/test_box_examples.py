@@ -68,7 +68,7 @@ def test_folders_with_a_table_and_a_test_folder(write):
     assert table[["width", "height"]].drop_duplicates().to_numpy().tolist() == [[30, 20]]
     assert "box_labels" not in table.columns
     assert examples.remarks == {
-        "training images that boxes.csv does not name, taken as images without a box (train/b.png and 1 more)": 2
+        "images for training that boxes.csv does not name, taken as images without a box (train/b.png and 1 more)": 2
     }
 
 
@@ -168,6 +168,10 @@ def test_what_holds_no_boxes(write):
     root = write("a.png")
     with pytest.raises(DataError, match=r"raw has no file of boxes: expected a CSV .*; found a\.png"):
         read(folders, root)
+    for text, words in (("image,x1,y1,x2,y2\na,1,2,3,4\n", "boxes.csv has no column"), (csv_of("a,1,2,3"), "line 2")):
+        (root / "boxes.csv").write_text(text)
+        with pytest.raises(DataError, match=words):  # the only table says what is wrong with it
+            read(folders, root)
     (root / "boxes.csv").write_text(csv_of("z,1,2,3,4"))
     with pytest.raises(DataError, match=r"no id of the column image \('z'\) names an image"):
         read(folders, root)
