@@ -9,6 +9,7 @@ from typing import Any
 from kit.competition import Competition
 from kit.competitions import find_competition
 from kit.config import Config
+from kit.data.records.targets import target_format
 from kit.data.table import folds
 from kit.data.table.check import check_images
 from kit.data.table.counts import count_examples
@@ -44,6 +45,7 @@ def list_examples(config: Config, data: Path | str) -> Examples:
 def check_folds(config: Config, examples: Examples) -> None:
     """Say what the folds of a run on these examples will lack; raises ConfigError where they cannot be."""
     train = examples.table[examples.table["split"] == "train"]
+    target_format(examples.task).padding(train, config.input.most_boxes)  # raises where boxes have no room
     for note in folds.check_folds(train, examples.labels, config.folds, config.split_seed, config.train.batch_size):
         log.info(note)
 

@@ -2,11 +2,15 @@
 
 import re
 
+import pandas as pd
 import pytest
 
 from kit import pipeline
 from kit.cli import main
+from kit.config import load_config
+from kit.data.table.examples import Examples
 from kit.errors import ConfigError
+from kit.stages.examples import check_folds
 
 
 @pytest.fixture
@@ -52,3 +56,10 @@ def test_an_archive_is_no_folder(tmp_path, capsys):
     (tmp_path / "data.zip").write_bytes(b"PK")
     assert main(["examples", "folders", "--data", str(tmp_path / "data.zip"), "--check"]) == 2
     assert re.fullmatch(r"kit: .*data\.zip is a file, not a folder: unpack it, .*\n", capsys.readouterr().err)
+
+
+def test_boxes_that_a_batch_has_no_room_for():
+    table = pd.DataFrame({"id": ["a"], "split": ["train"], "boxes": [[[0, 0, 1, 1], [1, 1, 1, 1]]]})
+    config = load_config("toy_boxes", ["input.most_boxes=1"])
+    with pytest.raises(ConfigError, match=r"input\.most_boxes = 1, but a has 2 boxes"):
+        check_folds(config, Examples(table, ("box",), "detection"))
