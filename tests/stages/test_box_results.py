@@ -151,7 +151,7 @@ def test_runs_that_cannot_be_compared(make_run):
         with pytest.raises(DataError, match="which no metric compares"):
             compare(runs)
     files.write_parquet(fewer.oof_path, fewer.oof()[1:])
-    with pytest.raises(DataError, match="fewer and a have different training images: 1 .* such as p000"):
+    with pytest.raises(DataError, match=r"fewer and a have different training images: 1 .* such as p000"):
         compare([run, fewer])
     table = other.examples()
     table.at[2, "boxes"] = [[1.0, 2.0, 30.0, 40.0]]
