@@ -154,6 +154,12 @@ def test_a_file_without_a_box_is_refused():
         checked("", np.nan, "  ")
 
 
+def test_of_your_own_images_none_may_have_a_box():
+    own = replace(UNFRAMED, slug=None)
+    (remark,) = checked("", "", "", competition=own, examples=SIZES)
+    assert remark.startswith("no image has a box: the cut is above every score")
+
+
 def test_ids(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("patientId,PredictionString\na,\nb,0.9 1 2 3 4\nx,\nb,\n")
