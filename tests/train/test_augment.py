@@ -109,6 +109,7 @@ def test_the_saved_model_holds_no_augmentation(keras):
     assert np.allclose(model.predict_on_batch(x)[:, 0], training.predict_on_batch(batch))
 
 
+@pytest.mark.once  # the compiled step is tried on both backends
 def test_boxes_move_with_the_pixels_and_other_keys_stay(keras):
     from kit.train.augment import Augment
 
@@ -168,6 +169,7 @@ def test_image_mask_and_boxes_move_together_in_a_compiled_step(in_training):
     assert np.abs(out["boxes"][:, 0] - batch["boxes"][:, 0]).max() > 3
 
 
+@pytest.mark.once  # the compiled step is tried on both backends
 def test_what_is_pushed_out_becomes_padding(keras):
     from kit.train.augment import Augment
 
@@ -185,6 +187,7 @@ def test_what_is_pushed_out_becomes_padding(keras):
     assert (x >= 0).all() and (y >= 0).all() and (x + w <= 48).all() and (y + h <= 48).all()
 
 
+@pytest.mark.once  # the compiled step is tried on both backends
 def test_erased_boxes_are_dropped_and_their_pixels_are_in_no_mask(keras):
     from kit.train.augment import Augment
 
@@ -232,7 +235,7 @@ def test_changes_that_boxes_cannot_follow_are_refused(keras, name):
         pytest.param({"rand_augment": 0.5}, marks=pytest.mark.once),
         pytest.param({"erasing": 0.5}, marks=pytest.mark.once),
         pytest.param({"mixup": 0.2}, marks=pytest.mark.once),
-        {"cutmix": 1.0},
+        pytest.param({"cutmix": 1.0}, marks=pytest.mark.once),
         {"mixup": 0.4, "cutmix": 1.0},
     ],
     ids=lambda chosen: "+".join(chosen),

@@ -27,6 +27,7 @@ def test_the_rectangles_are_where_the_noise_is(erase):
     assert (rectangles[:, 2:] <= [30, 20]).all() and (rectangles >= 0).all()
 
 
+@pytest.mark.once
 def test_the_seed_decides(erase):
     images = np.zeros((8, 16, 16, 1))
     first, again, other = erase(images, 1.0), erase(images, 1.0), erase(images, 1.0, seed=1)
@@ -34,7 +35,7 @@ def test_the_seed_decides(erase):
     assert not np.array_equal(first[1], other[1])
 
 
-@pytest.mark.parametrize("share", [0.25, 1.0])
+@pytest.mark.parametrize("share", [pytest.param(0.25, marks=pytest.mark.once), 1.0])
 def test_the_set_share_of_images_is_erased(erase, share):
     _, rectangles = erase(np.zeros((400, 16, 16, 1)), share)
     assert rectangles.any(1).mean() == pytest.approx(share, abs=0.08)

@@ -186,7 +186,7 @@ def test_training_lowers_the_loss_with_boxes_and_without(build, batch, keras, na
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("shape", [(48, 40, 1), (50, 43, 3)])
+@pytest.mark.parametrize("shape", [pytest.param((48, 40, 1), marks=pytest.mark.once), (50, 43, 3)])
 def test_outputs_and_candidates(build, keras, name, shape):
     detector = build(name, shape, outputs=2)
     images = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
