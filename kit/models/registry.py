@@ -59,13 +59,15 @@ def register_backbone(
 def backbone_card(
     name: str,
     backbone: Callable[..., keras.Model],
-    preprocess: Callable[[Any], Any],
+    preprocess: Callable[..., Any],
     arguments: tuple[str, ...] = (),
+    scaling: tuple[str, ...] = (),
     **card: Any,
 ) -> ModelCard:
     """The card of a backbone under a head (see `register_backbone`), without registering it.
 
-    `arguments` names the builder's keyword arguments that go to `backbone` instead of the head.
+    `arguments` names the builder's keyword arguments that go to `backbone` instead of the head, `scaling` those that go
+    to `preprocess`.
     """
 
     def builder(
@@ -78,8 +80,9 @@ def backbone_card(
     ) -> keras.Model:
         inputs = heads.image_input(shape)
         own = {key: head.pop(key) for key in arguments if key in head}
+        scaled = {key: head.pop(key) for key in scaling if key in head}
         features = _cut(backbone((*shape[:2], 3), **own), until)
-        x = features(preprocess(heads.as_rgb(inputs, shape)))
+        x = features(preprocess(heads.as_rgb(inputs, shape), **scaled))
         return keras.Model(inputs, heads.head(x, outputs, activation, **head), name=identifier(name))
 
     return ModelCard(name, builder, **card)
