@@ -206,7 +206,7 @@ def normalised(x, tensors, name):
 
 
 def dinov2(images, tensors):
-    """One block of DINOv2 (Oquab et al. 2023, arXiv:2304.07193) with registers (Darcet et al. 2023, arXiv:2309.16588)."""
+    """DINOv2 (Oquab et al. 2023, arXiv:2304.07193) with registers (Darcet et al. 2023, arXiv:2309.16588), one block."""
     t, layer = {key: value.astype(float) for key, value in tensors.items()}, "encoder.layer.0"
     x = (images / 255 - MEAN) / STD
     count, rows = len(x), SIDE // PATCH
