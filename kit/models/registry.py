@@ -110,30 +110,6 @@ def weights_card(name: str, arguments: Mapping[str, Any]) -> ModelCard:
     return model_card(str(arguments.get("backbone", card.backbone))) if card.backbone else card
 
 
-def as_text(part: str = "") -> str:
-    """A table of the registered models whose name or source contains `part`, and how to name a library's models.
-
-    Raises ConfigError when there is none.
-    """
-    cards = [model_card(name) for name in list_models()]
-    matches = [card for card in cards if part.lower() in f"{card.name} {card.source}".lower()]
-    if not matches:
-        raise ConfigError(f"no model has {part!r} in its name or source{nearest(part, _smallest_first())}")
-    width = max(len(card.name) for card in matches)
-    lines = [f"{'name':{width}}  {'parameters':>11}  side  {'weights':8}  {'licence':13}  source"]
-    for card in matches:
-        parameters = f"{card.parameters[0]:,}" if card.parameters else ""
-        lines.append(
-            f"{card.name:{width}}  {parameters:>11}  {card.size:4}  {card.weights:8}  {card.licence:13}  {card.source}"
-        )
-    lines += [
-        "parameters: at that side (pixels) with the default head and one output (nih_cnn: 14); licence: of the weights",
-        "hub/PRESET, hub/FOLDER, hub/CLASS: any image backbone or detector of KerasHub, https://keras.io/keras_hub/presets",
-        "tfhub:HANDLE, tfhub:FOLDER: any image model of TensorFlow-Hub",
-    ]
-    return "\n".join(lines)
-
-
 def build(
     name: str, *, shape: tuple[int, int, int], outputs: int, activation: str = "sigmoid", **arguments: Any
 ) -> keras.Model:
