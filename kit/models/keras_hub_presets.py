@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from keras import layers
@@ -122,5 +123,5 @@ def _preparation(preset: str, image_mean: Any, image_std: Any) -> Preparation | 
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its class."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first line of an error's message, not too much of it, or its class."""
+    return shorten((str(error).splitlines() or [type(error).__name__])[0], 300, placeholder=" ...")

@@ -1,6 +1,8 @@
 """What `preprocessor_config.json` says, without KerasHub."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,3 +115,62 @@ def test_a_mean_and_deviation_by_hand():
     assert np.allclose(np.multiply(255, by_hand.scale) + by_hand.offset, [1, 2.4, 3.5])
     with pytest.raises(ConfigError, match=r"model\.arguments: image_std = None: three numbers"):
         hugging_face.normalisation([0.5, 0.5, 0.5], None)
+
+
+class Missing(Exception):
+    pass
+
+
+class Offline(OSError, Missing):  # as huggingface_hub's: no network is a kind of "no such file"
+    pass
+
+
+@pytest.fixture
+def hub(folder, monkeypatch):
+    """A function: an error, or None -> `huggingface_hub` has the repository me/model, or raises that for its files."""
+
+    def put(error=None):
+        def download(repository, name):
+            assert repository == "me/model"
+            if error:
+                raise error
+            return f"{folder(BIT)}/{name}"
+
+        errors = SimpleNamespace(
+            EntryNotFoundError=Missing, LocalEntryNotFoundError=Offline, HFValidationError=ZeroDivisionError
+        )
+        monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=download, errors=errors))
+        monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
+
+    return put
+
+
+def test_a_repository(hub):
+    hub()
+    assert hugging_face.is_hugging_face("hf://me/model")
+    assert hugging_face.preparation("hf://me/model").side == 518
+    assert hugging_face.side_of("hf://me/model") is None  # not worth a download
+
+
+def test_a_repository_without_the_file(hub):
+    hub(Missing())
+    with pytest.raises(ConfigError, match=r"hub/hf://me/model has no preprocessor_config\.json"):
+        hugging_face.preparation("hf://me/model")
+
+
+def test_no_network_is_not_taken_for_no_file(hub):
+    hub(Offline())
+    with pytest.raises(OSError):
+        hugging_face.is_hugging_face("hf://me/model")
+
+
+def test_no_such_name(hub):
+    hub(ZeroDivisionError())
+    with pytest.raises(ConfigError, match="hub/hf://me/model: write it as hub/hf://OWNER/NAME"):
+        hugging_face.preparation("hf://me/model")
+
+
+def test_huggingface_hub_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ConfigError, match="need huggingface_hub: pip install huggingface_hub"):
+        hugging_face.is_hugging_face("hf://me/model")

@@ -336,3 +336,16 @@ def test_safetensors_is_not_installed(folder, monkeypatch):
     monkeypatch.setattr(keras_hub_presets.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"Hugging Face's layout, which needs safetensors: pip install safetensors"):
         registry.build(**spec(path))
+
+
+def test_no_network(monkeypatch):
+    def offline(preset):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(keras_hub_presets.hugging_face, "is_hugging_face", offline)
+    message = (
+        r"hf://me/model is not available \(Name or service not known\)\. .* at https://huggingface\.co/me/model and "
+        r"log in: hf auth login\. .*hf download me/model --local-dir FOLDER"
+    )
+    with pytest.raises(ConfigError, match=message):
+        registry.build(**spec("hf://me/model"))
