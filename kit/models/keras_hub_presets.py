@@ -88,11 +88,17 @@ def as_converted(x: Any, preset: str, image_mean: Any = None, image_std: Any = N
     """
     scaling = _preparation(preset, image_mean, image_std)
     if scaling is None:
+        _note_no_converter(preset)
         return to_unit_range(x)
     height, width = x.shape[1:3]
     if scaling.side and (height, width) != (scaling.side, scaling.side):
         _note_size(preset, scaling.side, height, width)
     return layers.Rescaling(scaling.scale, offset=scaling.offset, name="preprocess")(x)
+
+
+@cache
+def _note_no_converter(preset: str) -> None:
+    log.info(f"hub/{preset} was saved without an image converter: it gets images in 0..1")
 
 
 @cache
@@ -110,8 +116,12 @@ def _preparation(preset: str, image_mean: Any, image_std: Any) -> Preparation | 
         raise unavailable(preset, error) from error
     try:
         converter = library().layers.ImageConverter.from_preset(preset)
-    except (FileNotFoundError, ValueError):  # no image_converter.json; no converter for such a backbone
+    except FileNotFoundError:  # no image_converter.json
         return None
+    except ValueError as error:
+        if "Unable to find a subclass" in str(error):  # no converter for such a backbone
+            return None
+        raise unavailable(preset, error) from error  # Kaggle did not answer, for one
     except ImportError as error:  # KerasHub before 0.32 needs tensorflow-text for this
         raise ConfigError(f"hub/{preset}: {first_line(error)} Or: pip install keras-hub") from error
     except OSError as error:
