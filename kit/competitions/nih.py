@@ -147,5 +147,6 @@ COMPETITION = Competition(
     title="NIH Chest X-rays (ChestX-ray14)",
     slug="nih-chest-xrays/data",
     targets=TARGETS,
+    domain="chest",
     read=read,
 )

@@ -21,6 +21,7 @@ class Published:
     file: str
     checksum: str | None  # None: nobody published one
     download: "Callable[[], keras.Model] | None" = None
+    megabytes: int | None = None  # about, of the file
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from packaging.requirements import Requirement
 
@@ -31,6 +31,8 @@ _MODULES = {
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
 }
+# Device files of Linux: of NVIDIA's GPUs, in Windows too, and AMD's; of TPUs.
+_ACCELERATORS = ("nvidia[0-9]*", "dxg", "kfd", "accel*", "vfio/[0-9]*")
 _STEPS_PER_EXECUTION = 16  # hides Python's time between steps; with more, a loss of NaN would be seen later
 
 
@@ -43,7 +45,7 @@ class Device:
     """
 
     backend: str
-    kind: str  # CPU, GPU or TPU
+    kind: Literal["CPU", "GPU", "TPU"]
     names: tuple[str, ...]
     precision: str
     jit_compile: bool | str
@@ -183,6 +185,13 @@ def _is_installed(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # of its parent
         return False
+
+
+def kind_of(settings: RuntimeSettings) -> Literal["CPU", "GPU", "TPU"]:
+    """What training would run on; the backend is loaded only where the machine has something other than CPUs."""
+    if sys.platform == "linux" and not any(next(Path("/dev").glob(name), None) for name in _ACCELERATORS):
+        return "CPU"
+    return set_up(settings).kind
 
 
 def choose_backend(settings: RuntimeSettings) -> str:
