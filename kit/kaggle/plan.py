@@ -17,8 +17,8 @@ from kit.kaggle.bundle import Accelerator
 from kit.run import Run
 
 if TYPE_CHECKING:
-    from kit.models.auto import Kind
     from kit.models.cards import ModelCard
+    from kit.runtime.devices import Kind
 
 log = logging.getLogger(__name__)
 _KINDS: "dict[Accelerator, Kind]" = {"gpu": "GPU", "tpu": "TPU", "cpu": "CPU"}
@@ -129,7 +129,8 @@ def plan_submission(
 def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> SubmissionPlan:
     """The plan with the weights that its kernel needs: `paths`, files found on this machine, and what it attaches.
 
-    Where the kernel chooses the network (`auto`), a larger one's weights are sent if they are here. Loads Keras. Raises ConfigError for weights, or a run of pseudo-labels, that a kernel cannot have.
+    Where the kernel chooses the network (`auto`), a larger one's weights are sent if they are here. Loads Keras.
+    Raises ConfigError for weights, or a run of pseudo-labels, that a kernel cannot have.
     """
     config = load_config(str(plan.config or plan.name), plan.settings)
     if config.pseudo.run:

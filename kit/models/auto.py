@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from kit.config.model import AUTO
 from kit.errors import ConfigError
@@ -14,9 +14,9 @@ from kit.models.cards import Published
 from kit.models.download import fetch
 from kit.models.registry import model_card
 from kit.models.weights import find_offline
+from kit.runtime.devices import Kind
 from kit.runtime.session import KAGGLE_INPUT, mounted
 
-Kind = Literal["CPU", "GPU", "TPU"]
 # Its weights come with a package that kit requires: they are there on every machine.
 ALWAYS = "efficientnet_lite0"
 _HEAD = {"units": [], "dropout": 0.3}  # small sets: no hidden layer to overfit with
@@ -105,9 +105,8 @@ def choose(
         except ConfigError as error:
             hint = missing_hint(name, str(error))
             name, why = ALWAYS, "whose weights are always there"
-    return _with_arguments(
-        name, model_card(name).weights, f"pre-trained on ImageNet, {why}", hint, kind, boxes, arguments
-    )
+    reason = f"pre-trained on ImageNet, {why}"
+    return _with_arguments(name, model_card(name).weights, reason, hint, kind, boxes, arguments)
 
 
 def check_weights(weights: str | None) -> None:

@@ -20,6 +20,7 @@ from kit.config import RuntimeSettings
 from kit.errors import ConfigError
 from kit.runtime.session import memory_gib, session_kind
 
+Kind = Literal["CPU", "GPU", "TPU"]
 _BACKENDS = ("tensorflow", "jax")
 _PACKAGES = ("kit", "keras", "tensorflow", "jax", "numpy", "pandas", "scikit-learn", "opencv-python-headless", "pillow")
 
@@ -45,7 +46,7 @@ class Device:
     """
 
     backend: str
-    kind: Literal["CPU", "GPU", "TPU"]
+    kind: Kind
     names: tuple[str, ...]
     precision: str
     jit_compile: bool | str
@@ -187,7 +188,7 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def kind_of(settings: RuntimeSettings) -> Literal["CPU", "GPU", "TPU"]:
+def kind_of(settings: RuntimeSettings) -> Kind:
     """What training would run on; the backend is loaded only where the machine has something other than CPUs."""
     if sys.platform == "linux" and not any(next(Path("/dev").glob(name), None) for name in _ACCELERATORS):
         return "CPU"
@@ -208,7 +209,7 @@ def choose_backend(settings: RuntimeSettings) -> str:
     return chosen
 
 
-def _tensorflow_devices(requested: int | None) -> tuple[str, tuple[str, ...], float]:
+def _tensorflow_devices(requested: int | None) -> tuple[Kind, tuple[str, ...], float]:
     tf = import_tensorflow()
     if len(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", ())) > 1:
         raise ConfigError(
@@ -252,7 +253,7 @@ def _strategy(count: int) -> Any:
     return tf.distribute.MirroredStrategy([f"{kind}:{n}" for n in range(count)], cross_device_ops=reduction)
 
 
-def _jax_devices(requested: int | None) -> tuple[str, tuple[str, ...], float]:
+def _jax_devices(requested: int | None) -> tuple[Kind, tuple[str, ...], float]:
     import jax
     import keras
 
@@ -264,7 +265,8 @@ def _jax_devices(requested: int | None) -> tuple[str, tuple[str, ...], float]:
     if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES") and not jax.distributed.is_initialized():
         keras.distribution.initialize()
     devices = jax.local_devices()
-    kind = {"gpu": "GPU", "tpu": "TPU"}.get(devices[0].platform, "CPU")
+    kinds: dict[str, Kind] = {"gpu": "GPU", "tpu": "TPU"}
+    kind = kinds.get(devices[0].platform, "CPU")
     capability = float(getattr(devices[0], "compute_capability", 0) or 0)
     names = _take([d.device_kind for d in devices], requested if kind != "CPU" else requested or 1)
     if len(names) * jax.process_count() > 1 and keras.distribution.distribution() is None:
