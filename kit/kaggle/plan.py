@@ -15,6 +15,7 @@ from kit.errors import ConfigError, SubmissionError
 from kit.kaggle import bundle
 from kit.kaggle.bundle import Accelerator
 from kit.run import Run
+from kit.stages.network import provisional
 
 if TYPE_CHECKING:
     from kit.models.cards import ModelCard
@@ -30,7 +31,8 @@ class SubmissionPlan:
 
     `name` is a config's, `config` its file where it is not one of kit's own. `data` is a dataset with the raw files,
     where the competition has none on Kaggle; `hours` is the longest session. The files `weights` are sent along, and
-    `datasets` and Kaggle `models` are attached. With `from_run`, that finished run is submitted instead.
+    `datasets` and Kaggle `models` are attached; `packages` are installed beside those that kit always needs. With
+    `from_run`, that finished run is submitted instead.
     """
 
     name: str
@@ -43,6 +45,7 @@ class SubmissionPlan:
     weights: tuple[Path, ...] = ()
     datasets: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     from_run: Path | None = None
 
     @property
@@ -96,7 +99,8 @@ class SubmissionPlan:
         if self.from_run:
             return files.fingerprint([self.name, files.sha256_of(self.submission)])
         weights = [files.sha256_of(path) for path in self.weights]
-        options = [self.name, *self.settings, self.accelerator, self.hours, self.data, weights, *self.models]
+        extras = [list(self.packages), list(self.models)]
+        options = [self.name, *self.settings, self.accelerator, self.hours, self.data, weights, extras]
         return files.fingerprint([*options, bundle.make_wheel(self.config).sha256])
 
 
@@ -127,7 +131,7 @@ def plan_submission(
 
 
 def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> SubmissionPlan:
-    """The plan with the weights that its kernel needs: `paths`, files found on this machine, and what it attaches.
+    """The plan with the weights that its kernel needs: `paths`, files found here, packages, and what it attaches.
 
     Where the kernel chooses the network (`auto`), a larger one's weights are sent if they are here. Loads Keras.
     Raises ConfigError for weights, or a run of pseudo-labels, that a kernel cannot have.
@@ -137,7 +141,9 @@ def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> Submission
         raise ConfigError("pseudo.run is a folder on this machine, which a kernel does not have")
     from kit.runtime import devices
 
-    if config.model.name == AUTO:
+    arguments, is_open = config.model.arguments, config.model.name == AUTO and config.model.weights is None
+    config = provisional(config)
+    if is_open and "backbone" not in arguments:
         return replace(plan, weights=tuple(_weights_for_auto(config, plan.accelerator, paths)))
     devices.set_up(RuntimeSettings())
     from kit.models import registry, weights
@@ -148,7 +154,8 @@ def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> Submission
         return replace(plan, weights=tuple(weights.to_send("none", card.name, None, paths)), models=(model,))
     found_here = weights.to_send(source, card.name, card.published, paths)
     datasets = ["/".join(source.removeprefix("kaggle:").split("/")[:2])] if source.startswith("kaggle:") else []
-    return replace(plan, weights=tuple(found_here), datasets=tuple(datasets))
+    packages = weights.packages_to_send(source, card.published)
+    return replace(plan, weights=tuple(found_here), datasets=tuple(datasets), packages=packages)
 
 
 def _weights_for_auto(config: Config, accelerator: Accelerator, paths: Sequence[Path]) -> list[Path]:
@@ -158,10 +165,7 @@ def _weights_for_auto(config: Config, accelerator: Accelerator, paths: Sequence[
     """
     from kit.models import auto, weights
 
-    auto.check_weights(config.model.weights)
     files_to_send = weights.to_send("none", AUTO, None, paths)
-    if config.model.weights == "none" or "backbone" in config.model.arguments:
-        return files_to_send
     name, file = auto.to_send(_KINDS[accelerator], config.image.size)
     if file and file.name not in {path.name for path in paths}:
         return [*files_to_send, file]
