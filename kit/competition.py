@@ -51,6 +51,7 @@ class Competition:
     id_column: str = "id"
     sample: str | None = None
     make: Callable[[Path], None] | None = None
+    domain: str = ""  # what images show, where networks were pre-trained on that: chest (X-rays) or tissue
     chosen: str = ""  # the target; empty: the first
 
     @property

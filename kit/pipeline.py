@@ -98,7 +98,7 @@ def run(
         if not finished and not this.trained_folds():
             return this
         with _timed("predict"):
-            predict(this, built, trust=trust or recipe.model.name)
+            predict(this, built, trust=trust or config.model.name)
         with _timed("score, submission"):
             score(this)
             if not built.rows(None).empty:

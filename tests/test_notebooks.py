@@ -17,7 +17,8 @@ from nbclient import NotebookClient
 from kit.competitions import toy
 
 ROOT = Path(__file__).parents[1]
-FAST = ["folds=2", "image.size=32", "train.epochs=1", "train.batch_size=16", "evaluate.resamples=100"]
+NETWORK = ["model.name=pcam_cnn", "train.phases=[]"]
+FAST = [*NETWORK, "folds=2", "image.size=32", "train.epochs=1", "train.batch_size=16", "evaluate.resamples=100"]
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def test_in_colab_drive_is_mounted_and_the_data_fetched_with_the_secret(script, 
     ],
 )
 def test_the_other_notebooks_on_real_images(script, url, tmp_path, real_data, name, epochs, rows, at_least):
-    settings = ["folds=2", "image.size=32", "model.arguments={units: 32}", "evaluate.resamples=200"]
+    settings = [*NETWORK, "folds=2", "image.size=32", "model.arguments={units: 32}", "evaluate.resamples=200"]
     run, shown = execute(name, url, script, tmp_path, real_data(name), [*settings, f"train.epochs={epochs}"])
     scores = json.loads((run / "scores.json").read_text())
     assert (scores["rows"], scores.get("test", {}).get("rows")) == rows and scores["value"] > at_least

@@ -34,7 +34,9 @@ SETTINGS = ["folds=2", "image.size=48", "model.arguments={units: 64}", "train.ep
 def test_pcam_from_raw_files_to_a_submission(real_data, tmp_path, keras):
     data = real_data("pcam")
     run = tmp_path / "runs" / "pcam"
-    submission = pipeline.run("pcam", data=data, run=run, settings=[*SETTINGS, "predict.tta=none"]).submission_path
+    submission = pipeline.run(
+        "pcam_scratch", data=data, run=run, settings=[*SETTINGS, "predict.tta=none"]
+    ).submission_path
     answers = pd.read_csv(data.parent / "_answers" / "pcam.csv").set_index("id")["label"]
     sent = pd.read_csv(submission).set_index("id")["label"]
     scores = json.loads((run / "scores.json").read_text())
@@ -120,7 +122,7 @@ def test_medmnist_from_its_file_to_predictions(real_data, tmp_path, keras):
     """The other competitions: tests/test_notebooks.py."""
     settings = ["folds=2", "image.size=32", "model.arguments={units: 32}", "evaluate.resamples=200", "train.epochs=6"]
     data, settings = real_data("medmnist"), [*settings, "table=breastmnist.npz"]
-    result = pipeline.run("medmnist", data=data, run=tmp_path / "run", settings=settings)
+    result = pipeline.run("medmnist_scratch", data=data, run=tmp_path / "run", settings=settings)
     scores = json.loads(result.scores_path.read_text())
     assert (scores["rows"], scores["test"]["rows"]) == (624, 156) and scores["value"] > 0.7
 

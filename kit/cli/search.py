@@ -6,7 +6,7 @@ from kit.cli import DONE, OUT_OF_TIME
 from kit.cli._arguments import HOURS_HELP, MOUNTED_DATA_HELP, add_config
 from kit.cli._types import at_least_one, folder, number_from_zero, worker_count
 
-EXAMPLE = "kit search pcam --space pcam_cnn --records records/pcam --trials 26 --hours 9"
+EXAMPLE = "kit search pcam_scratch --space pcam_cnn --records records/pcam --trials 26 --hours 9"
 
 
 def add(parser: argparse.ArgumentParser) -> None:

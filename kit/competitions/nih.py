@@ -148,5 +148,6 @@ COMPETITION = Competition(
     images="NIH ChestX-ray14",
     slug="nih-chest-xrays/data",
     targets=TARGETS,
+    domain="chest",
     read=read,
 )

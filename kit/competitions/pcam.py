@@ -43,6 +43,7 @@ COMPETITION = Competition(
     title="Histopathologic Cancer Detection",
     slug="histopathologic-cancer-detection",
     targets={"tumour": Target("binary", ("tumour",), "roc_auc", columns={"label": "tumour"})},
+    domain="tissue",
     sample="sample_submission.csv",
     read=read,
 )

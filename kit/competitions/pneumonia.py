@@ -42,5 +42,6 @@ COMPETITION = Competition(
     title="Chest X-Ray Images (Pneumonia)",
     slug="paultimothymooney/chest-xray-pneumonia",
     targets={"pneumonia": Target("binary", ("pneumonia",), "roc_auc")},
+    domain="chest",
     read=read,
 )

@@ -169,5 +169,6 @@ COMPETITION = Competition(
     targets=TARGETS,
     id_column="patientId",
     sample=_SAMPLE,
+    domain="chest",
     read=read,
 )

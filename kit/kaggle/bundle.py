@@ -224,9 +224,14 @@ def _words(name: str) -> str:
 
 
 def kernel_metadata(
-    name: str, competition: Competition, owner: str, accelerator: Accelerator, datasets: Sequence[str]
+    name: str,
+    competition: Competition,
+    owner: str,
+    accelerator: Accelerator,
+    datasets: Sequence[str],
+    models: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`kernel-metadata.json` of the kernel that runs the config `name`, with every field; `datasets` are attached.
+    """`kernel-metadata.json` of the kernel that runs the config `name`; `datasets` and Kaggle `models` are attached.
 
     Raises ConfigError for an unknown accelerator, and for a name that Kaggle would turn into another slug, or none.
     """
@@ -248,7 +253,7 @@ def kernel_metadata(
         "dataset_sources": [*([competition.slug] if is_dataset else []), *datasets],
         "competition_sources": [competition.slug] if competition.slug and not is_dataset else [],
         "kernel_sources": [],
-        "model_sources": [],
+        "model_sources": list(models),
         "keywords": [],
     }
 

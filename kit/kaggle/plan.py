@@ -1,17 +1,28 @@
 """What a submission consists of: the plan, made from a config and the options of a command."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kit import files
 from kit.competition import Competition
 from kit.competitions import find_competition
-from kit.config import RuntimeSettings, load_config
+from kit.config import Config, RuntimeSettings, load_config
+from kit.config.model import AUTO
 from kit.errors import ConfigError, SubmissionError
 from kit.kaggle import bundle
 from kit.kaggle.bundle import Accelerator
 from kit.run import Run
+from kit.stages.network import provisional
+
+if TYPE_CHECKING:
+    from kit.models.cards import ModelCard
+    from kit.runtime.devices import Kind
+
+log = logging.getLogger(__name__)
+_KINDS: "dict[Accelerator, Kind]" = {"gpu": "GPU", "tpu": "TPU", "cpu": "CPU"}
 
 
 @dataclass(frozen=True)
@@ -20,8 +31,8 @@ class SubmissionPlan:
 
     `name` is a config's, `config` its file where it is not one of kit's own. `data` is a dataset with the raw files,
     where the competition has none on Kaggle; `hours` is the longest session. The files `weights` are sent along, and
-    `datasets` are attached; `packages` are installed beside those that kit always needs. With `from_run`, that finished
-    run is submitted instead.
+    `datasets` and Kaggle `models` are attached; `packages` are installed beside those that kit always needs. With
+    `from_run`, that finished run is submitted instead.
     """
 
     name: str
@@ -33,6 +44,7 @@ class SubmissionPlan:
     config: Path | None = None
     weights: tuple[Path, ...] = ()
     datasets: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     from_run: Path | None = None
 
@@ -87,7 +99,8 @@ class SubmissionPlan:
         if self.from_run:
             return files.fingerprint([self.name, files.sha256_of(self.submission)])
         weights = [files.sha256_of(path) for path in self.weights]
-        options = [self.name, *self.settings, self.accelerator, self.hours, self.data, weights, list(self.packages)]
+        extras = [list(self.packages), list(self.models)]
+        options = [self.name, *self.settings, self.accelerator, self.hours, self.data, weights, extras]
         return files.fingerprint([*options, bundle.make_wheel(self.config).sha256])
 
 
@@ -118,21 +131,53 @@ def plan_submission(
 
 
 def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> SubmissionPlan:
-    """The plan with the weights that its kernel needs: `paths`, files found here, packages and attached datasets.
+    """The plan with the weights that its kernel needs: `paths`, files found here, packages, and what it attaches.
 
-    Loads Keras. Raises ConfigError for weights, or a run of pseudo-labels, that a kernel cannot have.
+    Where the kernel chooses the network (`auto`), a larger one's weights are sent if they are here. Loads Keras.
+    Raises ConfigError for weights, or a run of pseudo-labels, that a kernel cannot have.
     """
     config = load_config(str(plan.config or plan.name), plan.settings)
     if config.pseudo.run:
         raise ConfigError("pseudo.run is a folder on this machine, which a kernel does not have")
     from kit.runtime import devices
 
+    arguments, is_open = config.model.arguments, config.model.name == AUTO and config.model.weights is None
+    config = provisional(config)
+    if is_open and "backbone" not in arguments:
+        return replace(plan, weights=tuple(_weights_for_auto(config, plan.accelerator, paths)))
     devices.set_up(RuntimeSettings())
     from kit.models import registry, weights
 
     card = registry.weights_card(config.model.name, config.model.arguments)
     source = card.weights if config.model.weights is None else config.model.weights
+    if (model := _kaggle_model(card)) and source == card.weights:
+        return replace(plan, weights=tuple(weights.to_send("none", card.name, None, paths)), models=(model,))
     found_here = weights.to_send(source, card.name, card.published, paths)
     datasets = ["/".join(source.removeprefix("kaggle:").split("/")[:2])] if source.startswith("kaggle:") else []
     packages = weights.packages_to_send(source, card.published)
     return replace(plan, weights=tuple(found_here), datasets=tuple(datasets), packages=packages)
+
+
+def _weights_for_auto(config: Config, accelerator: Accelerator, paths: Sequence[Path]) -> list[Path]:
+    """The files of weights for a kernel that chooses its network itself: `paths`, and that of the one it would choose.
+
+    Where the latter is not here, the kernel takes the network whose weights come with kit.
+    """
+    from kit.models import auto, weights
+
+    files_to_send = weights.to_send("none", AUTO, None, paths)
+    name, file = auto.to_send(_KINDS[accelerator], config.image.size)
+    if file and file.name not in {path.name for path in paths}:
+        return [*files_to_send, file]
+    if name != auto.ALWAYS and not file and not paths:
+        log.info(f"model.name = auto: the kernel will take {auto.ALWAYS}; {auto.missing_hint(name)}")
+    return files_to_send
+
+
+def _kaggle_model(card: "ModelCard") -> str | None:
+    """The Kaggle Model that holds the weights of a preset of KerasHub; None for everything else."""
+    if not card.name.startswith("hub/"):
+        return None
+    from kit.models.keras_hub_presets import kaggle_model
+
+    return kaggle_model(card.name.removeprefix("hub/"))

@@ -71,7 +71,7 @@ def write_bundle(
         files.write_json(dataset.paths[0].parent / "dataset-metadata.json", metadata)
     refs = [bundle.dataset_ref(owner, dataset.title) for dataset in datasets]
     sources = [*refs, *([plan.data] if plan.data else []), *plan.datasets, *attached]
-    metadata = bundle.kernel_metadata(plan.name, plan.competition, owner, plan.accelerator, sources)
+    metadata = bundle.kernel_metadata(plan.name, plan.competition, owner, plan.accelerator, sources, plan.models)
     packages = [path for path in datasets[0].paths if path.suffix == ".whl" and path.name != wheel.name]
     source = bundle.kernel_source(plan.name, wheel, run_id, plan.training_hours, plan.settings, plan.data, packages)
     files.write_json(folder / "kernel" / "kernel-metadata.json", metadata)

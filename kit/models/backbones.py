@@ -66,6 +66,7 @@ register_backbone(
     published=Published(
         "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5",
         "17154246284f555591549ac2c83e127abfbf4307dc4b0060fdaa2931d0fa38da",
+        megabytes=3,
     ),
 )
 register_backbone(

@@ -26,6 +26,7 @@ class Published:
     download: "Callable[[], keras.Model] | None" = None
     package: str = ""
     read: "Callable[[Path], Mapping[str, Sequence[np.ndarray]]] | None" = None
+    megabytes: int | None = None  # about, of the file
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,17 @@ def find_preset(preset: str, kaggle: Path = KAGGLE_INPUT) -> str:
     return str(max(versions, key=lambda path: (path.name.zfill(9), path))) if versions else preset
 
 
+def kaggle_model(preset: str) -> str | None:
+    """The Kaggle Model that holds a preset, owner/model/framework/variation/version; None for a folder or another host.
+
+    That is where KerasHub downloads it from, and where `find_preset` looks for it when it is mounted.
+    """
+    models = library().models
+    known = {**models.Backbone.presets, **models.ObjectDetector.presets}
+    handle = str(known.get(preset, {}).get("kaggle_handle", "")).removeprefix("kaggle://")
+    return handle if handle.count("/") == 4 else None
+
+
 @contextmanager
 def explained(preset: str) -> Iterator[None]:
     """Turn whatever stops KerasHub from reading a preset at its own size into a ConfigError."""

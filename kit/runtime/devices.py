@@ -12,7 +12,7 @@ from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from packaging.requirements import Requirement
 
@@ -20,6 +20,7 @@ from kit.config import RuntimeSettings
 from kit.errors import ConfigError
 from kit.runtime.session import memory_gib, session_kind
 
+Kind = Literal["CPU", "GPU", "TPU"]
 _BACKENDS = ("tensorflow", "jax")
 _PACKAGES = ("kit", "keras", "tensorflow", "jax", "numpy", "pandas", "scikit-learn", "opencv-python-headless", "pillow")
 
@@ -31,6 +32,8 @@ _MODULES = {
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
 }
+# Device files of Linux: of NVIDIA's GPUs, in Windows too, and AMD's; of TPUs.
+_ACCELERATORS = ("nvidia[0-9]*", "dxg", "kfd", "accel*", "vfio/[0-9]*")
 _STEPS_PER_EXECUTION = 16  # hides Python's time between steps; with more, a loss of NaN would be seen later
 
 
@@ -43,7 +46,7 @@ class Device:
     """
 
     backend: str
-    kind: str  # CPU, GPU or TPU
+    kind: Kind
     names: tuple[str, ...]
     precision: str
     jit_compile: bool | str
@@ -185,6 +188,13 @@ def _is_installed(module: str) -> bool:
         return False
 
 
+def kind_of(settings: RuntimeSettings) -> Kind:
+    """What training would run on; the backend is loaded only where the machine has something other than CPUs."""
+    if sys.platform == "linux" and not any(next(Path("/dev").glob(name), None) for name in _ACCELERATORS):
+        return "CPU"
+    return set_up(settings).kind
+
+
 def choose_backend(settings: RuntimeSettings) -> str:
     """Keras's backend: raises ConfigError for one that kit does not support, or that is not installed."""
     # Kaggle's TPU image sets ISTPUVM, and the TensorFlow in it sees no TPU.
@@ -199,7 +209,7 @@ def choose_backend(settings: RuntimeSettings) -> str:
     return chosen
 
 
-def _tensorflow_devices(requested: int | None) -> tuple[str, tuple[str, ...], float]:
+def _tensorflow_devices(requested: int | None) -> tuple[Kind, tuple[str, ...], float]:
     tf = import_tensorflow()
     if len(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", ())) > 1:
         raise ConfigError(
@@ -243,7 +253,7 @@ def _strategy(count: int) -> Any:
     return tf.distribute.MirroredStrategy([f"{kind}:{n}" for n in range(count)], cross_device_ops=reduction)
 
 
-def _jax_devices(requested: int | None) -> tuple[str, tuple[str, ...], float]:
+def _jax_devices(requested: int | None) -> tuple[Kind, tuple[str, ...], float]:
     import jax
     import keras
 
@@ -255,7 +265,8 @@ def _jax_devices(requested: int | None) -> tuple[str, tuple[str, ...], float]:
     if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES") and not jax.distributed.is_initialized():
         keras.distribution.initialize()
     devices = jax.local_devices()
-    kind = {"gpu": "GPU", "tpu": "TPU"}.get(devices[0].platform, "CPU")
+    kinds: dict[str, Kind] = {"gpu": "GPU", "tpu": "TPU"}
+    kind = kinds.get(devices[0].platform, "CPU")
     capability = float(getattr(devices[0], "compute_capability", 0) or 0)
     names = _take([d.device_kind for d in devices], requested if kind != "CPU" else requested or 1)
     if len(names) * jax.process_count() > 1 and keras.distribution.distribution() is None:

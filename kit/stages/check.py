@@ -14,6 +14,7 @@ from kit.evaluate.metrics import find_metric
 from kit.run import Run
 from kit.runtime import devices
 from kit.stages.model import build_model, require_model_of
+from kit.stages.network import provisional
 from kit.tables import truth
 
 
@@ -25,6 +26,7 @@ def check_settings(config: Config, run: Run | None = None) -> None:
     """
     from kit.models import registry, weights
 
+    config = provisional(config)
     target = find_competition(config.competition, config).target
     find_metric(target.metric)
     card = registry.model_card(config.model.name)

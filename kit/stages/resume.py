@@ -7,10 +7,12 @@ from typing import Any
 from kit import files
 from kit.config import Config, load_config
 from kit.config.load import yaml_line
+from kit.config.model import AUTO
 from kit.errors import ConfigError, DataError, counted
 from kit.models.trust import TRUST, source_outside
 from kit.run import Run
 from kit.stages.fold import Fold
+from kit.stages.network import with_network
 
 _TRAINING = {"seed", "folds", "fold_seed", "image", "model", "augment", "train"}  # settings that a model depends on
 _OWN_WEIGHTS = (None, "none", "imagenet")
@@ -20,6 +22,7 @@ _IN_STAMP = {"seed", "input", "precision", "model", "augment", "train"}  # those
 def config_of(run: Run, recipe: str, settings: Iterable[str], trust: bool = False) -> Config:
     """The config `recipe` with `settings`; of a run that exists, its own config with what these change.
 
+    Instead of `auto` it has a network: the run's, or what suits this machine (kit.stages.network).
     One of kit's own recipes changes nothing in a run that was started from it, the values in a file replace the run's.
     Raises ConfigError for a recipe other than the run's, for settings of the run that name something outside it (unless
     `recipe` and `settings` name it too, or `trust` allows it), and what `refuse_other_run` does.
@@ -27,7 +30,7 @@ def config_of(run: Run, recipe: str, settings: Iterable[str], trust: bool = Fals
     settings = list(settings)
     config = load_config(recipe, settings)
     if not run.exists():
-        return config
+        return with_network(config)
     refuse_other_run(config, run)
     own = run.config
     if own.recipe and _name(own.recipe) != _name(recipe):
@@ -35,9 +38,11 @@ def config_of(run: Run, recipe: str, settings: Iterable[str], trust: bool = Fals
             f"{run} was started from {own.recipe}, not from {recipe}: give another --run, or continue it with "
             f"{own.recipe}"
         )
-    merged = load_config(recipe, settings, own)
-    named = _outside(config)
-    for key, value in _outside(merged).items():
+    merged = with_network(load_config(recipe, settings, own), run)
+    outside = _outside(merged)
+    is_chosen = config.model.name == AUTO and source_outside(merged.model.name, merged.model.arguments)
+    named = _outside(with_network(config) if is_chosen and config.model.weights is None else config)
+    for key, value in outside.items():
         if not trust and named.get(key) != value:
             raise ConfigError(
                 f"{run.config_path} names something outside the run, {key} = {_short(value)}: repeat it with --set, or "

@@ -39,6 +39,7 @@ from kit.runtime.devices import Device
 from kit.schemas import Folds
 from kit.stages.fold import Fold, pseudo_digest, pseudo_predictions
 from kit.stages.model import build_model
+from kit.stages.network import with_network
 from kit.stages.resume import lost_folds, refuse_other_run, refuse_to_lose
 from kit.tables import truth
 from kit.tasks import find_task
@@ -59,6 +60,7 @@ def start_run(config: Config, records: Records, run: Run, retrain: bool = False)
     if records.competition != config.competition:
         raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
     refuse_other_run(config, run)
+    config = with_network(config, run)
     config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
     cells = split_folds(records.cells, config.folds, config.split_seed)
     check_dealt(records.rows([*range(records.cells)]), records.labels, cells, config.train.batch_size)

@@ -16,6 +16,7 @@ from kit.errors import DataError
 from kit.runtime import devices
 from kit.stages.check import check_settings
 from kit.stages.model import build_model
+from kit.stages.network import with_network
 from kit.stages.train import fold_seed
 from kit.tables import truth
 
@@ -30,6 +31,7 @@ def lr_find(competition: str, records: Path | str, out: Path | str, settings: It
     """
     config, out = load_config(competition, settings), Path(out)
     check_settings(config)
+    config = with_network(config)
     opened = open_records(Path(records))
     if opened.competition != config.competition:
         raise DataError(f"{opened.directory} holds records of {opened.competition!r}, not of {config.competition!r}")

@@ -16,6 +16,8 @@ from pathlib import Path
 from kit import files
 from kit.competitions import find_competition
 from kit.config import Config, load_config
+from kit.config.load import override
+from kit.config.model import AUTO
 from kit.data.records.manifest import Records, open_records
 from kit.data.table.cells import CELLS, split_folds
 from kit.errors import ConfigError, DataError, TrainingError, nearest
@@ -24,10 +26,11 @@ from kit.evaluate.validation import monitor_of
 from kit.runtime import devices, session
 from kit.stages.check import check_settings
 from kit.stages.examples import list_examples, raw_folder
+from kit.stages.network import provisional, with_network
 from kit.stages.records import build_records, records_folder
 from kit.tune.processes import end_with_parent, helpers, wait_for
 from kit.tune.space import Space, check_space, read_space
-from kit.tune.study import SearchSetup, Study, import_optuna, varied_settings
+from kit.tune.study import SEARCH, SearchSetup, Study, import_optuna, varied_settings
 from kit.tune.trials import run_trials
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,7 @@ def search(
     settings = list(settings)
     checked, config = _checked(competition, space, settings)
     folder = Path(run) if run else Path("runs", config.competition, "search")
+    settings += _network(config, checked, folder)
     deadline = session.deadline(hours)  # building records counts too
     opened = open_records(Path(records)) if records else _build_records(config, Path(data) if data else None, folder)
     setup = _set_up(competition, checked, settings, opened, folder, trials, deadline)
@@ -120,8 +124,20 @@ def _checked(competition: str, name: str, settings: list[str]) -> tuple[Space, C
     check_space(space, name, competition, settings)
     config = load_config(competition, [*space.settings, *settings])
     check_settings(config)
-    _check_arguments(space, name, config)
+    _check_arguments(space, name, provisional(config))
     return space, config
+
+
+def _network(config: Config, space: Space, folder: Path) -> list[str]:
+    """The settings that name the network of a search from `auto`: that of the search in the folder, else a new choice.
+
+    Empty where the config names one, and where the space does.
+    """
+    if config.model.name != AUTO or "model.name" in space.space:
+        return []
+    path = folder / SEARCH
+    model = files.read_json(path)["settings"]["model"] if path.exists() else with_network(config).model.model_dump()
+    return [override(f"model.{key}", value) for key, value in model.items() if f"model.{key}" not in space.space]
 
 
 def _check_arguments(space: Space, name: str, config: Config) -> None:

@@ -22,6 +22,7 @@ from kit.runtime.session import Deadline
 from kit.tune.space import Space
 
 HOPELESS = 5  # if the first so many trials all fail, the next one will too
+SEARCH = "search.json"
 _NAME = "search"
 
 
@@ -57,7 +58,7 @@ class SearchSetup:
 
     def write(self) -> None:
         """Write `search.json`; raises DataError when the folder holds another search."""
-        path, searched = self.folder / "search.json", {"seed", "folds", "input", "model", "augment", "train"}
+        path, searched = self.folder / SEARCH, {"seed", "folds", "input", "model", "augment", "train"}
         description = {
             "competition": self.config.competition,
             "records": [self.records.fingerprints.training, self.records.fingerprints.image],

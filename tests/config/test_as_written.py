@@ -64,7 +64,12 @@ def test_texts_in_a_file(tmp_path):
 
 
 def test_settings_of_python():
-    settings = {"folds": 4, "image": {"size": 64, "dicom": {"frame": 0}}, "train.epochs": 3, "target": 1}
+    settings = {
+        "folds": 4,
+        "image": {"size": 64, "dicom": {"frame": 0}},
+        "train": {"epochs": 3, "phases": []},
+        "target": 1,
+    }
     settings |= {"model": {"weights": Path("w.h5"), "arguments": {}}, "train.loss.weights": (1, 2)}
     config = load_config("folders", settings)
     assert (config.folds, config.image.size, config.image.dicom.frame, config.train.epochs) == (4, 64, 0, 3)

@@ -27,7 +27,7 @@ def test_every_competition_has_a_config():
 
 def test_overrides():
     config = load_config(
-        "pcam", ["image.size=64", "model.arguments.units=8", "train.patience=3", "train.learning_rate=1e-3"]
+        "pcam_scratch", ["image.size=64", "model.arguments.units=8", "train.patience=3", "train.learning_rate=1e-3"]
     )
     assert (config.image.size, config.model.arguments, config.train.patience) == (64, {"units": 8}, 3)
     assert config.train.learning_rate == 0.001
@@ -83,8 +83,9 @@ def test_unknown_names():
 def test_every_config_names_a_model_that_takes_its_arguments(name, keras):
     from kit.models import registry
     from kit.models.detect.detector import Detector
+    from kit.stages.network import provisional
 
-    config = load_config(name)
+    config = provisional(load_config(name))
     if config.model.name.startswith("hub/"):
         pytest.skip("KerasHub's presets are fetched from the network")
     small = 96 if config.model.name in ("inception_v3", "pcam_cnn_tuned") else 64

@@ -22,7 +22,9 @@ FAST = [
     "folds=2",
     "train.batch_size=16",
     "image.size=32",
+    "model.name=pcam_cnn",
     "model.arguments={units: 8}",
+    "train.phases=[]",
     "train.epochs=1",
     "evaluate.resamples=100",
 ]

@@ -18,7 +18,7 @@ def refused(tmp_path, capsys):
     """A function of settings: the message with which `kit run pcam` refuses them, of a folder without any image."""
     (tmp_path / "empty").mkdir()
 
-    def message(*settings, competition="pcam"):
+    def message(*settings, competition="pcam_scratch"):
         sets = [word for setting in settings for word in ("--set", setting)]
         run = ["--data", str(tmp_path / "empty"), "--run", str(tmp_path / "runs" / "x")]
         assert main(["run", competition, *run, *sets]) == 2
@@ -34,7 +34,7 @@ def refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("model.name=efficientnet", "did you mean 'efficientnetb0'"),
+        ("model.name=efficientnet", "did you mean 'efficientnet_lite0'"),
         ("model.name=ResNet-50", "did you mean 'resnet50'"),
         ("model.arguments={unitz: 8}", "model.arguments.unitz: pcam_cnn takes no such argument; did you mean 'units'?"),
         ("train.loss=focal", "train.loss = 'focal': is a group of settings: set train.loss.name"),
@@ -69,7 +69,7 @@ def test_packages_that_are_not_installed(refused, monkeypatch):
 
 @pytest.mark.once
 def test_a_network_of_another_kind_than_the_target(refused):
-    words = refused("target=boxes", competition="rsna")
+    words = refused("target=boxes", competition="rsna_scratch")
     assert "predicts probabilities, but the target needs boxes: choose another model, such as fcos" in words
     words = refused("model.name=fcos")
     assert "model.name = fcos predicts boxes, but the target needs probabilities" in words

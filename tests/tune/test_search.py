@@ -94,7 +94,7 @@ def test_a_space_in_all_its_forms(write_space):
         "train.batch_size": ("int", 8, 24, 8, False),
         "model.arguments.dropout": ("float", 0, 0.5, None, False),
     }
-    config = load_config("pcam", settings)
+    config = load_config("pcam_scratch", settings)
     assert (config.train.learning_rate, config.train.epochs, config.train.batch_size) == (1e-5, 1, 8)
     assert config.model.arguments == {"filters": [8, 8], "dropout": 0}
 
@@ -127,7 +127,16 @@ def test_a_space_in_all_its_forms(write_space):
     ],
 )
 def test_a_bad_space_is_one_clear_line_before_any_data_is_looked_at(space, message, write_space, tmp_path, capsys):
-    call = ["search", "pcam", "--space", write_space(space), "--trials", "3", "--records", str(tmp_path / "none")]
+    call = [
+        "search",
+        "pcam_scratch",
+        "--space",
+        write_space(space),
+        "--trials",
+        "3",
+        "--records",
+        str(tmp_path / "none"),
+    ]
     assert main(call) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -138,9 +147,9 @@ def test_a_bad_space_is_one_clear_line_before_any_data_is_looked_at(space, messa
 def test_what_cannot_be_searched_together(write_space):
     phases = "train.phases=[{epochs: 1, learning_rate: 0.1}]"
     with pytest.raises(ConfigError, match="has no effect beside"):
-        check_space(Space(space={"train.learning_rate": [1.0]}), "x", "pcam", [phases])
+        check_space(Space(space={"train.learning_rate": [1.0]}), "x", "pcam_scratch", [phases])
     with pytest.raises(ConfigError, match="is both searched"):
-        check_space(Space(space={"train.optimizer": ["sgd"]}), "x", "pcam", ["train.optimizer=adam"])
+        check_space(Space(space={"train.optimizer": ["sgd"]}), "x", "pcam_scratch", ["train.optimizer=adam"])
     with pytest.raises(ConfigError, match="unknown space 'pcam_cn'; did you mean 'pcam_cnn'"):
         read_space("pcam_cn")
     with pytest.raises(ConfigError, match=r"cannot read .*none\.yaml"):
@@ -153,7 +162,7 @@ def test_the_spaces_that_come_with_the_kit(keras):
     assert space_names() == ["nih_cnn", "pcam_cnn"]
     for name in space_names():
         chosen = read_space(name)
-        check_space(chosen, name, "nih", [])
+        check_space(chosen, name, "nih_scratch", [])
         check_space(chosen, name, "toy", [])
         model = load_config("toy", chosen.suggest(First())).model
         assert registry.build(model.name, shape=(96, 96, 3), outputs=1, **model.arguments).count_params() > 1000
