@@ -26,7 +26,7 @@ layers, ops = lazy("keras.layers"), lazy("keras.ops")
 
 DEFAULT = "mobilenet"  # the backbone
 KINDS = ("cls", "mean", "gem")  # of pooling: the class token, the mean, the generalised mean with exponent 3
-_STANDARDISE = "standardise"
+STANDARDISE = "standardise"
 _TURNS = {  # views as (quarter turns, mirrored)
     "none": ((0, False),),
     "mirror": ((0, False), (0, True)),
@@ -69,7 +69,7 @@ def build(
     x = layers.Concatenate(name="features", dtype="float32")(parts) if len(parts) > 1 else parts[0]
     from kit.models.pooling import Standardise  # here: it needs Keras, and listing the models does not
 
-    x = Standardise(name=_STANDARDISE, dtype="float32")(x)
+    x = Standardise(name=STANDARDISE, dtype="float32")(x)
     return keras.Model(image, _HEADS[head](x, outputs, activation, units, dropout), name="features_model")
 
 
@@ -111,7 +111,7 @@ def extractor(network: keras.Model, views: str) -> keras.Model:
 
 def head_of(model: keras.Model) -> keras.Model:
     """What follows the pooled features: float32 [B, d] -> probabilities; it shares the model's layers."""
-    return keras.Model(model.get_layer(_STANDARDISE).input, model.outputs[0])
+    return keras.Model(model.get_layer(STANDARDISE).input, model.outputs[0])
 
 
 def digest(network: keras.Model) -> str:
@@ -124,7 +124,7 @@ def digest(network: keras.Model) -> str:
 
 def head_width(model: keras.Model) -> int:
     """How many pooled features the head takes."""
-    return int(model.get_layer(_STANDARDISE).input.shape[-1])
+    return int(model.get_layer(STANDARDISE).input.shape[-1])
 
 
 def _network(name: str, arguments: Mapping[str, Any], shape: tuple[int, int, int], n: int) -> keras.Model:
