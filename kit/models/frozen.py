@@ -24,7 +24,7 @@ else:
     keras = lazy("keras")
 layers, ops = lazy("keras.layers"), lazy("keras.ops")
 
-DEFAULT = "mobilenet"  # the backbone
+DEFAULT, HEAD = "mobilenet", "linear"  # the backbone and the head, unless others are named
 KINDS = ("cls", "mean", "gem")  # of pooling: the class token, the mean, the generalised mean with exponent 3
 STANDARDISE = "standardise"
 _TURNS = {  # views as (quarter turns, mirrored)
@@ -42,7 +42,7 @@ def build(
     activation: str,
     backbone: str | Sequence[str] = DEFAULT,
     backbone_arguments: Mapping[str, Any] | None = None,
-    head: str = "linear",
+    head: str = HEAD,
     pool: str | Sequence[str] | None = None,
     views: str = "none",
     units: int = 256,
