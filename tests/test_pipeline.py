@@ -30,7 +30,7 @@ from kit.run import FoldFiles, Run
 from kit.stages import predict as predicting
 from kit.stages import score as scoring
 from kit.stages import train as training
-from kit.stages.fold import Fold
+from kit.stages.fold import Fold, refuse_leaking_weights
 from tests.conftest import TINY
 
 SETTINGS = [argument for setting in TINY for argument in ("--set", setting)]

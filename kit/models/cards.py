@@ -1,11 +1,13 @@
 """What is known about a model before it is built: its card, and where its pre-trained weights come from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 BACKBONE = "backbone"  # the name, in every model that has one, of the layer that pre-trained weights go into
 
@@ -15,12 +17,15 @@ class Published:
     """ImageNet weights that somebody published: the usual file name, its MD5 or SHA-256, and how to download it.
 
     `download()` returns a model that holds the weights, checked by Keras against the same checksum; None where nobody
-    serves the file.
+    serves the file. `package` is the pip package that brings it, if any, in its folder `models`. `read(path)` returns
+    the arrays of each layer by its name, of a file that Keras cannot read.
     """
 
     file: str
     checksum: str | None  # None: nobody published one
     download: "Callable[[], keras.Model] | None" = None
+    package: str = ""
+    read: "Callable[[Path], Mapping[str, Sequence[np.ndarray]]] | None" = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ else:
     keras = lazy("keras")
 layers, ops = lazy("keras.layers"), lazy("keras.ops")
 
-DEFAULT, HEAD = "mobilenet", "linear"  # the backbone and the head, unless others are named
+DEFAULT, HEAD = "efficientnet_lite0", "linear"  # the backbone and the head, unless others are named
 KINDS = ("cls", "mean", "gem")  # of pooling: the class token, the mean, the generalised mean with exponent 3
 STANDARDISE = "standardise"
 _TURNS = {  # views as (quarter turns, mirrored)

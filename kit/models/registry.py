@@ -22,7 +22,7 @@ else:
 
 _CARDS: dict[str, ModelCard] = {}
 # modules that register models when they are imported
-_FAMILIES = ("applications", "backbones", "classic", "detect.cards", "frozen")
+_FAMILIES = ("applications", "backbones", "classic", "detect.cards", "efficientnet_lite", "frozen")
 LIBRARIES = {"hub/": "keras_hub", "tfhub:": "tensorflow_hub"}  # prefix of a name -> module whose `card(name)` has it
 
 

@@ -18,6 +18,7 @@ from kit.data.table.listing import require_folder
 from kit.errors import DataError, counted, remarked, some
 from kit.files import PART, expanded
 from kit.runtime.session import find_mount
+from kit.stages.fold import least_rows
 
 log = logging.getLogger(__name__)
 
