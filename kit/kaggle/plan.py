@@ -128,8 +128,10 @@ def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> Submission
     devices.set_up(RuntimeSettings())
     from kit.models import registry, weights
 
-    card = registry.weights_card(config.model.name, config.model.arguments)
-    source = card.weights if config.model.weights is None else config.model.weights
-    found_here = weights.to_send(source, card.name, card.published, paths)
-    datasets = ["/".join(source.removeprefix("kaggle:").split("/")[:2])] if source.startswith("kaggle:") else []
+    found_here: Sequence[Path] = paths
+    datasets: list[str] = []
+    for card in registry.weights_cards(config.model.name, config.model.arguments):
+        source = card.weights if config.model.weights is None else config.model.weights
+        found_here = weights.to_send(source, card.name, card.published, found_here)
+        datasets += ["/".join(source.removeprefix("kaggle:").split("/")[:2])] if source.startswith("kaggle:") else []
     return replace(plan, weights=tuple(found_here), datasets=tuple(datasets))

@@ -1,11 +1,13 @@
 """What is known about a model before it is built: its card, and where its pre-trained weights come from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 BACKBONE = "backbone"  # the name, in every model that has one, of the layer that pre-trained weights go into
 
@@ -15,12 +17,15 @@ class Published:
     """ImageNet weights that somebody published: the usual file name, its MD5 or SHA-256, and how to download it.
 
     `download()` returns a model that holds the weights, checked by Keras against the same checksum; None where nobody
-    serves the file.
+    serves the file. `package` is the pip package that brings it, if any, in its folder `models`. `read(path)` returns
+    the arrays of each layer by its name, of a file that Keras cannot read.
     """
 
     file: str
     checksum: str | None  # None: nobody published one
     download: "Callable[[], keras.Model] | None" = None
+    package: str = ""
+    read: "Callable[[Path], Mapping[str, Sequence[np.ndarray]]] | None" = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class ModelCard:
     `parameters` are the total and trainable counts at `size` with `outputs` outputs, as published by the model's source
     or counted once. `licence` is that of the published weights; `published` says where to find them. A network that
     finds `boxes` is a `kit.models.detect.detector.Detector`; where it stands on any registered model (its argument
-    `backbone`), `backbone` names the default one, whose card says where weights come from.
+    `backbone`), `backbone` names the default one, whose card says where weights come from. What is `fitted` to the
+    training images is the whole `network`, or only a `head` on features that are computed once.
     """
 
     name: str
@@ -57,3 +63,4 @@ class ModelCard:
     published: Published | Provided | None = field(default=None, repr=False)
     prediction: Literal["probabilities", "boxes"] = "probabilities"
     backbone: str = ""
+    fitted: Literal["network", "head"] = "network"

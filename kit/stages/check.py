@@ -13,6 +13,8 @@ from kit.errors import ConfigError, nearest
 from kit.evaluate.metrics import find_metric
 from kit.run import Run
 from kit.runtime import devices
+from kit.stages.fold import fitted_part, settings_of_training
+from kit.stages.head import build_frozen
 from kit.stages.model import build_model, require_model_of
 from kit.tables import truth
 
@@ -33,9 +35,13 @@ def check_settings(config: Config, run: Run | None = None) -> None:
     check_augment(config.augment, card.prediction)
     _OF_KIND[card.prediction](config)
     if card.backbone:
-        backbone = registry.weights_card(config.model.name, config.model.arguments)
-        if backbone.prediction == "boxes":
-            raise ConfigError(f"model.arguments.backbone = {backbone.name} finds boxes itself: choose a classifier")
+        for backbone in (backbones := registry.weights_cards(config.model.name, config.model.arguments)):
+            if backbone.prediction == "boxes":
+                raise ConfigError(f"model.arguments.backbone = {backbone.name} finds boxes itself: choose a classifier")
+        if len(backbones) > 1 and not weights.is_of_each(config.model.weights):
+            raise ConfigError(
+                f"model.weights = {config.model.weights}: these are of one backbone, but there are {len(backbones)}"
+            )
     if config.model.arguments and not config.model.name.startswith(tuple(registry.LIBRARIES)):
         if card.prediction == "boxes":  # their arguments stand beside their networks
             devices.set_up(config.runtime)
@@ -43,7 +49,8 @@ def check_settings(config: Config, run: Run | None = None) -> None:
     if run is None or is_trained(config, run):
         return  # it needs neither weights nor packages any more
     devices.choose_backend(config.runtime)
-    weights.check_source(registry.weights_card(config.model.name, config.model.arguments), config.model.weights)
+    for source in registry.weights_cards(config.model.name, config.model.arguments):
+        weights.check_source(source, config.model.weights)
     for tracker in config.runtime.trackers:
         if find_spec(tracker) is None:
             raise ConfigError(f"runtime.trackers: {tracker} is not installed: pip install {tracker}")
@@ -56,7 +63,7 @@ def is_trained(config: Config, run: Run) -> bool:
     """Whether the run has all its folds, trained with such settings."""
     if not run.exists() or len(run.trained_folds()) < config.folds:
         return False
-    sections = {"seed", "folds", "model", "augment", "train"}
+    sections = {"folds", *settings_of_training(config)}
     return bool(run.config.model_dump(include=sections) == config.model_dump(include=sections))
 
 
@@ -69,6 +76,10 @@ def rehearse_training(config: Config, image: ImageSettings, run: Run) -> None:
     if is_trained(config, run):
         return
     task = find_competition(config.competition, config).target.task or "binary"
+    _REHEARSALS[fitted_part(config)](config, image, task)
+
+
+def _rehearse_network(config: Config, image: ImageSettings, task: str) -> None:
     model, _ = build_model(config, image, ["label"], task)
     from kit.train.fit import training_model
     from kit.train.objectives import make_objective
@@ -79,6 +90,13 @@ def rehearse_training(config: Config, image: ImageSettings, run: Run) -> None:
         make_optimizer(config.train, phase, 1, rates_of(model, phase.layer_decay), config.train.accumulate)
     objective = make_objective(task, LossSettings(), np.zeros((1, 1), np.float32))
     training_model(model, objective, config.augment, config.seed)
+
+
+def _rehearse_head(config: Config, image: ImageSettings, task: str) -> None:
+    build_frozen(config, image, ["label"], task)
+
+
+_REHEARSALS = {"network": _rehearse_network, "head": _rehearse_head}
 
 
 def check_loss(config: Config, task: str, examples: pd.DataFrame) -> None:

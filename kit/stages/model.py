@@ -1,6 +1,6 @@
 """The model of a run: from settings, images and task to a network with its weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kit.config import Config, ImageSettings
@@ -33,9 +33,23 @@ def build_model(
         "activation": find_task(task).activation,
     }
     model = registry.build(**spec)
-    card = registry.weights_card(config.model.name, config.model.arguments)
-    load_weights(model, card, weights or config.model.weights)
+    cards = registry.weights_cards(config.model.name, config.model.arguments)
+    for network, card in zip(_NETWORKS[registry.fitted_part(config.model.name)](model), cards, strict=True):
+        load_weights(network, card, weights or config.model.weights)
     return model, spec
+
+
+def _frozen(model: "keras.Model") -> list["keras.Model"]:
+    from kit.models.frozen import networks
+
+    return networks(model)
+
+
+# What pre-trained weights go into.
+_NETWORKS: dict[str, Callable[["keras.Model"], list["keras.Model"]]] = {
+    "network": lambda model: [model],
+    "head": _frozen,
+}
 
 
 def require_model_of(task: str, config: Config) -> None:

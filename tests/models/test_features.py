@@ -81,6 +81,7 @@ def test_every_model_has_a_feature_map_and_a_pyramid(features, outline, levels, 
         ("densenet121", [128, 256, 512, 1024]),
         ("inception_v3", [192, 288, 768, 2048]),
         ("efficientnetb0", [144, 240, 672, 1280]),
+        ("efficientnet_lite0", [144, 240, 672, 1280]),
         ("convnext_tiny", [96, 192, 384, 768]),
         ("nasnet_mobile", [44, 264, 528, 1056]),  # whose cells take the one before the last, too
     ],
@@ -96,6 +97,7 @@ def test_levels_are_the_ends_of_stages(outline, levels, name, channels):
         ("pcam_cnn", {"units": 8}),
         pytest.param("nih_cnn", {}, marks=pytest.mark.once),
         pytest.param("vgg16_flat64", {}, marks=pytest.mark.once),
+        pytest.param("efficientnet_lite0", {"units": []}, marks=pytest.mark.once),
         pytest.param("mobilenet", {"units": 8, "until": "conv_pw_5_relu", "pool": "gem"}, marks=pytest.mark.once),
     ],
 )
@@ -175,6 +177,7 @@ def test_tokens_that_form_no_grid(features):
     [
         ("mobilenet", [7, 14, 28, 56, 112], "conv_dw_12"),
         ("efficientnetb0", [7, 14, 28, 56, 112], "block6a_dwconv"),  # with maps of 1x1 inside every stage
+        ("efficientnet_lite0", [7, 14, 28, 56, 112], "blocks_11_depthwise_conv"),
         ("inception_v3", [8, 17, 35, 73, 149], None),  # with borders that shrink the maps as well
         ("vgg16", [14, 28, 56, 112, 224], "block5_conv1"),  # the last pooling has no weights
     ],

@@ -16,7 +16,7 @@ def registry(keras):
 # Every network of the kit's own, and of each library's families one that is quick to build.
 LARGE = ("convnext", "densenet", "efficientnet", "inception", "nasnet", "resnet", "vgg", "xception", "mobilenet")
 BOTH = ("pcam_cnn", "pcam_cnn_tuned", "squeezenet")  # what JAX compiles in no time
-QUICK = ("efficientnetb0", "mobilenet_v3_small", "resnet18", "vgg16_flat64", "mobilenet")
+QUICK = ("efficientnetb0", "efficientnet_lite0", "mobilenet_v3_small", "resnet18", "vgg16_flat64", "mobilenet")
 
 
 def pytest_generate_tests(metafunc):
