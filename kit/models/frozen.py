@@ -183,7 +183,9 @@ _HEADS: dict[str, Callable[[Any, int, str, int, float], Any]] = {"linear": _line
 
 def _require(argument: str, value: Any, names: Collection[str]) -> None:
     if value not in names:
-        raise ConfigError(f"model.arguments.{argument} = {value!r}: one of {', '.join(names)}{nearest(str(value), names)}")
+        raise ConfigError(
+            f"model.arguments.{argument} = {value!r}: one of {', '.join(names)}{nearest(str(value), names)}"
+        )
 
 
 registry.register(

@@ -109,7 +109,9 @@ def weights_card(name: str, arguments: Mapping[str, Any]) -> ModelCard:
 def weights_cards(name: str, arguments: Mapping[str, Any]) -> list[ModelCard]:
     """As `weights_card`, of a model on several backbones the card of each."""
     card = model_card(name)
-    return [model_card(each) for each in names_of(arguments.get("backbone", card.backbone))] if card.backbone else [card]
+    return (
+        [model_card(each) for each in names_of(arguments.get("backbone", card.backbone))] if card.backbone else [card]
+    )
 
 
 def names_of(backbone: str | Sequence[str]) -> list[str]:

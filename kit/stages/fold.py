@@ -16,7 +16,6 @@ from kit.run import FoldFiles, Run
 from kit.tables import fault_of_predictions
 from kit.tasks import find_task
 
-
 _SETTINGS = {"network": {"seed", "model", "augment", "train"}, "head": {"seed", "model"}}
 
 

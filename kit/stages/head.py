@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _INNER = 5  # folds among the training rows of a fold, by which its head is chosen
 _ROWS = 8192  # predicted at a time
-_LAST: dict[str, tuple["keras.Model", dict[str, Any]]] = {}  # the model that was built last: folds differ by heads alone
+_LAST: dict[str, tuple["keras.Model", dict[str, Any]]] = {}  # the model that was built last
 
 
 def fit_head(
@@ -64,7 +64,7 @@ def fit_head(
     devices.set_seed(seed)
     head, name = frozen.head_of(model), spec.get("head", frozen.HEAD)
     chosen = HEADS[name](head, _rows(fold, ids, features), records.task, seed, spec)
-    p = _predicted(head, features[pd.Index(ids).get_indexer(valid["id"])])
+    p = _predicted(head, features[pd.Index(ids).get_indexer(pd.Index(valid["id"]))])
     table = with_probabilities(valid[["id"]].reset_index(drop=True), p, records.labels)
     values = epoch_values(table, valid, records.labels, records.task, metric)
     fold.files.done.unlink(missing_ok=True)  # of the model that is replaced now
@@ -117,7 +117,7 @@ def _rows(fold: Fold, ids: list[str], features: np.ndarray) -> "Rows":
     from kit.train.heads import Rows
 
     examples = fold.records.rows(fold.train)
-    place = pd.Index(ids).get_indexer(examples["id"])
+    place = pd.Index(ids).get_indexer(pd.Index(examples["id"]))
     labels = truth(examples, fold.records.labels).astype(np.float32)
     return Rows(features[place], labels, assign_cells(examples).to_numpy() % _INNER, examples)
 

@@ -19,6 +19,7 @@ from kit.predict.merging import over_folds
 from kit.run import Run, names_of
 from kit.schemas import AnyDecision, AnyScores, BoxDecision, BoxScores, Comparison, Decision, Scores
 from kit.stages.current import changed_settings, require_current, settings_of_boxes
+from kit.stages.fold import fitted_part
 from kit.tasks import find_task
 
 
@@ -73,7 +74,9 @@ def target_of(run: Run) -> Target:
 
 
 def is_balanced(config: Config) -> bool:
-    """Whether training showed classes in other shares than the data has."""
+    """Whether training showed classes in other shares than the data has; that of a head never does."""
+    if fitted_part(config) == "head":
+        return False
     return config.input.balance != "none" or config.train.loss.weights != "none"
 
 

@@ -182,7 +182,7 @@ def _minimise(problems: _Problems, tolerance: float, most: int) -> np.ndarray:
 
 
 def _direction(slope: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Minus the inverse of the Hessian, as far as the pairs tell it, times the slope; pairs with rho = 0 do not count."""
+    """Minus the inverse Hessian, as far as the pairs tell it, times the slope; pairs with rho = 0 do not count."""
     q, alphas = slope.copy(), []
     for moved, bent, rho in reversed(pairs):
         alpha = rho * _dot(moved, q)
