@@ -9,7 +9,7 @@ from kit.config.base import PathText, Settings
 
 # Arguments that may stand beside `name`, as in {name: features, backbone: mobilenet}, which is short for the same in
 # `arguments`. A list, so that a misspelt setting stays an error.
-SHORT = ("backbone", "backbone_arguments", "head", "pool", "views", "units", "dropout")
+SHORT = ("backbone", "backbone_arguments", "head", "pool", "views", "units", "dropout", "metadata", "per_group")
 
 
 class ModelSettings(Settings):
@@ -21,7 +21,7 @@ class ModelSettings(Settings):
     # of another run) | preset or saved_model (what a library's network comes with); null: the model's own default.
     weights: PathText | None = None
     # What else the model's builder takes, such as {units: [256], dropout: 0.3}. backbone, backbone_arguments, head,
-    # pool, views, units and dropout may also be written beside name: model.backbone=mobilenet.
+    # pool, views, units, dropout, metadata and per_group may also be written beside name: model.backbone=mobilenet.
     arguments: dict[str, Any] = {}
 
     @model_validator(mode="before")

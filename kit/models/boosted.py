@@ -5,13 +5,17 @@ ends the process over a damaged file), and nothing of the file is trusted.
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+from kit.errors import ConfigError
 from kit.models.metadata import Metadata, z_scores
+
+if TYPE_CHECKING:
+    import keras
 
 _TINY = 1e-7  # the least probability that a logit is taken of
 
@@ -82,14 +86,18 @@ class Boosted(BaseModel):
             raise ValueError(f"a tree splits by a feature of more than {width}")
         return self
 
-    def probabilities(self, base: np.ndarray, table: pd.DataFrame) -> np.ndarray:
+    def probabilities(self, base: np.ndarray, table: pd.DataFrame | None = None) -> np.ndarray:
         """Probabilities, float32 [n, labels], from another head's [n, labels] and the rows of the example table.
 
-        The rows must hold their groups whole. Raises DataError for metadata that are not there.
+        The rows must hold their groups whole; there need be none if no tree asks for what they say (`needs_table`).
+        Raises ConfigError where there are none but need be, DataError for metadata that are not there.
         """
         base = np.asarray(base, np.float64)
         if not any(self.trees):
             return base.astype(np.float32)
+        if table is None:
+            self.require_no_table("images alone")
+            return self.probabilities(base, self.metadata.blank(len(base)))
         before, metadata = logits(base, self.exclusive), self.metadata.matrix(table)
         groups, scores = table["group"].to_numpy() if self.metadata.per_group else None, before.copy()
         for label, trees in enumerate(self.trees):
@@ -103,8 +111,29 @@ class Boosted(BaseModel):
 
     @property
     def needs_table(self) -> bool:
-        """Whether images alone are not enough: it takes metadata, or how far out an image is in its group."""
-        return any(self.trees) and (self.metadata.per_group or bool(self.metadata.columns))
+        """Whether images alone are not enough: a tree asks for metadata, or how far out an image is in its group."""
+        own = len(self.trees) if self.exclusive else 1
+        return any(feature >= own for trees in self.trees for tree in trees for feature in tree.feature)
+
+    def require_no_table(self, what: str) -> None:
+        """Raise ConfigError where `what`, which is to be predicted, has no example table but needs it."""
+        if self.needs_table:
+            names = ["the group", *(column.name for column in self.metadata.columns)]
+            raise ConfigError(
+                f"the model (head gbdt) needs {', '.join(names)} of each image, which {what} do not have: predict "
+                "images of records, without views (predict.tta=none), or train a run with head=linear"
+            )
+
+
+class BoostedModel:
+    """A network with boosted trees after it, for prediction alone."""
+
+    def __init__(self, network: "keras.Model", trees: Boosted) -> None:
+        self.network, self.trees = network, trees
+
+    def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 [B, labels]; raises ConfigError where images alone are not enough."""
+        return self.trees.probabilities(self.network.predict_on_batch(images))
 
 
 def logits(p: np.ndarray, exclusive: bool) -> np.ndarray:

@@ -47,15 +47,21 @@ def build(
     views: str = "none",
     units: int = 256,
     dropout: float = 0.5,
+    metadata: str | Sequence[str] = (),
+    per_group: bool = True,
 ) -> keras.Model:
     """Images -> frozen backbones -> pooled features, side by side -> standardisation -> head -> probabilities.
 
     `backbone_arguments` are those of the backbone; of several, a dictionary for each by its name. `pool` are kinds of
     pooling, by default the class token (where there is one) and the mean. `units` and `dropout` are of the head `mlp`.
+    Of the head `gbdt` the network is the linear head, which trees correct by columns of the example table (`metadata`)
+    and, with `per_group`, by how far out an image is among those of its group (patient).
     Raises ConfigError for names that do not exist.
     """
     _require("head", head, _HEADS)
     _require("views", views, _TURNS)
+    if metadata_columns({"metadata": metadata}) and head != "gbdt":
+        raise ConfigError(f"model.arguments.metadata is of the head gbdt: head={head} looks at images alone")
     pool = [pool] if isinstance(pool, str) else pool
     for kind in pool or ():
         _require("pool", kind, KINDS)
@@ -95,6 +101,16 @@ def kinds_of(pooled: Collection[str], pool: Sequence[str] | None, name: str) -> 
     if not kinds:
         raise ConfigError(f"model.arguments.pool = {list(pool or ())}: {name} has {', '.join(pooled)} alone")
     return kinds
+
+
+def metadata_columns(arguments: Mapping[str, Any]) -> list[str]:
+    """The columns of the example table that the head of a model with such arguments takes; raises ConfigError."""
+    names = arguments.get("metadata", ())
+    if isinstance(names, str):
+        return [name.strip() for name in names.split(",") if name.strip()]
+    if isinstance(names, list | tuple) and all(isinstance(name, str) and name for name in names):
+        return list(names)
+    raise ConfigError(f"model.arguments.metadata = {names!r}: name columns of the example table, such as [age, sex]")
 
 
 def networks(model: keras.Model) -> list[keras.Model]:
@@ -178,7 +194,7 @@ def _mlp(x: Any, outputs: int, activation: str, units: int, dropout: float) -> A
 
 
 # The fit of each head is in kit.train.heads.
-_HEADS: dict[str, Callable[[Any, int, str, int, float], Any]] = {"linear": _linear, "mlp": _mlp}
+_HEADS: dict[str, Callable[[Any, int, str, int, float], Any]] = {"linear": _linear, "mlp": _mlp, "gbdt": _linear}
 
 
 def _require(argument: str, value: Any, names: Collection[str]) -> None:

@@ -12,12 +12,10 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
 
 from kit.errors import ConfigError, DataError, nearest, some
-from kit.tables import PROBABILITY, TRUTH, truth
+from kit.tables import is_metadata, truth
 
 log = logging.getLogger(__name__)
 
-# Columns of an example table that say nothing about the patient.
-_OWN = ("id", "path", "bytes", "split", "group", "cell", "fold", "crc32", "boxes", "box_labels")
 _MOST_CATEGORIES = 256
 _FEW = 20  # rows that a column has to tell the labels of before it looks like the answer
 
@@ -66,6 +64,10 @@ class Metadata(BaseModel):
         fill = np.array([np.nan if value is None else value for value in self.fill], np.float64)
         return np.where(np.isnan(values), fill, values)
 
+    def blank(self, rows: int) -> pd.DataFrame:
+        """A table of so many rows, each a group of its own, without any value."""
+        return pd.DataFrame({"group": np.arange(rows), **{column.name: np.nan for column in self.columns}})
+
 
 def fit_metadata(table: pd.DataFrame, names: Sequence[str], per_group: bool) -> Metadata:
     """The encoding of the columns `names` of training rows, which hold their groups whole."""
@@ -80,7 +82,7 @@ def check_metadata(table: pd.DataFrame, names: Sequence[str], labels: Sequence[s
     """Raise ConfigError, naming the setting, for columns of an example table that cannot be used as metadata.
 
     That is: unknown ones, those of labels, ids and predictions, one that is empty in the training or the test set, and
-    texts that are names rather than categories. A column that tells a label of every training row is remarked on.
+    texts that are names rather than categories.
     """
     usable = [str(name) for name in table.columns if not _is_own(str(name), labels)]
     for name in names:
@@ -100,7 +102,20 @@ def check_metadata(table: pd.DataFrame, names: Sequence[str], labels: Sequence[s
             _values(table, _column(table[table["split"] == "train"], name))
         except DataError as error:
             raise ConfigError(f"model.arguments.metadata: {error}") from error
-        _remark_on_answer(table[table["split"] == "train"], name, labels)
+
+
+def remark_on_answer(train: pd.DataFrame, name: str, labels: Sequence[str]) -> None:
+    """Log that a column tells a label of every training row, where it does: perhaps it was filled in afterwards."""
+    values, present = train[name].astype(str).to_numpy(), train[name].notna().to_numpy()
+    for label, y in zip(labels, truth(train, labels).T, strict=True):
+        rows = present & ~np.isnan(y)
+        each = pd.Series(y[rows] > 0.5).groupby(values[rows])
+        few = rows.sum() < _FEW or each.ngroups > rows.sum() / 2 or len(np.unique(y[rows] > 0.5)) < 2
+        if not few and (each.nunique() == 1).all():
+            log.warning(
+                f"model.arguments.metadata: {name!r} alone tells {label!r} of all {rows.sum()} training images: is it "
+                "there before the answer is?"
+            )
 
 
 def z_scores(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -125,8 +140,7 @@ def group_sizes(groups: np.ndarray) -> np.ndarray:
 
 
 def _is_own(name: str, labels: Sequence[str]) -> bool:
-    label = name.casefold() in {each.casefold() for each in labels}
-    return name in _OWN or name.startswith((TRUTH, PROBABILITY)) or label
+    return not is_metadata(name) or name.casefold() in {each.casefold() for each in labels}
 
 
 def _names(columns: Sequence[Column], per_group: bool) -> tuple[str, ...]:
@@ -199,17 +213,3 @@ def _numbers(series: pd.Series) -> np.ndarray | None:
     except (TypeError, ValueError):
         return None
     return np.where(np.isfinite(numbers), numbers, np.nan)
-
-
-def _remark_on_answer(train: pd.DataFrame, name: str, labels: Sequence[str]) -> None:
-    """Log that a column tells a label of every training row, where it does: perhaps it was filled in afterwards."""
-    values, present = train[name].astype(str).to_numpy(), train[name].notna().to_numpy()
-    for label, y in zip(labels, truth(train, labels).T, strict=True):
-        rows = present & ~np.isnan(y)
-        each = pd.Series(y[rows] > 0.5).groupby(values[rows])
-        few = rows.sum() < _FEW or each.ngroups > rows.sum() / 2 or len(np.unique(y[rows] > 0.5)) < 2
-        if not few and (each.nunique() == 1).all():
-            log.warning(
-                f"model.arguments.metadata: {name!r} alone tells {label!r} of all {rows.sum()} training images: is it "
-                "there before the answer is?"
-            )

@@ -51,6 +51,8 @@ def check_settings(config: Config, run: Run | None = None) -> None:
     devices.choose_backend(config.runtime)
     for source in registry.weights_cards(config.model.name, config.model.arguments):
         weights.check_source(source, config.model.weights)
+    if config.model.arguments.get("head") == "gbdt" and find_spec("lightgbm") is None:
+        raise ConfigError("model.arguments.head = gbdt needs LightGBM: pip install lightgbm")
     for tracker in config.runtime.trackers:
         if find_spec(tracker) is None:
             raise ConfigError(f"runtime.trackers: {tracker} is not installed: pip install {tracker}")
@@ -105,6 +107,17 @@ def check_loss(config: Config, task: str, examples: pd.DataFrame) -> None:
     from kit.train.objectives import make_objective
 
     make_objective(task, config.train.loss, truth(examples[examples["split"] == "train"]).astype(np.float32))
+
+
+def check_columns(config: Config, labels: Sequence[str], examples: pd.DataFrame) -> None:
+    """Raise ConfigError for columns of the example table that the model is to take but cannot; remark on suspicious."""
+    from kit.models import frozen
+    from kit.models.metadata import check_metadata, remark_on_answer
+
+    names = frozen.metadata_columns(config.model.arguments)
+    check_metadata(examples, names, labels)
+    for name in names:
+        remark_on_answer(examples[examples["split"] == "train"], name, labels)
 
 
 def check_scoring(config: Config, labels: Sequence[str]) -> None:

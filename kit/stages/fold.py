@@ -54,6 +54,8 @@ class Fold:
         settings = self.config.model_dump(include=settings_of_training(self.config))
         if "train" in settings:
             settings["input"] = self.config.input.model_dump(exclude={"cache", "most_boxes"})  # which change no value
+        if digest := metadata_digest(self.config, self.records, "train"):
+            settings["metadata"] = digest
         if self.config.pseudo.run:
             settings["pseudo"] = [self.config.pseudo.model_dump(exclude={"run"}), pseudo_digest(self)]
         return {
@@ -81,6 +83,20 @@ def fitted_part(config: Config) -> Literal["network", "head"]:
 def settings_of_training(config: Config) -> set[str]:
     """The settings, of those of a network and its training, that its model depends on: those of a head are fewer."""
     return _SETTINGS[fitted_part(config)]
+
+
+def metadata_digest(config: Config, records: Records, split: str) -> str | None:
+    """What identifies the columns of the example table that a model takes, in one split; None where it takes none."""
+    from kit.models import frozen
+
+    if not (names := frozen.metadata_columns(config.model.arguments)):
+        return None
+    table = records.table[records.table["split"] == split]
+    return files.fingerprint([names, table["id"].tolist(), *(_texts(table, name) for name in names)])
+
+
+def _texts(table: pd.DataFrame, name: str) -> list[str]:
+    return table[name].astype(str).tolist() if name in table.columns else []
 
 
 def least_rows(config: Config) -> int:

@@ -25,6 +25,7 @@ from kit.tables import truth, with_probabilities
 if TYPE_CHECKING:
     import keras
 
+    from kit.models.boosted import Boosted, BoostedModel
     from kit.train.heads import Rows
 
 log = logging.getLogger(__name__)
@@ -64,17 +65,17 @@ def fit_head(
     devices.set_seed(seed)
     head, name = frozen.head_of(model), spec.get("head", frozen.HEAD)
     chosen = HEADS[name](head, _rows(fold, ids, features), records.task, seed, spec)
-    p = _predicted(head, features[pd.Index(ids).get_indexer(pd.Index(valid["id"]))])
+    p = _predicted(head, features[pd.Index(ids).get_indexer(pd.Index(valid["id"]))], chosen.trees, valid)
     table = with_probabilities(valid[["id"]].reset_index(drop=True), p, records.labels)
     values = epoch_values(table, valid, records.labels, records.task, metric)
     fold.files.done.unlink(missing_ok=True)  # of the model that is replaced now
     with files.replacing(fold.files.history) as part:
         pd.DataFrame([values]).rename_axis("epoch").to_csv(part)
-    saved.save_model(model, spec, fold.files.folder)
+    saved.save_model(model, spec, fold.files.folder, chosen.trees)
     monitor = monitor_of(metric).name
     log.info(
         f"{fold.title}  {name} head on {features.shape[1]:,} features: val_{monitor} {values[f'val_{monitor}']:.4f}  "
-        f"({chosen}; {time.monotonic() - started:.0f} s)"
+        f"({chosen.words}; {time.monotonic() - started:.0f} s)"
     )
     return True
 
@@ -91,15 +92,17 @@ def build_frozen(
     return _LAST[key]
 
 
-def predict_head(fold: Fold, model: "keras.Model", cells: list[int] | None) -> pd.DataFrame:
+def predict_head(fold: Fold, model: "keras.Model | BoostedModel", cells: list[int] | None) -> pd.DataFrame:
     """Columns id and `p_*`: the head's predictions for some training cells, or the test set (None)."""
     device = devices.set_up(fold.config.runtime)
     from kit.models import frozen, saved
+    from kit.models.boosted import BoostedModel
 
     build = saved.read_build(fold.files.folder).model_dump()
-    every = sources(model, build, fold.records, fold.files.folder.parent)
+    network, trees = (model.network, model.trees) if isinstance(model, BoostedModel) else (model, None)
+    every = sources(network, build, fold.records, fold.files.folder.parent)
     ids, features = features_of(every, fold.records, cells, fold.config.predict.batch_size, device)
-    p = _predicted(frozen.head_of(model), features)
+    p = _predicted(frozen.head_of(network), features, trees, fold.records.rows(cells))
     return with_probabilities(pd.DataFrame({"id": pd.Series(ids, dtype=object)}), p, fold.records.labels)
 
 
@@ -122,10 +125,13 @@ def _rows(fold: Fold, ids: list[str], features: np.ndarray) -> "Rows":
     return Rows(features[place], labels, assign_cells(examples).to_numpy() % _INNER, examples)
 
 
-def _predicted(head: "keras.Model", features: np.ndarray) -> np.ndarray:
-    """Probabilities float32 [n, L]."""
+def _predicted(
+    head: "keras.Model", features: np.ndarray, trees: "Boosted | None", examples: pd.DataFrame
+) -> np.ndarray:
+    """Probabilities float32 [n, L]; where the head is corrected by trees, these see the rows of the example table."""
     import keras
 
     starts = range(0, len(features), _ROWS)
     parts = [keras.ops.convert_to_numpy(head(features[n : n + _ROWS], training=False)) for n in starts]
-    return np.concatenate(parts) if parts else np.empty((0, head.output_shape[-1]), np.float32)
+    p = np.concatenate(parts) if parts else np.empty((0, head.output_shape[-1]), np.float32)
+    return trees.probabilities(p, examples) if trees and len(p) else p

@@ -21,7 +21,7 @@ from kit.predict.predictor import Predictor
 from kit.run import Run
 from kit.runtime import devices
 from kit.stages.current import changed_settings, inputs_of_predictions, stamps_of_predictions
-from kit.stages.fold import Fold, fitted_part, folds_of
+from kit.stages.fold import Fold, fitted_part, folds_of, metadata_digest
 from kit.stages.head import predict_head
 from kit.tables import fault_of_values
 from kit.tasks import find_task
@@ -153,7 +153,7 @@ def _predict_fold(fold: Fold, trust: bool | str) -> dict[str, Any]:
     model = inputs_of_predictions(fold.files, fold.config.predict, fold.records.task)
     parts = {
         fold.files.oof: (fold.files.oof_done, model, fold.valid),
-        fold.files.test: (fold.files.test_done, {**model, "test": fold.records.fingerprints.test}, None),
+        fold.files.test: (fold.files.test_done, {**model, **_test_set(fold)}, None),
     }
     open_model = _once(lambda: _load(fold, trust))
     for path, (stamp, inputs, cells) in parts.items():
@@ -165,6 +165,12 @@ def _predict_fold(fold: Fold, trust: bool | str) -> dict[str, Any]:
             files.write_parquet(path, table)
             files.mark_done(stamp, inputs, [path])
     return {stamp.name: files.read_json(stamp) for stamp in stamps_of_predictions(fold.files)}
+
+
+def _test_set(fold: Fold) -> dict[str, Any]:
+    """What identifies the test images, with what the model is told of them."""
+    digest = metadata_digest(fold.config, fold.records, "test")
+    return {"test": fold.records.fingerprints.test, **({"metadata": digest} if digest else {})}
 
 
 def _from_images(fold: Fold, model: Any, cells: list[int] | None) -> pd.DataFrame:

@@ -108,6 +108,8 @@ def _changes_of_inputs(fold: Fold) -> list[str]:
     if then.get("training", now["training"]) != now["training"]:
         changes.append("the training examples (files, labels or groups)")
     changes += [f"the {key} settings" for key in ("image", "folds") if _plain(then.get(key)) != _plain(now[key])]
+    if then.get("metadata") != now.get("metadata"):
+        changes.append("the values of model.arguments.metadata")
     if then.get("pseudo") != _plain(now.get("pseudo")):
         changes.append("the pseudo-labels")
     return changes if then else []

@@ -32,6 +32,8 @@ from kit.data.table.leaks import assert_no_leak
 from kit.errors import ConfigError, DataError, TrainingError, counted
 from kit.evaluate.metrics import Metric, find_metric
 from kit.evaluate.validation import epoch_values, monitor_of
+from kit.models.frozen import metadata_columns
+from kit.models.metadata import check_metadata
 from kit.predict.predict import predict
 from kit.run import FORMAT_VERSION, Run
 from kit.runtime import devices
@@ -69,6 +71,7 @@ def start_run(config: Config, records: Records, run: Run, retrain: bool = False)
         raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
     refuse_other_run(config, run)
     config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
+    check_metadata(records.table, metadata_columns(config.model.arguments), records.labels)
     cells = split_folds(records.cells, config.folds, config.split_seed)
     check_dealt(records.rows([*range(records.cells)]), records.labels, cells, least_rows(config))
     folds = [Fold(config, records, cells, k, run.fold(k)) for k in range(len(cells))]

@@ -16,6 +16,7 @@ import pandas as pd
 from kit.errors import ConfigError
 from kit.models.boosted import Boosted, Tree, inputs, logits
 from kit.models.metadata import fit_metadata
+from kit.train.linear import log_losses
 
 _ROUNDS, _PATIENCE = 1000, 50  # at most, and without a better one
 _LEAF = 20  # rows of a leaf, of 400 or more
@@ -105,21 +106,12 @@ def _fit(
     gain = np.zeros(len(x))
     for booster, (_, held_out) in zip(chosen.boosters, folds, strict=True):
         raw = booster.predict(x[held_out], raw_score=True, num_iteration=rounds).reshape(len(held_out), -1)
-        before, after = (_losses(scores, y[held_out]) for scores in (offset[held_out], offset[held_out] + raw))
+        before, after = (log_losses(scores, y[held_out]) for scores in (offset[held_out], offset[held_out] + raw))
         gain[held_out] = before - after
     if not _is_clear(gain, groups):
         return ()
     dump = lightgbm.train(settings, data(), rounds).dump_model()["tree_info"]
     return tuple(_tree(each["tree_structure"]) for each in dump)
-
-
-def _losses(scores: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The log loss of each row [n], from logits [n, 1] of a label or [n, classes]."""
-    if scores.shape[1] == 1:
-        return (np.logaddexp(0, scores) - y * scores)[:, 0]
-    largest = scores.max(axis=1, keepdims=True)
-    total = largest[:, 0] + np.log(np.exp(scores - largest).sum(axis=1))
-    return total - scores[np.arange(len(y)), y.argmax(axis=1)]
 
 
 def _is_clear(gain: np.ndarray, groups: np.ndarray) -> bool:

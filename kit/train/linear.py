@@ -4,7 +4,7 @@ All strengths and all inner folds are fitted together, as the columns of one mat
 algorithm 7.5) with a step of its own for each. The minimum is that of scikit-learn's `LogisticRegression(C=strength)`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,15 +44,44 @@ def fit_linear(
     was fitted on the others; with a single fold it is .01. Unknown labels are left out, of exclusive classes the rows.
     A class that does not occur gets its share of a sample with half a row more of each class, at any features.
     """
+    return _fit(x, y, exclusive, lambda x1, part, rows, n: _choose(x1, part, inner[rows], strengths))
+
+
+def out_of_fold(
+    x: np.ndarray, y: np.ndarray, exclusive: bool, inner: np.ndarray, strengths: Sequence[float]
+) -> np.ndarray:
+    """Probabilities float32 [n, L] of each row by what is fitted on the other `inner` folds, at `Linear.strengths`.
+
+    NaN where there is a single fold.
+    """
+    p = np.full(y.shape, np.nan, np.float32)
+    for fold in np.unique(inner):
+        rows = inner == fold
+        if not rows.all():
+            logits = _fit(x[~rows], y[~rows], exclusive, lambda x1, part, rows, n: strengths[n]).logits(x[rows])
+            p[rows] = _activated(logits) if exclusive else _activated(logits[..., None])[..., 0]
+    return p
+
+
+def _fit(
+    x: np.ndarray,
+    y: np.ndarray,
+    exclusive: bool,
+    strength_of: Callable[[np.ndarray, np.ndarray, np.ndarray, int], float],
+) -> Linear:
+    """The regressions; `strength_of` takes inputs and labels of the rows that are known, their numbers, and the part's.
+
+    Parts are labels, or all exclusive classes together.
+    """
     mean, scale = standardisation(x)
     x1 = np.empty((len(x), x.shape[1] + 1), np.float32)
     np.multiply(x - mean, scale, out=x1[:, :-1])
     x1[:, -1] = 1
     parts = [y] if exclusive else [y[:, n : n + 1] for n in range(y.shape[1])]
     thetas, chosen = [], []
-    for part in parts:
+    for n, part in enumerate(parts):
         rows = np.flatnonzero(~np.isnan(part).any(axis=1))
-        strength = _choose(x1[rows], part[rows], inner[rows], strengths) if len(rows) else _DEFAULT
+        strength = strength_of(x1[rows], part[rows], rows, n) if len(rows) else _DEFAULT
         weights = np.ones((len(rows), 1), np.float32)
         thetas.append(_minimise(_Problems(x1[rows], part[rows], weights, np.array([strength])), *_FINAL)[:, 0])
         chosen.append(strength)
