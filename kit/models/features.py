@@ -60,7 +60,7 @@ def with_pyramid(model: keras.Model) -> keras.Model:
 
 
 def before_head(model: keras.Model, name: str) -> keras.Model:
-    """Images -> what the model's head takes: a feature map, tokens or a vector [B, C]; ConfigError if there is none."""
+    """Images -> what the model's head takes: a feature map, tokens or a vector [B, C]; ConfigError for none."""
     return keras.Model(model.inputs[0], _features(model, (2, 3, 4)), name=name)
 
 

@@ -14,8 +14,7 @@ from kit.evaluate.metrics import find_metric
 from kit.run import Run
 from kit.runtime import devices
 from kit.stages.fold import fitted_part, settings_of_training
-from kit.stages.head import build_frozen
-from kit.stages.model import build_model, require_model_of
+from kit.stages.model import build_frozen, build_model, require_model_of
 from kit.tables import truth
 
 
@@ -69,13 +68,13 @@ def is_trained(config: Config, run: Run) -> bool:
     return bool(run.config.model_dump(include=sections) == config.model_dump(include=sections))
 
 
-def rehearse_training(config: Config, image: ImageSettings, run: Run) -> None:
+def rehearse_training(config: Config, image: ImageSettings, run: Run | None = None) -> None:
     """Build what will be trained on such images and throw it away, unless all folds are trained.
 
     Raises ConfigError for images that are too small for the model, weights that do not fit it, layers that it does not
     have, and arguments that the optimiser does not take.
     """
-    if is_trained(config, run):
+    if run is not None and is_trained(config, run):
         return
     task = find_competition(config.competition, config).target.task or "binary"
     _REHEARSALS[fitted_part(config)](config, image, task)

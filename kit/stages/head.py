@@ -3,13 +3,12 @@
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from kit import files
-from kit.config import Config, ImageSettings
 from kit.data.table.cells import assign_cells
 from kit.data.table.leaks import assert_no_leak
 from kit.evaluate.metrics import Metric
@@ -19,7 +18,7 @@ from kit.runtime import devices
 from kit.runtime.devices import Device
 from kit.stages.features import OutOfTime, Source, features_of, sources
 from kit.stages.fold import Fold, fold_seed, refuse_leaking_weights
-from kit.stages.model import build_model
+from kit.stages.model import build_frozen
 from kit.tables import truth, with_probabilities
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _INNER = 5  # folds among the training rows of a fold, by which its head is chosen
 _ROWS = 8192  # predicted at a time
-_LAST: dict[str, tuple["keras.Model", dict[str, Any]]] = {}  # the model that was built last
 
 
 def fit_head(
@@ -78,18 +76,6 @@ def fit_head(
         f"({chosen.words}; {time.monotonic() - started:.0f} s)"
     )
     return True
-
-
-def build_frozen(
-    config: Config, image: ImageSettings, labels: Sequence[str], task: str
-) -> tuple["keras.Model", dict[str, Any]]:
-    """As `build_model`; the last one is kept, as it serves every fold: what differs between them is set anew."""
-    settings = [config.model.model_dump(), config.runtime.model_dump(), image.model_dump(), len(labels), task]
-    key = files.fingerprint(settings)
-    if key not in _LAST:
-        _LAST.clear()
-        _LAST[key] = build_model(config, image, labels, task)
-    return _LAST[key]
 
 
 def predict_head(fold: Fold, model: "keras.Model | BoostedModel", cells: list[int] | None) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kit import files
 from kit.config import Config, ImageSettings
 from kit.data.records.shards import image_shape
 from kit.errors import ConfigError, some
@@ -11,6 +12,8 @@ from kit.tasks import find_task
 
 if TYPE_CHECKING:
     import keras
+
+_LAST: dict[str, tuple["keras.Model", dict[str, Any]]] = {}  # the model that `build_frozen` built last
 
 
 def build_model(
@@ -37,6 +40,18 @@ def build_model(
     for network, card in zip(_NETWORKS[registry.fitted_part(config.model.name)](model), cards, strict=True):
         load_weights(network, card, weights or config.model.weights)
     return model, spec
+
+
+def build_frozen(
+    config: Config, image: ImageSettings, labels: Sequence[str], task: str
+) -> tuple["keras.Model", dict[str, Any]]:
+    """As `build_model`; the last one is kept, as it serves every fold: what differs between them is set anew."""
+    settings = [config.model.model_dump(), config.runtime.model_dump(), image.model_dump(), len(labels), task]
+    key = files.fingerprint(settings)
+    if key not in _LAST:
+        _LAST.clear()
+        _LAST[key] = build_model(config, image, labels, task)
+    return _LAST[key]
 
 
 def _frozen(model: "keras.Model") -> list["keras.Model"]:

@@ -87,7 +87,8 @@ def mean_test(run: Run) -> pd.DataFrame:
 
 def _score_probabilities(run: Run, config: Config, target: Target) -> tuple[Scores, Decision]:
     task, oof, examples = find_task(run.folds.task), run.oof(), run.examples()
-    by = scoring.Yardstick(find_metric(target.metric), task.exclusive, config.evaluate, target.means)
+    note = {"network": scoring.OPTIMISM, "head": scoring.NESTED}[fitted_part(config)]
+    by = scoring.Yardstick(find_metric(target.metric), task.exclusive, config.evaluate, target.means, note)
     decision = decide(
         oof, examples, task.name, task.exclusive, config.evaluate, config.predict.tta, is_balanced(config)
     )
