@@ -10,9 +10,9 @@ from kit.config import LossSettings
 from kit.train.callbacks import EpochSeeds
 from kit.train.losses import make_loss
 
-_MOST, _PATIENCE = 100, 8  # epochs
-_STEPS = 50  # of an epoch, about; batches are of 16 to 1024 rows
-_RATE, _DECAY = 5e-4, 0.05
+_MOST, _PATIENCE = 60, 6  # epochs
+_STEPS = 30  # of an epoch, about; batches are of 8 to 1024 rows
+_RATE, _DECAY = 1e-3, 0.05
 
 
 def fit_mlp(head: keras.Model, x: np.ndarray, y: np.ndarray, inner: np.ndarray, task: str, seed: int) -> int:
@@ -48,12 +48,13 @@ def _fit(
         layer.kernel.assign(keras.initializers.GlorotUniform(seed=seed + n)(layer.kernel.shape))
         layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
     head.compile(keras.optimizers.AdamW(_RATE, weight_decay=_DECAY), loss=make_loss(task, LossSettings(), y))
-    size = int(np.clip(len(x) // _STEPS, min(16, len(x)), 1024))
+    size = int(np.clip(len(x) // _STEPS, min(8, len(x)), 1024))
     history = head.fit(
         _batches(x, y, size, seed),
         epochs=epochs,
         steps_per_epoch=len(x) // size,
         verbose=0,
+        shuffle=False,  # the batches come shuffled
         callbacks=[EpochSeeds(seed), *callbacks],
         **validation,
     )
