@@ -212,7 +212,9 @@ def test_settings_and_words_that_are_meant(setting, hint):
 
 def test_arguments_of_a_model_in_short(tmp_path):
     path = tmp_path / "short.yaml"
-    path.write_text("competition: toy\nmodel: {name: features, backbone: [a, b], head: mlp, arguments: {head: linear}}\n")
+    path.write_text(
+        "competition: toy\nmodel: {name: features, backbone: [a, b], head: mlp, arguments: {head: linear}}\n"
+    )
     config = load_config(str(path))
     assert config.model.name == "features" and config.model.arguments == {"backbone": ["a", "b"], "head": "linear"}
     config = load_config(str(path), ["model.backbone=[c]", "model.units=8", "model.backbone_arguments.until=x"])

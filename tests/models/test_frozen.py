@@ -80,7 +80,13 @@ def test_an_explanation_finds_the_feature_map(frozen, images):
 def test_it_is_saved_whole(keras, frozen, images, tmp_path):
     from kit.models import registry, saved
 
-    spec = {"name": "features", "shape": SHAPE, "outputs": 2, "backbone": ["tiny_map", "tiny_tokens"], "views": "mirror"}
+    spec = {
+        "name": "features",
+        "shape": SHAPE,
+        "outputs": 2,
+        "backbone": ["tiny_map", "tiny_tokens"],
+        "views": "mirror",
+    }
     model = registry.build(**spec)
     standardise = model.get_layer(frozen.STANDARDISE)
     standardise.set_weights([np.full(w.shape, 0.5, np.float32) for w in standardise.get_weights()])
@@ -105,7 +111,10 @@ def test_it_is_saved_whole(keras, frozen, images, tmp_path):
         ({"backbone": "features"}, "backbone = features: choose a network that is trained as a whole"),
         ({"backbone": ["tiny_map", "tiny_map"]}, "names tiny_map twice"),
         ({"backbone": "tiny_nap"}, "unknown model 'tiny_nap'; did you mean 'tiny_map'"),
-        ({"backbone": ["tiny_map", "tiny_vector"], "backbone_arguments": {"until": "x"}}, "backbone_arguments.until: of"),
+        (
+            {"backbone": ["tiny_map", "tiny_vector"], "backbone_arguments": {"until": "x"}},
+            "backbone_arguments.until: of",
+        ),
         ({"backbone": "tiny_map", "backbone_arguments": {"until": "x"}}, "the backbone has no such layer"),
     ],
 )

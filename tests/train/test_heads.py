@@ -15,6 +15,12 @@ def frozen(keras):
         yield frozen
 
 
+@pytest.fixture(autouse=True)
+def _few_epochs(keras, monkeypatch):
+    monkeypatch.setattr("kit.train.mlp._MOST", 15)
+    monkeypatch.setattr("kit.train.mlp._RATE", 0.02)
+
+
 def rows_of(rows=120, labels=1, seed=0):
     from kit.train.heads import Rows
 
@@ -44,7 +50,7 @@ def test_a_head_learns_and_depends_on_its_rows_alone(frozen, head):
     rows.labels[:50, 1] = np.nan
     words = HEADS[head](part, rows, "multilabel", 0, {})
     p = np.asarray(part(rows.features))
-    assert words and log_loss(rows.labels, p) < 0.45
+    assert words and log_loss(rows.labels, p) < 0.4
     HEADS[head](part, others, "multilabel", 1, {})
     assert np.abs(np.asarray(part(rows.features)) - p).max() > 1e-4
     HEADS[head](part, rows, "multilabel", 0, {})  # the same again, whatever was fitted before
