@@ -16,7 +16,7 @@ def test_features_of_raw_files_and_of_records(toy_root, tmp_path, capsys):
     records = tmp_path / "records"
     words = ["features", "toy", "--backbone", "tiny_map", "tiny_tokens", "--records", str(records)]
     assert main([*words, "--data", str(toy_root), "--set", "image.size=32", "--views", "mirror"]) == 0
-    out, err = capsys.readouterr()
+    out, _ = capsys.readouterr()
     assert "150 images, 16 features each\n" in out
     folders = out.splitlines()[-2:]
     assert all(len([*folder.iterdir()]) == 61 for folder in (records / "features").iterdir())
