@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _VERSION, _SHARD = 1, "shard"  # of the files; the key of their metadata that holds the SHA-256 of the shard
+_CPU_BATCH = 64  # images; larger ones are no faster on a CPU
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,13 @@ class Source:
     views: str
     pool: Sequence[str] | None
     folder: Path
+
+    @cached_property
+    def extractor(self) -> "keras.Model":
+        """Images -> all kinds of pooled features; compiled once."""
+        from kit.models import frozen
+
+        return frozen.extractor(self.network, self.views)
 
     def path(self, shard: str) -> Path:
         """The file of the features of a shard."""
@@ -152,18 +161,16 @@ def _extract(
     deadline: float | None,
 ) -> None:
     """Compute and write the features of shards, each as soon as it is complete."""
-    from kit.models.frozen import extractor
-
     table = pd.concat([examples for _, examples in missing])
     part = replace(records, shards=tuple(shard for shard, _ in missing), table=table)
     total, started = len(table), time.monotonic()
-    size = -(-min(batch_size, total) // device.count) * device.count
+    size = min(batch_size, _CPU_BATCH if device.kind == "CPU" else batch_size, len(records.table))
+    size = -(-size // device.count) * device.count
     ids: list[str] = []
     parts: list[Features] = []
     waiting = [shard for shard, _ in missing]
     with devices.alone(device), progress_bar("features", "image", total) as bar:
-        network = extractor(source.network, source.views)
-        for names, features in pooled(network, eval_batches(part, cells, size)):
+        for names, features in pooled(source.extractor, eval_batches(part, cells, size)):
             ids += names
             parts.append(features)
             while waiting and len(ids) >= waiting[0].examples:

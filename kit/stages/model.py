@@ -46,10 +46,19 @@ def build_frozen(
     config: Config, image: ImageSettings, labels: Sequence[str], task: str
 ) -> tuple["keras.Model", dict[str, Any]]:
     """As `build_model`; the last one is kept, as it serves every fold: what differs between them is set anew."""
-    settings = [config.model.model_dump(), config.runtime.model_dump(), image.model_dump(), len(labels), task]
+    settings = [
+        config.seed,
+        config.model.model_dump(),
+        config.runtime.model_dump(),
+        image.model_dump(),
+        len(labels),
+        task,
+    ]
     key = files.fingerprint(settings)
     if key not in _LAST:
         _LAST.clear()
+        devices.set_up(config.runtime)
+        devices.set_seed(config.seed)  # random weights are the same for all folds, or their features could not be kept
         _LAST[key] = build_model(config, image, labels, task)
     return _LAST[key]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STRENGTHS = tuple(10.0 ** np.arange(-5, 1.1, 0.75))  # scikit-learn's C, of standardised features; the default is first
+STRENGTHS = tuple(10.0 ** np.arange(-5, 1.1, 0.75))  # scikit-learn's C, of standardised features
 _DEFAULT = 1e-2  # where there are no inner folds to choose by
 _ROWS = 8192  # computed at a time, so that memory does not grow with them
 _PAIRS = 10  # of steps and gradients that L-BFGS remembers
@@ -21,7 +21,7 @@ _HALVINGS = 20
 class Linear:
     """(x - mean) * scale @ coefficients + intercepts are the logits: float32 [d], [d], [d, L], [L].
 
-    `strengths` are those chosen, one of exclusive classes, else one per label; NaN for a label with a single class.
+    `strengths` are those chosen, one of exclusive classes, else one per label.
     """
 
     mean: np.ndarray
@@ -133,7 +133,7 @@ class _Problems:
         self.weights = (weights / count).astype(np.float32)
         self.penalty = 1 / (strengths * count)
         positive = weights.T.astype(np.float64) @ self.y  # [P, c]
-        total = count[:, None]
+        total = weights.sum(axis=0, dtype=np.float64)[:, None]
         if y.shape[1] == 1:
             start = np.log((positive + 0.5) / (total - positive + 0.5))
             self.free = ((positive > 0) & (positive < total)).astype(np.float32)
