@@ -7,6 +7,7 @@ from kit import files
 from kit.schemas import TrainingState
 
 MODEL, WEIGHTS = "model.json", "model.weights.h5"  # a model on disk: its builder's arguments, its weights
+BOOSTED = "boosted.json"  # the trees that correct it, where there are any
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ class FoldFiles:
         return self.folder / "history.csv"
 
     @property
-    def model(self) -> tuple[Path, Path]:
-        """The trained model's two files (kit.models.saved)."""
-        return self.folder / MODEL, self.folder / WEIGHTS
+    def model(self) -> tuple[Path, ...]:
+        """The trained model's files (kit.models.saved): two, and a third where it has one."""
+        trees = self.folder / BOOSTED
+        return self.folder / MODEL, self.folder / WEIGHTS, *([trees] if trees.exists() else [])
 
     @property
     def done(self) -> Path:

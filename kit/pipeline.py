@@ -20,7 +20,7 @@ from kit.config.load import as_overrides
 from kit.files import expanded
 from kit.run import Run
 from kit.runtime import session
-from kit.stages.check import check_loss, check_scoring, check_settings, is_trained, rehearse_training
+from kit.stages.check import check_columns, check_loss, check_scoring, check_settings, is_trained, rehearse_training
 from kit.stages.ensemble import ensemble
 from kit.stages.examples import check_folder, check_folds, list_examples, raw_folder
 from kit.stages.predict import predict, predict_images
@@ -91,6 +91,7 @@ def run(
             check_scoring(config, examples.labels)
             if not is_trained(config, this):
                 check_loss(config, examples.task, examples.table)
+                check_columns(config, examples.labels, examples.table)
             folder = records_folder(config, examples, this.directory, expanded(records) if records else None)
             built = build_records(config, examples, data, folder)
         with _timed("train"):

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 from kit import files, headlines
 from kit.config import Config, dump_config, read_config
 from kit.errors import ConfigError, DataError
-from kit.fold_files import MODEL, WEIGHTS, FoldFiles, StateFiles
+from kit.fold_files import BOOSTED, MODEL, WEIGHTS, FoldFiles, StateFiles
 from kit.schemas import AnyDecision, AnyScores, EnsembleReport, Folds, schema_of_decision, schema_of_scores
 from kit.tasks import find_task
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMAT_VERSION", "MODEL", "SUBMISSION", "WEIGHTS", "FoldFiles", "Run", "StateFiles", "names_of"]
+__all__ = ["BOOSTED", "FORMAT_VERSION", "MODEL", "SUBMISSION", "WEIGHTS", "FoldFiles", "Run", "StateFiles", "names_of"]
 
 FORMAT_VERSION = 3  # of run directories; the same as that of records
 SUBMISSION = "submission.csv"

@@ -19,6 +19,14 @@ _ROUNDING, _UNEVEN = 1e-5, 1e-2  # of float32 probabilities, and of sums of them
 DECISION = "decision"  # the label or labels decided on, by thresholds or the likeliest class
 
 
+_NO_METADATA = ("id", "path", "bytes", "split", "group", "cell", "fold", "crc32", "boxes", "box_labels", DECISION)
+
+
+def is_metadata(column: str) -> bool:
+    """Whether a column of an example table may say something of the patient: it is no label, id or other part of it."""
+    return column not in _NO_METADATA and not column.startswith((TRUTH, PROBABILITY))
+
+
 def truth_columns(labels: Iterable[str]) -> list[str]:
     """The columns that hold the truth of these labels."""
     return [TRUTH + label for label in labels]

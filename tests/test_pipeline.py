@@ -30,7 +30,7 @@ from kit.run import FoldFiles, Run
 from kit.stages import predict as predicting
 from kit.stages import score as scoring
 from kit.stages import train as training
-from kit.stages.fold import Fold
+from kit.stages.fold import Fold, refuse_leaking_weights
 from tests.conftest import TINY
 
 SETTINGS = [argument for setting in TINY for argument in ("--set", setting)]
@@ -620,9 +620,9 @@ def test_weights_of_a_run_that_saw_the_held_out_images_are_refused(finished, tmp
     records = open_records(next((finished.parent / "records").iterdir()))
     config = load_config("toy", [*TINY, "train.epochs=1", f"model.weights=run:{finished}/fold0"])
     folds = files.read_json(finished / "folds.json")["folds"]
-    training._refuse_leaking_weights(Fold(config, records, folds, 0, FoldFiles(tmp_path)))  # it held the same ones out
+    refuse_leaking_weights(Fold(config, records, folds, 0, FoldFiles(tmp_path)))  # it held the same ones out
     with pytest.raises(LeakError, match=r"fold 1: .* was fitted on \d+ of the images or patients that this fold is"):
-        training._refuse_leaking_weights(Fold(config, records, folds, 1, FoldFiles(tmp_path)))
+        refuse_leaking_weights(Fold(config, records, folds, 1, FoldFiles(tmp_path)))
 
 
 @pytest.mark.once

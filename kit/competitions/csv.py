@@ -27,8 +27,8 @@ from kit.data.table.listing import found_in, list_folder, require_folder
 from kit.data.table.masks import are_masks
 from kit.data.table.raw import match, read_table, refuse_rows
 from kit.data.table.unused import patient_column_hint, split_column_hint
-from kit.errors import DataError
-from kit.tables import labels_of
+from kit.errors import ConfigError, DataError
+from kit.tables import is_metadata, labels_of
 
 
 def read(root: Path, source: Source) -> Examples:
@@ -41,7 +41,7 @@ def read(root: Path, source: Source) -> Examples:
         what = f"has no {source.table}" if source.table else "needs a table of labels"
         raise DataError(f"{root} {what}: give one below it with --set table=FILE.csv; found {found_in(root)}")
     path = root / source.table
-    used = [columns.id, *columns.label, *([columns.split] if columns.split else [])]
+    used = [columns.id, *columns.label, *([columns.split] if columns.split else []), *columns.metadata]
     remedy = "choose with --set columns.id=NAME and --set columns.label=NAME"
     raw = read_table(path, used, columns.id, remedy=remedy)
     y, task, remarks = read_labels(path, raw, columns, source.target)
@@ -56,7 +56,8 @@ def read(root: Path, source: Source) -> Examples:
         bad = (split == "train") & unlabelled
         remedy = "correct it, or delete the row"
         refuse_rows(path, raw, bad, columns.label[0], "a label, although its split is train", remedy)
-    rows = pd.concat([pd.DataFrame({"id": raw[columns.id], "split": split}), y], axis=1)
+    metadata = _metadata(path, raw, source)
+    rows = pd.concat([pd.DataFrame({"id": raw[columns.id], "split": split}), y, metadata], axis=1)
     images, odd = _images(root, source.table, rows["id"])
     names, compared = name_images(path, columns.id, rows["id"], images, columns.loose_ids)
     table, missing, surplus = match(rows, images.assign(id=names))
@@ -69,6 +70,20 @@ def read(root: Path, source: Source) -> Examples:
     table["group"] = groups.fillna(table["id"])
     notes = tuple(filter(None, (note, of_split)))
     return Examples(table, tuple(labels_of(y)), task, missing, surplus, remarks | compared | odd, notes)
+
+
+def _metadata(path: Path, raw: pd.DataFrame, source: Source) -> pd.DataFrame:
+    """The columns `columns.metadata`: numbers where all are, else texts; missing where a cell is empty."""
+    columns = source.columns
+    for name in columns.metadata:
+        if name in (columns.id, *columns.label, columns.split, columns.group):
+            raise ConfigError(f"columns.metadata: {name!r} is the id, a label, the split or the group: leave it out")
+        if not is_metadata(name):
+            raise DataError(f"{path}: the column {name!r} cannot be metadata, as kit has one of that name: rename it")
+    table = raw[[*columns.metadata]].apply(lambda texts: texts.str.strip().replace("", None))
+    numbers = {name: pd.to_numeric(texts, errors="coerce") for name, texts in table.items()}
+    whole = {name: column for name, column in numbers.items() if (column.notna() == table[name].notna()).all()}
+    return table.assign(**{str(name): column for name, column in whole.items()})
 
 
 def _images(root: Path, table: str, ids: pd.Series) -> tuple[pd.DataFrame, dict[str, int]]:

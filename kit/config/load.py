@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from kit.config.as_written import kind_at, parse, parse_setting, shortened
+from kit.config.model import SHORT, in_full
 from kit.config.settings import Config
 from kit.errors import ConfigError, close_names, nearest
 from kit.files import expanded
@@ -55,6 +56,8 @@ def load_config(name: str | Path, overrides: Overrides = (), base: Config | None
     """
     name, overrides = str(name), as_overrides(overrides)
     values = read_yaml(find_yaml(name, CONFIGS, "competition"), name)
+    if isinstance(values.get("model"), dict):
+        values["model"] = in_full(values["model"])  # before anything is laid over it
     if base is not None:
         values = _laid_over(Config, base.model_dump(), values if _is_path(name) else {})
     values["recipe"] = name
@@ -184,7 +187,7 @@ def _with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
         key, equals, value = text.partition("=")
         if not (key and equals):
             raise ConfigError(f"--set {shortened(text)}: write it as key=value, for example --set image.size=96")
-        *parents, last = key.split(".")
+        *parents, last = _in_full(key).split(".")
         section = values
         for parent in parents:
             section = section.setdefault(parent, {})
@@ -192,6 +195,12 @@ def _with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
                 raise ConfigError(f"--set {shortened(text)}: {shortened(parent)!r} is a value, not a group of settings")
         section[last] = parse_setting(value, kind_at(Config, [*parents, last]), f"--set {shortened(text)}")
     return values
+
+
+def _in_full(key: str) -> str:
+    """The key `model.backbone`, and others that are written in short, as it stands among the settings."""
+    section, _, name = key.partition(".")
+    return f"model.arguments.{name}" if section == "model" and name.partition(".")[0] in SHORT else key
 
 
 def _explained(model: type[BaseModel], error: Any) -> str:

@@ -33,10 +33,13 @@ class ColumnSettings(Settings):
     # For `folders`, how deep the class folders are: 1 is the top (below train and test), 2 is below hospitals or
     # patients; null: seen from the names.
     class_folder: int | None = Field(None, ge=1)
+    # Further columns that go into the example table as metadata (a list, or "a,b,c"), for models that take such: see
+    # model.arguments.metadata. `csv` alone.
+    metadata: tuple[str, ...] = ()
     # train, val (dealt into folds like train) or test; null: rows without a label are the test set.
     split: str | None = None
 
-    @field_validator("label", "unknown", mode="before")
+    @field_validator("label", "unknown", "metadata", mode="before")
     @classmethod
     def _split_at_commas(cls, texts: Any) -> Any:
         """A text is split at commas; numbers, as YAML reads 1 and -1, are texts."""

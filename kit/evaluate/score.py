@@ -21,6 +21,7 @@ from kit.evaluate.subgroups import parts_of
 from kit.schemas import Comparison, Scores, defined
 from kit.tables import cut, predicted_labels, probabilities, truth, truth_columns, with_truth
 
+NESTED = "Nothing was chosen on these rows: what a fold's head is fitted with was chosen on its training rows."
 OPTIMISM = "Each fold's best epoch was chosen on these same rows, so the out-of-fold values are slightly optimistic."
 SCALES = (
     "The pooled value ({value:.4f}) is further from the mean of the folds ({mean:.4f}) than the folds are from each "
@@ -33,13 +34,15 @@ _SMALL = 30  # rows of the rarer class, below which a subgroup's value means lit
 class Yardstick:
     """How predictions are measured: the metric, whether labels are `exclusive` classes, and the settings.
 
-    `means` are further means of the metric, each over some of the labels, by name.
+    `means` are further means of the metric, each over some of the labels, by name. `note` says what the out-of-fold
+    rows have been used for.
     """
 
     metric: Metric
     exclusive: bool
     settings: EvaluateSettings
     means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    note: str = OPTIMISM
 
 
 def score(oof: pd.DataFrame, test: pd.DataFrame, examples: pd.DataFrame, by: Yardstick) -> Scores:
@@ -119,7 +122,7 @@ def _score_oof(oof: pd.DataFrame, examples: pd.DataFrame, by: Yardstick) -> dict
         },
         "calibration": _calibration(y, p, oof["fold"].to_numpy(), by.exclusive, labels),
         "warnings": [SCALES.format(value=scores["value"], mean=mean)] if apart else [],
-        "note": OPTIMISM,
+        "note": by.note,
     }
 
 

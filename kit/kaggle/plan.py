@@ -148,14 +148,21 @@ def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> Submission
     devices.set_up(RuntimeSettings())
     from kit.models import registry, weights
 
-    card = registry.weights_card(config.model.name, config.model.arguments)
-    source = card.weights if config.model.weights is None else config.model.weights
-    if (model := _kaggle_model(card)) and source == card.weights:
-        return replace(plan, weights=tuple(weights.to_send("none", card.name, None, paths)), models=(model,))
-    found_here = weights.to_send(source, card.name, card.published, paths)
-    datasets = ["/".join(source.removeprefix("kaggle:").split("/")[:2])] if source.startswith("kaggle:") else []
-    packages = weights.packages_to_send(source, card.published)
-    return replace(plan, weights=tuple(found_here), datasets=tuple(datasets), packages=packages)
+    found_here: Sequence[Path] = paths
+    datasets: list[str] = []
+    models: list[str] = []
+    packages: list[str] = []
+    for card in registry.weights_cards(config.model.name, config.model.arguments):
+        source = card.weights if config.model.weights is None else config.model.weights
+        if (model := _kaggle_model(card)) and source == card.weights:
+            models.append(model)
+            continue
+        found_here = weights.to_send(source, card.name, card.published, found_here)
+        datasets += ["/".join(source.removeprefix("kaggle:").split("/")[:2])] if source.startswith("kaggle:") else []
+        packages += weights.packages_to_send(source, card.published)
+    return replace(
+        plan, weights=tuple(found_here), datasets=tuple(datasets), models=tuple(models), packages=tuple(packages)
+    )
 
 
 def _weights_for_auto(config: Config, accelerator: Accelerator, paths: Sequence[Path]) -> list[Path]:

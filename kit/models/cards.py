@@ -49,7 +49,8 @@ class ModelCard:
     `parameters` are the total and trainable counts at `size` with `outputs` outputs, as published by the model's source
     or counted once. `licence` is that of the published weights; `published` says where to find them. A network that
     finds `boxes` is a `kit.models.detect.detector.Detector`; where it stands on any registered model (its argument
-    `backbone`), `backbone` names the default one, whose card says where weights come from.
+    `backbone`), `backbone` names the default one, whose card says where weights come from. What is `fitted` to the
+    training images is the whole `network`, or only a `head` on features that are computed once.
     """
 
     name: str
@@ -63,3 +64,4 @@ class ModelCard:
     published: Published | Provided | None = field(default=None, repr=False)
     prediction: Literal["probabilities", "boxes"] = "probabilities"
     backbone: str = ""
+    fitted: Literal["network", "head"] = "network"

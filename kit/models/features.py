@@ -59,6 +59,20 @@ def with_pyramid(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs, levels(nodes[0].input_tensors[0]))
 
 
+def before_head(model: keras.Model, name: str) -> keras.Model:
+    """Images -> what the model's head takes: a feature map, tokens or a vector [B, C]; ConfigError for none."""
+    return keras.Model(model.inputs[0], _features(model, (2, 3, 4)), name=name)
+
+
+def leading_tokens(tokens: Any, image: tuple[int, int]) -> int:
+    """How many tokens (class, registers) of [B, n, C] come before those of the patches; 0 where these form no grid."""
+    try:
+        height, width = _grid(tokens.shape[1], image)
+    except ConfigError:
+        return 0
+    return int(tokens.shape[1] - height * width)
+
+
 def as_map(features: Any, image: tuple[int, int]) -> Any:
     """Feature maps [B, h, w, C] as they are; tokens [B, n, C] of images of that height and width as [B, h, w, C].
 
@@ -86,7 +100,7 @@ def stages(network: keras.Model) -> list[int]:
     return [sum(stride > strides[id(layer)] for stride in learnt) for layer in network.layers]
 
 
-def _features(model: keras.Model) -> keras.KerasTensor:
+def _features(model: keras.Model, ranks: tuple[int, ...] = (3, 4)) -> keras.KerasTensor:
     """What the head takes: the backbone's output; without a backbone, the last feature map that has been learnt."""
     features, learnt = None, False
     for node in _nodes(model):
@@ -97,7 +111,7 @@ def _features(model: keras.Model) -> keras.KerasTensor:
             break
         if learnt and len(output.shape) == 4:
             features = output
-    if features is None or len(features.shape) not in (3, 4):
+    if features is None or len(features.shape) not in ranks:
         raise ConfigError(f"model {model.name} has no feature map: its head takes a vector")
     return features
 

@@ -7,8 +7,8 @@ Pre-trained weights go into a built model by `kit.models.weights.load_weights`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from kit.errors import ConfigError, nearest
 from kit.lazy import lazy
@@ -22,7 +22,7 @@ else:
 
 _CARDS: dict[str, ModelCard] = {}
 # modules that register models when they are imported
-_FAMILIES = ("applications", "backbones", "classic", "detect.cards", "efficientnet_lite")
+_FAMILIES = ("applications", "backbones", "classic", "detect.cards", "efficientnet_lite", "frozen")
 LIBRARIES = {"hub/": "keras_hub", "tfhub:": "tensorflow_hub"}  # prefix of a name -> module whose `card(name)` has it
 
 
@@ -106,8 +106,28 @@ def model_card(name: str) -> ModelCard:
 
 def weights_card(name: str, arguments: Mapping[str, Any]) -> ModelCard:
     """The card that says where the weights of a model come from: of a network on a backbone, that backbone's."""
+    return weights_cards(name, arguments)[0]
+
+
+def weights_cards(name: str, arguments: Mapping[str, Any]) -> list[ModelCard]:
+    """As `weights_card`, of a model on several backbones the card of each."""
     card = model_card(name)
-    return model_card(str(arguments.get("backbone", card.backbone))) if card.backbone else card
+    return (
+        [model_card(each) for each in names_of(arguments.get("backbone", card.backbone))] if card.backbone else [card]
+    )
+
+
+def names_of(backbone: str | Sequence[str]) -> list[str]:
+    """The names in an argument `backbone`, one or several; raises ConfigError where there is none."""
+    names = [backbone] if isinstance(backbone, str) else list(backbone) if isinstance(backbone, Sequence) else []
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ConfigError(f"model.arguments.backbone = {backbone!r}: give the name of a model, or a list of names")
+    return names
+
+
+def fitted_part(name: str) -> Literal["network", "head"]:
+    """What of a model is fitted to the training images; loads no library."""
+    return "network" if name.startswith(tuple(LIBRARIES)) or name not in _cards() else _CARDS[name].fitted
 
 
 def build(

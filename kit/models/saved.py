@@ -18,8 +18,9 @@ from kit import files
 from kit.errors import DataError
 from kit.lazy import lazy
 from kit.models import registry
+from kit.models.boosted import Boosted, BoostedModel
 from kit.models.trust import require_own
-from kit.run import MODEL, WEIGHTS
+from kit.run import BOOSTED, MODEL, WEIGHTS
 
 if TYPE_CHECKING:
     import h5py
@@ -43,22 +44,28 @@ class Build(BaseModel):
 
 
 class SavedModel(BaseModel):
-    """`model.json`: what the network is built from; the input in words, and the versions that wrote it."""
+    """`model.json`: what the network is built from, whether trees follow it; its input in words, and versions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     build: Build
+    boosted: bool = False
     input: str = ""
     versions: dict[str, str] = {}
 
 
-def save_model(model: keras.Model, spec: dict[str, Any], folder: Path) -> list[Path]:
-    """Write the two files of a model that `registry.build(**spec)` built; returns their paths."""
+def save_model(model: keras.Model, spec: dict[str, Any], folder: Path, trees: Boosted | None = None) -> list[Path]:
+    """Write the files of a model that `registry.build(**spec)` built, and of trees after it; returns their paths."""
+    (folder / BOOSTED).unlink(missing_ok=True)  # of another head
     write_weights(model, folder / WEIGHTS)
     image_format = "uint8 images [batch, height, width, channels]; preprocessing is part of the model"
     versions = {"keras": keras.__version__, "kit": kit.__version__}
-    files.write_json(folder / MODEL, {"build": spec, "input": image_format, "versions": versions})
-    return [folder / MODEL, folder / WEIGHTS]
+    boosted = {"boosted": True} if trees else {}
+    files.write_json(folder / MODEL, {"build": spec, **boosted, "input": image_format, "versions": versions})
+    if trees is None:
+        return [folder / MODEL, folder / WEIGHTS]
+    files.write_json(folder / BOOSTED, trees.model_dump(mode="json"))
+    return [folder / MODEL, folder / WEIGHTS, folder / BOOSTED]
 
 
 def write_weights(model: keras.Model, path: Path) -> None:
@@ -71,14 +78,14 @@ def write_weights(model: keras.Model, path: Path) -> None:
         model.save_weights(part)
 
 
-def load_model(folder: Path, trust: bool | str = False) -> keras.Model:
-    """The model that `save_model` wrote; raises DataError when it is missing or its weights do not fit.
+def load_model(folder: Path, trust: bool | str = False) -> keras.Model | BoostedModel:
+    """The model that `save_model` wrote; raises DataError when it is missing or its weights or trees do not fit.
 
     Raises ConfigError for a network that is built from something outside the folder; `trust` allows all, or the one of
     that name.
     """
-    remedy, build = _remedy(folder), read_build(folder)
-    spec = build.model_dump()
+    remedy, content = _remedy(folder), _read(folder)
+    build, spec = content.build, content.build.model_dump()
     require_own(folder / MODEL, spec, trust)
     _check_weights(folder / WEIGHTS, remedy)
     model = registry.build(**spec)
@@ -87,12 +94,23 @@ def load_model(folder: Path, trust: bool | str = False) -> keras.Model:
     except Exception as error:  # h5py and Keras raise nearly everything over files of another network
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{folder / WEIGHTS} does not hold the weights of {build.name} ({reason}): {remedy}") from error
-    return model
+    return BoostedModel(model, _read_trees(folder, build.outputs)) if content.boosted else model
 
 
 def read_build(folder: Path) -> Build:
     """What the model in a folder is built from; raises DataError for a file that is missing or damaged."""
-    return files.read_model(folder / MODEL, SavedModel, _remedy(folder)).build
+    return _read(folder).build
+
+
+def _read(folder: Path) -> SavedModel:
+    return files.read_model(folder / MODEL, SavedModel, _remedy(folder))
+
+
+def _read_trees(folder: Path, outputs: int) -> Boosted:
+    trees = files.read_model(folder / BOOSTED, Boosted, _remedy(folder))
+    if len(trees.trees) != outputs:
+        raise files.damaged(folder / BOOSTED, f"it is of {len(trees.trees)} labels, not {outputs}", _remedy(folder))
+    return trees
 
 
 def _remedy(folder: Path) -> str:

@@ -16,8 +16,8 @@ _CLASSES = ("class_name", "registered_name", "module")  # keys by which Keras's 
 def source_outside(name: str, arguments: Mapping[str, Any]) -> str | None:
     """The name of what a model reads or fetches that is not kit's: a preset, a folder, a SavedModel; None of most.
 
-    It may be the model itself or the `backbone` among its arguments. A class of KerasHub is kit's, unless its config
-    names further classes.
+    It may be the model itself or the `backbone` among its arguments (of several, their names with a comma between
+    them). A class of KerasHub is kit's, unless its config names further classes.
     """
     if name.startswith("hub/"):
         is_class = name.endswith(("Backbone", "ObjectDetector")) and name.count("/") == 1
@@ -26,7 +26,9 @@ def source_outside(name: str, arguments: Mapping[str, Any]) -> str | None:
     if name.startswith("tfhub:"):
         return name
     backbone, own = arguments.get("backbone"), arguments.get("backbone_arguments")
-    return source_outside(str(backbone), own if isinstance(own, Mapping) else {}) if backbone else None
+    names = backbone if isinstance(backbone, list | tuple) else [backbone] if backbone else []
+    outside = [source_outside(str(each), own if isinstance(own, Mapping) else {}) for each in names]
+    return ", ".join(each for each in outside if each) or None
 
 
 def require_own(source: Path, build: Mapping[str, Any], trust: bool | str) -> None:

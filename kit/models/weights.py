@@ -83,6 +83,11 @@ def _fill(network: keras.Model, source: str, card: ModelCard) -> tuple[set[int],
     return _read(file_of(source), network, card), source
 
 
+def is_of_each(source: str | None) -> bool:
+    """Whether `model.weights` means the own weights of every network, not a file or run of a single one."""
+    return source is None or source in _WORDS
+
+
 def check_source(card: ModelCard, source: str | None) -> None:
     """Raise ConfigError for weights that cannot be had, as far as that is known without a network or Keras."""
     source = card.weights if source is None else source

@@ -85,8 +85,12 @@ class Predictor:
             raise DataError(f"{run} has no trained fold {missing[0]}")
         devices.set_up(config.runtime)
         from kit.models import saved
+        from kit.models.boosted import BoostedModel
 
         models = [saved.load_model(run.fold(k).folder, trust) for k in chosen]
+        for model in models:
+            if isinstance(model, BoostedModel):
+                model.trees.require_no_table("new images")
         for k in chosen:
             build = saved.read_build(run.fold(k).folder)
             if (build.shape, build.outputs) != (image_shape(config.image), len(decision.labels)):

@@ -13,7 +13,8 @@ from kit.errors import ConfigError, nearest
 from kit.evaluate.metrics import find_metric
 from kit.run import Run
 from kit.runtime import devices
-from kit.stages.model import build_model, require_model_of
+from kit.stages.fold import fitted_part, settings_of_training
+from kit.stages.model import build_frozen, build_model, require_model_of
 from kit.stages.network import provisional
 from kit.tables import truth
 
@@ -35,9 +36,13 @@ def check_settings(config: Config, run: Run | None = None) -> None:
     check_augment(config.augment, card.prediction)
     _OF_KIND[card.prediction](config)
     if card.backbone:
-        backbone = registry.weights_card(config.model.name, config.model.arguments)
-        if backbone.prediction == "boxes":
-            raise ConfigError(f"model.arguments.backbone = {backbone.name} finds boxes itself: choose a classifier")
+        for backbone in (backbones := registry.weights_cards(config.model.name, config.model.arguments)):
+            if backbone.prediction == "boxes":
+                raise ConfigError(f"model.arguments.backbone = {backbone.name} finds boxes itself: choose a classifier")
+        if len(backbones) > 1 and not weights.is_of_each(config.model.weights):
+            raise ConfigError(
+                f"model.weights = {config.model.weights}: these are of one backbone, but there are {len(backbones)}"
+            )
     if config.model.arguments and not config.model.name.startswith(tuple(registry.LIBRARIES)):
         if card.prediction == "boxes":  # their arguments stand beside their networks
             devices.set_up(config.runtime)
@@ -45,7 +50,10 @@ def check_settings(config: Config, run: Run | None = None) -> None:
     if run is None or is_trained(config, run):
         return  # it needs neither weights nor packages any more
     devices.choose_backend(config.runtime)
-    weights.check_source(registry.weights_card(config.model.name, config.model.arguments), config.model.weights)
+    for source in registry.weights_cards(config.model.name, config.model.arguments):
+        weights.check_source(source, config.model.weights)
+    if config.model.arguments.get("head") == "gbdt" and find_spec("lightgbm") is None:
+        raise ConfigError("model.arguments.head = gbdt needs LightGBM: pip install lightgbm")
     for tracker in config.runtime.trackers:
         if find_spec(tracker) is None:
             raise ConfigError(f"runtime.trackers: {tracker} is not installed: pip install {tracker}")
@@ -58,19 +66,23 @@ def is_trained(config: Config, run: Run) -> bool:
     """Whether the run has all its folds, trained with such settings."""
     if not run.exists() or len(run.trained_folds()) < config.folds:
         return False
-    sections = {"seed", "folds", "model", "augment", "train"}
+    sections = {"folds", *settings_of_training(config)}
     return bool(run.config.model_dump(include=sections) == config.model_dump(include=sections))
 
 
-def rehearse_training(config: Config, image: ImageSettings, run: Run) -> None:
+def rehearse_training(config: Config, image: ImageSettings, run: Run | None = None) -> None:
     """Build what will be trained on such images and throw it away, unless all folds are trained.
 
     Raises ConfigError for images that are too small for the model, weights that do not fit it, layers that it does not
     have, and arguments that the optimiser does not take.
     """
-    if is_trained(config, run):
+    if run is not None and is_trained(config, run):
         return
     task = find_competition(config.competition, config).target.task or "binary"
+    _REHEARSALS[fitted_part(config)](config, image, task)
+
+
+def _rehearse_network(config: Config, image: ImageSettings, task: str) -> None:
     model, _ = build_model(config, image, ["label"], task)
     from kit.train.fit import training_model
     from kit.train.objectives import make_objective
@@ -83,12 +95,30 @@ def rehearse_training(config: Config, image: ImageSettings, run: Run) -> None:
     training_model(model, objective, config.augment, config.seed)
 
 
+def _rehearse_head(config: Config, image: ImageSettings, task: str) -> None:
+    build_frozen(config, image, ["label"], task)
+
+
+_REHEARSALS = {"network": _rehearse_network, "head": _rehearse_head}
+
+
 def check_loss(config: Config, task: str, examples: pd.DataFrame) -> None:
     """Raise ConfigError for a loss that is not of this task, or `train.loss.weights` of another number of labels."""
     devices.set_up(config.runtime)
     from kit.train.objectives import make_objective
 
     make_objective(task, config.train.loss, truth(examples[examples["split"] == "train"]).astype(np.float32))
+
+
+def check_columns(config: Config, labels: Sequence[str], examples: pd.DataFrame) -> None:
+    """Raise ConfigError for columns of the example table that the model is to take but cannot; remark on suspicious."""
+    from kit.models import frozen
+    from kit.models.metadata import check_metadata, remark_on_answer
+
+    names = frozen.metadata_columns(config.model.arguments)
+    check_metadata(examples, names, labels)
+    for name in names:
+        remark_on_answer(examples[examples["split"] == "train"], name, labels)
 
 
 def check_scoring(config: Config, labels: Sequence[str]) -> None:

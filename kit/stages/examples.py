@@ -18,6 +18,7 @@ from kit.data.table.listing import require_folder
 from kit.errors import DataError, counted, remarked, some
 from kit.files import PART, expanded
 from kit.runtime.session import find_mount
+from kit.stages.fold import least_rows
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def check_folds(config: Config, examples: Examples) -> None:
     """Say what the folds of a run on these examples will lack; raises ConfigError where they cannot be."""
     train = examples.table[examples.table["split"] == "train"]
     target_format(examples.task).padding(train, config.input.most_boxes)  # raises where boxes have no room
-    for note in folds.check_folds(train, examples.labels, config.folds, config.split_seed, config.train.batch_size):
+    for note in folds.check_folds(train, examples.labels, config.folds, config.split_seed, least_rows(config)):
         log.info(note)
 
 

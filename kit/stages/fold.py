@@ -2,17 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from kit import files
 from kit.config import Config
 from kit.data.records.manifest import Records
+from kit.data.table.leaks import assert_unseen
 from kit.errors import ConfigError
 from kit.run import FoldFiles, Run
 from kit.tables import fault_of_predictions
 from kit.tasks import find_task
+
+_SETTINGS = {"network": {"seed", "model", "augment", "train"}, "head": {"seed", "model"}}
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,11 @@ class Fold:
     @property
     def inputs(self) -> dict[str, Any]:
         """All that the model depends on; a change of anything else, such as the test set, does not train it again."""
-        settings = self.config.model_dump(include={"seed", "model", "augment", "train"})
+        settings = self.config.model_dump(include=settings_of_training(self.config))
+        if "train" in settings:
+            settings["input"] = self.config.input.model_dump(exclude={"cache", "most_boxes"})  # which change no value
+        if digest := metadata_digest(self.config, self.records, "train"):
+            settings["metadata"] = digest
         if self.config.pseudo.run:
             settings["pseudo"] = [self.config.pseudo.model_dump(exclude={"run"}), pseudo_digest(self)]
         return {
@@ -56,7 +64,6 @@ class Fold:
             "folds": self.cells,
             "fold": self.k,
             "precision": self.config.runtime.precision,
-            "input": self.config.input.model_dump(exclude={"cache", "most_boxes"}),  # which change no value
             **settings,
         }
 
@@ -64,6 +71,58 @@ class Fold:
         """Whether the folder holds the model for just these inputs; raises DataError for a model that is damaged."""
         stamp = self.files.trained
         return stamp is not None and stamp.inputs == files.fingerprint(self.inputs)
+
+
+def fitted_part(config: Config) -> Literal["network", "head"]:
+    """What of the model is fitted to the training images; loads no Keras."""
+    from kit.models import registry
+
+    return registry.fitted_part(config.model.name)
+
+
+def settings_of_training(config: Config) -> set[str]:
+    """The settings, of those of a network and its training, that its model depends on: those of a head are fewer."""
+    return _SETTINGS[fitted_part(config)]
+
+
+def metadata_digest(config: Config, records: Records, split: str) -> str | None:
+    """What identifies the columns of the example table that a model takes, in one split; None where it takes none."""
+    from kit.models import frozen
+
+    if not (names := frozen.metadata_columns(config.model.arguments)):
+        return None
+    table = records.table[records.table["split"] == split]
+    return files.fingerprint([names, table["id"].tolist(), *(_texts(table, name) for name in names)])
+
+
+def _texts(table: pd.DataFrame, name: str) -> list[str]:
+    return table[name].astype(str).tolist() if name in table.columns else []
+
+
+def least_rows(config: Config) -> int:
+    """The fewest images that a fold can be fitted on: a batch, for a network."""
+    return config.train.batch_size if "train" in settings_of_training(config) else 1
+
+
+def fold_seed(seed: int, k: int) -> int:
+    """The seed of a fold's model, data order and augmentation."""
+    return int(np.random.SeedSequence([seed, k]).generate_state(1)[0] % 2**31)
+
+
+def refuse_leaking_weights(fold: Fold) -> None:
+    """Raise LeakError when `model.weights = run:...` is a model that was fitted on what this fold is validated on."""
+    source = fold.config.model.weights or ""
+    if not source.startswith("run:"):
+        return
+    from kit.models.weights import trained_fold
+
+    folder = trained_fold(source)
+    run = Run(folder.parent)
+    if not (run.examples_path.is_file() and run.folds_path.is_file()):
+        return  # a model alone, not a run
+    held_out = run.folds.folds[int(folder.name.removeprefix("fold") or 0)]
+    what = f"fold {fold.k}: model.weights = {source}"
+    assert_unseen(run.examples(), held_out, fold.records.rows(fold.valid), what)
 
 
 def folds_of(run: Run, config: Config, records: Records) -> list[Fold]:

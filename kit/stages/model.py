@@ -1,8 +1,9 @@
 """The model of a run: from settings, images and task to a network with its weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kit import files
 from kit.config import Config, ImageSettings
 from kit.data.records.shards import image_shape
 from kit.errors import ConfigError, some
@@ -11,6 +12,8 @@ from kit.tasks import find_task
 
 if TYPE_CHECKING:
     import keras
+
+_LAST: dict[str, tuple["keras.Model", dict[str, Any]]] = {}  # the model that `build_frozen` built last
 
 
 def build_model(
@@ -33,9 +36,44 @@ def build_model(
         "activation": find_task(task).activation,
     }
     model = registry.build(**spec)
-    card = registry.weights_card(config.model.name, config.model.arguments)
-    load_weights(model, card, weights or config.model.weights)
+    cards = registry.weights_cards(config.model.name, config.model.arguments)
+    for network, card in zip(_NETWORKS[registry.fitted_part(config.model.name)](model), cards, strict=True):
+        load_weights(network, card, weights or config.model.weights)
     return model, spec
+
+
+def build_frozen(
+    config: Config, image: ImageSettings, labels: Sequence[str], task: str
+) -> tuple["keras.Model", dict[str, Any]]:
+    """As `build_model`; the last one is kept, as it serves every fold: what differs between them is set anew."""
+    settings = [
+        config.seed,
+        config.model.model_dump(),
+        config.runtime.model_dump(),
+        image.model_dump(),
+        len(labels),
+        task,
+    ]
+    key = files.fingerprint(settings)
+    if key not in _LAST:
+        _LAST.clear()
+        devices.set_up(config.runtime)
+        devices.set_seed(config.seed)  # random weights are the same for all folds, or their features could not be kept
+        _LAST[key] = build_model(config, image, labels, task)
+    return _LAST[key]
+
+
+def _frozen(model: "keras.Model") -> list["keras.Model"]:
+    from kit.models.frozen import networks
+
+    return networks(model)
+
+
+# What pre-trained weights go into.
+_NETWORKS: dict[str, Callable[["keras.Model"], list["keras.Model"]]] = {
+    "network": lambda model: [model],
+    "head": _frozen,
+}
 
 
 def require_model_of(task: str, config: Config) -> None:

@@ -21,7 +21,8 @@ from kit.predict.predictor import Predictor
 from kit.run import Run
 from kit.runtime import devices
 from kit.stages.current import changed_settings, inputs_of_predictions, stamps_of_predictions
-from kit.stages.fold import Fold, folds_of
+from kit.stages.fold import Fold, fitted_part, folds_of, metadata_digest
+from kit.stages.head import predict_head
 from kit.tables import fault_of_values
 from kit.tasks import find_task
 
@@ -152,19 +153,38 @@ def _predict_fold(fold: Fold, trust: bool | str) -> dict[str, Any]:
     model = inputs_of_predictions(fold.files, fold.config.predict, fold.records.task)
     parts = {
         fold.files.oof: (fold.files.oof_done, model, fold.valid),
-        fold.files.test: (fold.files.test_done, {**model, "test": fold.records.fingerprints.test}, None),
+        fold.files.test: (fold.files.test_done, {**model, **_test_set(fold)}, None),
     }
     open_model = _once(lambda: _load(fold, trust))
     for path, (stamp, inputs, cells) in parts.items():
         if not files.is_done(stamp, inputs):
-            batches = eval_batches(fold.records, cells, fold.config.predict.batch_size)
-            table = predict_batches(open_model(), batches, fold.records, fold.config.predict)
+            table = _PREDICTIONS[fitted_part(fold.config)](fold, open_model(), cells)
             if fault := fault_of_values(table, fold.records.labels, find_task(fold.records.task)):
                 what = find_task(fold.records.task).prediction
                 raise TrainingError(f"{fold.title} predicts no {what}: {fault}. Train it again in another --run")
             files.write_parquet(path, table)
             files.mark_done(stamp, inputs, [path])
     return {stamp.name: files.read_json(stamp) for stamp in stamps_of_predictions(fold.files)}
+
+
+def _test_set(fold: Fold) -> dict[str, Any]:
+    """What identifies the test images, with what the model is told of them."""
+    digest = metadata_digest(fold.config, fold.records, "test")
+    return {"test": fold.records.fingerprints.test, **({"metadata": digest} if digest else {})}
+
+
+def _from_images(fold: Fold, model: Any, cells: list[int] | None) -> pd.DataFrame:
+    batches = eval_batches(fold.records, cells, fold.config.predict.batch_size)
+    return predict_batches(model, batches, fold.records, fold.config.predict)
+
+
+def _from_features(fold: Fold, model: Any, cells: list[int] | None) -> pd.DataFrame:
+    """From the features that are kept, which are of the images as they are."""
+    whole = fold.config.predict.tta != "none"
+    return _from_images(fold, model, cells) if whole else predict_head(fold, model, cells)
+
+
+_PREDICTIONS = {"network": _from_images, "head": _from_features}
 
 
 def _load(fold: Fold, trust: bool | str) -> Any:

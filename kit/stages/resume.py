@@ -11,10 +11,10 @@ from kit.config.model import AUTO
 from kit.errors import ConfigError, DataError, counted
 from kit.models.trust import TRUST, source_outside
 from kit.run import Run
-from kit.stages.fold import Fold
+from kit.stages.fold import Fold, settings_of_training
 from kit.stages.network import with_network
 
-_TRAINING = {"seed", "folds", "fold_seed", "image", "model", "augment", "train"}  # settings that a model depends on
+_SPLIT = {"folds", "fold_seed", "image"}  # settings that a model depends on, beside those of its training
 _OWN_WEIGHTS = (None, "none", "imagenet")
 _IN_STAMP = {"seed", "input", "precision", "model", "augment", "train"}  # those that a stamp names as the config does
 
@@ -113,6 +113,8 @@ def _changes_of_inputs(fold: Fold) -> list[str]:
     if then.get("training", now["training"]) != now["training"]:
         changes.append("the training examples (files, labels or groups)")
     changes += [f"the {key} settings" for key in ("image", "folds") if _plain(then.get(key)) != _plain(now[key])]
+    if then.get("metadata") != now.get("metadata"):
+        changes.append("the values of model.arguments.metadata")
     if then.get("pseudo") != _plain(now.get("pseudo")):
         changes.append("the pseudo-labels")
     return changes if then else []
@@ -144,20 +146,20 @@ def _refusal(run: Run, count: int, why: str) -> str:
 
 def _settings(config: Config) -> dict[str, Any]:
     """The settings that decide what a fold is trained on and how."""
-    values = config.model_dump(include=_TRAINING)
+    values = config.model_dump(include=_SPLIT | settings_of_training(config))
     return {
         **values,
         "fold_seed": config.split_seed,
-        "input": config.input.model_dump(exclude={"cache"}),
+        **({"input": config.input.model_dump(exclude={"cache"})} if "train" in values else {}),
         "runtime": {"precision": config.runtime.precision},
         "pseudo": config.pseudo.model_dump(exclude={"run"}) if config.pseudo.run else {"run": None},
     }
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """`key: before → after` of each setting of `before` that differs."""
-    old, new = _flat(before), _flat(after)
-    changed = [key for key in {**old, **new} if key.partition(".")[0] in before and old.get(key) != new.get(key)]
+    """`key: before → after` of each setting that differs, in sections that both have."""
+    old, new, shared = _flat(before), _flat(after), before.keys() & after.keys()
+    changed = [key for key in {**old, **new} if key.partition(".")[0] in shared and old.get(key) != new.get(key)]
     lines = [f"{key}: {_short(old.get(key))} → {_short(new.get(key))}" for key in changed]
     return lines[:6] + ([f"and {len(lines) - 6} more"] if len(lines) > 6 else [])
 

@@ -19,6 +19,7 @@ from kit.predict.merging import over_folds
 from kit.run import Run, names_of
 from kit.schemas import AnyDecision, AnyScores, BoxDecision, BoxScores, Comparison, Decision, Scores
 from kit.stages.current import changed_settings, require_current, settings_of_boxes
+from kit.stages.fold import fitted_part
 from kit.tasks import find_task
 
 
@@ -73,7 +74,9 @@ def target_of(run: Run) -> Target:
 
 
 def is_balanced(config: Config) -> bool:
-    """Whether training showed classes in other shares than the data has."""
+    """Whether training showed classes in other shares than the data has; that of a head never does."""
+    if fitted_part(config) == "head":
+        return False
     return config.input.balance != "none" or config.train.loss.weights != "none"
 
 
@@ -84,7 +87,8 @@ def mean_test(run: Run) -> pd.DataFrame:
 
 def _score_probabilities(run: Run, config: Config, target: Target) -> tuple[Scores, Decision]:
     task, oof, examples = find_task(run.folds.task), run.oof(), run.examples()
-    by = scoring.Yardstick(find_metric(target.metric), task.exclusive, config.evaluate, target.means)
+    note = {"network": scoring.OPTIMISM, "head": scoring.NESTED}[fitted_part(config)]
+    by = scoring.Yardstick(find_metric(target.metric), task.exclusive, config.evaluate, target.means, note)
     decision = decide(
         oof, examples, task.name, task.exclusive, config.evaluate, config.predict.tta, is_balanced(config)
     )

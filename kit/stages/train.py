@@ -28,16 +28,27 @@ from kit.data.records.manifest import VERSION, Records
 from kit.data.records.pseudo import sure_labels, with_pseudo_labels
 from kit.data.table.cells import split_folds
 from kit.data.table.folds import check_dealt
-from kit.data.table.leaks import assert_no_leak, assert_unseen
+from kit.data.table.leaks import assert_no_leak
 from kit.errors import ConfigError, DataError, TrainingError, counted
 from kit.evaluate.metrics import Metric, find_metric
 from kit.evaluate.validation import epoch_values, monitor_of
+from kit.models.frozen import metadata_columns
+from kit.models.metadata import check_metadata
 from kit.predict.predict import predict
 from kit.run import FORMAT_VERSION, Run
 from kit.runtime import devices
 from kit.runtime.devices import Device
 from kit.schemas import Folds
-from kit.stages.fold import Fold, pseudo_digest, pseudo_predictions
+from kit.stages.fold import (
+    Fold,
+    fitted_part,
+    fold_seed,
+    least_rows,
+    pseudo_digest,
+    pseudo_predictions,
+    refuse_leaking_weights,
+)
+from kit.stages.head import fit_head
 from kit.stages.model import build_model
 from kit.stages.network import with_network
 from kit.stages.resume import lost_folds, refuse_other_run, refuse_to_lose
@@ -62,8 +73,9 @@ def start_run(config: Config, records: Records, run: Run, retrain: bool = False)
     refuse_other_run(config, run)
     config = with_network(config, run)
     config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
+    check_metadata(records.table, metadata_columns(config.model.arguments), records.labels)
     cells = split_folds(records.cells, config.folds, config.split_seed)
-    check_dealt(records.rows([*range(records.cells)]), records.labels, cells, config.train.batch_size)
+    check_dealt(records.rows([*range(records.cells)]), records.labels, cells, least_rows(config))
     folds = [Fold(config, records, cells, k, run.fold(k)) for k in range(len(cells))]
     split = Folds(
         format_version=FORMAT_VERSION,
@@ -102,6 +114,8 @@ def train(
         folds = start_run(config, records, run, retrain)
         _warn_of_seen_images(config)
         metric = find_metric(find_competition(config.competition, config).target.metric)
+        if fitted_part(config) == "head" and not all(folds[k].is_trained() for k in chosen):
+            log.info("only a head is fitted, on features of a frozen backbone: augment, train and input play no part")
         return all(train_fold(folds[k], metric, deadline, len(chosen) - n) for n, k in enumerate(chosen, 1))
 
 
@@ -120,7 +134,7 @@ def train_fold(
     if not fold.is_trained():
         if _drop_state_of_other(fold) or fold.files.done.exists():
             log.info(f"{fold.title}  was trained with other settings: training it again")
-        if not _fit(_with_pseudo_labels(fold), metric, deadline, folds_after, callbacks):
+        if not _FITS[fitted_part(fold.config)](_with_pseudo_labels(fold), metric, deadline, folds_after, callbacks):
             return False
         if fold.config.pseudo.run:
             files.write_json(fold.files.pseudo, pseudo_digest(fold))
@@ -146,7 +160,7 @@ def _fit(
 
     valid = records.rows(fold.valid)
     assert_no_leak(records.rows(fold.train), valid)
-    _refuse_leaking_weights(fold)
+    refuse_leaking_weights(fold)
     _check_shares(config, device)
     _check_hosts(fold, device)
     run = Run(fold.files.folder.parent)
@@ -214,9 +228,7 @@ def _fit(
     return True
 
 
-def fold_seed(seed: int, k: int) -> int:
-    """The seed of a fold's model, data order and augmentation."""
-    return int(np.random.SeedSequence([seed, k]).generate_state(1)[0] % 2**31)
+_FITS = {"network": _fit, "head": fit_head}
 
 
 def feed(fold: Fold, seed: int, buffer: int, device: Device) -> Any:
@@ -270,22 +282,6 @@ def _check_shares(config: Config, device: Device) -> None:
             "under TensorFlow, gradients would be clipped (train.clip_norm) on each device by itself: set "
             "runtime.backend=jax, or runtime.devices=1"
         )
-
-
-def _refuse_leaking_weights(fold: Fold) -> None:
-    """Raise LeakError when `model.weights = run:...` is a model that was fitted on what this fold is validated on."""
-    source = fold.config.model.weights or ""
-    if not source.startswith("run:"):
-        return
-    from kit.models.weights import trained_fold
-
-    folder = trained_fold(source)
-    run = Run(folder.parent)
-    if not (run.examples_path.is_file() and run.folds_path.is_file()):
-        return  # a model alone, not a run
-    held_out = run.folds.folds[int(folder.name.removeprefix("fold") or 0)]
-    what = f"fold {fold.k}: model.weights = {source}"
-    assert_unseen(run.examples(), held_out, fold.records.rows(fold.valid), what)
 
 
 def _warn_of_seen_images(config: Config) -> None:

@@ -12,12 +12,12 @@ from kit.config import load_config
 from kit.data.records.batches import naming_damage, train_batches
 from kit.data.records.manifest import open_records
 from kit.data.table.cells import split_folds
-from kit.errors import DataError
+from kit.errors import ConfigError, DataError
 from kit.runtime import devices
 from kit.stages.check import check_settings
+from kit.stages.fold import fitted_part, fold_seed
 from kit.stages.model import build_model
 from kit.stages.network import with_network
-from kit.stages.train import fold_seed
 from kit.tables import truth
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ def lr_find(competition: str, records: Path | str, out: Path | str, settings: It
     config, out = load_config(competition, settings), Path(out)
     check_settings(config)
     config = with_network(config)
+    if fitted_part(config) == "head":
+        raise ConfigError(f"model.name = {config.model.name}: its head has no learning rate to find")
     opened = open_records(Path(records))
     if opened.competition != config.competition:
         raise DataError(f"{opened.directory} holds records of {opened.competition!r}, not of {config.competition!r}")

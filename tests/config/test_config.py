@@ -209,3 +209,24 @@ def test_settings_and_words_that_are_meant(setting, hint):
     with pytest.raises(ConfigError) as refused:
         load_config("toy", [setting])
     assert hint in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_arguments_of_a_model_in_short(tmp_path):
+    path = tmp_path / "short.yaml"
+    path.write_text(
+        "competition: toy\nmodel: {name: features, backbone: [a, b], head: mlp, arguments: {head: linear}}\n"
+    )
+    config = load_config(str(path))
+    assert config.model.name == "features" and config.model.arguments == {"backbone": ["a", "b"], "head": "linear"}
+    config = load_config(str(path), ["model.backbone=[c]", "model.units=8", "model.backbone_arguments.until=x"])
+    arguments = {"backbone": ["c"], "head": "linear", "units": 8, "backbone_arguments": {"until": "x"}}
+    assert config.model.arguments == arguments
+    assert load_config(str(path), ["model.backbone=c"], config).model.arguments["backbone"] == "c"
+    continued = load_config(str(path), [], config)  # the file replaces the run's
+    assert continued.model.arguments == {"backbone": ["a", "b"], "head": "linear"}
+    assert read_config_of(dump_config(config), tmp_path) == config
+
+
+def read_config_of(text, folder):
+    (folder / "dumped.yaml").write_text(text)
+    return read_config(folder / "dumped.yaml")
