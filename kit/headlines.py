@@ -4,7 +4,7 @@ import html
 from typing import TYPE_CHECKING
 
 from kit.errors import KitError
-from kit.schemas import SetScores
+from kit.schemas import Comparison, SetScores
 
 if TYPE_CHECKING:
     from kit.run import Run
@@ -20,6 +20,23 @@ def as_html(run: "Run") -> str:
     rows = [("run", str(run)), *_headlines(run)]
     cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
     return f"<table>{cells}</table>"
+
+
+def in_a_line(run: "Run") -> str:
+    """The scores of a run that goes before another: its folder, and the first headlines."""
+    return f"{run}: " + "; ".join(f"{name} {value}" for name, value in _headlines(run)[:2])
+
+
+def gain(frozen: Comparison, trained: Comparison) -> str:
+    """What training has added to the frozen network, of `compare`'s two rows."""
+    if trained.difference is None or trained.low is None or trained.high is None:
+        return "training against the frozen network: not defined on these images"
+    verdict = "adds" if trained.difference >= 0 else "loses"
+    sure = "" if trained.low > 0 or trained.high < 0 else "; not sure, as the interval includes 0"
+    return (
+        f"training {verdict} {abs(trained.difference):.4f} to the frozen network's {frozen.value:.4f} (difference "
+        f"{trained.low:+.4f} to {trained.high:+.4f}{sure})"
+    )
 
 
 def _headlines(run: "Run") -> list[tuple[str, str]]:

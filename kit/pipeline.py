@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kit import headlines
 from kit import log as kit_log
 from kit.competitions import find_competition
-from kit.config import Overrides, load_config
+from kit.config import Config, Overrides, load_config
 from kit.config.load import as_overrides
 from kit.files import expanded
 from kit.run import Run
@@ -23,6 +24,7 @@ from kit.runtime import session
 from kit.stages.check import check_columns, check_loss, check_scoring, check_settings, is_trained, rehearse_training
 from kit.stages.ensemble import ensemble
 from kit.stages.examples import check_folder, check_folds, list_examples, raw_folder
+from kit.stages.network import frozen_first
 from kit.stages.predict import predict, predict_images
 from kit.stages.records import build_records, records_folder
 from kit.stages.resume import config_of, refuse_other_settings
@@ -57,6 +59,7 @@ def run(
     max_hours: float | None = None,
     retrain: bool = False,
     trust: bool = False,
+    quick: bool = False,
 ) -> Run:
     """All stages in order, skipping what is done; returns the run, with its scores and submission.
 
@@ -67,6 +70,9 @@ def run(
 
     A run that exists is continued with its own settings, changed by `settings` (kit.stages.resume); folds that are
     trained are not trained again unless `retrain` allows it. `trust`: what its settings name outside it may be loaded.
+
+    With `frozen_first` in its settings, a run of the frozen network comes first, in its folder `frozen`, and what
+    training has added to that is said at the end; `quick` stops after it, and returns it.
     """
     kit_log.show()
     deadline = session.deadline(max_hours)
@@ -80,10 +86,12 @@ def run(
         if not retrain:
             refuse_other_settings(config, this)
         check_settings(config, this)
+        frozen = frozen_first(config, only=quick)
         definition = find_competition(config.competition, config)
         data = raw_folder(definition, expanded(data) if data else None, this.directory.parent / "data")
         with kit_log.quiet("kit.models"):  # the folds will report their weights
-            rehearse_training(config, config.image, this)
+            for each, its in _in_order(config, this, frozen, quick):
+                rehearse_training(each, each.image, its)
 
         with _timed("examples, records"):
             examples = list_examples(config, data)
@@ -94,18 +102,30 @@ def run(
                 check_columns(config, examples.labels, examples.table)
             folder = records_folder(config, examples, this.directory, expanded(records) if records else None)
             built = build_records(config, examples, data, folder)
-        with _timed("train"):
-            finished = train(config, built, this, deadline=deadline, retrain=retrain)
-        if not finished and not this.trained_folds():
-            return this
-        with _timed("predict"):
-            predict(this, built, trust=trust or config.model.name)
-        with _timed("score, submission"):
-            score(this)
-            if not built.rows(None).empty:
-                sample = data / definition.sample if definition.sample and definition.target.columns else None
-                write_submission(this, sample, this.submission_path)
-    return this
+        sample = data / definition.sample if definition.sample and definition.target.columns else None
+        for each, its in _in_order(config, this, frozen, quick):
+            title = "" if its is this else "frozen network: "
+            with _timed(f"{title}train"):
+                finished = train(each, built, its, deadline=deadline, retrain=retrain or its is not this)
+            if not finished and not its.trained_folds():
+                return this
+            with _timed(f"{title}predict"):
+                predict(its, built, trust=trust or config.model.name)
+            with _timed(f"{title}score, submission"):
+                score(its)
+                if not built.rows(None).empty:
+                    write_submission(its, sample, its.submission_path)
+            if its is not this:
+                log.info(headlines.in_a_line(its))
+        if frozen and not quick and this.is_complete:
+            log.info(headlines.gain(*compare([this.frozen, this])))
+    return this.frozen if quick and frozen else this
+
+
+def _in_order(config: Config, this: Run, frozen: Config | None, quick: bool) -> list[tuple[Config, Run]]:
+    """The runs to be made, each with its settings: that of the frozen network first, where there is to be one."""
+    first = [(frozen, this.frozen)] if frozen else []
+    return [*first, *([] if frozen and quick else [(config, this)])]
 
 
 @contextmanager

@@ -122,6 +122,11 @@ class Run:
         """The stamp of an ensemble."""
         return self.directory / "ensembled.json"
 
+    @property
+    def frozen(self) -> "Run":
+        """The run that comes first, of a head on the frozen network, where the config wants one."""
+        return Run(self.directory / "frozen")
+
     def exists(self) -> bool:
         """Whether the directory holds a run, or an ensemble."""
         return self.config_path.is_file()

@@ -23,6 +23,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="default: records/ beside the run, shared by its neighbours; on Kaggle and Colab a scratch folder",
     )
+    text = "stop after the run of the frozen network, in the folder frozen of the run: a score within minutes"
+    parser.add_argument("--quick", action="store_true", help=text)
     add_max_hours(parser)
     add_retrain(parser)
     add_trust(parser)
@@ -31,7 +33,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> int:
     """Run `kit run`."""
     folders = (arguments.data, arguments.run, arguments.records)
-    more = {"retrain": arguments.retrain, "trust": arguments.trust}
+    more = {"retrain": arguments.retrain, "trust": arguments.trust, "quick": arguments.quick}
     return run_and_print(arguments.competition, *folders, arguments.set, arguments.max_hours, **more)
 
 
@@ -44,12 +46,13 @@ def run_and_print(
     max_hours: float | None = None,
     retrain: bool = False,
     trust: bool = False,
+    quick: bool = False,
 ) -> int:
     """All stages, then the scores; returns the exit code. Also what `kit demo` and a local `kit submit` do."""
     from kit import pipeline
     from kit.evaluate.text import as_text
 
-    result = pipeline.run(competition, data, run, records, settings, max_hours, retrain, trust)
+    result = pipeline.run(competition, data, run, records, settings, max_hours, retrain, trust, quick)
     if not result.is_complete:
         return OUT_OF_TIME
     print(as_text(*pipeline.score(result)))

@@ -24,6 +24,8 @@ class Config(Source):
     folds: int = Field(5, ge=2)  # how many; each is predicted by a model that was trained on the others
     # Seed of the split into folds; null: seed. Runs that are to be blended need the same folds, and so the same seed.
     fold_seed: int | None = Field(None, ge=0)
+    # Before the network is trained, a linear head on its frozen features, in RUN/frozen: a score and a submission soon.
+    frozen_first: bool = False
     pseudo: PseudoSettings = PseudoSettings()
     data: DataSettings = DataSettings()
     image: ImageSettings = ImageSettings()

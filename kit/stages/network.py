@@ -1,5 +1,9 @@
-"""`model.name: auto` becomes a network, once, when a run starts; everything after that sees the network alone."""
+"""`model.name: auto` becomes a network, once, when a run starts; everything after that sees the network alone.
 
+Also what of a network can be had without training it: the run of a linear head on its frozen features.
+"""
+
+import inspect
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +11,7 @@ from typing import Any
 from kit.competitions import find_competition
 from kit.config import Config, TrainSettings
 from kit.config.model import AUTO, ModelSettings
+from kit.errors import ConfigError
 from kit.models import auto
 from kit.models.auto import Choice
 from kit.run import Run
@@ -39,6 +44,33 @@ def choose(config: Config) -> Choice:
 def provisional(config: Config) -> Config:
     """The config with the network that a CPU would get, for checks that no machine and no weights are needed for."""
     return _chosen(config, auto.choose("CPU", **_question(config))) if config.model.name == AUTO else config
+
+
+def frozen_first(config: Config, only: bool = False) -> Config | None:
+    """The settings of the run that comes before this one, a linear head on the frozen network; None for no such run.
+
+    There is none without `frozen_first`, and of a network without pre-trained weights. Raises ConfigError for the
+    latter when it is the `only` one that is asked for.
+    """
+    if not (config.frozen_first or only):
+        return None
+    from kit.models import registry
+    from kit.models.heads import head
+
+    card = registry.model_card(config.model.name)
+    weights = card.weights if config.model.weights is None else config.model.weights
+    if weights == "none" or card.prediction != "probabilities" or card.fitted != "network":
+        if only:
+            raise ConfigError(
+                f"--quick fits a head on a frozen network, but {card.name} with model.weights = {weights} is none "
+                "that is pre-trained as a classifier: leave --quick out, or set model.name=auto"
+            )
+        return None
+    of_head = inspect.signature(head).parameters
+    arguments = {name: value for name, value in config.model.arguments.items() if name not in of_head}
+    backbone = {"backbone": card.name, "backbone_arguments": arguments}
+    model = ModelSettings(name="features", weights=config.model.weights, arguments=backbone)
+    return config.model_copy(update={"model": model, "frozen_first": False})
 
 
 def _question(config: Config) -> dict[str, Any]:
