@@ -169,7 +169,7 @@ def test_weights_of_another_run_go_into_the_backbone(run, _toy_folder, tmp_path)
 
     records = run.directory.parent / "records"
     of_run = [*SETTINGS[:-1], "model.backbone=tiny_map", f"model.weights=run:{run}/fold0"]
-    with pytest.raises(LeakError, match="fold 1: model.weights = run:"):
+    with pytest.raises(LeakError, match=r"fold 1: model\.weights = run:"):
         pipeline.run("toy", _toy_folder, tmp_path / "run", records, of_run)
     theirs, ours = (saved.load_model(folder / "fold0") for folder in (run.directory, tmp_path / "run"))
     pairs = zip(frozen.networks(theirs)[0].get_weights(), frozen.networks(ours)[0].get_weights(), strict=True)

@@ -62,7 +62,7 @@ def test_labels_are_fitted_each_on_the_rows_that_know_it():
 
 
 def test_soft_labels_are_the_mean_of_both_hard_ones():
-    x, z, inner = data(100, 5, 1)
+    x, z, _ = data(100, 5, 1)
     hard = np.concatenate([np.ones(100), np.zeros(100)])[:, None].astype(np.float32)
     weights = np.concatenate([sigmoid(z[:, 0]), 1 - sigmoid(z[:, 0])])
     fitted = fit_linear(x, sigmoid(z).astype(np.float32), False, np.zeros(100, int))
