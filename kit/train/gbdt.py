@@ -82,12 +82,12 @@ def _fit(
     x: np.ndarray, y: np.ndarray, offset: np.ndarray, groups: np.ndarray, inner: np.ndarray, seed: int
 ) -> tuple[Tree, ...]:
     """The trees of one label [n, 1], or of exclusive classes in turn [n, classes]; none where they gain nothing."""
-    lightgbm = import_lightgbm()
     classes = y.shape[1]
     target = y.argmax(axis=1).astype(np.float64) if classes > 1 else y[:, 0]
     folds = [(np.flatnonzero(inner != k), np.flatnonzero(inner == k)) for k in np.unique(inner)]
     if len(folds) < 2 or any(len(np.unique(target[held_in] > 0.5)) < 2 for held_in, _ in folds):
         return ()  # nothing to learn from, or nothing to choose by
+    lightgbm = import_lightgbm()
     objective = {"objective": "multiclass", "num_class": classes} if classes > 1 else {"objective": "cross_entropy"}
     settings = {
         **_SETTINGS,
