@@ -33,7 +33,7 @@ def check_settings(config: Config, run: Run | None = None) -> None:
     card = registry.model_card(config.model.name)
     if target.task:
         require_model_of(target.task, config)
-    check_augment(config.augment, card.prediction)
+    check_augment(config.augment, card.prediction, config.image.color)
     _OF_KIND[card.prediction](config)
     if card.backbone:
         for backbone in (backbones := registry.weights_cards(config.model.name, config.model.arguments)):
