@@ -100,6 +100,7 @@ def train(
         raise ConfigError(f"there is no fold {min(unknown)}: folds are 0 to {count - 1}")
     with run.locked():
         folds = start_run(config, records, run, retrain)
+        _warn_of_seen_images(config)
         metric = find_metric(find_competition(config.competition, config).target.metric)
         return all(train_fold(folds[k], metric, deadline, len(chosen) - n) for n, k in enumerate(chosen, 1))
 
@@ -285,6 +286,16 @@ def _refuse_leaking_weights(fold: Fold) -> None:
     held_out = run.folds.folds[int(folder.name.removeprefix("fold") or 0)]
     what = f"fold {fold.k}: model.weights = {source}"
     assert_unseen(run.examples(), held_out, fold.records.rows(fold.valid), what)
+
+
+def _warn_of_seen_images(config: Config) -> None:
+    """Say so when a network was pre-trained on the competition's images; without their labels that is no leak."""
+    from kit.models.presets import seen_before
+
+    backbones = config.model.arguments.get("backbone", [])
+    names = [config.model.name, *([backbones] if isinstance(backbones, str) else backbones)]
+    for warning in seen_before(map(str, names), find_competition(config.competition, config).images):
+        log.warning(warning)
 
 
 def _with_pseudo_labels(fold: Fold) -> Fold:
