@@ -34,7 +34,7 @@ def refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("model.name=efficientnet", "did you mean 'efficientnet_lite0'"),
+        ("model.name=efficientnet", "did you mean 'efficientnet_lite0' or 'efficientnetb0'"),
         ("model.name=ResNet-50", "did you mean 'resnet50'"),
         ("model.arguments={unitz: 8}", "model.arguments.unitz: pcam_cnn takes no such argument; did you mean 'units'?"),
         ("train.loss=focal", "train.loss = 'focal': is a group of settings: set train.loss.name"),
