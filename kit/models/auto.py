@@ -132,7 +132,7 @@ def _with_arguments(
 
 
 def _domain_preset(domain: str, side: int, arguments: Mapping[str, Any]) -> tuple[Choice | None, str]:
-    """The choice of a preset for the domain that may be taken unasked, and what to say of one that is here but may not."""
+    """The choice of a preset that may be taken unasked, and what to say of one that is here but may not."""
     hint = ""
     for preset in PRESETS if find_spec("keras_hub") else ():
         name = PurePosixPath(preset.repository).name
