@@ -84,10 +84,10 @@ def preset(monkeypatch, tmp_path):
     monkeypatch.setenv("KIT_WEIGHTS", str(tmp_path))
     monkeypatch.setattr(auto, "find_spec", lambda name: name == "keras_hub")
 
-    def write(name, **config):
+    def write(name):
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "config.json").write_text(json.dumps({"model_type": "dinov2", **config}))
+        (folder / "config.json").write_text(json.dumps({"model_type": "dinov2", "patch_size": 14}))
         (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3}))
         return folder
 
@@ -113,7 +113,7 @@ def test_a_licence_for_research_alone_is_never_taken_unasked(preset):
     folder = preset("rad-dino")
     choice = choose("GPU", 224, domain="chest", get=lambda _: None)
     assert choice.name == "efficientnetv2b2"
-    assert f"for research alone: --set model.name=hub/{folder} takes it" in choice.hint
+    assert f"for research only: --set model.name=hub/{folder} takes it" in choice.hint
 
 
 def test_every_network_that_it_may_be_is_registered():
