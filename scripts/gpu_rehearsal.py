@@ -72,22 +72,21 @@ FULL = {
     "sets": [[224, 4096], [512, 1024]],  # side, images
     "batch": 128,
     "epochs": 6,
-    "backbones": [["resnet50", {}], ["efficientnetv2s", {}], ["convnext_tiny", {}]],
-    "small": ["pcam_cnn", {}],  # what is killed and resumed
+    "backbones": ["resnet50", "efficientnetv2s", "convnext_tiny"],
+    "small": "pcam_cnn",  # what is killed and resumed
     "recipes": ["pcam_cnn", "pcam_resnet50", "pcam_efficientnetb0", "pcam_tuned"],
-    "arguments": {},
+    "model": None,  # the recipes' own
     "seconds_of_reading": 4.0,
 }
-TINY = {"units": 8}
 DRY = {
     "side": 32,
     "sets": [[32, 64], [64, 16]],
     "batch": 16,
     "epochs": 2,
-    "backbones": [["pcam_cnn", TINY]],
-    "small": ["pcam_cnn", TINY],
+    "backbones": ["tiny"],
+    "small": "tiny",
     "recipes": ["pcam_cnn"],
-    "arguments": TINY,
+    "model": "tiny",
     "seconds_of_reading": 0.2,
 }
 
@@ -107,7 +106,7 @@ def main():
         return collect(options.collect)
     plan = dict(DRY if options.dry else FULL)
     if options.backbones:
-        plan["backbones"] = [[name, {}] for name in options.backbones]
+        plan["backbones"] = options.backbones
     if options.batch:
         plan["batch"] = options.batch
     names = [name for name in options.only if not (options.dry and name == "pipeline")]  # other tests run it

@@ -15,6 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from kit import log
+
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
 
 STARTED = time.monotonic()
@@ -37,6 +39,7 @@ PEAKS = {
 
 
 def main():
+    log.show()
     {
         "records": records,
         "input": reading,
@@ -198,7 +201,7 @@ def feed_of(records, batch):
     return Feed(batches, steps_per_epoch(records, cells, batch), labels), who
 
 
-def fitted(model, feed, train, state, device, callbacks, seconds=None, augment=None):
+def fitted(model, feed, train, state, device, callbacks, augment=None):
     """kit's own fit, without validation."""
     from kit.config import AugmentSettings
     from kit.train.fit import fit
@@ -215,19 +218,26 @@ def fitted(model, feed, train, state, device, callbacks, seconds=None, augment=N
         state=state,
         jit_compile=device.jit_compile,
         steps_per_execution=device.steps_per_execution,
-        deadline=None if seconds is None else time.monotonic() + seconds,
         callbacks=callbacks,
     )
 
 
-def network(name, side, arguments):
+def network(name, side):
+    """An untrained network; `tiny`, which compiles fast, is not kit's but scripts/bench/train.py's."""
+    import keras
+    from train import tiny
+
     from kit.models import registry
 
-    return registry.build(name, shape=(side, side, 3), outputs=1, **arguments)
+    shape = (side, side, 3)
+    return tiny(keras, shape) if name == "tiny" else registry.build(name, shape=shape, outputs=1)
 
 
-def epoch_times():
-    """A callback with the seconds of the steps of each epoch."""
+def epoch_times(until):
+    """A callback with the seconds of the steps of each epoch; after two of them it stops in time, and comes last.
+
+    (A deadline of fit's would take the first epoch, which compiles, as the measure of the next.)
+    """
     import keras
 
     class Epochs(keras.callbacks.Callback):
@@ -236,28 +246,30 @@ def epoch_times():
             self.seconds = []
 
         def on_epoch_begin(self, epoch, logs=None):
-            self.began = time.perf_counter()
+            self.began, self.before = time.perf_counter(), time.monotonic()
 
         def on_train_batch_end(self, batch, logs=None):
             self.last = time.perf_counter()
 
         def on_epoch_end(self, epoch, logs=None):
             self.seconds.append(self.last - self.began)
+            now = time.monotonic()
+            self.model.stop_training = len(self.seconds) > 1 and now + (now - self.before) > until
 
     return Epochs()
 
 
 def training():
     """Images a second of kit's fit against a bare compiled loop, epochs in turn; memory after each epoch."""
-    jobs = [(*backbone, precision) for backbone in PLAN["backbones"] for precision in ("mixed_bfloat16", "float32")]
+    jobs = [(backbone, precision) for backbone in PLAN["backbones"] for precision in ("mixed_bfloat16", "float32")]
     for n, job in enumerate(jobs):
         try:
             train_one(*job, seconds=left(5) / (len(jobs) - n))
         except Exception as error:  # the other networks may still do
-            say(f"{job[0]}, {job[2]}", failed=f"{type(error).__name__}: {error}"[:300])
+            say(f"{job[0]}, {job[1]}", failed=f"{type(error).__name__}: {error}"[:300])
 
 
-def train_one(name, arguments, precision, seconds):
+def train_one(name, precision, seconds):
     import jax
     import keras
     from train import bare_classifier, flops_of, jax_step  # scripts/bench/train.py
@@ -271,7 +283,7 @@ def train_one(name, arguments, precision, seconds):
     feed, who = feed_of(open_set(side), batch)
 
     keras.utils.set_random_seed(1)
-    bare, loss_of, batches = bare_classifier(keras, network(name, side, arguments), batch, (side, side, 3))
+    bare, loss_of, batches = bare_classifier(keras, network(name, side), batch, (side, side, 3))
     optimizer = keras.optimizers.Adam(1e-3)
     optimizer.build(bare.trainable_variables)
     batches = jax.device_put(batches)
@@ -279,7 +291,7 @@ def train_one(name, arguments, precision, seconds):
     compiling = ThreadPoolExecutor(1).submit(timed, lowered.compile)  # while fit compiles its own
     alone, memory = [], []
     state = {"values": values}
-    times = epoch_times()
+    times = epoch_times(until)
 
     class Turns(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -293,11 +305,11 @@ def train_one(name, arguments, precision, seconds):
 
     train = TrainSettings(epochs=epochs, schedule="constant", batch_size=batch)
     folder = WORK / f"state-{name}-{precision}"
-    fitted(network(name, side, arguments), feed, train, folder, device, [times, Turns()], until - time.monotonic())
+    fitted(network(name, side), feed, train, folder, device, [Turns(), times])
 
     images = feed.steps * batch
-    kit_rate = images / statistics.median(times.seconds[1:] or times.seconds)
-    bare_rate = images / statistics.median(alone[1:] or alone)
+    kit_rate = images / statistics.median(times.seconds[1:])
+    bare_rate = images / statistics.median(alone[1:])
     gflops = flops_of(lowered) / batch / 1e9
     row = {"images/s": kit_rate, "bare loop": bare_rate, "share": kit_rate / bare_rate, "GFLOP an image": gflops}
     if peak := peak_of(where, precision):
@@ -339,7 +351,8 @@ def peak_of(device, precision):
 def resume():
     """Train with and without a kill -9 in the third epoch, on the same device at the same time; compare the weights."""
     environment = dict(os.environ)
-    environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+    flags = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"  # or two processes choose different kernels
+    environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {flags}".strip()
 
     def start(name, *more):
         command = [sys.executable, __file__, "one_fit", str(WORK), str(SECONDS), name, *more]
@@ -352,26 +365,22 @@ def resume():
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     started = time.perf_counter()
-    again = start("killed")
-    output, _ = again.communicate()
+    output, _ = start("killed").communicate()
     took = time.perf_counter() - started
     whole.communicate()
-    _, where = set_up()
     weights = [np.load(WORK / f"{name}.npz") for name in ("whole", "killed")]
     difference = max(float(np.abs(weights[0][key] - weights[1][key]).max()) for key in weights[0])
-    resumed = next(
-        (line.removeprefix("FIRST ").strip() for line in output.splitlines() if line.startswith("FIRST")), ""
-    )
+    notes = dict(line.split(": ", 1) for line in output.splitlines() if line.startswith(("FIRST: ", "DEVICE: ")))
     say(
         "kill -9 in epoch 3",
         **{
             "ended by": signal.Signals(-killed.returncode).name if killed.returncode < 0 else "itself",
-            "resumed in epoch": resumed,
+            "resumed in epoch": notes["FIRST"],
             "largest difference of a weight": difference,
             "same weights": "yes" if difference == 0 else "no",
             "resumed run, s": took,
-            "flags": "--xla_gpu_deterministic_ops=true",
-            "on": where,
+            "flags": flags,
+            "on": notes["DEVICE"],
         },
     )
 
@@ -383,7 +392,8 @@ def one_fit():
     from kit.config import AugmentSettings, TrainSettings
 
     name, stall = sys.argv[4], "stall" in sys.argv[5:]
-    device, _ = set_up()
+    device, where = set_up()
+    print("DEVICE:", where)
     feed, _ = feed_of(open_set(PLAN["side"]), PLAN["batch"])
 
     class Watch(keras.callbacks.Callback):
@@ -392,7 +402,7 @@ def one_fit():
         def on_epoch_begin(self, epoch, logs=None):
             if self.first is None:
                 self.first = epoch
-                print("FIRST", epoch + 1, flush=True)
+                print("FIRST:", epoch + 1, flush=True)
 
         def on_train_batch_end(self, batch, logs=None):
             if stall and len(seen) >= 2:
@@ -404,9 +414,9 @@ def one_fit():
 
     seen = []
     keras.utils.set_random_seed(1)
-    model = network(PLAN["small"][0], PLAN["side"], PLAN["small"][1])
+    model = network(PLAN["small"], PLAN["side"])
     train = TrainSettings(epochs=4, batch_size=PLAN["batch"])
-    augment = AugmentSettings(preset="pcam")
+    augment = AugmentSettings(horizontal_flip=True, brightness=0.1)  # drawn by seed and epoch
     fitted(model, feed, train, WORK / f"state-{name}", device, [Watch()], augment=augment)
     np.savez(WORK / f"{name}.npz", *model.get_weights())
 
@@ -439,7 +449,13 @@ def system_b():
             f"{validation:,.0f} / {predict:,.0f}) s + {TEST:,} / {predict:,.0f} s) = {seconds / 3600:.2f} h"
         )
         rates = {"training images/s": train, "predicting images/s": predict, "batch": batch}
-        say(recipe, **rates, arithmetic=sum_of, hours=seconds / 3600, on=where)
+        say(
+            recipe + (f" ({PLAN['model']} network)" if PLAN["model"] else ""),
+            **rates,
+            arithmetic=sum_of,
+            hours=seconds / 3600,
+            on=where,
+        )
         if recipe == PLAN["recipes"][-1]:
             search = TRIALS * (first + TRIAL_EPOCHS * an_epoch)
             sum_of = (
@@ -458,23 +474,20 @@ def measured(config, seconds):
     """Of a recipe: images/s trained and predicted, seconds that the first epoch takes longer, batch, device."""
     import keras
 
-    from kit.models.registry import build
-
     until = time.monotonic() + seconds
     device, where = set_up()
     keras.utils.clear_session()
     side, batch = PLAN["side"], min(config.train.batch_size, PLAN["batch"])
     feed, _ = feed_of(open_set(side), batch)
-    arguments = {**config.model.arguments, **PLAN["arguments"]}
-    model = build(config.model.name, shape=(side, side, 3), outputs=1, **arguments)
+    model = network(PLAN["model"] or config.model.name, side)
     phase = config.train.all_phases[0].model_copy(update={"epochs": PLAN["epochs"]})
     train = config.train.model_copy(
         update={"phases": (phase,), "schedule": "constant", "patience": None, "batch_size": batch}
     )
-    times = epoch_times()
+    times = epoch_times(until - 0.2 * seconds)
     folder = WORK / f"state-{config.recipe}"
-    fitted(model, feed, train, folder, device, [times], 0.8 * seconds, config.augment)
-    epoch = statistics.median(times.seconds[1:] or times.seconds)
+    fitted(model, feed, train, folder, device, [times], config.augment)
+    epoch = statistics.median(times.seconds[1:])
     images = np.zeros((batch, side, side, 3), np.uint8)
     model.predict_on_batch(images)  # compiles
     limit = max(0.2, min(3.0, until - time.monotonic()))
