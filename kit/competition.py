@@ -47,6 +47,7 @@ class Competition:
     targets: Mapping[str, Target]
     read: "Callable[[Path, Source], Examples]"
     settings: tuple[str, ...] = ()
+    images: str = ""  # the public set that its images are part of, by which networks may have been pre-trained on them
     id_column: str = "id"
     sample: str | None = None
     make: Callable[[Path], None] | None = None

@@ -623,3 +623,20 @@ def test_weights_of_a_run_that_saw_the_held_out_images_are_refused(finished, tmp
     refuse_leaking_weights(Fold(config, records, folds, 0, FoldFiles(tmp_path)))  # it held the same ones out
     with pytest.raises(LeakError, match=r"fold 1: .* was fitted on \d+ of the images or patients that this fold is"):
         refuse_leaking_weights(Fold(config, records, folds, 1, FoldFiles(tmp_path)))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("competition", "model", "warnings"),
+    [
+        ("nih", ["model.name=hub/hf://microsoft/rad-dino"], 1),
+        ("rsna", ["model.name=fcos", "model.arguments={backbone: hub//data/rad-dino}"], 1),
+        ("nih", ["model.name=fcos", "model.arguments={backbone: [mobilenet, hub//data/rad-dino]}"], 1),
+        ("pcam", ["model.name=hub/hf://microsoft/rad-dino"], 0),
+        ("nih", ["model.name=hub/hf://histai/hibou-b"], 0),
+    ],
+)
+def test_a_network_that_was_pre_trained_on_these_images_is_named(competition, model, warnings, caplog):
+    with caplog.at_level("WARNING", "kit"):
+        training._warn_of_seen_images(load_config(competition, model))
+    assert caplog.text.count("microsoft/rad-dino was pre-trained, without labels, on NIH ChestX-ray14") == warnings

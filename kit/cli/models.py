@@ -1,17 +1,19 @@
-"""List the models: parameters, image side, weights and their licence."""
+"""List the models: size, image side, weights, their domain and licence, and what they need."""
 
 import argparse
 
-EXAMPLE = "kit models resnet"
+EXAMPLE = "kit models tissue"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit models`."""
-    parser.add_argument("part", nargs="?", default="", metavar="FILTER", help="only those with this in name or source")
+    parser.add_argument(
+        "part", nargs="?", default="", metavar="FILTER", help="only those with this in name, domain, licence or source"
+    )
 
 
 def call(arguments: argparse.Namespace) -> None:
     """Run `kit models`."""
-    from kit.models import registry
+    from kit.models import listing
 
-    print(registry.as_text(arguments.part))
+    print(listing.as_text(arguments.part))

@@ -145,6 +145,7 @@ TARGETS = {
 COMPETITION = Competition(
     name="nih",
     title="NIH Chest X-rays (ChestX-ray14)",
+    images="NIH ChestX-ray14",
     slug="nih-chest-xrays/data",
     targets=TARGETS,
     read=read,

@@ -164,6 +164,7 @@ TARGETS = {
 COMPETITION = Competition(
     name="rsna",
     title="RSNA Pneumonia Detection Challenge",
+    images="NIH ChestX-ray14",  # Shih et al. 2019, doi 10.1148/ryai.2019180041
     slug="rsna-pneumonia-detection-challenge",
     targets=TARGETS,
     id_column="patientId",

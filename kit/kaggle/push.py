@@ -62,7 +62,8 @@ def write_bundle(
     for part in ("wheel", "weights", "kernel"):
         shutil.rmtree(folder / part, ignore_errors=True)
     wheel = bundle.make_wheel(plan.config)
-    datasets = [bundle.wheel_dataset(folder / "wheel", wheel, bundle.EXTRA_PACKAGES[plan.accelerator])]
+    extra, installed = bundle.EXTRA_PACKAGES[plan.accelerator], dict.fromkeys([*bundle.PACKAGES, *plan.packages])
+    datasets = [bundle.wheel_dataset(folder / "wheel", wheel, extra, list(installed))]
     if plan.weights:
         datasets.append(bundle.weights_dataset(folder / "weights", plan.weights))
     for dataset in datasets:

@@ -1,8 +1,9 @@
-"""KerasHub's image backbones under a head: `hub/PRESET`, `hub/FOLDER` (of `save_to_preset`), or `hub/CLASS` untrained.
+"""KerasHub's image backbones under a head: `hub/PRESET`, `hub/FOLDER`, `hub/hf://OWNER/NAME`, or `hub/CLASS` untrained.
 
 (Presets and classes of its detectors: `keras_hub_detectors`.)
 
-A preset comes with its weights (`model.weights=preset`) and its preprocessing; a class, such as `hub/ResNetBackbone`,
+A folder is one of `save_to_preset`, or a model of Hugging Face as it is there. A preset comes with its weights
+(`model.weights=preset`) and its preprocessing; a class, such as `hub/ResNetBackbone`,
 takes its settings as the argument `config`. Each is built for the run's image size.
 """
 
@@ -17,9 +18,18 @@ import keras
 from keras import layers
 
 from kit.errors import ConfigError, close_names, nearest
+from kit.models import hugging_face
 from kit.models.cards import ModelCard, Provided
 from kit.models.detect import keras_hub_detectors as detectors
-from kit.models.keras_hub_presets import as_converted, find_preset, first_line, library, to_unit_range, unavailable
+from kit.models.keras_hub_presets import (
+    as_converted,
+    find_preset,
+    first_line,
+    library,
+    require_readers,
+    to_unit_range,
+    unavailable,
+)
 from kit.models.registry import backbone_card
 
 _LIST = "https://keras.io/keras_hub/presets"  # of all presets, about five hundred
@@ -52,7 +62,8 @@ def card(name: str) -> ModelCard:
         name,
         partial(backbone, load_weights=False),
         partial(as_converted, preset=preset),
-        size=_USUAL_SIDE,
+        scaling=("image_mean", "image_std"),
+        size=hugging_face.side_of(preset) or _USUAL_SIDE,
         weights="preset",
         source=f"KerasHub preset {what}",
         published=Provided("preset", partial(backbone, load_weights=True)),
@@ -69,21 +80,39 @@ def _from_config(
 
 
 def _from_preset(shape: tuple[int, int, int], name: str, preset: str, load_weights: bool) -> keras.Model:
+    require_readers(preset)
     make = partial(library().models.Backbone.from_preset, preset)
     try:
         backbone = _for_size(partial(make, load_weights=load_weights), shape)
+        _require_whole_patches(backbone, shape, name)
         return _of_size(_images_to_features(backbone, name), shape)
+    except ConfigError:
+        raise
     except (ImportError, OSError) as error:  # no kagglehub, no network, no file
         raise unavailable(preset, error) from error
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # a size it cannot take, or a config or weights that it cannot be made of
         try:
-            side = getattr(make(load_weights=False), "image_shape", (None, None))
-        except Exception:  # not even at its own size: its config is missing or broken
+            side = getattr(make(load_weights=load_weights), "image_shape", (None, None))
+        except Exception:  # not even at its own size: its config or weights are missing or broken
             raise unavailable(preset, error) from error
         sizes = f"it was made for {side[0]}x{side[1]}" if side[0] else "it takes many sizes, but not this one"
         raise ConfigError(
             f"{name} cannot be built for images of {shape[0]}x{shape[1]}: {sizes} ({first_line(error)})"
         ) from error
+
+
+def _require_whole_patches(backbone: keras.Model, shape: tuple[int, int, int], name: str) -> None:
+    """Raise ConfigError for images that are not whole patches: what is left over at two borders would not be seen."""
+    patch = getattr(backbone, "patch_size", None)
+    if not isinstance(patch, int) or not hasattr(backbone, "num_register_tokens"):  # others pad, or say so themselves
+        return
+    side = shape[0]
+    if side % patch:
+        less, more = patch * max(1, side // patch), patch * (side // patch + 1)
+        raise ConfigError(
+            f"{name} cannot be built for images of {side}x{side}: it takes whole patches of {patch} pixels; set "
+            f"image.size={less} or {more}"
+        )
 
 
 def _for_size(make: Callable[..., keras.Model], shape: tuple[int, int, int]) -> keras.Model:

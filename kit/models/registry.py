@@ -59,13 +59,15 @@ def register_backbone(
 def backbone_card(
     name: str,
     backbone: Callable[..., keras.Model],
-    preprocess: Callable[[Any], Any],
+    preprocess: Callable[..., Any],
     arguments: tuple[str, ...] = (),
+    scaling: tuple[str, ...] = (),
     **card: Any,
 ) -> ModelCard:
     """The card of a backbone under a head (see `register_backbone`), without registering it.
 
-    `arguments` names the builder's keyword arguments that go to `backbone` instead of the head.
+    `arguments` names the builder's keyword arguments that go to `backbone` instead of the head, `scaling` those that go
+    to `preprocess`.
     """
 
     def builder(
@@ -78,8 +80,9 @@ def backbone_card(
     ) -> keras.Model:
         inputs = heads.image_input(shape)
         own = {key: head.pop(key) for key in arguments if key in head}
+        scaled = {key: head.pop(key) for key in scaling if key in head}
         features = _cut(backbone((*shape[:2], 3), **own), until)
-        x = features(preprocess(heads.as_rgb(inputs, shape)))
+        x = features(preprocess(heads.as_rgb(inputs, shape), **scaled))
         return keras.Model(inputs, heads.head(x, outputs, activation, **head), name=identifier(name))
 
     return ModelCard(name, builder, **card)
@@ -125,30 +128,6 @@ def names_of(backbone: str | Sequence[str]) -> list[str]:
 def fitted_part(name: str) -> Literal["network", "head"]:
     """What of a model is fitted to the training images; loads no library."""
     return "network" if name.startswith(tuple(LIBRARIES)) or name not in _cards() else _CARDS[name].fitted
-
-
-def as_text(part: str = "") -> str:
-    """A table of the registered models whose name or source contains `part`, and how to name a library's models.
-
-    Raises ConfigError when there is none.
-    """
-    cards = [model_card(name) for name in list_models()]
-    matches = [card for card in cards if part.lower() in f"{card.name} {card.source}".lower()]
-    if not matches:
-        raise ConfigError(f"no model has {part!r} in its name or source{nearest(part, _smallest_first())}")
-    width = max(len(card.name) for card in matches)
-    lines = [f"{'name':{width}}  {'parameters':>11}  side  {'weights':8}  {'licence':13}  source"]
-    for card in matches:
-        parameters = f"{card.parameters[0]:,}" if card.parameters else ""
-        lines.append(
-            f"{card.name:{width}}  {parameters:>11}  {card.size:4}  {card.weights:8}  {card.licence:13}  {card.source}"
-        )
-    lines += [
-        "parameters: at that side (pixels) with the default head and one output (nih_cnn: 14); licence: of the weights",
-        "hub/PRESET, hub/FOLDER, hub/CLASS: any image backbone or detector of KerasHub, https://keras.io/keras_hub/presets",
-        "tfhub:HANDLE, tfhub:FOLDER: any image model of TensorFlow-Hub",
-    ]
-    return "\n".join(lines)
 
 
 def build(

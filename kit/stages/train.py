@@ -107,6 +107,7 @@ def train(
         raise ConfigError(f"there is no fold {min(unknown)}: folds are 0 to {count - 1}")
     with run.locked():
         folds = start_run(config, records, run, retrain)
+        _warn_of_seen_images(config)
         metric = find_metric(find_competition(config.competition, config).target.metric)
         if fitted_part(config) == "head" and not all(folds[k].is_trained() for k in chosen):
             log.info("only a head is fitted, on features of a frozen backbone: augment, train and input play no part")
@@ -276,6 +277,16 @@ def _check_shares(config: Config, device: Device) -> None:
             "under TensorFlow, gradients would be clipped (train.clip_norm) on each device by itself: set "
             "runtime.backend=jax, or runtime.devices=1"
         )
+
+
+def _warn_of_seen_images(config: Config) -> None:
+    """Say so when a network was pre-trained on the competition's images; without their labels that is no leak."""
+    from kit.models.presets import seen_before
+
+    backbones = config.model.arguments.get("backbone", [])
+    names = [config.model.name, *([backbones] if isinstance(backbones, str) else backbones)]
+    for warning in seen_before(map(str, names), find_competition(config.competition, config).images):
+        log.warning(warning)
 
 
 def _with_pseudo_labels(fold: Fold) -> Fold:

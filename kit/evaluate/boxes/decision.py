@@ -12,7 +12,7 @@ import numpy as np
 from kit.boxes import Boxes
 from kit.config import BoxSettings, EvaluateSettings
 from kit.errors import DataError
-from kit.evaluate.boxes.metrics import EmptyImages, per_image_at
+from kit.evaluate.boxes.metrics import EmptyImages, mean_of_defined, per_image_at
 from kit.evaluate.resample import Statistic, interval, numbered, resample, share_above
 from kit.schemas import BlendScore, BoxDecision, BoxRule, Number
 
@@ -139,9 +139,7 @@ def best_cut(judged: Judged, predictions: Boxes) -> Cut:
 
 def value_of(values: np.ndarray) -> float:
     """The metric from the values of images, float64 [images, labels]: the mean of the labels' means; NaN if none."""
-    each = _ratio(np.nansum(values, axis=0), (~np.isnan(values)).sum(axis=0))
-    defined = each[~np.isnan(each)]
-    return float(defined.mean()) if len(defined) else float("nan")
+    return mean_of_defined(_ratio(np.nansum(values, axis=0), (~np.isnan(values)).sum(axis=0)))
 
 
 def compared(
@@ -258,8 +256,7 @@ def _statistic(values: np.ndarray, group_of: np.ndarray) -> Statistic:
     def value(times: np.ndarray) -> np.ndarray:
         # Sums, not dot products: BLAS would start threads for them, many times as slow where the cores are busy.
         each = _ratio((sums * times).sum(axis=1), (counts * times).sum(axis=1))
-        defined = each[~np.isnan(each)]
-        return np.concatenate([[defined.mean() if len(defined) else np.nan], each])
+        return np.append(mean_of_defined(each), each)
 
     return value
 

@@ -15,7 +15,7 @@ from kit.models.detect.mask_boxes import Areas
 MASK = "mask"
 _BCE, _IOU = 0.25, 0.75  # weights of the two parts of the loss
 _PRIOR = 0.1  # the probability that an untrained network gives to every cell
-_EMPTY = 0.01  # share of the images that is added to both areas of the IoU
+_EMPTY = 1e-4  # added to both areas of the IoU, as a share of the images: see mask_loss
 
 
 class MaskDetector(Detector):
@@ -97,7 +97,8 @@ def mask_loss(target: Any, logits: Any) -> Any:
     `target` [B, h, w, L] is 0 to 1. With t and p for target and probability and e for a constant, the soft IoU is
     (mean min(t, p) + e) / (mean max(t, p) + e). Where t is 0 or 1, that is the usual (tp) / (t + p - tp); where a cell
     is covered in part, it is best for p = t. The means are those of the batch: an image without boxes would have an IoU
-    of 1 as soon as nothing is found in it, and where many are, networks learn to find nothing anywhere.
+    of 1 as soon as nothing is found in it, and where many are, networks learn to find nothing anywhere. For the same
+    reason e is small: of a mask that is p everywhere, the IoU grows with p from 0 on only if e < (mean t)^2.
     """
     target, logits = ops.cast(target, "float32"), ops.cast(logits, "float32")
     entropy = ops.relu(logits) - logits * target + ops.softplus(-ops.abs(logits))

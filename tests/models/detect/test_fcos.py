@@ -225,7 +225,6 @@ def test_boxes_are_read_from_distances(build):
 BACKBONES = {
     "one level": ({"backbone": "pcam_cnn", "finest": 2, "coarsest": 2}, {4}),
     "coarser than wanted": ({"backbone": "mobilenet", "backbone_arguments": {"until": "conv_pw_12_relu"}}, {8, 16, 32}),
-    "EfficientNet-Lite": ({"backbone": "efficientnet_lite0"}, {8, 16, 32}),
     "to P6": ({"backbone": "pcam_cnn", "coarsest": 6}, {8, 16, 32, 64}),
 }
 

@@ -21,6 +21,7 @@ def sides(maps):
     [
         ("mobilenet", 3, 6, {"P3": 12, "P4": 6, "P5": 3, "P6": 2}),
         ("mobilenet", 2, 4, {"P2": 24, "P3": 12, "P4": 6}),
+        ("efficientnet_lite0", 3, 6, {"P3": 12, "P4": 6, "P5": 3, "P6": 2}),
         ("mobilenet", 6, 7, {"P6": 2, "P7": 1}),  # from the coarsest that there is
         ("pcam_cnn", 2, 4, {"P2": 20, "P3": 10, "P4": 5}),  # one level, its borders lost
         ("pcam_cnn", 3, 5, {"P3": 10, "P4": 5, "P5": 3}),

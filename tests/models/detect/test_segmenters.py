@@ -97,14 +97,21 @@ def test_the_loss_by_hand(masks, keras):
     target = np.zeros((3, 2, 2, 1), np.float32)
     target[0, 0] = 1
     loss = numbers(keras, masks.mask_loss(target, logits))
-    # means over the 12 cells: of tp 1.5 / 12, of t + p - tp (2 + 2 - 1.5 + 2) / 12; with .01 added to both
-    iou = 0.135 / 0.385
+    # means over the 12 cells: of tp 1.5 / 12, of t + p - tp (2 + 2 - 1.5 + 2) / 12; with .0001 added to both
+    iou = 0.1251 / 0.3751
     assert loss.dtype == np.float32
     assert loss[0] == pytest.approx(0.25 * -math.log(0.75) + 0.75 * (1 - iou), abs=1e-6)
     assert loss[1] == pytest.approx(0.25 * (math.log(4 / 3) + math.log(4)) / 2 + 0.75 * (1 - iou), abs=1e-6)
     assert loss[2] == pytest.approx(0.75 * (1 - iou), abs=1e-6)
     nothing = numbers(keras, masks.mask_loss(target[2:], logits[2:]))
     assert nothing[0] == pytest.approx(0, abs=1e-6)  # no box, and none found
+
+
+def test_a_mask_that_is_alike_everywhere_is_no_better_for_being_empty(masks, keras):
+    target = np.zeros((4, 10, 10, 1), np.float32)
+    target[0, :4, :5] = 1  # 5 % of four images
+    losses = [numbers(keras, masks.mask_loss(target, np.full_like(target, logit))).mean() for logit in (-9, -6, -4, -3)]
+    assert losses == sorted(losses, reverse=True)
 
 
 def test_cells_that_are_covered_in_part_are_best_predicted_as_they_are(masks, keras):
