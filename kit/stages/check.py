@@ -37,6 +37,8 @@ def check_settings(config: Config, run: Run | None = None) -> None:
         for backbone in (backbones := registry.weights_cards(config.model.name, config.model.arguments)):
             if backbone.prediction == "boxes":
                 raise ConfigError(f"model.arguments.backbone = {backbone.name} finds boxes itself: choose a classifier")
+            if backbone.fitted == "head":
+                raise ConfigError(f"model.arguments.backbone = {backbone.name} is a head: choose a network")
         if len(backbones) > 1 and not weights.is_of_each(config.model.weights):
             raise ConfigError(
                 f"model.weights = {config.model.weights}: these are of one backbone, but there are {len(backbones)}"
