@@ -30,7 +30,7 @@ def check_settings(config: Config, run: Run | None = None) -> None:
     card = registry.model_card(config.model.name)
     if target.task:
         require_model_of(target.task, config)
-    check_augment(config.augment, card.prediction)
+    check_augment(config.augment, card.prediction, config.image.color)
     _OF_KIND[card.prediction](config)
     if card.backbone:
         backbone = registry.weights_card(config.model.name, config.model.arguments)
