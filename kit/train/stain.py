@@ -1,4 +1,4 @@
-"""Random stains: haematoxylin, eosin and what is left, each stronger or weaker, as between laboratories and scanners."""
+"""Random stains: haematoxylin, eosin and a residual, each stronger or weaker, as between laboratories and scanners."""
 
 from typing import Any
 
@@ -9,9 +9,7 @@ from keras import ops
 # Optical densities (red, green, blue) of haematoxylin, eosin and DAB: Ruifrok and Johnston 2001, "Quantification of
 # histochemical staining by color deconvolution".
 STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
-_OFFSET = (
-    2.0  # added to red, green and blue in 0..1 before the logarithm, as scikit-image did when the paper was written
-)
+_OFFSET = 2.0  # added to colours in 0..1 before the logarithm, as by scikit-image when the paper was written
 
 
 class Stain(keras.layers.Layer):

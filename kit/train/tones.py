@@ -40,7 +40,7 @@ class Tones(keras.layers.Layer):
 
 
 def curved(x: Any, slopes: Any) -> Any:
-    """Values [B, H, W, C] in 0..1 through curves of equally wide pieces with these slopes [B, N], scaled to end at 1."""
+    """Values [B, H, W, C] in 0..1 through curves of equally wide pieces with slopes [B, N], scaled to end at 1."""
     pieces = slopes.shape[1]
     slopes = slopes / ops.mean(slopes, axis=1, keepdims=True)
     return sum(slopes[:, n, None, None, None] * ops.clip(x - n / pieces, 0, 1 / pieces) for n in range(pieces))
