@@ -15,6 +15,7 @@ def test_frames_are_whole_pixels_within_the_share(keras):
     assert np.array_equal(moved.max(axis=0), [8, 4, 8, 4])
 
 
+@pytest.mark.once  # the compiled step of test_augment.py is tried on both backends
 def test_an_image_is_shrunk_into_its_frame(keras):
     from kit.train.border import framed
     from kit.train.moving import affine, warp
@@ -27,6 +28,7 @@ def test_an_image_is_shrunk_into_its_frame(keras):
     assert out[0, 5:13, 3:15, 0] == pytest.approx(x.reshape(8, 2, 12, 2).mean((1, 3)), abs=1e-2)
 
 
+@pytest.mark.once  # the compiled step of test_augment.py is tried on both backends
 def test_frames_come_after_the_other_moves(keras):
     from kit.train.border import framed
     from kit.train.moving import affine
@@ -40,6 +42,7 @@ def test_frames_come_after_the_other_moves(keras):
     assert b0 * left[0] + b1 * left[1] + b2 == pytest.approx(4, abs=1e-4)
 
 
+@pytest.mark.once  # the compiled step of test_augment.py is tried on both backends
 def test_outside_the_frame_all_is_black_and_nothing_is_masked_in(keras):
     from kit.train.augment import Augment
 
@@ -56,6 +59,7 @@ def test_outside_the_frame_all_is_black_and_nothing_is_masked_in(keras):
         assert widths.min() == 0 and 8 < widths.max() <= 16
 
 
+@pytest.mark.once  # the compiled step of test_augment.py is tried on both backends
 def test_boxes_are_cut_to_the_frame(keras):
     from kit.train.augment import Augment
 
