@@ -73,8 +73,8 @@ class AugmentSettings(Settings):
     channel_shift: float = Field(0, ge=0, le=255)  # grey levels added, drawn for each channel
     contrast: float = Field(0, ge=0, lt=1)  # 0.1: differences from the image's mean by a factor from 0.9 to 1.1
     gamma: float = Field(0, ge=0, lt=1)  # 0.1: grey levels, as shares of white, to a power from 0.9 to 1.1
-    # A random rising curve of grey levels: 0.5: slopes of its four pieces from 0.5 to 1.5, before black and white are
-    # fixed.
+    # A random rising curve of grey levels. 0.5: its four straight pieces get slopes from 0.5 to 1.5, scaled so that
+    # black and white stay.
     histogram: float = Field(0, ge=0, lt=1)
     # Haematoxylin, eosin and residual of stained tissue, by a factor and a shift each (Tellez et al. 2019, whose light
     # is 0.05 and strong 0.2); colour images only.

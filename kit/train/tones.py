@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 _PIECES = 4  # of the curve
+_DARK = 1e-6  # share of white that stands for black in logarithms
 
 
 class Tones(keras.layers.Layer):
@@ -35,7 +36,9 @@ class Tones(keras.layers.Layer):
         if self.histogram:
             x = curved(x, 1 + self.histogram * draw[:, 2:])
         if self.gamma:
-            x = ops.power(x, 1 + self.gamma * draw[:, 1, None, None, None])
+            powers = 1 + self.gamma * draw[:, 1, None, None, None]
+            # by a logarithm: TensorFlow's power is four times slower on a CPU
+            x = ops.where(x > 0, ops.exp(powers * ops.log(ops.maximum(x, _DARK))), 0.0)
         return 255 * x
 
 
