@@ -124,6 +124,15 @@ class ImageSettings(Settings):
     max_pixels: int = Field(300_000_000, ge=1, le=2**30)
     dicom: DicomSettings = DicomSettings()
 
+    @field_validator("steps")
+    @classmethod
+    def _have_colour(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        names = [step.name for step in steps]
+        for name in ("reinhard", "macenko"):
+            if "grayscale" in names and name in names[names.index("grayscale") :]:
+                raise ValueError(f"{name} needs colour: put it before grayscale")
+        return steps
+
     @field_validator("encoding")
     @classmethod
     def _is_encoding(cls, encoding: str) -> str:

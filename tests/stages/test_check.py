@@ -51,6 +51,13 @@ def test_names_that_do_not_exist(refused, setting, words):
 
 
 @pytest.mark.once
+def test_stains_of_grey_images(refused):
+    assert "augment.stain changes the stains of colour images" in refused("image.color=gray", "augment.stain=0.05")
+    steps = "image.steps=[{name: grayscale}, {name: resize, size: 96}, {name: macenko}]"
+    assert "macenko needs colour: put it before grayscale" in refused(steps)
+
+
+@pytest.mark.once
 def test_files_that_hold_no_weights(refused, tmp_path):
     (tmp_path / "weights.pth").write_bytes(b"\x80\x02}q\x00.")
     assert "neither an HDF5 nor a .keras file" in refused(f"model.weights={tmp_path / 'weights.pth'}")
