@@ -44,7 +44,7 @@ def test_reinhard_is_torchstains():
     expected = [[246, 208, 228], [224, 185, 215], [235, 180, 214], [140, 84, 144], [183, 88, 147], [197, 97, 156]]
     out = reinhard(tissue(), REINHARD)
     assert out.dtype == np.uint8
-    assert np.isin(out[PLACES].astype(int) - expected, [0, 1]).all()
+    assert np.isin(out[PLACES].astype(int) - expected, [-1, 0, 1, 2]).all()  # CIELAB by another approximation
     assert out.mean(axis=(0, 1)) == pytest.approx([197.99, 140.69, 184.64], abs=0.1)  # theirs + 0.5
 
 
