@@ -73,7 +73,7 @@ def set_up(settings: RuntimeSettings) -> Device:
     """
     backend = choose_backend(settings)
     os.environ["KERAS_BACKEND"] = backend
-    if find_spec("tensorflow"):
+    if has_tensorflow():
         import_tensorflow()  # before Keras does it, loudly
     import keras
 
@@ -90,6 +90,11 @@ def set_up(settings: RuntimeSettings) -> Device:
     host, hosts = _hosts() if backend == "jax" else (0, 1)
     steps = settings.steps_per_execution or _STEPS_PER_EXECUTION
     return Device(backend, kind, names, precision, jit_compile[settings.xla], steps, host, hosts)
+
+
+def has_tensorflow() -> bool:
+    """Whether TensorFlow is installed. JAX does without it."""
+    return "tensorflow" in sys.modules or _is_installed("tensorflow")
 
 
 def import_tensorflow() -> Any:
@@ -188,13 +193,13 @@ def _is_installed(module: str) -> bool:
 def choose_backend(settings: RuntimeSettings) -> str:
     """Keras's backend: raises ConfigError for one that kit does not support, or that is not installed."""
     # Kaggle's TPU image sets ISTPUVM, and the TensorFlow in it sees no TPU.
-    default = "jax" if os.environ.get("ISTPUVM") and find_spec("jax") else "tensorflow"
+    default = "jax" if find_spec("jax") and (os.environ.get("ISTPUVM") or not has_tensorflow()) else "tensorflow"
     chosen = settings.backend if settings.backend != "auto" else os.environ.get("KERAS_BACKEND") or default
     if chosen not in _BACKENDS:
         raise ConfigError(f"KERAS_BACKEND={chosen}: kit runs on {' or '.join(_BACKENDS)}")
     if chosen == "jax" and not find_spec("jax"):
         raise ConfigError("the jax backend needs JAX: pip install jax")
-    if chosen == "tensorflow" and not find_spec("tensorflow"):
+    if chosen == "tensorflow" and not has_tensorflow():
         raise ConfigError("the tensorflow backend needs TensorFlow: pip install tensorflow, or set KERAS_BACKEND=jax")
     return chosen
 
@@ -247,7 +252,7 @@ def _jax_devices(requested: int | None) -> tuple[str, tuple[str, ...], float]:
     import jax
     import keras
 
-    if find_spec("tensorflow"):
+    if has_tensorflow():
         import_tensorflow().config.set_visible_devices([], "GPU")  # tf.data runs on the CPU; JAX needs the GPU's memory
     if requested and requested > 1:
         with suppress(RuntimeError):  # virtual CPUs; too late when JAX is in use already
