@@ -1,6 +1,7 @@
 """Keras backend, devices, precision, compiler and seeds: decided here, before Keras is imported anywhere."""
 
 import json
+import logging
 import os
 import platform
 import sys
@@ -20,6 +21,7 @@ from kit.config import RuntimeSettings
 from kit.errors import ConfigError
 from kit.runtime.session import memory_gib, session_kind
 
+log = logging.getLogger(__name__)
 _BACKENDS = ("tensorflow", "jax")
 _PACKAGES = ("kit", "keras", "tensorflow", "jax", "numpy", "pandas", "scikit-learn", "opencv-python-headless", "pillow")
 
@@ -72,6 +74,8 @@ def set_up(settings: RuntimeSettings) -> Device:
     Raises ConfigError for a backend that kit does not support, and when Keras was already imported with another one.
     """
     backend = choose_backend(settings)
+    if settings.backend == "auto" and "KERAS_BACKEND" not in os.environ and not has_tensorflow():
+        log.info("TensorFlow is not installed: running on JAX")
     os.environ["KERAS_BACKEND"] = backend
     if has_tensorflow():
         import_tensorflow()  # before Keras does it, loudly
@@ -98,9 +102,14 @@ def has_tensorflow() -> bool:
 
 
 def import_tensorflow() -> Any:
-    """The TensorFlow module, imported without its start-up messages (2.21 writes some at any log level)."""
+    """The TensorFlow module, imported without its start-up messages (2.21 writes some at any log level).
+
+    Raises ConfigError where it is not installed.
+    """
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
+    if not has_tensorflow():
+        raise ConfigError("this needs TensorFlow, which is not installed: pip install tensorflow")
     # Without a GPU even errors are noise: the missing GPU is one of them. Python exceptions are not affected.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # JAX, when imported before, sets it to 1
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2" if Path("/dev/nvidia0").exists() else "3"
@@ -171,14 +180,17 @@ def environment(device: Device | None = None) -> dict[str, Any]:
     }
 
 
-def missing_packages() -> list[str]:
-    """Packages that kit needs and that are not installed; another distribution of the same module will do."""
+def missing_packages(backend: str = "tensorflow") -> list[str]:
+    """Packages that kit needs and that are not installed; another distribution of the same module will do.
+
+    On JAX, TensorFlow is not needed.
+    """
     missing = []
     for text in metadata.requires("kit") or ():
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             module = _MODULES.get(requirement.name, requirement.name.replace("-", "_"))
-            if not _is_installed(module):
+            if not _is_installed(module) and not (backend == "jax" and module == "tensorflow"):
                 missing.append(str(requirement.name))
     return missing
 

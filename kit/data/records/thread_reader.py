@@ -5,11 +5,11 @@ rounding where the two were built with different versions of libjpeg-turbo.
 """
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ from kit.data.records.targets import target_format
 from kit.errors import DataError
 from kit.parallel import ahead
 
+T = TypeVar("T")
 DECODER = "OpenCV"
 _TASK = 16  # images that a thread decodes at a time
 _IN_FLIGHT = 2  # such tasks for each thread, at the least
@@ -58,14 +59,14 @@ def training(epochs: Epochs) -> Iterator[tuple[Batch]]:
 
 def ids_of_step(epochs: Epochs, step: int) -> list[str]:
     """The ids in the batch of that step of the first epoch."""
-    start = step * epochs.rows
-    return [example.id.decode() for example in islice(_examples(epochs), start, start + epochs.rows)]
+    examples = islice(_examples(epochs), step * epochs.rows, (step + 1) * epochs.rows)
+    return [example.id.decode() for example in examples]
 
 
 def in_order(records: Records, cells: list[int] | None, rows: int, host: Host) -> Iterator[Batch]:
     """This host's examples in the order of the shards, `rows` at a time; the last batch may have fewer."""
     chosen: set[int | None] = {None} if cells is None else set(cells)
-    read = _parser(records, None)
+    read = _reader(records, None)
     examples = (example for shard in records.shards if shard.cell in chosen for example in read(shard))
     return _decoded(_chunks(islice(examples, host.index, None, host.count), rows), records, rows)
 
@@ -77,12 +78,11 @@ def errors() -> tuple[type[Exception], ...]:
 
 def undecodable(records: Records) -> tuple[str, str] | None:
     """The shard and the id of the first image that cannot be decoded."""
-    read = _parser(records, None)
-    shape = image_shape(records.image)
+    read, shape, raw = _reader(records, None), image_shape(records.image), records.image.encoding == "raw"
     for shard in records.shards:
         for example in read(shard):
             try:
-                damaged = _is_damaged(example) or _pixels(example, shape, records.image.encoding == "raw") is None
+                damaged = _is_damaged(example) or _pixels(example, shape, raw) is None
             except Unreadable:
                 damaged = True
             if damaged:
@@ -92,24 +92,34 @@ def undecodable(records: Records) -> tuple[str, str] | None:
 
 def _examples(epochs: Epochs) -> Iterator[Example]:
     """The training examples of this host in their order, endless."""
-    read = _parser(epochs.records, epochs.most_boxes)
-    shards = [shard for shard in epochs.records.shards if shard.cell in epochs.cells]
-    kept: list[Example] = []
-    if epochs.cache != "none":
-        kept.extend(order.interleaved(map(read, shards), epochs.at_once))
+    shards, read = _shards(epochs), _reader(epochs.records, epochs.most_boxes)
+    kept = list(_in_turns(epochs)) if epochs.cache != "none" else None
     starts = np.cumsum([0, *epochs.sizes]).tolist()
 
     def from_shards(epoch: int, counts: list[int] | None) -> Iterator[Example]:
         def of_shard(n: int) -> Iterator[Example]:
-            return _repeated(read(shards[n]), counts and counts[starts[n] : starts[n + 1]])
+            return _repeated(read(shards[n]), None if counts is None else counts[starts[n] : starts[n + 1]])
 
         turns = order.shuffled_range(len(shards), (epochs.seed, epoch))
         return order.interleaved(map(of_shard, turns), epochs.at_once)
 
-    yield from _shuffled(epochs, lambda epoch, counts: _repeated(kept, counts) if kept else from_shards(epoch, counts))
+    def of_epoch(epoch: int, counts: list[int] | None) -> Iterator[Example]:
+        return from_shards(epoch, counts) if kept is None else _repeated(kept, counts)
+
+    return _shuffled(epochs, of_epoch)
 
 
-def _shuffled(epochs: Epochs, of_epoch: Any) -> Iterator[Any]:
+def _shards(epochs: Epochs) -> list[Shard]:
+    return [shard for shard in epochs.records.shards if shard.cell in epochs.cells]
+
+
+def _in_turns(epochs: Epochs) -> Iterator[Example]:
+    """All training examples once, in the order in which a cache holds them."""
+    read = _reader(epochs.records, epochs.most_boxes)
+    return order.interleaved(map(read, _shards(epochs)), epochs.at_once)
+
+
+def _shuffled(epochs: Epochs, of_epoch: Callable[[int, list[int] | None], Iterable[T]]) -> Iterator[T]:
     """Endless: of each epoch's elements, given its number and how often each is shown, those that this host uses."""
     epoch = epochs.first_epoch
     while True:
@@ -121,36 +131,33 @@ def _shuffled(epochs: Epochs, of_epoch: Any) -> Iterator[Any]:
 
 def _from_decoded(epochs: Epochs) -> Generator[Batch, None, None]:
     """Training batches from pixels that stay in memory."""
-    read = _parser(epochs.records, epochs.most_boxes)
-    shards = [shard for shard in epochs.records.shards if shard.cell in epochs.cells]
     images = np.empty((epochs.examples, *image_shape(epochs.records.image)), np.uint8)
-    examples = order.interleaved(map(read, shards), epochs.at_once)
-    parts, start = [], 0
-    for batch in _decoded(_chunks(examples, _TASK * _IN_FLIGHT), epochs.records, _TASK * _IN_FLIGHT):
+    parts, start, rows = [], 0, _TASK * _IN_FLIGHT
+    for batch in _decoded(_chunks(_in_turns(epochs), rows), epochs.records, rows):
         images[start : start + len(batch["id"])] = batch.pop("image")
         start += len(batch["id"])
         parts.append(batch)
     kept = {"image": images, **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]}}
     everything = range(epochs.examples)
-    for rows in _chunks(_shuffled(epochs, lambda epoch, counts: _repeated(everything, counts)), epochs.rows):
-        yield {name: values[rows] for name, values in kept.items()}
+    for chosen in _chunks(_shuffled(epochs, lambda epoch, counts: _repeated(everything, counts)), epochs.rows):
+        yield {name: values[chosen] for name, values in kept.items()}
 
 
-def _repeated(elements: Iterable[Any], counts: Sequence[int] | None) -> Iterator[Any]:
+def _repeated(elements: Iterable[T], counts: Sequence[int] | None) -> Iterator[T]:
     """Each element as often as `counts` says; None: once."""
     if counts is None:
         return iter(elements)
     return (element for element, count in zip(elements, counts, strict=True) for _ in range(count))
 
 
-def _chunks(elements: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def _chunks(elements: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of `size` elements; the last may have fewer."""
     elements = iter(elements)
     while chunk := list(islice(elements, size)):
         yield chunk
 
 
-def _parser(records: Records, most_boxes: int | None) -> Any:
+def _reader(records: Records, most_boxes: int | None) -> Callable[[Shard], Iterator[Example]]:
     """A function that yields the examples of a shard, and raises Unreadable where it is not as it was built."""
     target, shape, labels = target_format(records.task), image_shape(records.image), len(records.labels)
     padding = target.padding(records.rows([*range(records.cells)]), most_boxes)
@@ -160,9 +167,9 @@ def _parser(records: Records, most_boxes: int | None) -> Any:
         path, count = records.directory / shard.file, 0
         try:
             for data in tfrecord.read_records(path):
-                parsed = tfrecord.parse(data, names)
-                (name,), (image,) = parsed["id"], parsed["image"]
-                example = Example(name, image, target.arrays(parsed, labels, shape, padding))
+                features = tfrecord.parse(data, names)
+                (name,), (image,) = features["id"], features["image"]
+                example = Example(name, image, target.arrays(features, labels, shape, padding))
                 count += 1
                 yield example
         except (tfrecord.CorruptRecord, OSError, ValueError) as error:
@@ -174,7 +181,7 @@ def _parser(records: Records, most_boxes: int | None) -> Any:
 
 
 def _decoded(
-    chunks: Iterator[list[Example]], records: Records, rows: int, checked: int | None = None
+    chunks: Iterable[list[Example]], records: Records, rows: int, checked: int | None = None
 ) -> Generator[Batch, None, None]:
     """Batches of id, image uint8 [B, H, W, C] and the target, from lists of at most `rows` examples.
 
