@@ -4,6 +4,7 @@ OpenCV releases Python's lock while it decodes. PNG and raw pixels are TensorFlo
 rounding where the two were built with different versions of libjpeg-turbo.
 """
 
+import math
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -82,10 +83,11 @@ def undecodable(records: Records) -> tuple[str, str] | None:
     for shard in records.shards:
         for example in read(shard):
             try:
-                damaged = _is_damaged(example) or _pixels(example, shape, raw) is None
+                if raw:
+                    _raw_pixels([example], shape)
+                elif _is_damaged(example) or _pixels(example, shape) is None:
+                    return shard.file, example.id.decode()
             except Unreadable:
-                damaged = True
-            if damaged:
                 return shard.file, example.id.decode()
     return None
 
@@ -193,7 +195,7 @@ def _decoded(
 
     def fill(images: np.ndarray, examples: list[Example]) -> None:
         for image, example in zip(images, examples, strict=True):
-            image[:] = _pixels(example, shape, raw)
+            image[:] = _pixels(example, shape)
 
     def check_and_fill(images: np.ndarray, examples: list[Example]) -> None:
         _, messages = MESSAGES.during(lambda: fill(images, examples))
@@ -203,8 +205,11 @@ def _decoded(
     def begun(pool: ThreadPoolExecutor) -> Iterator[tuple[list[Example], np.ndarray, list[Future[None]]]]:
         count = 0
         for examples in chunks:
+            if raw:
+                yield examples, _raw_pixels(examples, shape), []
+                continue
             images = np.empty((len(examples), *shape), np.uint8)
-            work = fill if raw or (checked is not None and count >= checked) else check_and_fill
+            work = fill if checked is not None and count >= checked else check_and_fill
             starts = range(0, len(examples), _TASK)
             yield examples, images, [pool.submit(work, images[n : n + _TASK], examples[n : n + _TASK]) for n in starts]
             count += len(examples)
@@ -223,15 +228,22 @@ def _is_damaged(example: Example) -> bool:
     return jpeg.is_jpeg(example.image) and jpeg.damage(example.image) is not None
 
 
-def _pixels(example: Example, shape: tuple[int, int, int], raw: bool) -> np.ndarray:
-    """The pixels of an example; raises Unreadable when it has none of that shape."""
-    data: np.ndarray | None = np.frombuffer(example.image, np.uint8)
-    if not raw:
-        flags = (cv2.IMREAD_GRAYSCALE if shape[2] == 1 else cv2.IMREAD_COLOR_RGB) | cv2.IMREAD_IGNORE_ORIENTATION
-        try:
-            data = cv2.imdecode(data, flags)
-        except cv2.error as error:
-            raise Unreadable(f"the image of {example.id.decode()} cannot be decoded: {error.err}") from error
-    if data is None or data.size != np.prod(shape):
+def _pixels(example: Example, shape: tuple[int, int, int]) -> np.ndarray:
+    """The pixels of an encoded image; raises Unreadable when they are not of that shape."""
+    flags = (cv2.IMREAD_GRAYSCALE if shape[2] == 1 else cv2.IMREAD_COLOR_RGB) | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(example.image, np.uint8), flags)
+    except cv2.error as error:
+        raise Unreadable(f"the image of {example.id.decode()} cannot be decoded: {error.err}") from error
+    if pixels is None or pixels.shape[:2] != shape[:2]:
         raise Unreadable(f"the image of {example.id.decode()} cannot be decoded to {shape}")
-    return data.reshape(shape)
+    return pixels.reshape(shape)
+
+
+def _raw_pixels(examples: list[Example], shape: tuple[int, int, int]) -> np.ndarray:
+    """The pixels of images that are stored raw, [B, H, W, C]; raises Unreadable when they are not of that shape."""
+    size = math.prod(shape)
+    if wrong := next((example for example in examples if len(example.image) != size), None):
+        raise Unreadable(f"the image of {wrong.id.decode()} is not of {shape}")
+    joined = bytearray().join([example.image for example in examples])  # faster than one copy after the other
+    return np.frombuffer(joined, np.uint8).reshape(-1, *shape)
