@@ -3,6 +3,7 @@
 import argparse
 import json
 
+from kit import log
 from kit.cli._arguments import add_settings
 from kit.errors import ConfigError
 
@@ -22,7 +23,8 @@ def call(arguments: argparse.Namespace) -> None:
 
     name = arguments.competition
     settings = load_config(name, arguments.set).runtime if name else RuntimeSettings()
-    device = devices.set_up(settings)
+    with log.quiet("kit.runtime.devices"):  # the output is JSON, and says it too
+        device = devices.set_up(settings)
     facts = {
         **devices.environment(device),
         "input": "tf.data" if devices.has_tensorflow() else "threads: TensorFlow is not installed",
