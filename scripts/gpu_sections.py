@@ -8,7 +8,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -104,47 +103,11 @@ def open_set(side):
 
 
 def reader(records, batch):
-    """`batches(epoch, parts)` as kit.train.fit.Feed has it, and who reads: kit, or threads where kit cannot yet."""
+    """`batches(epoch, parts)` as kit.train.fit.Feed has it."""
     from kit.data.records.batches import train_batches
 
     cells = list(range(records.cells))
-
-    def of_kit(epoch, parts):
-        return train_batches(records, cells, batch, 0, epoch, parts=parts)
-
-    try:
-        next(iter(of_kit(0, 1)))
-    except ImportError:  # of TensorFlow
-        return threads_reader(records, cells, batch), "threads of this script (kit's reader needs TensorFlow)"
-    return of_kit, "kit's reader"
-
-
-def threads_reader(records, cells, batch):
-    """Endless shuffled batches of the encoded examples, which lie in memory, decoded by threads."""
-    from kit.data.records import tfrecord
-
-    paths = records.shard_paths(cells)
-    examples = [tfrecord.parse(data) for path in paths for data in tfrecord.read_records(path)]
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
-
-    def load(indices):
-        images = [cv2.imdecode(np.frombuffer(examples[n]["image"][0], np.uint8), cv2.IMREAD_COLOR_RGB) for n in indices]
-        return {"image": np.stack(images), "label": np.float32([examples[n]["label"] for n in indices])}
-
-    def batches(epoch, parts):
-        def orders():
-            for e in itertools.count(epoch):
-                order = np.random.default_rng([0, e]).permutation(len(examples))
-                for start in range(0, len(order) - batch + 1, batch):
-                    yield from np.split(order[start : start + batch], parts)
-
-        waiting = deque()
-        for indices in orders():
-            waiting.append(pool.submit(load, indices))
-            if len(waiting) > 2 * pool._max_workers:
-                yield (waiting.popleft().result(),)
-
-    return batches
+    return lambda epoch, parts: train_batches(records, cells, batch, 0, epoch, parts=parts)
 
 
 def reading():
@@ -152,12 +115,12 @@ def reading():
     for side, _ in PLAN["sets"]:
         records = open_set(side)
         batch = min(PLAN["batch"], len(records.table))
-        batches, who = reader(records, batch)
+        batches = reader(records, batch)
         alone = rate_of(bare_decoding(records), PLAN["seconds_of_reading"] / 2)
         source = iter(batches(0, 1))
         next(source)
         speed = rate_of((len(next(source)[0]["image"]) for _ in itertools.count()), PLAN["seconds_of_reading"])
-        say(f"jpeg of {side} px", **{"images/s": speed, "one thread of OpenCV": alone, "by": who, "on": HOST})
+        say(f"jpeg of {side} px", **{"images/s": speed, "one thread of OpenCV": alone, "on": HOST})
 
 
 def rate_of(counts, seconds):
@@ -196,7 +159,7 @@ def feed_of(records, batch):
     from kit.train.fit import Feed
 
     cells = list(range(records.cells))
-    batches, who = reader(records, batch)
+    batches = reader(records, batch)
     labels = truth(records.rows(cells), records.labels).astype(np.float32)
     return Feed(batches, steps_per_epoch(records, cells, batch), labels), who
 
@@ -325,7 +288,7 @@ def train_one(name, precision, seconds):
     for n, kind in enumerate(names):
         if memory[0][n] is not None:
             row[f"{kind}, epoch by epoch"] = " ".join(f"{m[n] / 2**20:.0f}" for m in memory)
-    say(f"{name}, {side} px, {precision}, random weights", **row, by=who, on=where)
+    say(f"{name}, {side} px, {precision}, random weights", **row, on=where)
 
 
 def timed(call):
