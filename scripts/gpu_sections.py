@@ -153,7 +153,7 @@ def set_up(precision="auto"):
 
 
 def feed_of(records, batch):
-    """The records' training batches, and who reads them."""
+    """The records' training batches."""
     from kit.data.records.batches import steps_per_epoch
     from kit.tables import truth
     from kit.train.fit import Feed
@@ -161,7 +161,7 @@ def feed_of(records, batch):
     cells = list(range(records.cells))
     batches = reader(records, batch)
     labels = truth(records.rows(cells), records.labels).astype(np.float32)
-    return Feed(batches, steps_per_epoch(records, cells, batch), labels), who
+    return Feed(batches, steps_per_epoch(records, cells, batch), labels)
 
 
 def fitted(model, feed, train, state, device, callbacks, augment=None):
@@ -243,7 +243,7 @@ def train_one(name, precision, seconds):
     device, where = set_up(precision)
     keras.utils.clear_session()
     side, batch, epochs = PLAN["side"], PLAN["batch"], PLAN["epochs"]
-    feed, who = feed_of(open_set(side), batch)
+    feed = feed_of(open_set(side), batch)
 
     keras.utils.set_random_seed(1)
     bare, loss_of, batches = bare_classifier(keras, network(name, side), batch, (side, side, 3))
