@@ -357,7 +357,7 @@ def one_fit():
     name, stall = sys.argv[4], "stall" in sys.argv[5:]
     device, where = set_up()
     print("DEVICE:", where)
-    feed, _ = feed_of(open_set(PLAN["side"]), PLAN["batch"])
+    feed = feed_of(open_set(PLAN["side"]), PLAN["batch"])
 
     class Watch(keras.callbacks.Callback):
         first = None
@@ -441,7 +441,7 @@ def measured(config, seconds):
     device, where = set_up()
     keras.utils.clear_session()
     side, batch = PLAN["side"], min(config.train.batch_size, PLAN["batch"])
-    feed, _ = feed_of(open_set(side), batch)
+    feed = feed_of(open_set(side), batch)
     model = network(PLAN["model"] or config.model.name, side)
     phase = config.train.all_phases[0].model_copy(update={"epochs": PLAN["epochs"]})
     train = config.train.model_copy(
