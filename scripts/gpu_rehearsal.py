@@ -140,7 +140,7 @@ def site(work, wheels):
     """A folder for PYTHONPATH: this checkout's kit with its configs, and the wheels of what is missing here."""
     folder = work / "site"
     shutil.copytree(ROOT / "kit", folder / "kit", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "configs", folder / "kit" / "configs")
+    shutil.copytree(ROOT / "configs", folder / "kit" / "configs", dirs_exist_ok=True)
     (folder / "sitecustomize.py").write_text(HIDING)
     for wheel in sorted(wheels.glob("*.whl")) if wheels else ():
         if not is_installed(wheel.name.split("-")[0]):

@@ -5,7 +5,7 @@ need `split`: an intermediate output of one model is not what its later layers w
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -59,9 +59,18 @@ def with_pyramid(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs, levels(nodes[0].input_tensors[0]))
 
 
-def before_head(model: keras.Model, name: str) -> keras.Model:
-    """Images -> what the model's head takes: a feature map, tokens or a vector [B, C]; ConfigError for none."""
-    return keras.Model(model.inputs[0], _features(model, (2, 3, 4)), name=name)
+def before_head(model: keras.Model, name: str, levels: Sequence[str] = ()) -> keras.Model:
+    """Images -> what the model's head takes: a feature map, tokens or a vector [B, C]; ConfigError for none.
+
+    After a map come those `levels` of its backbone's pyramid that end before it; then the model has several outputs.
+    """
+    last = _features(model, (2, 3, 4))
+    if levels and len(last.shape) == 4 and any(node.operation.name == BACKBONE for node in _nodes(model)):
+        pyramid = with_pyramid(model).output
+        maps = [pyramid[level] for level in levels if level in pyramid]
+        if len(maps) > 1 and maps[-1].shape == last.shape:
+            return keras.Model(model.inputs[0], [maps[-1], *maps[:-1]], name=name)
+    return keras.Model(model.inputs[0], last, name=name)
 
 
 def leading_tokens(tokens: Any, image: tuple[int, int]) -> int:

@@ -25,8 +25,11 @@ else:
 layers, ops = lazy("keras.layers"), lazy("keras.ops")
 
 DEFAULT, HEAD = "efficientnet_lite0", "linear"  # the backbone and the head, unless others are named
-KINDS = ("cls", "mean", "gem")  # of pooling: the class token, the mean, the generalised mean with exponent 3
+# Of pooling: the class token; the means of the last maps of strides 8, 16 and 32, side by side; the mean of the last
+# map or of the tokens, and their generalised mean with exponent 3.
+KINDS = ("cls", "levels", "mean", "gem")
 STANDARDISE = "standardise"
+_LEVELS = ("P3", "P4", "P5")
 _TURNS = {  # views as (quarter turns, mirrored)
     "none": ((0, False),),
     "mirror": ((0, False), (0, True)),
@@ -53,7 +56,8 @@ def build(
     """Images -> frozen backbones -> pooled features, side by side -> standardisation -> head -> probabilities.
 
     `backbone_arguments` are those of the backbone; of several, a dictionary for each by its name. `pool` are kinds of
-    pooling, by default the class token (where there is one) and the mean. `units` and `dropout` are of the head `mlp`.
+    pooling; by default `levels`, since earlier maps say more of images unlike ImageNet's, and where a network has no
+    such maps the class token (if there is one) and the mean. `units` and `dropout` are of the head `mlp`.
     Of the head `gbdt` the network is the linear head, which trees correct by columns of the example table (`metadata`)
     and, with `per_group`, by how far out an image is among those of its group (patient).
     Raises ConfigError for names that do not exist.
@@ -70,8 +74,8 @@ def build(
     parts = []
     for n, (name, arguments) in enumerate(backbones(backbone, backbone_arguments)):
         network = _network(name, arguments, shape, n)
-        pooled = _pooled(network, turned, shape)
-        parts += [pooled[kind] for kind in kinds_of(pooled, pool, name)]
+        kinds = kinds_of(_available(network), pool, name)
+        parts += _pooled(network, turned, kinds).values()
     x = layers.Concatenate(name="features", dtype="float32")(parts) if len(parts) > 1 else parts[0]
     from kit.models.pooling import Standardise  # here: it needs Keras, and listing the models does not
 
@@ -97,7 +101,8 @@ def backbones(
 
 def kinds_of(pooled: Collection[str], pool: Sequence[str] | None, name: str) -> list[str]:
     """The kinds of pooling, of those that a backbone has, that its head takes; ConfigError where there is none."""
-    kinds = [kind for kind in KINDS if kind in pooled and (kind in pool if pool else kind != "gem")]
+    default = ["levels"] if "levels" in pooled else ["cls", "mean"]
+    kinds = [kind for kind in KINDS if kind in pooled and kind in (pool or default)]
     if not kinds:
         raise ConfigError(f"model.arguments.pool = {list(pool or ())}: {name} has {', '.join(pooled)} alone")
     return kinds
@@ -118,11 +123,16 @@ def networks(model: keras.Model) -> list[keras.Model]:
     return [layer for layer in model.layers if layer.name.startswith(BACKBONE)]
 
 
-def extractor(network: keras.Model, views: str) -> keras.Model:
-    """Images -> all kinds of pooled features of a network, {kind: float32 [B, d]}."""
-    shape = network.input_shape[1:]
-    image = heads.image_input(shape)
-    return keras.Model(image, _pooled(network, [_turned(image, *turn) for turn in _TURNS[views]], shape))
+def extractor(network: keras.Model, views: str, pool: Sequence[str] | None) -> keras.Model:
+    """Images -> pooled features of a network, {kind: float32 [B, d]}."""
+    image = heads.image_input(network.input_shape[1:])
+    turned = [_turned(image, *turn) for turn in _TURNS[views]]
+    return keras.Model(image, _pooled(network, turned, pooling_of(network, pool)))
+
+
+def pooling_of(network: keras.Model, pool: Sequence[str] | None) -> list[str]:
+    """The kinds of pooling that the head takes of a network."""
+    return kinds_of(_available(network), pool, network.name)
 
 
 def head_of(model: keras.Model) -> keras.Model:
@@ -144,29 +154,46 @@ def head_width(model: keras.Model) -> int:
 
 
 def _network(name: str, arguments: Mapping[str, Any], shape: tuple[int, int, int], n: int) -> keras.Model:
-    """Backbone number `n`, frozen, from images to its features, with its preprocessing."""
+    """Backbone number `n`, frozen, with its preprocessing: images -> its last map and earlier ones, or tokens."""
     from kit.models import features  # here: it loads Keras
 
     card = registry.model_card(name)
     if card.fitted != "network" or card.prediction != "probabilities":
         raise ConfigError(f"model.arguments.backbone = {name}: choose a network that is trained as a whole")
     built = registry.build(name, shape=shape, outputs=1, **arguments)
-    network = features.before_head(built, f"{BACKBONE}_{n + 1}" if n else BACKBONE)
+    network = features.before_head(built, f"{BACKBONE}_{n + 1}" if n else BACKBONE, _LEVELS)
     network.trainable = False
     return network
 
 
-def _pooled(network: keras.Model, views: Sequence[Any], shape: tuple[int, int, int]) -> dict[str, Any]:
+def _available(network: keras.Model) -> list[str]:
+    """The kinds of pooling that a network allows."""
+    from kit.models.features import leading_tokens
+
+    last, *earlier = network.outputs
+    if len(last.shape) == 2:
+        return ["mean"]
+    has_cls = len(last.shape) == 3 and leading_tokens(last, network.input_shape[1:3]) > 0
+    return [kind for kind in KINDS if {"cls": has_cls, "levels": bool(earlier)}.get(kind, True)]
+
+
+def _pooled(network: keras.Model, views: Sequence[Any], kinds: Sequence[str]) -> dict[str, Any]:
     """The pooled features of a network by kind, float32 [B, d] each, averaged over the views."""
     from kit.models.features import leading_tokens
     from kit.models.pooling import Pool
 
-    output = network.outputs[0]
-    leading = leading_tokens(output, shape[:2]) if len(output.shape) == 3 else 0
-    kinds = ("mean",) if len(output.shape) == 2 else KINDS if leading else KINDS[1:]
-    pools = {kind: Pool(kind, leading, name=f"{kind}_{network.name}", dtype="float32") for kind in kinds}
-    features = [network(view) for view in views]
-    return {kind: _mean([pool(x) for x in features]) for kind, pool in pools.items()}
+    last = network.outputs[0]
+    leading = leading_tokens(last, network.input_shape[1:3]) if len(last.shape) == 3 else 0
+    maps = [outputs if isinstance(outputs, list) else [outputs] for outputs in map(network, views)]
+
+    def pooled(kind: str) -> Any:
+        if kind != "levels":
+            pool = Pool(kind, leading, name=f"{kind}_{network.name}", dtype="float32")
+            return _mean([pool(outputs[0]) for outputs in maps])
+        pool = Pool("mean", name=f"levels_{network.name}", dtype="float32")
+        return layers.Concatenate(dtype="float32")([_mean(list(map(pool, each))) for each in zip(*maps, strict=True)])
+
+    return {kind: pooled(kind) for kind in kinds}
 
 
 def _mean(parts: Sequence[Any]) -> Any:

@@ -48,10 +48,10 @@ class Source:
 
     @cached_property
     def extractor(self) -> "keras.Model":
-        """Images -> all kinds of pooled features; compiled once."""
+        """Images -> pooled features; compiled once."""
         from kit.models import frozen
 
-        return frozen.extractor(self.network, self.views)
+        return frozen.extractor(self.network, self.views, self.pool)
 
     def path(self, shard: str) -> Path:
         """The file of the features of a shard."""
@@ -82,6 +82,7 @@ def sources(model: "keras.Model", arguments: Mapping[str, Any], records: Records
             "arguments": dict(own),
             "weights": frozen.digest(network),
             "views": views,
+            "pool": frozen.pooling_of(network, pool),
             "image": records.fingerprints.image,
             "precision": keras.config.dtype_policy().name,
         }

@@ -38,7 +38,9 @@ def test_views_are_those_of_prediction(frozen, images):
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_the_head_of_the_extracted_features_is_the_model(frozen, images, views, head):
     model = build(frozen, backbone=["tiny_map", "tiny_tokens", "tiny_vector"], head=head, views=views)
-    parts = [frozen.extractor(network, views).predict_on_batch(images) for network in frozen.networks(model)]
+    parts = [
+        frozen.extractor(network, views, frozen.KINDS).predict_on_batch(images) for network in frozen.networks(model)
+    ]
     assert [sorted(part) for part in parts] == [["gem", "mean"], ["cls", "gem", "mean"], ["mean"]]
     features = np.concatenate([parts[0]["mean"], parts[1]["cls"], parts[1]["mean"], parts[2]["mean"]], axis=1)
     assert frozen.head_width(model) == features.shape[1] == 6 + 5 + 5 + 7
@@ -50,9 +52,9 @@ def test_the_head_of_the_extracted_features_is_the_model(frozen, images, views, 
 
 def test_views_average_features(frozen, images):
     network = frozen.networks(build(frozen, backbone="tiny_map"))[0]
-    once = frozen.extractor(network, "none")
+    once = frozen.extractor(network, "none", ["gem"])
     over_views = [once.predict_on_batch(view(images))["gem"] for view in VIEWS["dihedral"]]
-    mean = frozen.extractor(network, "dihedral").predict_on_batch(images)["gem"]
+    mean = frozen.extractor(network, "dihedral", ["gem"]).predict_on_batch(images)["gem"]
     assert np.abs(mean - np.mean(over_views, axis=0)).max() < 1e-5
 
 
@@ -67,6 +69,26 @@ def test_poolings_by_hand(keras, frozen):
     maps = x.reshape(2, 2, 2, 3)
     assert np.allclose(Pool("mean")(maps), maps.mean(axis=(1, 2)), atol=1e-6)
     assert np.allclose(Pool("mean")(x[:, 0]), x[:, 0])
+
+
+@pytest.mark.once
+def test_levels_are_the_means_of_the_last_maps_of_three_strides(keras, frozen, images):
+    from kit.models import features, registry
+
+    keras.utils.set_random_seed(1)
+    model = frozen.build(shape=SHAPE, outputs=1, activation="sigmoid", backbone="mobilenet")
+    network = frozen.networks(model)[0]
+    found = frozen.extractor(network, "none", frozen.KINDS).predict_on_batch(images)
+    assert sorted(found) == ["gem", "levels", "mean"]
+    assert frozen.head_width(model) == found["levels"].shape[1] == 256 + 512 + 1024
+    assert np.allclose(found["levels"][:, -1024:], found["mean"], atol=1e-6)
+    alone = registry.build("mobilenet", shape=SHAPE, outputs=1)
+    alone.get_layer("backbone").set_weights([*map(np.asarray, network.weights)])
+    pyramid = features.with_pyramid(alone).predict_on_batch(images)
+    means = np.concatenate([pyramid[level].mean(axis=(1, 2)) for level in ("P3", "P4", "P5")], axis=1)
+    assert np.allclose(found["levels"], means, atol=1e-5)
+    last = features.with_feature_map(model).predict_on_batch(images)[0]
+    assert np.allclose(last, pyramid["P5"], atol=1e-5)
 
 
 def test_an_explanation_finds_the_feature_map(frozen, images):
@@ -105,7 +127,7 @@ def test_it_is_saved_whole(keras, frozen, images, tmp_path):
     [
         ({"head": "linaer"}, "head = 'linaer': one of linear, mlp"),
         ({"views": "crops"}, "views = 'crops': one of none, mirror, flips, dihedral"),
-        ({"pool": ["mean", "max"]}, "pool = 'max': one of cls, mean, gem"),
+        ({"pool": ["mean", "max"]}, "pool = 'max': one of cls, levels, mean, gem"),
         ({"backbone": "tiny_map", "pool": "cls"}, r"pool = \['cls'\]: tiny_map has mean, gem alone"),
         ({"backbone": []}, "give the name of a model, or a list of names"),
         ({"backbone": "features"}, "backbone = features: choose a network that is trained as a whole"),
