@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from kit import files, headlines
 from kit.config import Config, dump_config, read_config
+from kit.decisions import AnyDecision, schema_of_decision
 from kit.errors import ConfigError, DataError
 from kit.fold_files import BOOSTED, MODEL, WEIGHTS, FoldFiles, StateFiles
-from kit.schemas import AnyDecision, AnyScores, EnsembleReport, Folds, schema_of_decision, schema_of_scores
+from kit.schemas import AnyScores, EnsembleReport, Folds, schema_of_scores
 from kit.tasks import find_task
 
 if TYPE_CHECKING:

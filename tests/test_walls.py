@@ -19,6 +19,7 @@ GROUND = {
     "boxes",
     "config",
     "competition",
+    "decisions",
     "delimited",
     "errors",
     "files",

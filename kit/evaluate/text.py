@@ -5,15 +5,13 @@ from typing import Any
 
 import pandas as pd
 
+from kit.decisions import AnyDecision, ClassFactors, Decision
 from kit.evaluate.boxes import text as box_text
 from kit.schemas import (
-    AnyDecision,
     AnyScores,
     BoxScores,
-    ClassFactors,
     ClassScores,
     Comparison,
-    Decision,
     Deviation,
     EnsembleReport,
     Number,

@@ -9,6 +9,7 @@ from kit import files
 from kit.competition import Target
 from kit.competitions import find_competition
 from kit.config import Config
+from kit.decisions import AnyDecision, BoxDecision, Decision
 from kit.errors import DataError
 from kit.evaluate import score as scoring
 from kit.evaluate.boxes import score as box_score
@@ -17,7 +18,7 @@ from kit.evaluate.decision import decide
 from kit.evaluate.metrics import Metric, find_metric
 from kit.predict.merging import over_folds
 from kit.run import Run, names_of
-from kit.schemas import AnyDecision, AnyScores, BoxDecision, BoxScores, Comparison, Decision, Scores
+from kit.schemas import AnyScores, BoxScores, Comparison, Scores
 from kit.stages.current import changed_settings, require_current, settings_of_boxes
 from kit.stages.fold import fitted_part
 from kit.tasks import find_task
