@@ -94,6 +94,16 @@ class Run:
         return self.directory / "predicted.json"
 
     @property
+    def clusters_path(self) -> Path:
+        """What heads say of clusters of images that they were not fitted on: id, fold (the cluster), looks, `p_*`."""
+        return self.directory / "clusters.parquet"
+
+    @property
+    def clusters_done(self) -> Path:
+        """The stamp of `clusters_path`."""
+        return self.directory / "clustered.json"
+
+    @property
     def scores_path(self) -> Path:
         """`Scores` or `BoxScores`."""
         return self.directory / "scores.json"
@@ -198,6 +208,13 @@ class Run:
         """Test predictions of every fold."""
         return self._predictions(self.test_path, "test")
 
+    def clusters(self) -> "pd.DataFrame | None":
+        """Predictions of clusters of training images by heads that saw none of them; None where there are none."""
+        if not self.clusters_done.exists():
+            return None
+        files.require_unchanged(self.clusters_done, self._predict_again)
+        return files.read_parquet(self.clusters_path, self._predict_again)
+
     def prepare(self, config: Config, examples: "pd.DataFrame", folds: Folds) -> None:
         """Write the settings, examples and folds of a run; removes what is left of a split into more folds."""
         self.write_config(config)
@@ -214,9 +231,9 @@ class Run:
 
     def forget_results(self) -> None:
         """Remove predictions, scores and submission, as their models are about to be replaced."""
-        stamps = (self.predicted_done, self.scored_done)
-        tables = (self.oof_path, self.test_path, self.scores_path, self.decision_path, self.submission_path)
-        for path in (*stamps, *tables):
+        stamps = (self.predicted_done, self.clusters_done, self.scored_done)
+        tables = (self.oof_path, self.test_path, self.clusters_path)
+        for path in (*stamps, *tables, self.scores_path, self.decision_path, self.submission_path):
             path.unlink(missing_ok=True)
 
     def write_scores(self, scores: AnyScores, decision: AnyDecision, inputs: dict[str, Any]) -> None:

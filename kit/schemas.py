@@ -129,6 +129,32 @@ class BoxTestScores(BoxSetScores):
     value_without_them: Number = None
 
 
+class Cluster(Schema):
+    """A cluster of images that look alike: its value by a model that saw none of them, and out of fold."""
+
+    looks: str  # by what it differs most from the others, in standard deviations
+    rows: int
+    groups: int
+    value: Number
+    out_of_fold: Number
+
+
+class LeftOutClusters(Limits):
+    """What a change of source may cost: the value where each cluster is predicted by a head fitted on the others.
+
+    `difference` is that to the value out of fold, with its interval; `within` and `within_out_of_fold` are means of the
+    clusters' own values, which other scales of probabilities from one cluster to the next do not change.
+    """
+
+    value: Number
+    out_of_fold: Number
+    difference: Number
+    within: Number
+    within_out_of_fold: Number
+    clusters: list[Cluster]
+    frozen: bool = False  # of the run of the frozen network that goes before this one
+
+
 class Scores(ClassScores):
     """`scores.json`: the out-of-fold scores, and those of the test set where it has labels."""
 
@@ -140,6 +166,7 @@ class Scores(ClassScores):
     warnings: list[str]
     note: str
     test: TestScores | None = None
+    left_out_clusters: LeftOutClusters | None = None
 
 
 class BoxScores(BoxSetScores):

@@ -20,7 +20,7 @@ _EXTREME = 3.0  # deviations, beyond which a number counts no more: single odd i
 
 
 class Clusters(NamedTuple):
-    """`number` int64 [n], from 0, the largest cluster first; of each the mean of every trait, in standard deviations."""
+    """`number` int64 [n], from 0, the largest cluster first; the means of its traits, in standard deviations."""
 
     number: np.ndarray
     traits: list[dict[str, float]]
@@ -29,7 +29,7 @@ class Clusters(NamedTuple):
 def cluster(appearance: pd.DataFrame, examples: pd.DataFrame, seed: int = 0) -> Clusters:
     """The cluster of every training image, from its numbers (kit.data.pixels.appearance) and its example row.
 
-    Both tables have the same rows in the same order. Groups stay whole: a group is in the cluster of most of its images.
+    Both tables have the same rows in the same order. A group stays whole, in the cluster of most of its images.
     Numbers are those of colour, or for grey images those of grey values and of the source's size, standardised; k-means
     takes the number of clusters, 5 to 8, whose silhouette is best. The order of rows does not matter.
     """
