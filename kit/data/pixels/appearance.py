@@ -30,7 +30,7 @@ def appearance(images: np.ndarray) -> np.ndarray:
     pixels = images[:, :: steps[0], :: steps[1]]
     rgb = np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels[..., :3]
     grey = rgb.mean(axis=-1, dtype=np.float32)
-    lab, flat = _lab(rgb), grey.reshape(len(grey), -1)
+    lab, flat = _lab(rgb), grey.reshape(len(grey), grey.shape[1] * grey.shape[2])
     columns = [
         np.array([_of_colour(*pair) for pair in zip(rgb, lab, strict=True)]).reshape(-1, len(COLOUR)),
         np.stack([flat.mean(axis=1), flat.std(axis=1), [_border(image) for image in grey]], axis=1),
