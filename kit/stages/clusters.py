@@ -14,7 +14,7 @@ from kit import files
 from kit.data.pixels import appearance as pixels
 from kit.data.records.batches import eval_batches
 from kit.data.records.manifest import Records
-from kit.data.table.appearance import cluster
+from kit.data.table.appearance import Clusters, cluster
 from kit.errors import DataError
 from kit.parallel import progress_bar
 from kit.run import Run
@@ -89,7 +89,7 @@ def _left_out(run: Run, fold: Fold) -> pd.DataFrame | None:
 
     started, cells = time.monotonic(), [*range(records.cells)]
     examples = records.rows(cells)
-    clusters = cluster(appearance_of(records, run), examples)
+    clusters: Clusters = cluster(appearance_of(records, run), examples)
     chosen = [n for n in range(len(clusters.traits)) if _can_be_left_out(clusters.number == n, examples, records)]
     if len(chosen) < 2:
         return None

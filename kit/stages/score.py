@@ -49,7 +49,8 @@ def score(run: Run, settings: Iterable[str] = ()) -> tuple[AnyScores, AnyDecisio
         }
         inputs |= {path.name: files.sha256_of(path) for path in (run.oof_path, run.test_path, run.examples_path)}
         if (clusters := _clusters_of(run)) is not None:
-            inputs["clusters"] = files.sha256_of(clusters.clusters_path)
+            paths = (clusters.clusters_path, clusters.oof_path)
+            inputs["clusters"] = [clusters is not run, *map(files.sha256_of, paths)]
         if not files.is_done(run.scored_done, inputs):
             scores, decision = _KINDS[task.prediction].score(run, config, target)
             if config != before:

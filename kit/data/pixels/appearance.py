@@ -2,7 +2,8 @@
 
 import numpy as np
 
-COLOUR = ("L", "a", "b", "L_sd", "a_sd", "b_sd", "stain_low", "stain_high")
+COLOUR = ("lightness", "redness", "yellowness")  # L*, a*, b*
+COLOUR += ("lightness_sd", "redness_sd", "yellowness_sd", "stain_low", "stain_high")
 GREY = ("mean", "contrast", "border", "q5", "q25", "q50", "q75", "q95")
 CHROMA = "chroma"  # the mean distance from grey in a*, b*: 0 of grey images
 NAMES = (*COLOUR, *GREY, CHROMA)

@@ -22,8 +22,8 @@ def plain(*colour, side=32):
 )
 def test_means_are_those_of_cielab(colour, lab):
     found = numbers(plain(*colour))
-    assert [found[name] for name in ("L", "a", "b")] == pytest.approx(lab, abs=0.05)
-    assert found["chroma"] == pytest.approx(np.hypot(lab[1], lab[2]), abs=0.1) and found["L_sd"] < 1e-3
+    assert [found[name] for name in ("lightness", "redness", "yellowness")] == pytest.approx(lab, abs=0.05)
+    assert found["chroma"] == pytest.approx(np.hypot(lab[1], lab[2]), abs=0.1) and found["lightness_sd"] < 1e-3
 
 
 def test_angles_are_those_of_the_stains():
