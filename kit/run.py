@@ -213,7 +213,12 @@ class Run:
         if not self.clusters_done.exists():
             return None
         files.require_unchanged(self.clusters_done, self._predict_again)
-        return files.read_parquet(self.clusters_path, self._predict_again)
+        from kit.tables import fault_of_clusters
+
+        table, folds = files.read_parquet(self.clusters_path, self._predict_again), self.folds
+        if fault := fault_of_clusters(table, self.examples(), folds.labels, find_task(folds.task)):
+            raise files.damaged(self.clusters_path, fault, self._predict_again)
+        return table
 
     def prepare(self, config: Config, examples: "pd.DataFrame", folds: Folds) -> None:
         """Write the settings, examples and folds of a run; removes what is left of a split into more folds."""

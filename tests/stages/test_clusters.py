@@ -84,7 +84,7 @@ def test_no_comparison_with_predictions_of_another_kind(run, records):
     assert scores.left_out_clusters is None
 
 
-def test_a_trained_network_reports_the_frozen_ones(finished, run, tmp_path):
+def test_a_trained_network_reports_the_frozen_ones(finished, run):
     shutil.copytree(finished.directory, run.frozen.directory)
     run.clusters_done.unlink()
     scores, _ = pipeline.score(run)
@@ -93,7 +93,23 @@ def test_a_trained_network_reports_the_frozen_ones(finished, run, tmp_path):
     assert pipeline.score(run)[0].left_out_clusters is None
 
 
-def test_damage(run, finished, records):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda table: table.assign(p_tumour=2.0), "values that are not from 0 to 1"),
+        (lambda table: table.drop(columns="looks"), "it does not say what all clusters look like"),
+        (lambda table: table.assign(id="x" + table["id"]), "is no training image of the run"),
+        (lambda table: table.iloc[[0, *range(len(table))]], "1 id occurs twice"),
+    ],
+)
+def test_a_table_from_someone_else(run, change, words):
+    files.write_parquet(run.clusters_path, change(run.clusters()))
+    files.mark_done(run.clusters_done, {}, [run.clusters_path])
+    with pytest.raises(DataError, match=words):
+        pipeline.score(run)
+
+
+def test_damage(run, records):
     run.clusters_path.write_bytes(b"no table")
     with pytest.raises(DataError, match=r"clusters\.parquet differs from what kit wrote .* run `kit predict"):
         pipeline.score(run, ["evaluate.threshold=youden"])
