@@ -44,7 +44,7 @@ def test_grey_values_and_border():
     image[10:30, 10:40] = 200
     found = numbers(image)
     assert found["border"] == pytest.approx(1 - 20 * 30 / 1600)
-    assert found["mean"] == pytest.approx(200 * 600 / 1600) and (found["q5"], found["q95"]) == (0, 200)
+    assert found["mean"] == pytest.approx(200 * 600 / 1600) and (found["grey_5%"], found["grey_95%"]) == (0, 200)
     assert found["chroma"] < 0.01
     assert numbers(np.zeros((8, 8, 1), np.uint8))["border"] == 1
 
