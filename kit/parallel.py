@@ -1,19 +1,21 @@
 """Calls spread over processes, and a progress bar that also works in a log file."""
 
 import os
+import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from kit.errors import ConfigError, WorkerDied
 
+T = TypeVar("T")
 MOST_WORKERS = 16 * (os.cpu_count() or 1)
 _PER_WORKER = 300  # images; with fewer, starting a process takes longer than the work
 
@@ -89,6 +91,39 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def ahead(elements: Iterable[T], depth: int) -> Generator[T, None, None]:
+    """The elements, which a thread takes while up to `depth` of them wait. What it raises is raised here."""
+    ready: queue.Queue[Any] = queue.Queue(depth)
+    stopped, end = threading.Event(), object()
+
+    def take() -> None:
+        try:
+            for element in elements:
+                ready.put((element, None))
+                if stopped.is_set():
+                    return
+            ready.put((end, None))
+        except BaseException as error:
+            ready.put((end, error))
+
+    thread = threading.Thread(target=take, name="ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            element, error = ready.get()
+            if error is not None:
+                raise error
+            if element is end:
+                return
+            yield element
+    finally:
+        stopped.set()
+        # The garbage collector may close this generator in that thread.
+        while thread.is_alive() and thread is not threading.current_thread():
+            with suppress(queue.Empty):  # it may wait for room
+                ready.get(timeout=0.01)
 
 
 def progress_bar(what: str, unit: str, total: int | None, done: int = 0, **more: Any) -> Any:

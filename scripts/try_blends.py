@@ -59,7 +59,7 @@ def main():
             for seed in range(SEEDS):
                 run = arguments.out / name / f"{model}-{seed}"
                 chosen = [*SETTINGS, f"model.name={model}", f"seed={seed}", *settings, *weights]
-                pipeline.run(name, data=arguments.data / name, run=run, settings=chosen)
+                pipeline.run(f"{name}_scratch", data=arguments.data / name, run=run, settings=chosen)
                 runs.append(Run(run))
         print(f"\n{name}: nine runs\n{table(name, runs, arguments)}\n", flush=True)
 

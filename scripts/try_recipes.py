@@ -22,7 +22,7 @@ from kit.stages.fold import Fold
 from kit.stages.records import build_records
 from kit.stages.train import train_fold
 
-OTHERS = ("_esrgan", "_mobilenet")  # of the kit, not of another system
+OTHERS = ("_esrgan", "_mobilenet", "_scratch", "folders_boxes", "csv_boxes")  # of the kit, not of another system
 SIDE = 96  # the least that every one of these networks can pool
 
 

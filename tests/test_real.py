@@ -1,4 +1,4 @@
-"""The whole path on real PCam patches, cut to what a test may take (the full run: configs/pcam.yaml); real files."""
+"""The whole path on real PCam patches, cut to what a test may take (all: configs/pcam_scratch.yaml); real files."""
 
 import json
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 
+from kit import log
 from kit.cli._arguments import add_settings
 from kit.errors import ConfigError
 
@@ -22,12 +23,15 @@ def call(arguments: argparse.Namespace) -> None:
 
     name = arguments.competition
     settings = load_config(name, arguments.set).runtime if name else RuntimeSettings()
+    with log.quiet("kit.runtime.devices"):  # the output is JSON, and says it too
+        device = devices.set_up(settings)
     facts = {
-        **devices.environment(devices.set_up(settings)),
+        **devices.environment(device),
+        "input": "tf.data" if devices.has_tensorflow() else "threads: TensorFlow is not installed",
         "session_hours_left": session.session_hours_left(),
         "kaggle_mount": str(session.KAGGLE_INPUT) if session.KAGGLE_INPUT.is_dir() else None,
         "kaggle_login": session.kaggle_login(),
-        "missing": devices.missing_packages(),
+        "missing": devices.missing_packages(device.backend),
         "hints": session.hints(),
     }
     print(json.dumps(facts, indent=1))

@@ -21,7 +21,7 @@ from kit.data.table.examples import Examples
 from kit.data.table.grouped import groups_of
 from kit.data.table.groups import describe_groups, patient_hint
 from kit.data.table.ids import name_images
-from kit.data.table.labels import read_labels
+from kit.data.table.labels import known, read_labels
 from kit.data.table.layout import SPLITS
 from kit.data.table.listing import found_in, list_folder, require_folder
 from kit.data.table.masks import are_masks
@@ -73,14 +73,14 @@ def read(root: Path, source: Source) -> Examples:
 
 
 def _metadata(path: Path, raw: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """The columns `columns.metadata`: numbers where all are, else texts; missing where a cell is empty."""
+    """The columns `columns.metadata`: numbers where all are, else texts; missing where a cell is empty or says so."""
     columns = source.columns
     for name in columns.metadata:
         if name in (columns.id, *columns.label, columns.split, columns.group):
             raise ConfigError(f"columns.metadata: {name!r} is the id, a label, the split or the group: leave it out")
         if not is_metadata(name):
             raise DataError(f"{path}: the column {name!r} cannot be metadata, as kit has one of that name: rename it")
-    table = raw[[*columns.metadata]].apply(lambda texts: texts.str.strip().replace("", None))
+    table = pd.DataFrame({name: known(raw[name], columns.unknown) for name in columns.metadata}, raw.index)
     numbers = {name: pd.to_numeric(texts, errors="coerce") for name, texts in table.items()}
     whole = {name: column for name, column in numbers.items() if (column.notna() == table[name].notna()).all()}
     return table.assign(**{str(name): column for name, column in whole.items()})

@@ -6,7 +6,7 @@
 from kit.config.augment import AugmentSettings, check_augment
 from kit.config.data import DataSettings
 from kit.config.evaluate import EvaluateSettings, parse_rule
-from kit.config.image import Clahe, DicomSettings, ImageSettings, SuperResolution
+from kit.config.image import Clahe, DicomSettings, ImageSettings, Macenko, Reinhard, SuperResolution
 from kit.config.input import InputSettings
 from kit.config.load import Overrides, config_names, configs_of, dump_config, load_config, read_config
 from kit.config.predict import BoxSettings, PredictSettings
@@ -27,10 +27,12 @@ __all__ = [
     "ImageSettings",
     "InputSettings",
     "LossSettings",
+    "Macenko",
     "Optimizer",
     "Overrides",
     "Phase",
     "PredictSettings",
+    "Reinhard",
     "RuntimeSettings",
     "Source",
     "SuperResolution",

@@ -67,8 +67,18 @@ class AugmentSettings(Settings):
     # 0.1: a factor from 0.9 to 1.1; [x, y]: width and height by a factor each, which changes the image's proportions.
     zoom: Shares = 0
     shear: float = Field(0, ge=0, lt=90)  # degrees, along x
+    # Share of the side by which each edge of the image moves: inwards it leaves a black frame, outwards it crops.
+    border: float = Field(0, ge=0, lt=0.5)
     brightness: float = Field(0, ge=0, lt=1)  # 0.1: a factor from 0.9 to 1.1
     channel_shift: float = Field(0, ge=0, le=255)  # grey levels added, drawn for each channel
+    contrast: float = Field(0, ge=0, lt=1)  # 0.1: differences from the image's mean by a factor from 0.9 to 1.1
+    gamma: float = Field(0, ge=0, lt=1)  # 0.1: grey levels, as shares of white, to a power from 0.9 to 1.1
+    # A random rising curve of grey levels. 0.5: its four straight pieces get slopes from 0.5 to 1.5, scaled so that
+    # black and white stay.
+    histogram: float = Field(0, ge=0, lt=1)
+    # Haematoxylin, eosin and residual of stained tissue, by a factor and a shift each (Tellez et al. 2019, whose light
+    # is 0.05 and strong 0.2); colour images only.
+    stain: float = Field(0, ge=0, lt=1)
     # How pixels from outside the image are filled. Where boxes are learnt, only constant: what is mirrored has no box.
     fill_mode: Literal["constant", "reflect", "nearest", "wrap"] = "reflect"
     fill_value: float = Field(0, ge=0, le=255)  # grey level, for fill_mode constant
@@ -105,14 +115,16 @@ class AugmentSettings(Settings):
     @property
     def moves(self) -> bool:
         """Whether a change can move pixels."""
-        return self.horizontal_flip or self.vertical_flip or self.looks_outside
+        return bool(self.horizontal_flip or self.vertical_flip or self.looks_outside or self.border)
 
 
-def check_augment(settings: AugmentSettings, prediction: str) -> None:
-    """Raise ConfigError for a change that would part boxes from what they are drawn around.
+def check_augment(settings: AugmentSettings, prediction: str, color: str = "rgb") -> None:
+    """Raise ConfigError for a change that images of this colour, or boxes, cannot follow.
 
-    `prediction` is that of the task (kit.tasks.Task): "boxes" or "probabilities", for which nothing is refused.
+    `prediction` is that of the task (kit.tasks.Task), "boxes" or "probabilities"; `color` is image.color.
     """
+    if settings.stain and color == "gray":
+        raise ConfigError("augment.stain changes the stains of colour images, but image.color = gray: set it to 0")
     if prediction != "boxes":
         return
     for name in ("rand_augment", "mixup", "cutmix", "fourier_mix"):

@@ -10,7 +10,7 @@ from kit.config.base import Settings
 class RuntimeSettings(Settings):
     """`runtime`: backend, devices, precision and compiler. `auto` depends on the machine (`kit doctor` shows it)."""
 
-    # auto: $KERAS_BACKEND; without it jax on Kaggle's TPUs, tensorflow elsewhere.
+    # auto: $KERAS_BACKEND; without it jax on Kaggle's TPUs and where TensorFlow is not installed, tensorflow elsewhere.
     backend: Literal["auto", "tensorflow", "jax"] = "auto"
     # How many devices share each batch; null: all GPUs or TPU cores, or one CPU. More than one CPU are virtual ones.
     devices: int | None = Field(None, ge=1)

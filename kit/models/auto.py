@@ -5,13 +5,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kit.config.model import AUTO
 from kit.errors import ConfigError
 from kit.models.cards import Published
 from kit.models.download import fetch
+from kit.models.presets import PRESETS
 from kit.models.registry import model_card
 from kit.models.weights import find_offline
 from kit.runtime.devices import Kind
@@ -21,6 +22,8 @@ from kit.runtime.session import KAGGLE_INPUT, mounted
 ALWAYS = "efficientnet_lite0"
 _HEAD = {"units": [], "dropout": 0.3}  # small sets: no hidden layer to overfit with
 _NECK = {"channels": 128, "depth": 2}  # of a detector, on a CPU: half of what fcos takes otherwise
+_LARGEST = 1000  # megabytes of a preset's weights: what a GPU of 16 GB can fine-tune
+_RESTRICTIONS = ("research", "NON-COMMERCIAL")  # in a licence, of what is never taken unasked
 _SMALLEST = 32  # pixels: the stride of the last feature map
 
 
@@ -47,25 +50,6 @@ class Choice:
         return f"model.name = auto: {network}, {self.reason}{f'; {self.hint}' if self.hint else ''}"
 
 
-@dataclass(frozen=True)
-class DomainPreset:
-    """A network that was pre-trained on images of one domain, as a folder that KerasHub reads (docs/models.md).
-
-    `patch` is the side of its patches, in pixels, of which images need a whole number. `free`: whether its licence
-    allows every use.
-    """
-
-    folder: str
-    domain: str
-    licence: str
-    free: bool
-    patch: int = 14
-
-
-DOMAIN_PRESETS = (
-    DomainPreset("hibou-b", "tissue", "Apache-2.0", free=True),
-    DomainPreset("rad-dino", "chest", "for research alone", free=False),
-)
 _FINE_TUNING = 0.03  # a vision transformer forgets what it was taught at the rates that suit a convolutional network
 
 
@@ -96,9 +80,9 @@ def choose(
         return _with_arguments(name, "none", reason, "", kind, boxes, arguments)
     hint = ""
     if kind != "CPU" and not boxes:
-        preset, hint = _domain_preset(domain, side)
+        preset, hint = _domain_preset(domain, side, arguments)
         if preset:
-            return preset_choice(preset, arguments)
+            return preset
     if name != ALWAYS:
         try:
             get(name)
@@ -138,16 +122,6 @@ def missing_hint(name: str, reason: str = "") -> str:
     )
 
 
-def preset_choice(folder: Path, arguments: Mapping[str, Any]) -> Choice:
-    """The choice of a domain preset in a folder."""
-    preset = next(each for each in DOMAIN_PRESETS if each.folder in (part.lower() for part in folder.parts))
-    reason = (
-        f"pre-trained on {preset.domain} images ({preset.licence}), with learning rates of the backbone times "
-        f"{_FINE_TUNING}"
-    )
-    return Choice(f"hub/{folder}", "preset", {**_HEAD, **arguments}, reason, rate=_FINE_TUNING)
-
-
 def _with_arguments(
     network: str, weights: str, reason: str, hint: str, kind: Kind, boxes: bool, arguments: dict[str, Any]
 ) -> Choice:
@@ -157,37 +131,44 @@ def _with_arguments(
     return Choice(network, weights, {**_HEAD, **arguments}, reason, hint)
 
 
-def _domain_preset(domain: str, side: int) -> tuple[Path | None, str]:
-    """The folder of a preset for the domain that may be used unasked, and what to say of one that may not."""
+def _domain_preset(domain: str, side: int, arguments: Mapping[str, Any]) -> tuple[Choice | None, str]:
+    """The choice of a preset that may be taken unasked, and what to say of one that is here but may not."""
     hint = ""
-    for preset in DOMAIN_PRESETS:
-        folder = next(_folders(preset.folder), None) if preset.domain == domain and find_spec("keras_hub") else None
-        if folder and preset.free and side % preset.patch == 0:
-            return folder, ""
-        if folder:
-            reason = f"its licence is {preset.licence}" if not preset.free else f"images need n x {preset.patch} pixels"
-            hint = f"{preset.folder} is here too, but {reason}: --set model.name=hub/{folder} takes it"
+    for preset in PRESETS if find_spec("keras_hub") else ():
+        name = PurePosixPath(preset.repository).name
+        if preset.domain != domain or preset.megabytes > _LARGEST:
+            continue
+        for folder, patch in _folders(name):
+            is_restricted = any(word in preset.licence for word in _RESTRICTIONS)
+            if not is_restricted and side % patch == 0:
+                reason = (
+                    f"pre-trained on {domain} images ({preset.licence}), with learning rates of the backbone times "
+                    f"{_FINE_TUNING}"
+                )
+                return Choice(f"hub/{folder}", "preset", {**_HEAD, **arguments}, reason, rate=_FINE_TUNING), ""
+            why = f"its licence is {preset.licence}" if is_restricted else f"images need sides of {patch} x n pixels"
+            hint = f"{name} is here too, but {why}: --set model.name=hub/{folder} takes it"
     return None, hint
 
 
-def _folders(name: str, kaggle: Path = KAGGLE_INPUT) -> Iterator[Path]:
-    """Folders of a preset that is here, with all that is needed to read it: in $KIT_WEIGHTS, or mounted by Kaggle."""
+def _folders(name: str, kaggle: Path = KAGGLE_INPUT) -> Iterator[tuple[Path, int]]:
+    """Folders of a preset that is here, in $KIT_WEIGHTS or mounted by Kaggle, and the side of its patches in pixels."""
     own = [Path(os.environ["KIT_WEIGHTS"], name)] if os.environ.get("KIT_WEIGHTS") else []
     mounts = [path.parent for path in mounted(f"{name}/config.json", kaggle)]
     versions = [path.parent for path in mounted(f"{name}/*/config.json", kaggle)]
     for folder in (*own, *mounts, *versions):
-        if _is_readable(folder):
-            yield folder
+        if patch := _patch(folder):
+            yield folder, patch
 
 
-def _is_readable(folder: Path) -> bool:
+def _patch(folder: Path) -> int | None:
+    """The side of the patches of a vision transformer in Hugging Face's layout; None where anything is missing."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         scaling = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    is_dino = isinstance(config, dict) and str(config.get("model_type", "")).startswith("dinov2")
-    return is_dino and isinstance(scaling, dict) and "image_mean" in scaling and "image_std" in scaling
+        return int(config["patch_size"]) if {"image_mean", "image_std"} <= scaling.keys() else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def to_send(kind: Kind, side: int) -> tuple[str, Path | None]:

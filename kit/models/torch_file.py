@@ -64,17 +64,23 @@ def _arrays(content: bytes) -> dict[str, np.ndarray]:
 
 def _next_storage(file: io.BytesIO, content: bytes, dtype: str) -> np.ndarray:
     """The numbers of the next storage: how many there are, in eight bytes, then themselves."""
-    count = int.from_bytes(file.read(8), "little")
-    storage = np.frombuffer(content, dtype, count, file.tell())
+    count = file.read(8)
+    if len(count) < 8:
+        raise ValueError("it is cut short")
+    storage = np.frombuffer(content, dtype, int.from_bytes(count, "little"), file.tell())
     file.seek(storage.nbytes, io.SEEK_CUR)
     return storage
 
 
 def _array(storage: np.ndarray, tensor: _Tensor) -> np.ndarray:
-    """The part of a storage that a tensor shows; NumPy raises ValueError where it would leave the storage."""
-    size = storage.itemsize
-    strides = [size * stride for stride in tensor.strides]
-    return np.ndarray(tensor.shape, storage.dtype, storage, size * tensor.offset, strides)
+    """The part of a storage that a tensor shows; raises ValueError where it would leave the storage."""
+    last = tensor.offset + sum((side - 1) * stride for side, stride in zip(tensor.shape, tensor.strides, strict=True))
+    if 0 in tensor.shape:
+        return np.zeros(tensor.shape, storage.dtype)
+    if tensor.offset < 0 or min(tensor.strides, default=0) < 0 or last >= len(storage):
+        raise ValueError(f"a tensor of {tensor.shape} ends at {last}, and its storage at {len(storage)}")
+    strides = [storage.itemsize * stride for stride in tensor.strides]
+    return np.ndarray(tensor.shape, storage.dtype, storage, storage.itemsize * tensor.offset, strides)
 
 
 def _rebuild(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:

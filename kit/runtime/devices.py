@@ -1,6 +1,7 @@
 """Keras backend, devices, precision, compiler and seeds: decided here, before Keras is imported anywhere."""
 
 import json
+import logging
 import os
 import platform
 import sys
@@ -21,6 +22,7 @@ from kit.errors import ConfigError
 from kit.runtime.session import memory_gib, session_kind
 
 Kind = Literal["CPU", "GPU", "TPU"]
+log = logging.getLogger(__name__)
 _BACKENDS = ("tensorflow", "jax")
 _PACKAGES = ("kit", "keras", "tensorflow", "jax", "numpy", "pandas", "scikit-learn", "opencv-python-headless", "pillow")
 
@@ -75,8 +77,10 @@ def set_up(settings: RuntimeSettings) -> Device:
     Raises ConfigError for a backend that kit does not support, and when Keras was already imported with another one.
     """
     backend = choose_backend(settings)
+    if settings.backend == "auto" and "KERAS_BACKEND" not in os.environ and not has_tensorflow():
+        log.info("TensorFlow is not installed: running on JAX")
     os.environ["KERAS_BACKEND"] = backend
-    if find_spec("tensorflow"):
+    if has_tensorflow():
         import_tensorflow()  # before Keras does it, loudly
     import keras
 
@@ -95,10 +99,20 @@ def set_up(settings: RuntimeSettings) -> Device:
     return Device(backend, kind, names, precision, jit_compile[settings.xla], steps, host, hosts)
 
 
+def has_tensorflow() -> bool:
+    """Whether TensorFlow is installed. JAX does without it."""
+    return "tensorflow" in sys.modules or _is_installed("tensorflow")
+
+
 def import_tensorflow() -> Any:
-    """The TensorFlow module, imported without its start-up messages (2.21 writes some at any log level)."""
+    """The TensorFlow module, imported without its start-up messages (2.21 writes some at any log level).
+
+    Raises ConfigError where it is not installed.
+    """
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
+    if not has_tensorflow():
+        raise ConfigError("this needs TensorFlow, which is not installed: pip install tensorflow")
     # Without a GPU even errors are noise: the missing GPU is one of them. Python exceptions are not affected.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # JAX, when imported before, sets it to 1
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2" if Path("/dev/nvidia0").exists() else "3"
@@ -169,14 +183,17 @@ def environment(device: Device | None = None) -> dict[str, Any]:
     }
 
 
-def missing_packages() -> list[str]:
-    """Packages that kit needs and that are not installed; another distribution of the same module will do."""
+def missing_packages(backend: str = "tensorflow") -> list[str]:
+    """Packages that kit needs and that are not installed; another distribution of the same module will do.
+
+    On JAX, TensorFlow is not needed.
+    """
     missing = []
     for text in metadata.requires("kit") or ():
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             module = _MODULES.get(requirement.name, requirement.name.replace("-", "_"))
-            if not _is_installed(module):
+            if not _is_installed(module) and not (backend == "jax" and module == "tensorflow"):
                 missing.append(str(requirement.name))
     return missing
 
@@ -198,13 +215,13 @@ def kind_of(settings: RuntimeSettings) -> Kind:
 def choose_backend(settings: RuntimeSettings) -> str:
     """Keras's backend: raises ConfigError for one that kit does not support, or that is not installed."""
     # Kaggle's TPU image sets ISTPUVM, and the TensorFlow in it sees no TPU.
-    default = "jax" if os.environ.get("ISTPUVM") and find_spec("jax") else "tensorflow"
+    default = "jax" if find_spec("jax") and (os.environ.get("ISTPUVM") or not has_tensorflow()) else "tensorflow"
     chosen = settings.backend if settings.backend != "auto" else os.environ.get("KERAS_BACKEND") or default
     if chosen not in _BACKENDS:
         raise ConfigError(f"KERAS_BACKEND={chosen}: kit runs on {' or '.join(_BACKENDS)}")
     if chosen == "jax" and not find_spec("jax"):
         raise ConfigError("the jax backend needs JAX: pip install jax")
-    if chosen == "tensorflow" and not find_spec("tensorflow"):
+    if chosen == "tensorflow" and not has_tensorflow():
         raise ConfigError("the tensorflow backend needs TensorFlow: pip install tensorflow, or set KERAS_BACKEND=jax")
     return chosen
 
@@ -257,7 +274,7 @@ def _jax_devices(requested: int | None) -> tuple[Kind, tuple[str, ...], float]:
     import jax
     import keras
 
-    if find_spec("tensorflow"):
+    if has_tensorflow():
         import_tensorflow().config.set_visible_devices([], "GPU")  # tf.data runs on the CPU; JAX needs the GPU's memory
     if requested and requested > 1:
         with suppress(RuntimeError):  # virtual CPUs; too late when JAX is in use already

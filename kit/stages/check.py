@@ -33,12 +33,14 @@ def check_settings(config: Config, run: Run | None = None) -> None:
     card = registry.model_card(config.model.name)
     if target.task:
         require_model_of(target.task, config)
-    check_augment(config.augment, card.prediction)
+    check_augment(config.augment, card.prediction, config.image.color)
     _OF_KIND[card.prediction](config)
     if card.backbone:
         for backbone in (backbones := registry.weights_cards(config.model.name, config.model.arguments)):
             if backbone.prediction == "boxes":
                 raise ConfigError(f"model.arguments.backbone = {backbone.name} finds boxes itself: choose a classifier")
+            if backbone.fitted == "head":
+                raise ConfigError(f"model.arguments.backbone = {backbone.name} is a head: choose a network")
         if len(backbones) > 1 and not weights.is_of_each(config.model.weights):
             raise ConfigError(
                 f"model.weights = {config.model.weights}: these are of one backbone, but there are {len(backbones)}"

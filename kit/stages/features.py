@@ -199,7 +199,8 @@ def _write(source: Source, shard: Shard, ids: list[str], features: Features) -> 
     }
     table = pa.table({"id": pa.array(ids, pa.string()), **columns})
     with files.replacing(source.path(shard.file)) as part:
-        parquet.write_table(table.replace_schema_metadata({_SHARD: shard.sha256}), part)
+        table = table.replace_schema_metadata({_SHARD: shard.sha256})
+        parquet.write_table(table, part, use_dictionary=False, compression="none", write_statistics=False)
 
 
 def _read(source: Source, shard: Shard, examples: pd.DataFrame) -> Features | None:

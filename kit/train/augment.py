@@ -11,8 +11,11 @@ from keras import ops
 
 from kit.config import AugmentSettings, check_augment
 from kit.errors import ConfigError
+from kit.train import border
 from kit.train.erasing import Erasing, inside
 from kit.train.moving import affine, drop_hidden, move_boxes, warp, without_dropped
+from kit.train.stain import Stain
+from kit.train.tones import Tones
 
 
 class Augment(keras.layers.Layer):
@@ -23,9 +26,10 @@ class Augment(keras.layers.Layer):
     float32 [B, N, 4] (x, y, w, h in pixels; see `move_boxes`). Boxes of which too little stays visible become padding:
     zeros, "box_mask" false, "box_labels" 0. Other keys pass through.
 
-    Flips, rotation, zoom, shear and shift are composed into one matrix per image, so that pixels are interpolated once.
-    The random numbers of a step depend only on the state of the layer's seed generators. Raises ConfigError when
-    keras-cv is needed but not installed, and for boxes or masks with a change that they could not follow.
+    Flips, rotation, zoom, shear, shift and border are composed into one matrix per image, so that pixels are
+    interpolated once. The random numbers of a step depend only on the state of the layer's seed generators. Raises
+    ConfigError when keras-cv is needed but not installed, and for images, boxes or masks with a change that they could
+    not follow.
     """
 
     def __init__(self, settings: AugmentSettings, seed: int = 0, **kwargs: Any) -> None:
@@ -42,9 +46,9 @@ class Augment(keras.layers.Layer):
         if not training or self.settings == AugmentSettings():
             return inputs
         _check(inputs, self.settings)
-        s, (count, height, width, channels) = self.settings, ops.shape(inputs["image"])
+        s, (_, height, width, channels) = self.settings, ops.shape(inputs["image"])
         # One draw for everything: columns 0-6 place the image, 7 is brightness, the rest one per channel.
-        draw = keras.random.uniform((count, 8 + channels), -1.0, 1.0, dtype="float32", seed=self.seed_generator)
+        draw = self._draw(inputs, 8 + channels)
         batch = {**inputs, "image": ops.cast(inputs["image"], "float32")}
         if s.moves:
             batch = self._move(batch, draw[:, :7], height, width)
@@ -64,18 +68,28 @@ class Augment(keras.layers.Layer):
             batch = without_dropped(batch)
         return {**batch, "image": ops.cast(ops.clip(ops.round(batch["image"]), 0, 255), "uint8")}
 
+    def _draw(self, batch: dict[str, Any], columns: int) -> Any:
+        """Uniform numbers in -1 to 1 for each image, float32 [B, columns]."""
+        shape = (ops.shape(batch["image"])[0], columns)
+        return keras.random.uniform(shape, -1.0, 1.0, dtype="float32", seed=self.seed_generator)
+
     def _move(self, batch: dict[str, Any], draw: Any, height: int, width: int) -> dict[str, Any]:
         """The batch with images, masks and boxes moved by one matrix each."""
         s = self.settings
         if isinstance(s.zoom, tuple):
-            more = keras.random.uniform((ops.shape(draw)[0], 1), -1.0, 1.0, dtype="float32", seed=self.seed_generator)
-            draw = ops.concatenate([draw, more], axis=1)
-        matrices = affine(draw, s, height, width)
+            draw = ops.concatenate([draw, self._draw(batch, 1)], axis=1)
+        matrices, frames = affine(draw, s, height, width), None
+        if s.border:
+            frames = border.frames(self._draw(batch, 4), s.border, height, width)
+            matrices = border.framed(matrices, frames, height, width)
         moved = {**batch, "image": warp(batch["image"], matrices, s.fill_mode, s.fill_value)}
         if "mask" in batch:
             moved["mask"] = warp(batch["mask"], matrices, "constant", 0.0)
+        if frames is not None:
+            shown = inside(frames, height, width)
+            moved |= {key: ops.where(shown, moved[key], 0.0) for key in ("image", "mask") if key in moved}
         if "boxes" in batch:
-            moved["boxes"] = move_boxes(batch["boxes"], matrices, height, width, s.min_visible)
+            moved["boxes"] = move_boxes(batch["boxes"], matrices, height, width, s.min_visible, frames)
         return moved
 
     def _mix(self, images: Any, labels: Any) -> tuple[Any, Any]:
@@ -106,13 +120,18 @@ def _erased(batch: dict[str, Any], image: Any, rectangles: Any, min_visible: flo
 
 
 def _check(inputs: dict[str, Any], settings: AugmentSettings) -> None:
-    """Raise ConfigError for boxes or masks together with a change that moves or mixes pixels by no matrix."""
-    check_augment(settings, "boxes" if "boxes" in inputs or "mask" in inputs else "probabilities")
+    """Raise ConfigError for images, boxes or masks together with a change that they cannot follow."""
+    prediction = "boxes" if "boxes" in inputs or "mask" in inputs else "probabilities"
+    check_augment(settings, prediction, "gray" if inputs["image"].shape[-1] == 1 else "rgb")
 
 
 def _changes(settings: AugmentSettings, seed: int) -> list[Any]:
     """Layers that change each image on its own, on floats in 0..255."""
-    changes = []
+    changes: list[Any] = []
+    if settings.contrast or settings.gamma or settings.histogram:
+        changes.append(Tones(settings.contrast, settings.gamma, settings.histogram, seed + 9))
+    if settings.stain:
+        changes.append(Stain(settings.stain, seed + 10))
     if settings.rand_augment:
         factor = settings.rand_augment
         changes.append(keras.layers.RandAugment((0, 255), num_ops=2, factor=factor, seed=seed + 1, dtype="float32"))

@@ -20,6 +20,7 @@ from kit.train.linear import log_losses
 
 _ROUNDS, _PATIENCE = 1000, 50  # at most, and without a better one
 _LEAF = 20  # rows of a leaf, of 400 or more
+_FEWEST = 30  # rows of all but the commonest value: a gain on fewer is luck, as seen on NIH's rare findings
 _ROWS_PER_THREAD = 20_000  # threads of fewer wait for each other longer than they work
 _SETTINGS = {
     "learning_rate": 0.03,
@@ -60,8 +61,8 @@ def fit(
     `base` float [n, labels] are the head's probabilities for rows that it was not fitted on; `table` the rows of the
     example table, with their groups whole; `labels` float [n, labels], NaN where unknown, of `exclusive` classes the
     largest counts; `inner` int [n] the fold of each row, with no group in two, by which the number of trees is chosen.
-    A label gets none where the rows held out do not show a gain of more than its standard error. `names` are columns
-    of metadata; with `per_group`, how far out an image is in its group (patient) is an input, too.
+    A label gets none where the rows held out do not show a gain of more than its standard error, or it is rare. `names`
+    are columns of metadata; with `per_group`, how far out an image is in its group (patient) is an input, too.
     """
     metadata = fit_metadata(table, names, per_group)
     groups = table["group"].to_numpy()
@@ -82,12 +83,14 @@ def _fit(
     x: np.ndarray, y: np.ndarray, offset: np.ndarray, groups: np.ndarray, inner: np.ndarray, seed: int
 ) -> tuple[Tree, ...]:
     """The trees of one label [n, 1], or of exclusive classes in turn [n, classes]; none where they gain nothing."""
-    lightgbm = import_lightgbm()
     classes = y.shape[1]
     target = y.argmax(axis=1).astype(np.float64) if classes > 1 else y[:, 0]
     folds = [(np.flatnonzero(inner != k), np.flatnonzero(inner == k)) for k in np.unique(inner)]
+    if len(x) - np.bincount((target > 0.5 if classes == 1 else target).astype(int)).max(initial=0) < _FEWEST:
+        return ()
     if len(folds) < 2 or any(len(np.unique(target[held_in] > 0.5)) < 2 for held_in, _ in folds):
         return ()  # nothing to learn from, or nothing to choose by
+    lightgbm = import_lightgbm()
     objective = {"objective": "multiclass", "num_class": classes} if classes > 1 else {"objective": "cross_entropy"}
     settings = {
         **_SETTINGS,

@@ -44,8 +44,9 @@ def warp(x: Any, matrices: Any, fill_mode: str, fill_value: float = 0.0, interpo
     return ops.image.affine_transform(x, matrices, interpolation, fill_mode, fill_value, data_format="channels_last")
 
 
-def move_boxes(boxes: Any, matrices: Any, height: int, width: int, min_visible: float = 0.0) -> Any:
-    """Boxes float32 [B, N, 4] (x, y, w, h in pixels) where `warp` puts them, cut to the image.
+def move_boxes(boxes: Any, matrices: Any, height: int, width: int, min_visible: float = 0.0, frames: Any = None) -> Any:
+    """Boxes float32 [B, N, 4] (x, y, w, h in pixels) where `warp` puts them, cut to the image, and to `frames`
+    [B, 4] (left, top, right, bottom in pixels) where there are some.
 
     A moved box encloses the moved ellipse that the box encloses (Kalra et al. 2021, "Towards rotation invariance in
     object detection", arXiv:2109.13488): findings are round, and what encloses the four moved corners would be half as
@@ -65,8 +66,9 @@ def move_boxes(boxes: Any, matrices: Any, height: int, width: int, min_visible: 
     centre_y = (a0 * from_y - b0 * from_x) / determinant + 0.5
     half_x = ops.sqrt(ops.square(b1 * w) + ops.square(a1 * h)) / (2 * ops.abs(determinant))
     half_y = ops.sqrt(ops.square(b0 * w) + ops.square(a0 * h)) / (2 * ops.abs(determinant))
-    left, right = (ops.clip(centre_x + side * half_x, 0, width) for side in (-1, 1))
-    top, bottom = (ops.clip(centre_y + side * half_y, 0, height) for side in (-1, 1))
+    low_x, low_y, high_x, high_y = (0, 0, width, height) if frames is None else _cut(frames, height, width)
+    left, right = (ops.clip(centre_x + side * half_x, low_x, high_x) for side in (-1, 1))
+    top, bottom = (ops.clip(centre_y + side * half_y, low_y, high_y) for side in (-1, 1))
     moved = ops.stack([left, top, right - left, bottom - top], axis=-1)
     return _without(moved, 4 * half_x * half_y, _area(moved), min_visible)
 
@@ -90,6 +92,12 @@ def without_dropped(batch: Mapping[str, Any]) -> dict[str, Any]:
     if "box_labels" in batch:
         changed["box_labels"] = ops.where(there, batch["box_labels"], ops.zeros_like(batch["box_labels"]))
     return changed
+
+
+def _cut(frames: Any, height: int, width: int) -> list[Any]:
+    """Left, top, right and bottom [B, 1] of the frames, cut to the image."""
+    limits = ops.convert_to_tensor([width, height, width, height], dtype="float32")
+    return list(ops.split(ops.clip(frames, 0, limits), 4, axis=1))
 
 
 def _without(boxes: Any, area: Any, visible: Any, min_visible: float) -> Any:

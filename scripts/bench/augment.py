@@ -44,7 +44,8 @@ def main():
     from kit.models import registry
     from kit.train.augment import Augment
 
-    settings = load_config("pcam").augment.model_copy(update={"channel_shift": 0.0})  # Keras has no layer for that
+    # without channel_shift: Keras has no layer for it
+    settings = load_config("pcam_scratch").augment.model_copy(update={"channel_shift": 0.0})
     shape = (given.size, given.size, 3)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8 * given.batch, *shape), dtype=np.uint8)

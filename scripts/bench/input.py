@@ -12,6 +12,7 @@ import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from common import class_folders, in_turn, machine, prepared_by_tfds, show
 from kit.competitions import pcam, toy
 from kit.config import DataSettings, ImageSettings, Source
 from kit.data.pixels.images import read_image
+from kit.data.records import batches
 from kit.data.records.batches import steps_per_epoch, train_batches
 from kit.data.records.build import build_records
 from kit.data.table.examples import validate
@@ -63,6 +65,11 @@ def main():
                 # as if the set were too large for memory: from the shards in every epoch, shuffled among 1,024
                 variants[f"kit, from disk, {encoding}"] = endless(partial(kit, records, options.batch, 1024))
                 variants[f"kit, {encoding}"] = endless(partial(kit, records, options.batch))
+                # as under JAX where TensorFlow is not installed
+                variants[f"kit in threads, from disk, {encoding}"] = endless(
+                    partial(without_tensorflow, records, options.batch, 1024)
+                )
+                variants[f"kit in threads, {encoding}"] = endless(partial(without_tensorflow, records, options.batch))
             variants |= peers(examples, root, size, options.batch, scratch / f"peers-{size}")
             variants = {name: work for name, work in variants.items() if name.startswith(options.only)}
             speeds = in_turn(variants, options.repeats)
@@ -96,8 +103,13 @@ def endless(make, seconds=2.0):
 def kit(records, batch, buffer=None):
     cells = list(range(records.cells))
     assert steps_per_epoch(records, cells, batch)
-    batches = train_batches(records, cells, batch, seed=0, buffer=buffer)
-    return ((batch["image"], batch["label"]) for (batch,) in batches)
+    training = train_batches(records, cells, batch, seed=0, buffer=buffer)
+    return ((batch["image"], batch["label"]) for (batch,) in training)
+
+
+def without_tensorflow(records, batch, buffer=None):
+    with patch.object(batches, "has_tensorflow", lambda: False):
+        return kit(records, batch, buffer)
 
 
 def bare(records, batch, shuffled=False):

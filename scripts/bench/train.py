@@ -237,6 +237,21 @@ def bare_loop(keras, backend, model, loss_of, batches, jit_compile):
     import jax
 
     batches = jax.device_put(batches)
+    lowered, state["values"] = jax_step(model, optimizer, loss_of, batches[0])
+    compiled = lowered.compile()
+    state["flops"] = flops_of(lowered)
+
+    def step(state):
+        state["loss"], state["values"] = compiled(state["values"], *batches[state["n"] % 8])
+        state["n"] += 1
+
+    state["wait"] = lambda: float(state["loss"])
+    return step, state
+
+
+def jax_step(model, optimizer, loss_of, batch):
+    """A training step, lowered but not compiled: (values, x, y) -> (loss, values); and the values it begins with."""
+    import jax
 
     def forward(trained, others, x, y):
         p, others = model.stateless_call(trained, others, x, training=True)
@@ -252,17 +267,12 @@ def bare_loop(keras, backend, model, loss_of, batches, jit_compile):
         [v.value for v in group]
         for group in (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
     )
-    compiled = jax.jit(train_step, donate_argnums=0).lower(values, *batches[0]).compile()
-    costs = compiled.cost_analysis()
-    state["flops"] = (costs[0] if isinstance(costs, list) else costs or {}).get("flops", 0.0)
-    state["values"] = values
+    return jax.jit(train_step, donate_argnums=0).lower(values, *batch), values
 
-    def step(state):
-        state["loss"], state["values"] = compiled(state["values"], *batches[state["n"] % 8])
-        state["n"] += 1
 
-    state["wait"] = lambda: float(state["loss"])
-    return step, state
+def flops_of(lowered):
+    """The floating-point operations of a step as written: on GPUs XLA cannot count what it hands to cuDNN."""
+    return (lowered.cost_analysis() or {}).get("flops", 0.0)
 
 
 if __name__ == "__main__":

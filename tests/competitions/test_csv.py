@@ -99,6 +99,22 @@ def test_ids_that_name_no_image(root):
         read(root, rows("x,1,p", "y,0,p"))
 
 
+def test_columns_of_metadata(root):
+    cells = ["61, f,1", ",m,2", "7.5,,x", "NA,f,4", "50,-1,5", "nan,m,6"]
+    text = "id,label,age,sex,site\n" + "".join(f"{n},{n % 2},{each}\n" for n, each in enumerate(cells))
+    table = validate(read(root, text, metadata=["age", "sex", "site"], unknown=[-1]), 0).table
+    np.testing.assert_array_equal(table["age"], [61, np.nan, 7.5, np.nan, 50, np.nan])
+    assert [None if pd.isna(sex) else sex for sex in table["sex"]] == ["f", "m", None, "f", None, "m"]
+    assert table["site"].tolist() == ["1", "2", "x", "4", "5", "6"]
+    assert "age" not in read(root, text).table.columns
+    with pytest.raises(ConfigError, match="'label' is the id, a label, the split or the group"):
+        read(root, text, metadata="label")
+    with pytest.raises(DataError, match=r"labels\.csv.*weight"):
+        read(root, text, metadata="weight")
+    with pytest.raises(DataError, match="'fold' cannot be metadata"):
+        read(root, text.replace("site", "fold"), metadata="fold")
+
+
 def test_a_table_as_excel_writes_it(root, caplog):
     caplog.set_level("INFO")
     text = "\ufeffid;label;who;\r\n" + "".join(f"images/{n}.png;{n % 2};p{n // 2};\r\n" for n in range(6)) + ";;;\r\n"

@@ -85,8 +85,9 @@ def stub(tmp_path, monkeypatch):
 
 @pytest.fixture
 def wheel(monkeypatch):
-    """The wheel is made once for all tests that take this."""
+    """The wheel is made once for all tests that take this, and a package of weights is small."""
     monkeypatch.setattr(bundle, "make_wheel", _wheel)
+    monkeypatch.setattr(bundle, "installed_wheel", lambda name: bundle.Wheel(f"{name}-1-py3-none-any.whl", b"w", ""))
 
 
 @pytest.fixture

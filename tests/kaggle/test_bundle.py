@@ -139,7 +139,9 @@ def test_a_rehearsal_needs_no_login_and_sends_nothing(stub, tmp_path, monkeypatc
     printed = capsys.readouterr().out
     assert not stub.calls and "CreateSubmission {" in printed
     words, _, lines = printed.partition("Its requests:\n")
-    assert words.startswith("Without --dry-run this would:\n  1. ") and "submit it once to" in words
+    noticed, _, words = words.rpartition("Without --dry-run this would:\n")
+    assert words.startswith("  1. ") and "submit it once to" in words
+    assert more or noticed.startswith("model.name = auto: the kernel will take efficientnet_lite0; ")
     assert ("push the private kernel 'kit pcam kernel', which trains on a gpu for at most 11.5 hours" in words) != bool(
         more
     )

@@ -115,6 +115,8 @@ def test_uint8_images_become_probabilities_that_repeat(built, images, keras):
 
 
 def test_every_trainable_weight_learns(built, images, keras):
+    if built.name == "features_model":
+        pytest.skip("a head is fitted on standardised features: tests/train/test_heads.py")
     built.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
     before = [keras.ops.convert_to_numpy(w).copy() for w in built.trainable_weights]
     built.train_on_batch(images, np.array([[0.0, 1], [1, 0], [0, 1], [1, 0]], np.float32))

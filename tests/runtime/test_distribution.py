@@ -45,7 +45,8 @@ from kit.run import Run
 from kit.runtime.session import Deadline
 records, run = open_records(Path(sys.argv[1])), Run(sys.argv[2])
 config = load_config("toy", sys.argv[3:])
-only = [0] if os.environ["KERAS_BACKEND"] == "jax" else None  # a second fold must not make a second strategy
+# under TensorFlow on two devices, a second fold must not make a second strategy
+only = None if os.environ["KERAS_BACKEND"] == "tensorflow" and "runtime.devices=2" in sys.argv else [0]
 if state := os.environ.get("KIT_TEST_STOP"):  # before any epoch; then this host alone goes on from one
     assert not pipeline.train(config, records, run, only=only, deadline=Deadline(0 if state == "first" else 1e9))
     assert not run.fold(0).done.exists()
@@ -57,7 +58,7 @@ if pipeline.train(config, records, run, only=only):
 
 
 def training(records, run, *settings, backend, **environment):
-    """A process that trains and predicts, under JAX fold 0 alone."""
+    """A process that trains and predicts: fold 0 alone, but where two folds are another matter."""
     command = [sys.executable, "-c", CODE, str(records.directory), str(run), *SETTINGS, *settings]
     environment = {**os.environ, "KERAS_BACKEND": backend, **environment}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)

@@ -119,10 +119,11 @@ import keras, tensorflow as tf
 gpus = tf.config.get_visible_devices("GPU") if device.backend == "jax" else []
 print(keras.backend.backend(), device.backend, gpus, flush=True)
 from kit.models import registry
-x = np.random.default_rng(0).integers(0, 256, (64, 96, 96, 3), dtype=np.uint8)
+side = int(sys.argv[3])
+x = np.random.default_rng(0).integers(0, 256, (64, side, side, 3), dtype=np.uint8)
 for _ in range(int(sys.argv[2])):
     devices.set_seed(1)
-    model = registry.build("pcam_cnn", shape=(96, 96, 3), outputs=1, units=8)
+    model = registry.build("pcam_cnn", shape=(side, side, 3), outputs=1, units=8)
     model.compile("adam", "binary_crossentropy")
     for _ in range(3):
         model.train_on_batch(x, x[:, :1, 0, 0] % 2)
@@ -132,12 +133,12 @@ for _ in range(int(sys.argv[2])):
 
 # Models trained per process: JAX compiles for long, and two in one process are enough.
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "models"), [("tensorflow", (2, 1)), ("jax", (2,))])
-def test_fresh_processes_start_silently_and_give_equal_bits_on_all_cores(backend, models):
+@pytest.mark.parametrize(("backend", "models", "side"), [("tensorflow", (2, 1), 96), ("jax", (2,), 48)])
+def test_fresh_processes_start_silently_and_give_equal_bits_on_all_cores(backend, models, side):
     """At a size where TensorFlow's own settings give other bits in nearly every run."""
     digests = set()
     for count in models:
-        command = [sys.executable, "-c", FRESH, backend, str(count)]
+        command = [sys.executable, "-c", FRESH, backend, str(count), str(side)]
         result = subprocess.run(command, capture_output=True, text=True, check=True)
         first, *rest = result.stdout.split("\n")
         assert first == f"{backend} {backend} []"

@@ -34,7 +34,7 @@ def refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("model.name=efficientnet", "did you mean 'efficientnet_lite0'"),
+        ("model.name=efficientnet", "did you mean 'efficientnet_lite0' or 'efficientnetb0'"),
         ("model.name=ResNet-50", "did you mean 'resnet50'"),
         ("model.arguments={unitz: 8}", "model.arguments.unitz: pcam_cnn takes no such argument; did you mean 'units'?"),
         ("train.loss=focal", "train.loss = 'focal': is a group of settings: set train.loss.name"),
@@ -48,6 +48,13 @@ def refused(tmp_path, capsys):
 )
 def test_names_that_do_not_exist(refused, setting, words):
     assert words in refused(*TINY, "model.name=pcam_cnn", setting)
+
+
+@pytest.mark.once
+def test_stains_of_grey_images(refused):
+    assert "augment.stain changes the stains of colour images" in refused("image.color=gray", "augment.stain=0.05")
+    steps = "image.steps=[{name: grayscale}, {name: resize, size: 96}, {name: macenko}]"
+    assert "macenko needs colour: put it before grayscale" in refused(steps)
 
 
 @pytest.mark.once

@@ -19,7 +19,7 @@ from kit.tables import with_truth
 
 pytest.importorskip("lightgbm")
 
-PATIENTS, EACH = 24, 8
+PATIENTS, EACH = 30, 10
 SETTINGS = {
     "table": "table.csv",
     "columns.id": "image",
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
         {
             "image": [f"{n}.png" for n in range(len(size))],
             "patient": patient,
-            "tumour": ((rank > EACH - 2) ^ (rng.random(len(rank)) < 0.02)).astype(int),
+            "tumour": ((rank > EACH - 3) ^ (rng.random(len(rank)) < 0.02)).astype(int),
             "size": size.round(3),
             "sex": rng.choice(["f", "m", ""], len(size)),
             "split": np.where(patient < PATIENTS - 6, "train", "test"),

@@ -264,6 +264,18 @@ def test_kerass_layers_in_a_compiled_step(in_training, chosen):
         assert np.array_equal(mixed, y)
 
 
+def test_colours_and_borders_in_a_compiled_step(in_training, images):
+    changes = {"stain": 0.1, "contrast": 0.2, "gamma": 0.2, "histogram": 0.4, "border": 0.1}
+    outs = [
+        in_training(AugmentSettings(**{name: value}), {"image": images})["image"] for name, value in changes.items()
+    ]
+    outs.append(in_training(AugmentSettings(**changes, rotation=20), {"image": images})["image"])
+    for out in outs:
+        assert (out.shape, out.dtype) == (images.shape, np.uint8)
+        assert all(not np.array_equal(one, other) for one, other in zip(out, images, strict=True))
+    assert len({out.tobytes() for out in outs}) == 6
+
+
 def test_mixing_weighs_images_and_labels_alike(keras):
     from kit.train.augment import Augment
 
@@ -278,6 +290,7 @@ def test_mixing_weighs_images_and_labels_alike(keras):
         assert np.abs(means - levels).max() > 0
 
 
+@pytest.mark.once  # the compiled step mixes on both backends
 def test_unknown_labels_stay_unknown_when_mixed(keras):
     from kit.train.augment import Augment
 

@@ -122,6 +122,15 @@ def test_labels_of_their_own_one_of_which_is_constant_or_unknown():
     assert roc_auc_score(y[:, 0], p[:, 0]) > 0.95
 
 
+def test_a_rare_label_gets_no_trees():
+    table, y, groups = patients(np.random.default_rng(7), 40, 10)
+    base = np.full(y.shape, 0.2)
+    options = {"exclusive": False, "names": ["size"], "per_group": True}
+    for most, expected in ((29, False), (31, True)):
+        kept = y * (np.cumsum(y) <= most)[:, None]
+        assert bool(gbdt.fit(base, table, kept, groups % 5, **options).trees[0]) == expected
+
+
 def test_a_single_inner_fold_fits_nothing():
     table, y, _ = patients(np.random.default_rng(5), 10, 10)
     trees = gbdt.fit(np.full(y.shape, np.nan), table, y, np.zeros(len(y)), exclusive=False, names=["size"])

@@ -27,7 +27,7 @@ def rows_of(rows=120, labels=1, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(3, 2, (rows, 6)).astype(np.float32)
     y = (x[:, :labels] + rng.normal(0, 0.5, (rows, labels)) > 3).astype(np.float32)
-    return Rows(x, y, np.arange(rows) % 5, pd.DataFrame(index=range(rows)))
+    return Rows(x, y, np.arange(rows) % 5, pd.DataFrame({"group": range(rows)}))
 
 
 def model_of(frozen, head, outputs=1, activation="sigmoid"):

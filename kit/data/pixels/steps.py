@@ -8,7 +8,10 @@ import numpy as np
 
 from kit.config import ImageSettings, SuperResolution
 from kit.data.pixels.images import conform, resize
+from kit.data.pixels.remarks import remark
+from kit.data.pixels.staining import macenko, reinhard
 from kit.data.pixels.super_resolution import enlarged
+from kit.data.pixels.values import scaled
 from kit.errors import DataError
 
 Image = np.ndarray  # (height, width, 1 or 3) uint8
@@ -61,9 +64,21 @@ def clahe(image: Image, clip_limit: float, tiles: int) -> Image:
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
 
 
+def percentile(image: Image, low: float, high: float) -> Image:
+    """Two percentiles (interpolated) of all channels' grey levels become black and white."""
+    black, white = np.percentile(image, (low, high))
+    if black == white:
+        remark("images of a single grey level for percentile: unchanged")
+        return image
+    return cv2.LUT(image, scaled(np.arange(256, dtype=np.uint8), black, white)).reshape(image.shape)
+
+
 _STEPS: dict[str, Callable[[Any], Callable[[Image], Image]]] = {
     "center_crop": lambda step: lambda image: center_crop(image, step.size),
     "resize": lambda step: lambda image: resize(image, step.size, step.method),
     "grayscale": lambda step: grayscale,
     "clahe": lambda step: lambda image: clahe(image, step.clip_limit, step.tiles),
+    "percentile": lambda step: lambda image: percentile(image, step.low, step.high),
+    "reinhard": lambda step: lambda image: reinhard(image, step),
+    "macenko": lambda step: lambda image: macenko(image, step),
 }

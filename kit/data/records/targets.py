@@ -23,7 +23,8 @@ class TargetFormat(NamedTuple):
     `features` turns rows of an example table into the features of each row; `remarks` are what is odd about that, with
     how often. `spec` turns the number of labels into the
     features that `tf.io.parse_example` takes, and `keys` those of one example, the shape of its image and the padding
-    into the keys of a batch. `padding` is how many boxes every image of a batch has room for (0: none), from the rows
+    into the keys of a batch. Without TensorFlow, `arrays` does both: from the `stored` features as lists, with the
+    number of labels. `padding` is how many boxes every image of a batch has room for (0: none), from the rows
     and `input.most_boxes`. `columns` are the table's that enter targets, beside the truth. Features that are `ragged`
     are parsed one example at a time.
     """
@@ -31,8 +32,10 @@ class TargetFormat(NamedTuple):
     features: Callable[[pd.DataFrame, ImageSettings], list[Features]]
     spec: Callable[[int], dict[str, Any]]
     keys: Callable[[dict[str, Any], Sequence[int], int], dict[str, Any]]
+    arrays: Callable[[dict[str, list[Any]], int, Sequence[int], int], dict[str, np.ndarray]]
     padding: Callable[[pd.DataFrame, int | None], int]
     remarks: Callable[[pd.DataFrame, ImageSettings], dict[str, int]]
+    stored: tuple[str, ...] = ("label",)
     columns: tuple[str, ...] = ()
     ragged: bool = False
 
@@ -94,6 +97,21 @@ def _box_keys(example: dict[str, Any], shape: Sequence[int], padding: int) -> di
     }
 
 
+def _label_arrays(features: dict[str, list[Any]], labels: int, shape: Sequence[int], padding: int) -> dict[str, Any]:
+    return {"label": np.array(features["label"], np.float32).reshape(labels)}
+
+
+def _box_arrays(features: dict[str, list[Any]], labels: int, shape: Sequence[int], padding: int) -> dict[str, Any]:
+    """What `_box_keys` gives, as arrays."""
+    count = len(features["box_labels"])
+    boxes, names = np.zeros((padding, 4), np.float32), np.zeros(padding, np.int32)
+    shares = np.array(features["boxes"], np.float32).reshape(count, 4)
+    boxes[:count] = shares * np.array([shape[1], shape[0]] * 2, np.float32)
+    names[:count] = features["box_labels"]
+    mask = np.arange(padding) < count
+    return {**_label_arrays(features, labels, shape, padding), "boxes": boxes, "box_labels": names, "box_mask": mask}
+
+
 def _box_padding(rows: pd.DataFrame, most: int | None) -> int:
     counts = rows[BOXES].map(len)
     needed = int(counts.max()) if len(counts) else 0
@@ -110,6 +128,7 @@ _FORMATS = {
         _label_features,
         _label_spec,
         keys=lambda example, shape, padding: example,
+        arrays=_label_arrays,
         padding=lambda rows, most: 0,
         remarks=lambda rows, image: {},
     ),
@@ -117,8 +136,10 @@ _FORMATS = {
         _box_features,
         _box_spec,
         _box_keys,
+        _box_arrays,
         _box_padding,
         _box_remarks,
+        stored=("label", "boxes", "box_labels"),
         columns=(BOXES, LABELS, "width", "height"),
         ragged=True,
     ),

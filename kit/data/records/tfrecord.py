@@ -85,13 +85,21 @@ def serialise(features: Mapping[str, Sequence[bytes] | Sequence[int] | Sequence[
     return example.SerializeToString(deterministic=True)
 
 
-def parse(data: bytes) -> dict[str, list[Any]]:
-    """The features of a serialised tf.train.Example, as lists; raises ValueError for anything else."""
+def parse(data: bytes, names: Sequence[str] | None = None) -> dict[str, list[Any]]:
+    """The features of a serialised tf.train.Example, as lists: all, or those of some names, empty where absent.
+
+    Raises ValueError for anything else.
+    """
     try:
         features = _Example.FromString(data).features.feature
     except Exception as error:  # protobuf's DecodeError, which is another class in each of its implementations
         raise ValueError("not a tf.train.Example") from error
-    return {name: list(getattr(feature, feature.WhichOneof("kind")).value) for name, feature in features.items()}
+    return {name: _values(features[name]) for name in (features if names is None else names)}
+
+
+def _values(feature: Any) -> list[Any]:
+    kind = feature.WhichOneof("kind")
+    return list(getattr(feature, kind).value) if kind else []
 
 
 def _masked_crc(data: bytes) -> int:

@@ -5,7 +5,8 @@ from PIL import Image
 
 from kit.config import Clahe, ImageSettings, load_config
 from kit.data.pixels import super_resolution
-from kit.data.pixels.steps import apply_steps, center_crop, clahe, prepare
+from kit.data.pixels.remarks import counted
+from kit.data.pixels.steps import apply_steps, center_crop, clahe, percentile, prepare
 from kit.errors import ConfigError, DataError
 from kit.runtime import tfhub
 from kit.runtime.devices import import_tensorflow
@@ -62,6 +63,28 @@ def test_clahe_of_grey_is_opencvs_and_of_colour_keeps_the_hue(pixels):
     lab, before = (cv2.cvtColor(i, cv2.COLOR_RGB2LAB).astype(int) for i in (vivid, dull))
     assert np.median(np.abs(lab[..., 1:] - before[..., 1:])) <= 2
     assert Clahe(name="clahe").tiles == 8
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_percentile_stretches_between_two_percentiles(pixels, channels):
+    image = (pixels[..., :channels] // 3 + 60).astype(np.uint8)
+    low, high = np.percentile(image, [2, 95])
+    out = percentile(image, 2, 95)
+    assert out.shape == image.shape
+    assert np.array_equal(out, np.rint(((image - low) / (high - low)).clip(0, 1) * 255))
+    step = {"name": "percentile", "low": 2, "high": 95}
+    color = "gray" if channels == 1 else "rgb"
+    assert np.array_equal(prepare(image[:30], settings(step, size=30, color=color)), percentile(image[:30], 2, 95))
+
+
+def test_percentile_leaves_a_single_grey_level():
+    image = np.full((8, 8, 1), 77, np.uint8)
+    image[0, 0] = 255
+    with counted() as remarks:
+        assert np.array_equal(percentile(image, 1, 98), image)
+    assert remarks == {"images of a single grey level for percentile: unchanged": 1}
+    with pytest.raises(ConfigError, match="percentiles are two numbers from 0 to 100, the lower one first"):
+        load_config("toy", ["image.steps=[{name: percentile, low: 50, high: 50}]"])
 
 
 def test_steps_are_applied_in_order(pixels):

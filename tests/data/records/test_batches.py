@@ -1,11 +1,10 @@
 import shutil
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kit.config import ImageSettings, InputSettings
 from kit.data.pixels.images import read_image
@@ -30,14 +29,21 @@ from tests.data.conftest import build
 CELLS = list(range(0, 60, 2))
 
 
+@pytest.fixture(params=["tensorflow", "threads"], autouse=True)
+def reader(request, monkeypatch):
+    """Each test reads with TensorFlow and without."""
+    monkeypatch.setattr(batches_module, "has_tensorflow", lambda: request.param == "tensorflow")
+    return request.param
+
+
 def epochs(records, count, first=0, batch_size=16, seed=5, **more):
     steps = steps_per_epoch(records, CELLS, batch_size)
-    batches = arrays(train_batches(records, CELLS, batch_size, seed, first, **more).take(count * steps))
+    batches = arrays(train_batches(records, CELLS, batch_size, seed, first, **more), count * steps)
     return [batches[n * steps : (n + 1) * steps] for n in range(count)]
 
 
-def arrays(dataset):
-    return [(batch["image"], batch["label"]) for (batch,) in dataset.as_numpy_iterator()]
+def arrays(batches, count):
+    return [(np.asarray(batch["image"]), np.asarray(batch["label"])) for (batch,) in islice(batches, count)]
 
 
 def as_bytes(epoch):
@@ -158,7 +164,7 @@ def test_hosts_share_the_batches_of_one(toy_records):
 
 def test_the_parts_of_batches_are_the_same_images_in_the_same_order(toy_records):
     steps = steps_per_epoch(toy_records, CELLS, 12)
-    parts = arrays(train_batches(toy_records, CELLS, 12, 5, 0, parts=3).take(2 * 3 * steps))
+    parts = arrays(train_batches(toy_records, CELLS, 12, 5, 0, parts=3), 2 * 3 * steps)
     assert {images.shape[0] for images, _ in parts} == {4}
     for e, epoch in enumerate(epochs(toy_records, 2, batch_size=12)):
         assert as_bytes(parts[e * 3 * steps : (e + 1) * 3 * steps]) == as_bytes(epoch)
@@ -186,15 +192,6 @@ def test_balanced_weights_by_hand():
     several = pd.DataFrame({"y_a": [1.0, 1, 0, np.nan], "y_b": [1.0, 0, 0, 0], "y_never": [0.0, 0, 0, 0]})
     # classes a (rows 0, 1), b (row 0), none (rows 2, 3), each a third of the draws
     assert balanced_weights(several).tolist() == pytest.approx([4 * (1 / 2 + 1) / 3, *[4 * 1 / 2 / 3] * 3])
-
-
-@given(st.lists(st.floats(0.01, 50), min_size=1, max_size=40), st.integers(0, 2**31), st.integers(0, 1000))
-def test_copies_sum_to_an_epoch_and_keep_to_the_weights(weights, seed, epoch):
-    weights = np.array(weights) * len(weights) / np.sum(weights)
-    counts = batches_module._copies(weights, [seed, epoch]).numpy()
-    assert counts.sum() == len(weights)
-    assert (counts >= np.floor(weights - 1e-9)).all()
-    assert (counts <= np.ceil(weights + 1e-9)).all()
 
 
 def test_classes_come_up_equally_often(toy_records):
