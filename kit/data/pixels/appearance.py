@@ -2,8 +2,8 @@
 
 import numpy as np
 
-COLOUR = ("lightness", "redness", "yellowness")  # L*, a*, b*
-COLOUR += ("lightness_sd", "redness_sd", "yellowness_sd", "stain_low", "stain_high")
+_LAB = ("lightness", "redness", "yellowness")  # L*, a*, b*
+COLOUR = (*_LAB, *(f"{name}_sd" for name in _LAB), "stain_low", "stain_high")
 GREY = ("mean", "contrast", "border", "grey_5%", "grey_25%", "grey_50%", "grey_75%", "grey_95%")
 CHROMA = "chroma"  # the mean distance from grey in a*, b*: 0 of grey images
 NAMES = (*COLOUR, *GREY, CHROMA)

@@ -9,7 +9,7 @@ from kit.data.pixels.appearance import CHROMA, COLOUR, GREY
 from kit.lazy import lazy
 
 sk = lazy("sklearn.cluster")
-sk_metrics = lazy("sklearn.metrics")
+sk_metrics, threads = lazy("sklearn.metrics"), lazy("threadpoolctl")
 
 _COUNTS = (5, 6, 7, 8)  # of clusters, before small ones are merged
 _COLOURED = 3.0  # mean chroma, above which images are coloured
@@ -37,7 +37,8 @@ def cluster(appearance: pd.DataFrame, examples: pd.DataFrame, seed: int = 0) -> 
     table = _traits(appearance, examples).iloc[order].reset_index(drop=True)
     groups = pd.factorize(examples["group"].to_numpy()[order], sort=True)[0]
     x = np.clip(_standardised(table.to_numpy(np.float64)), -_EXTREME, _EXTREME)
-    of_group = _merged(x, _whole(_k_means(x, seed), groups))
+    with threads.threadpool_limits(1):  # sums do not depend on the number of cores
+        of_group = _merged(x, _whole(_k_means(x, seed), groups))
     sizes = np.bincount(of_group)
     number = np.empty(len(sizes), np.int64)
     number[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))

@@ -19,8 +19,8 @@ def tables(images, seed, per_group=1, sources=3, apart=8.0):
     return pd.DataFrame(values, columns=NAMES), examples, source
 
 
-@given(st.integers(1, 300), st.integers(0, 9), st.integers(1, 9), st.integers(1, 4), st.floats(0, 8))
-@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 200), st.integers(0, 9), st.integers(1, 9), st.integers(1, 4), st.floats(0, 8))
+@settings(max_examples=12, deadline=None)
 def test_every_image_in_one_cluster_and_groups_whole(images, seed, per_group, sources, apart):
     appearance, examples, _ = tables(images, seed, per_group, sources, apart)
     found = cluster(appearance, examples)
