@@ -52,7 +52,7 @@ def test_what_is_left_out_is_predicted_and_scored(run, capsys):
     assert main(["score", str(run)]) == 0
     out = capsys.readouterr().out
     assert f"left-out clusters  {left.value:.4f} (out of fold {left.out_of_fold:.4f}): what a change of source" in out
-    assert left.clusters[0].looks in out
+    assert left.clusters[0].looks in out and f"left-out clusters {left.value:.4f}" in repr(run)
 
 
 def test_a_head_has_seen_nothing_of_the_cluster_that_it_predicts(run, records, monkeypatch):
