@@ -4,7 +4,7 @@ import html
 from typing import TYPE_CHECKING
 
 from kit.errors import KitError
-from kit.schemas import Comparison, SetScores
+from kit.schemas import Comparison, Scores, SetScores
 
 if TYPE_CHECKING:
     from kit.run import Run
@@ -50,6 +50,9 @@ def _headlines(run: "Run") -> list[tuple[str, str]]:
     lines = [(f"out-of-fold {scores.metric}", _with_interval(scores))]
     if scores.test is not None:
         lines.append((f"test {scores.test.metric}", _with_interval(scores.test)))
+    left_out = scores.left_out_clusters if isinstance(scores, Scores) else None
+    if left_out is not None and left_out.value is not None and not left_out.frozen:
+        lines.append(("left-out clusters", f"{left_out.value:.4f}"))
     folds = scores.folds.values()
     lines.append(("by fold", "  ".join("undefined" if value is None else f"{value:.4f}" for value in folds)))
     if not is_complete:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from kit import files, headlines
 from kit.config import Config, dump_config, read_config
+from kit.decisions import AnyDecision, schema_of_decision
 from kit.errors import ConfigError, DataError
 from kit.fold_files import BOOSTED, MODEL, WEIGHTS, FoldFiles, StateFiles
-from kit.schemas import AnyDecision, AnyScores, EnsembleReport, Folds, schema_of_decision, schema_of_scores
+from kit.schemas import AnyScores, EnsembleReport, Folds, schema_of_scores
 from kit.tasks import find_task
 
 if TYPE_CHECKING:
@@ -91,6 +92,16 @@ class Run:
     def predicted_done(self) -> Path:
         """The stamp of `oof_path` and `test_path`."""
         return self.directory / "predicted.json"
+
+    @property
+    def clusters_path(self) -> Path:
+        """What heads say of clusters of images that they were not fitted on: id, fold (the cluster), looks, `p_*`."""
+        return self.directory / "clusters.parquet"
+
+    @property
+    def clusters_done(self) -> Path:
+        """The stamp of `clusters_path`."""
+        return self.directory / "clustered.json"
 
     @property
     def scores_path(self) -> Path:
@@ -197,6 +208,18 @@ class Run:
         """Test predictions of every fold."""
         return self._predictions(self.test_path, "test")
 
+    def clusters(self) -> "pd.DataFrame | None":
+        """Predictions of clusters of training images by heads that saw none of them; None where there are none."""
+        if not self.clusters_done.exists():
+            return None
+        files.require_unchanged(self.clusters_done, self._predict_again)
+        from kit.tables import fault_of_clusters
+
+        table, folds = files.read_parquet(self.clusters_path, self._predict_again), self.folds
+        if fault := fault_of_clusters(table, self.examples(), folds.labels, find_task(folds.task)):
+            raise files.damaged(self.clusters_path, fault, self._predict_again)
+        return table
+
     def prepare(self, config: Config, examples: "pd.DataFrame", folds: Folds) -> None:
         """Write the settings, examples and folds of a run; removes what is left of a split into more folds."""
         self.write_config(config)
@@ -213,9 +236,9 @@ class Run:
 
     def forget_results(self) -> None:
         """Remove predictions, scores and submission, as their models are about to be replaced."""
-        stamps = (self.predicted_done, self.scored_done)
-        tables = (self.oof_path, self.test_path, self.scores_path, self.decision_path, self.submission_path)
-        for path in (*stamps, *tables):
+        stamps = (self.predicted_done, self.clusters_done, self.scored_done)
+        tables = (self.oof_path, self.test_path, self.clusters_path)
+        for path in (*stamps, *tables, self.scores_path, self.decision_path, self.submission_path):
             path.unlink(missing_ok=True)
 
     def write_scores(self, scores: AnyScores, decision: AnyDecision, inputs: dict[str, Any]) -> None:

@@ -145,6 +145,16 @@ def fault_among_examples(
     return None
 
 
+def fault_of_clusters(table: pd.DataFrame, examples: pd.DataFrame, labels: Sequence[str], task: Task) -> str | None:
+    """What makes a table no predictions of clusters of training images (`fold`: the cluster), in words; or None."""
+    if fault := fault_of_predictions(table, labels, task, repeated=False):
+        return fault
+    if "looks" not in table.columns or not table["looks"].map(lambda looks: isinstance(looks, str)).all():
+        return "it does not say what all clusters look like"
+    strangers = table["id"][~table["id"].isin(examples["id"][examples["split"] == "train"])]
+    return f"{strangers.iloc[0]} is no training image of the run" if len(strangers) else None
+
+
 def cut(y: np.ndarray) -> np.ndarray:
     """The truth as 0 and 1, where soft labels (probabilities) are above .5, and NaN where it is unknown."""
     return np.where(np.isnan(y), y, y > 0.5).astype(y.dtype)

@@ -19,6 +19,7 @@ GROUND = {
     "boxes",
     "config",
     "competition",
+    "decisions",
     "delimited",
     "errors",
     "files",
@@ -33,7 +34,7 @@ GROUND = {
 GROUND |= {"tables", "tasks"}
 RUN_FILES = {"config.yaml", "environment.json", "folds.json", "oof.parquet", "test.parquet", "scores.json"}
 RUN_FILES |= {"decision.json", "submission.csv", "ensemble.json", "history.csv", "done.json"}
-RUN_FILES |= {"model.json", "model.weights.h5", "boosted.json"}
+RUN_FILES |= {"clusters.parquet", "clustered.json", "model.json", "model.weights.h5", "boosted.json"}
 
 
 def walls() -> dict[str, tuple[set[str], set[str]]]:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from kit.decisions import Beta, Calibration, Curve, Isotonic, Platt, Unchanged
 from kit.evaluate.metrics import log_loss
 from kit.lazy import lazy
-from kit.schemas import Beta, Calibration, Curve, Isotonic, Platt, Unchanged
 
 optimize, isotonic, linear_model = lazy("scipy.optimize"), lazy("sklearn.isotonic"), lazy("sklearn.linear_model")
 _EPS = 1e-7

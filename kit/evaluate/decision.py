@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kit.config import EvaluateSettings
+from kit.decisions import Calibration, ClassFactors, Decision, Prior, Threshold
 from kit.errors import ConfigError, counted, some
 from kit.evaluate import calibration
 from kit.evaluate.thresholds import (
@@ -19,7 +20,7 @@ from kit.evaluate.thresholds import (
     cross_validated_classes,
     decided,
 )
-from kit.schemas import Calibration, ClassFactors, Decision, Number, Prior, Threshold
+from kit.schemas import Number
 from kit.tables import DECISION, predicted_labels, probabilities, probability_columns, truth, with_truth
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from kit.boxes import boxes_of, one_row_each, with_boxes
+from kit.decisions import AnyDecision, BoxDecision, Decision
 from kit.evaluate.boxes.decision import apply
 from kit.evaluate.boxes.score import gate_of
 from kit.evaluate.decision import sent_probabilities, with_label_decisions
-from kit.schemas import AnyDecision, BoxDecision, Decision
 from kit.tables import DECISION
 
 

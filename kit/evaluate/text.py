@@ -5,15 +5,13 @@ from typing import Any
 
 import pandas as pd
 
+from kit.decisions import AnyDecision, ClassFactors, Decision
 from kit.evaluate.boxes import text as box_text
 from kit.schemas import (
-    AnyDecision,
     AnyScores,
     BoxScores,
-    ClassFactors,
     ClassScores,
     Comparison,
-    Decision,
     Deviation,
     EnsembleReport,
     Number,
@@ -44,6 +42,7 @@ def _of_probabilities(scores: Scores, decision: Decision) -> str:
             overlap = [f"{groups} groups of the test images are in training too; without them {without}"]
         sections += [[*_headline("test", scores.test), *overlap], _table(scores.test)]
     sections += [
+        _left_out(scores),
         _calibration(scores.calibration.cross_fitted),
         _thresholds(decision),
         _class_factors(decision.classes),
@@ -122,6 +121,24 @@ def _subgroups(parts: Sequence[Subgroup]) -> list[str]:
             f"{f'{part.column} {part.part}':{width}}  {_shown(part.value):9}  {part.rows:{digits}} rows"
             f"{', too few to judge' if part.small else ''}"
             for part in parts
+        ),
+    ]
+
+
+def _left_out(scores: Scores) -> list[str]:
+    left = scores.left_out_clusters
+    if left is None:
+        return []
+    width, digits = max(len(part.looks) for part in left.clusters), len(str(max(part.rows for part in left.clusters)))
+    return [
+        f"left-out clusters{' of the frozen network' * left.frozen}  {_shown(left.value)} (out of fold "
+        f"{_shown(left.out_of_fold)}): what a change of source may cost   difference {_shown(left.difference, '+')}, "
+        f"{scores.interval.confidence:.0%} interval {_shown(left.low, '+')} to {_shown(left.high, '+')}",
+        f"mean within clusters  {_shown(left.within)} (out of fold {_shown(left.within_out_of_fold)})",
+        *(
+            f"  {part.looks:{width}}  {_shown(part.value)} (out of fold {_shown(part.out_of_fold)})  "
+            f"{part.rows:{digits}} rows, {part.groups} groups"
+            for part in left.clusters
         ),
     ]
 

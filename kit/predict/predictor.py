@@ -16,13 +16,13 @@ from kit.config.predict import PredictSettings
 from kit.data.pixels.prepared import prepare_array, prepare_file
 from kit.data.pixels.sizes import Size, size_of
 from kit.data.records.shards import image_shape
+from kit.decisions import AnyDecision
 from kit.errors import ConfigError, DataError, UnreadableImage
 from kit.evaluate.sent import sent, with_decisions
 from kit.parallel import progress_bar
 from kit.predict.predict import raw_of
 from kit.run import Run
 from kit.runtime import devices
-from kit.schemas import AnyDecision
 
 if TYPE_CHECKING:
     import keras

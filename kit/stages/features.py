@@ -73,7 +73,7 @@ def sources(model: "keras.Model", arguments: Mapping[str, Any], records: Records
 
     views, pool = arguments.get("views", "none"), arguments.get("pool")
     named = frozen.backbones(arguments.get("backbone", frozen.DEFAULT), arguments.get("backbone_arguments"))
-    root = _writable(records.directory, run) / "features"
+    root = writable_beside(records.directory, run) / "features"
     every = []
     for (name, own), network in zip(named, frozen.networks(model), strict=True):
         key = {
@@ -91,7 +91,8 @@ def sources(model: "keras.Model", arguments: Mapping[str, Any], records: Records
     return every
 
 
-def _writable(records: Path, run: Path) -> Path:
+def writable_beside(records: Path, run: Path) -> Path:
+    """The folder of the records; where it cannot be written to, a scratch folder, or the one that the run is in."""
     return records if os.access(records, os.W_OK) else session.scratch() or run.parent
 
 

@@ -63,7 +63,7 @@ def fit_head(
     devices.set_seed(seed)
     head, name = frozen.head_of(model), spec.get("head", frozen.HEAD)
     chosen = HEADS[name](head, _rows(fold, ids, features), records.task, seed, spec)
-    p = _predicted(head, features[pd.Index(ids).get_indexer(pd.Index(valid["id"]))], chosen.trees, valid)
+    p = predicted(head, features[pd.Index(ids).get_indexer(pd.Index(valid["id"]))], chosen.trees, valid)
     table = with_probabilities(valid[["id"]].reset_index(drop=True), p, records.labels)
     values = epoch_values(table, valid, records.labels, records.task, metric)
     fold.files.done.unlink(missing_ok=True)  # of the model that is replaced now
@@ -88,7 +88,7 @@ def predict_head(fold: Fold, model: "keras.Model | BoostedModel", cells: list[in
     network, trees = (model.network, model.trees) if isinstance(model, BoostedModel) else (model, None)
     every = sources(network, build, fold.records, fold.files.folder.parent)
     ids, features = features_of(every, fold.records, cells, fold.config.predict.batch_size, device)
-    p = _predicted(frozen.head_of(network), features, trees, fold.records.rows(cells))
+    p = predicted(frozen.head_of(network), features, trees, fold.records.rows(cells))
     return with_probabilities(pd.DataFrame({"id": pd.Series(ids, dtype=object)}), p, fold.records.labels)
 
 
@@ -103,17 +103,20 @@ def _features(
 
 
 def _rows(fold: Fold, ids: list[str], features: np.ndarray) -> "Rows":
-    from kit.train.heads import Rows
-
     examples = fold.records.rows(fold.train)
     place = pd.Index(ids).get_indexer(pd.Index(examples["id"]))
-    labels = truth(examples, fold.records.labels).astype(np.float32)
-    return Rows(features[place], labels, assign_cells(examples).to_numpy() % _INNER, examples)
+    return rows_to_fit(features[place], examples, fold.records.labels)
 
 
-def _predicted(
-    head: "keras.Model", features: np.ndarray, trees: "Boosted | None", examples: pd.DataFrame
-) -> np.ndarray:
+def rows_to_fit(features: np.ndarray, examples: pd.DataFrame, labels: Sequence[str]) -> "Rows":
+    """What a head is fitted on: features [n, d] of example rows, with inner folds that share no group."""
+    from kit.train.heads import Rows
+
+    inner = assign_cells(examples).to_numpy() % _INNER
+    return Rows(features, truth(examples, labels).astype(np.float32), inner, examples)
+
+
+def predicted(head: "keras.Model", features: np.ndarray, trees: "Boosted | None", examples: pd.DataFrame) -> np.ndarray:
     """Probabilities float32 [n, L]; where the head is corrected by trees, these see the rows of the example table."""
     import keras
 

@@ -20,6 +20,7 @@ from kit.predict.predict import predict as predict_batches
 from kit.predict.predictor import Predictor
 from kit.run import Run
 from kit.runtime import devices
+from kit.stages.clusters import leave_out_clusters
 from kit.stages.current import changed_settings, inputs_of_predictions, stamps_of_predictions
 from kit.stages.fold import Fold, fitted_part, folds_of, metadata_digest
 from kit.stages.head import predict_head
@@ -33,6 +34,8 @@ def predict(
     run: Run, records: Records, views: str | None = None, settings: Iterable[str] = (), trust: bool | str = False
 ) -> None:
     """Score each training image with the one model that has not seen it, and the test images with all.
+
+    Where the models are heads, also each cluster of images that look alike with a head that has seen none of it.
 
     `settings` are `predict.*=value`; they and `views` are kept in the run. Of a run that was stopped, the folds that
     are trained are taken. Raises DataError when none is, when one is damaged, and when there are predictions of more
@@ -51,13 +54,14 @@ def predict(
         if config != before:  # the decision must name the views that predictions were made with
             run.write_config(config)
         stamps = {str(fold.k): _predict_fold(fold, trust) for fold in trained}
-        if files.is_done(run.predicted_done, {"folds": stamps}):
-            return
-        oof = merge_oof({fold.k: files.read_parquet(fold.files.oof) for fold in trained})
-        test = merge_test({fold.k: files.read_parquet(fold.files.test) for fold in trained})
-        files.write_parquet(run.oof_path, oof)
-        files.write_parquet(run.test_path, test)
-        files.mark_done(run.predicted_done, {"folds": stamps}, [run.oof_path, run.test_path])
+        if not files.is_done(run.predicted_done, {"folds": stamps}):
+            oof = merge_oof({fold.k: files.read_parquet(fold.files.oof) for fold in trained})
+            test = merge_test({fold.k: files.read_parquet(fold.files.test) for fold in trained})
+            files.write_parquet(run.oof_path, oof)
+            files.write_parquet(run.test_path, test)
+            files.mark_done(run.predicted_done, {"folds": stamps}, [run.oof_path, run.test_path])
+        if trained == folds:
+            leave_out_clusters(run, folds[0])
 
 
 def _refuse_fewer(run: Run, folds: Sequence[Fold], trained: Sequence[Fold]) -> None:

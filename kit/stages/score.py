@@ -9,15 +9,17 @@ from kit import files
 from kit.competition import Target
 from kit.competitions import find_competition
 from kit.config import Config
+from kit.decisions import AnyDecision, BoxDecision, Decision
 from kit.errors import DataError
 from kit.evaluate import score as scoring
 from kit.evaluate.boxes import score as box_score
 from kit.evaluate.boxes.score import Predicted
+from kit.evaluate.clusters import of_clusters
 from kit.evaluate.decision import decide
 from kit.evaluate.metrics import Metric, find_metric
 from kit.predict.merging import over_folds
 from kit.run import Run, names_of
-from kit.schemas import AnyDecision, AnyScores, BoxDecision, BoxScores, Comparison, Decision, Scores
+from kit.schemas import AnyScores, BoxScores, Comparison, Scores
 from kit.stages.current import changed_settings, require_current, settings_of_boxes
 from kit.stages.fold import fitted_part
 from kit.tasks import find_task
@@ -46,6 +48,9 @@ def score(run: Run, settings: Iterable[str] = ()) -> tuple[AnyScores, AnyDecisio
             **settings_of_boxes(config.predict, task.name),
         }
         inputs |= {path.name: files.sha256_of(path) for path in (run.oof_path, run.test_path, run.examples_path)}
+        if (clusters := _clusters_of(run)) is not None:
+            paths = (clusters.clusters_path, clusters.oof_path)
+            inputs["clusters"] = [clusters is not run, *map(files.sha256_of, paths)]
         if not files.is_done(run.scored_done, inputs):
             scores, decision = _KINDS[task.prediction].score(run, config, target)
             if config != before:
@@ -92,7 +97,24 @@ def _score_probabilities(run: Run, config: Config, target: Target) -> tuple[Scor
     decision = decide(
         oof, examples, task.name, task.exclusive, config.evaluate, config.predict.tta, is_balanced(config)
     )
-    return scoring.score(oof, mean_test(run), examples, by), decision
+    scores = scoring.score(oof, mean_test(run), examples, by)
+    source = _clusters_of(run)
+    if source is None or (clusters := source.clusters()) is None:
+        return scores, decision
+    left_out = of_clusters(clusters, source.oof(), examples, by.metric, config.evaluate)
+    return scores.model_copy(
+        update={"left_out_clusters": left_out.model_copy(update={"frozen": source is not run})}
+    ), decision
+
+
+def _clusters_of(run: Run) -> Run | None:
+    """The run that has predicted left-out clusters: this one, or that of the frozen network; None where neither has."""
+    if run.clusters_done.exists():
+        return run
+    frozen = run.frozen
+    if not (frozen.exists() and frozen.clusters_done.exists() and frozen.oof_path.exists()):
+        return None
+    return frozen if frozen.folds.training == run.folds.training else None
 
 
 def _compare_probabilities(runs: dict[str, Run]) -> list[Comparison]:

@@ -32,8 +32,8 @@ def compare(folder, name, size, count):
     from kit.config import ImageSettings, RuntimeSettings
     from kit.config.predict import PredictSettings
     from kit.data.pixels.prepared import prepare_file
+    from kit.decisions import Calibration, Decision
     from kit.runtime import devices
-    from kit.schemas import Calibration, Decision
     from kit.stages.predict import find_images
 
     devices.set_up(RuntimeSettings())

@@ -10,12 +10,12 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from kit.config import EvaluateSettings
+from kit.decisions import Beta, Calibration, ClassFactors, Decision, Isotonic, Platt, Prior, Threshold, Unchanged
 from kit.errors import ConfigError
 from kit.evaluate import calibration
 from kit.evaluate.decision import decide, send
 from kit.evaluate.sent import sent, with_decisions
 from kit.evaluate.thresholds import class_weights
-from kit.schemas import Beta, Calibration, ClassFactors, Decision, Isotonic, Platt, Prior, Threshold, Unchanged
 
 
 def tables(y, p, labels, fold=None):

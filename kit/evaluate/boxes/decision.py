@@ -11,10 +11,11 @@ import numpy as np
 
 from kit.boxes import Boxes
 from kit.config import BoxSettings, EvaluateSettings
+from kit.decisions import BoxDecision, BoxRule
 from kit.errors import DataError
 from kit.evaluate.boxes.metrics import EmptyImages, mean_of_defined, per_image_at
 from kit.evaluate.resample import Statistic, interval, numbered, resample, share_above
-from kit.schemas import BlendScore, BoxDecision, BoxRule, Number
+from kit.schemas import BlendScore, Number
 
 SHRINKS = (1.0, 0.95, 0.9, 0.875, 0.85, 0.8)  # factors for the sides of a box
 GATES = (0.0, 0.5, 1.0, 2.0)  # exponents of the probability that a score is multiplied by

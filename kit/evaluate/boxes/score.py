@@ -13,6 +13,7 @@ import pandas as pd
 
 from kit.boxes import Boxes, boxes_of, stacked
 from kit.config import BoxSettings, EvaluateSettings
+from kit.decisions import BoxDecision
 from kit.errors import DataError, counted, some
 from kit.evaluate.boxes import decision as box_decision
 from kit.evaluate.boxes.decision import Judged
@@ -21,7 +22,7 @@ from kit.evaluate.boxes.report import report
 from kit.evaluate.metrics import Metric
 from kit.evaluate.resample import interval, numbered, resample, share_above, statistic
 from kit.evaluate.subgroups import parts_of
-from kit.schemas import BoxDecision, BoxScores, Comparison, defined
+from kit.schemas import BoxScores, Comparison, defined
 from kit.tables import predicted_labels, probabilities, truth_columns
 
 NOTE = (

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from kit.decisions import BoxDecision
 from kit.evaluate.boxes.metrics import COUNTS_IOU, FALSE_POSITIVES, FROC_IOU
-from kit.schemas import BoxDecision, BoxScores, BoxSetScores, LabelScore, Number
+from kit.schemas import BoxScores, BoxSetScores, LabelScore, Number
 
 _MEASURES = {"ap50": "AP50", "ap": "AP (IoU .5 to .95)", "image_roc_auc": "ROC AUC of an image's best box"}
 _KEPT = {"f1": "F1", "precision": "precision", "recall": "recall"}

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from kit.boxes import Boxes, joined, nothing
 from kit.config import BoxSettings, EvaluateSettings
+from kit.decisions import BoxDecision, BoxRule
 from kit.errors import DataError
 from kit.evaluate.boxes.decision import (
     GATES,
@@ -22,7 +23,6 @@ from kit.evaluate.boxes.decision import (
 )
 from kit.evaluate.boxes.merging import fuse, merge
 from kit.evaluate.boxes.metrics import per_image
-from kit.schemas import BoxDecision, BoxRule
 from tests.evaluate.boxes.seen import scattered, seen
 
 SETTINGS = EvaluateSettings(resamples=200)
