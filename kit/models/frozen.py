@@ -71,7 +71,7 @@ def build(
         _require("pool", kind, KINDS)
     image = heads.image_input(shape)
     turned = [_turned(image, *turn) for turn in _TURNS[views]]
-    parts = []
+    parts: list[Any] = []
     for n, (name, arguments) in enumerate(backbones(backbone, backbone_arguments)):
         network = _network(name, arguments, shape, n)
         kinds = kinds_of(_available(network), pool, name)
