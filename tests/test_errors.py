@@ -11,7 +11,7 @@ pytestmark = pytest.mark.once
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("efficientnet", "efficientnetb0"),
+        ("efficientnet", "efficientnet_lite0"),
         ("EfficientNet-B0", "efficientnetb0"),
         ("resnet", "resnet18"),
         ("resnet5", "resnet50"),

@@ -133,7 +133,7 @@ def test_the_saved_fold_model_gives_the_stored_predictions(finished):
 
 
 def test_a_second_run_does_no_work(finished, monkeypatch):
-    monkeypatch.setattr(training, "_fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setitem(training.FITS, "network", lambda *_, **__: pytest.fail("trained again"))
     monkeypatch.setattr(predicting, "predict_batches", lambda *_, **__: pytest.fail("predicted again"))
     monkeypatch.setattr(scoring.scoring, "score", lambda *_: pytest.fail("scored again"))
     before = {name: (finished / name).read_bytes() for name in all_files(finished)}
@@ -175,6 +175,7 @@ def count_work(monkeypatch) -> dict[str, int]:
         monkeypatch.setattr(module, name, call)
 
     counted(training, "_fit", lambda *_: "train")
+    monkeypatch.setitem(training.FITS, "network", training._fit)
     counted(predicting, "eval_batches", lambda _records, cells, _size: f"predict {'oof' if cells else 'test'}")
     counted(scoring.scoring, "score", lambda *_: "score")
     return work

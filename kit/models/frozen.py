@@ -11,8 +11,6 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kit.errors import ConfigError, nearest
 from kit.lazy import lazy
 from kit.models import heads, registry
@@ -144,7 +142,7 @@ def digest(network: keras.Model) -> str:
     """SHA-256 of a network's weights, in their order."""
     total = hashlib.sha256()
     for weight in network.weights:
-        total.update(np.asarray(ops.convert_to_numpy(weight)).tobytes())
+        total.update(ops.convert_to_numpy(weight).tobytes())
     return total.hexdigest()
 
 

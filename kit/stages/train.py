@@ -134,7 +134,7 @@ def train_fold(
     if not fold.is_trained():
         if _drop_state_of_other(fold) or fold.files.done.exists():
             log.info(f"{fold.title}  was trained with other settings: training it again")
-        if not _FITS[fitted_part(fold.config)](_with_pseudo_labels(fold), metric, deadline, folds_after, callbacks):
+        if not FITS[fitted_part(fold.config)](_with_pseudo_labels(fold), metric, deadline, folds_after, callbacks):
             return False
         if fold.config.pseudo.run:
             files.write_json(fold.files.pseudo, pseudo_digest(fold))
@@ -228,7 +228,7 @@ def _fit(
     return True
 
 
-_FITS = {"network": _fit, "head": fit_head}
+FITS = {"network": _fit, "head": fit_head}
 
 
 def feed(fold: Fold, seed: int, buffer: int, device: Device) -> Any:

@@ -214,12 +214,12 @@ def test_a_killed_search_resumes_and_never_sees_the_cells_fold_0_is_validated_on
     spying("train_batches")
     spying("eval_batches")
     assert go(1)
-    monkeypatch.setattr(fold, "_fit", dying)
+    monkeypatch.setitem(fold.FITS, "network", dying)
     with pytest.raises(KeyboardInterrupt):
         go(3)
     cut = files.read_json(run / "trials" / "0001" / "state" / "state.json")["history"]
     assert len(cut) == 1
-    monkeypatch.setattr(fold, "_fit", real["_fit"])
+    monkeypatch.setitem(fold.FITS, "network", real["_fit"])
     capsys.readouterr()
     assert go(3)
     lines = capsys.readouterr().out.splitlines()
