@@ -19,7 +19,7 @@ TEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-
 JAX_TEST := $(BIN)/python -m pytest --numprocesses 2 --dist load
 JAX_TESTS := tests/models tests/train tests/predict
 
-.PHONY: help demo test test-all fuzz lint train submit bench clean
+.PHONY: help demo test test-real test-all fuzz lint train submit bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -31,7 +31,10 @@ test: $(VENV)/.dev ## the tests, on both Keras backends, without the longest
 	$(TEST) -m "not slow"
 	KERAS_BACKEND=jax $(JAX_TEST) -m "not once and not slow" $(JAX_TESTS)
 
-test-all: $(VENV)/.dev ## all tests, as CI runs them
+test-real: $(VENV)/.dev ## slow tests that CI runs, too: real images, no TensorFlow, what a GPU would do
+	$(TEST) -m slow tests/test_real.py tests/test_without_tensorflow.py tests/test_rehearsal.py
+
+test-all: $(VENV)/.dev ## all tests
 	$(TEST)
 	KERAS_BACKEND=jax $(JAX_TEST) -m "not once" $(JAX_TESTS)
 
