@@ -235,7 +235,7 @@ registry.register(
         build,
         size=224,
         weights="imagenet",
-        parameters=(3_416_865, 1_281),
+        parameters=(3_419_601, 2_193),
         licence="Apache-2.0",
         source="a head on pooled features of frozen backbones, any of the other models",
         backbone=DEFAULT,

@@ -9,7 +9,6 @@ from kit.errors import ConfigError
 
 # Those with fewer levels than P2 to P5.
 LEVELS = {
-    "features": "P5",  # of the backbone as a whole
     "breast_cnn": "P2 P3 P4",
     "nih_cnn": "P2 P3",
     "pcam_cnn": "P2",
