@@ -1,10 +1,12 @@
 """Can a network that finds boxes learn eight images by heart? If not, something in it is broken.
 
     python scripts/overfit_boxes.py rsna_boxes --data DIR [--images 8] [--side 128] [--steps 300] [--rate 0.002]
-        [--set a.b=value ...]
+        [--seed 0] [--set a.b=value ...]
 
 Trains the config's network on images with boxes, always the same batch and without augmentation, and prints the average
-precision at IoU .5 of its boxes on these images, merged as the config's predict.boxes says.
+precision at IoU .5 of its boxes on these images, merged as the config's predict.boxes says. The seed chooses the
+images. Networks that paint masks cannot tell boxes apart that are closer than a cell of the mask; seed 0 has two that
+are 1.6 % of the height apart.
 """
 
 import argparse
@@ -31,22 +33,23 @@ def main():
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--rate", type=float, default=0.002)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", nargs="*", default=[], dest="settings")
     given = parser.parse_args()
     config = load_config(given.config, [*given.settings, f"image.size={given.side}", "predict.tta=none"])
     with tempfile.TemporaryDirectory() as folder:
-        records = build(config, given.data, given.images, Path(folder))
+        records = build(config, given.data, given.images, given.seed, Path(folder))
         started = time.perf_counter()
         value = learn(config, records, given.steps, given.rate)
     took = time.perf_counter() - started
     print(f"{config.model.name}: AP50 {value:.3f} after {given.steps} steps on {given.images} images, {took:.0f} s")
 
 
-def build(config, data, images, folder):
+def build(config, data, images, seed, folder):
     """Records of so many training images with boxes, chosen by chance."""
     examples = pipeline.list_examples(config, data)
     boxed = np.unique(boxes_of(examples.table, examples.labels).image)
-    table = examples.table.iloc[np.random.default_rng(0).choice(boxed, images, replace=False)]
+    table = examples.table.iloc[np.random.default_rng(seed).choice(boxed, images, replace=False)]
     return pipeline.build_records(config, replace(examples, table=table.reset_index(drop=True)), data, folder)
 
 
