@@ -70,7 +70,8 @@ def frozen_first(config: Config, only: bool = False) -> Config | None:
     arguments = {name: value for name, value in config.model.arguments.items() if name not in of_head}
     backbone = {"backbone": card.name, "backbone_arguments": arguments}
     model = ModelSettings(name="features", weights=config.model.weights, arguments=backbone)
-    return config.model_copy(update={"model": model, "frozen_first": False})
+    once = config.predict.model_copy(update={"tta": "none"})  # views would cost the first minute many times over
+    return config.model_copy(update={"model": model, "predict": once, "frozen_first": False})
 
 
 def _question(config: Config) -> dict[str, Any]:

@@ -49,11 +49,12 @@ def test_the_frozen_network_comes_first_and_once(weights, _toy_folder, tmp_path,
 
 
 def test_there_is_none_of_networks_that_know_nothing_yet():
-    settings = ["frozen_first=true", "model.name=mobilenet"]
+    settings = ["frozen_first=true", "model.name=mobilenet", "predict.tta=dihedral"]
     first = frozen_first(
         load_config("toy", [*settings, "model.arguments={until: conv_pw_12_relu, units: [], dropout: 0}"])
     )
     assert first.model.arguments == {"backbone": "mobilenet", "backbone_arguments": {"until": "conv_pw_12_relu"}}
+    assert first.predict.tta == "none"
     assert frozen_first(load_config("toy", settings[1:])) is None
     for name, weights in (("pcam_cnn", "null"), ("mobilenet", "none"), ("features", "imagenet")):
         config = load_config("toy", ["frozen_first=true", f"model.name={name}", f"model.weights={weights}"])

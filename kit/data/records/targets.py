@@ -92,7 +92,9 @@ def _box_keys(example: dict[str, Any], shape: Sequence[int], padding: int) -> di
     return {
         **example,
         "boxes": tf.ensure_shape(tf.pad(boxes, [[0, padding - count], [0, 0]]), (padding, 4)),
-        "box_labels": tf.pad(tf.cast(example["box_labels"], tf.int32), [[0, padding - count]]),
+        "box_labels": tf.ensure_shape(
+            tf.pad(tf.cast(example["box_labels"], tf.int32), [[0, padding - count]]), (padding,)
+        ),
         "box_mask": tf.range(padding) < count,
     }
 

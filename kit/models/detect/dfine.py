@@ -70,7 +70,7 @@ def match_queries(logits: Any, boxes: Any, truth: Any, labels: Any, real: Any) -
     `labels` int32 [B, N] · `real` bool [B, N].
     """
     positive = focal_loss(ops.ones_like(logits), logits) - focal_loss(ops.zeros_like(logits), logits)
-    index = ops.broadcast_to(labels[:, None, None], (*ops.shape(logits)[:3], labels.shape[1]))
+    index = ops.broadcast_to(labels[:, None, None], (*ops.shape(logits)[:3], ops.shape(labels)[1]))
     label_cost = ops.take_along_axis(positive, index, axis=3)  # [B, S, Q, N]
     far = ops.sum(ops.abs(boxes[:, :, :, None] - truth[:, None, None]), axis=-1)
     overlap = giou(_corners(boxes)[:, :, :, None], _corners(truth)[:, None, None])

@@ -42,10 +42,12 @@ def test_boxes_are_written_as_shares_and_read_as_pixels_of_the_stored_image_with
     assert features[0]["box_labels"] == [1, 0] and features[1]["boxes"] == features[1]["box_labels"] == []
     padding = target.padding(ROWS, None)
     assert padding == 2 == target.padding(ROWS, 2) and target.padding(ROWS, 5) == 5
-    keys = []
-    for written in features:
-        example = tf.io.parse_single_example(tfrecord.serialise({"id": [b"x"], **written}), target.spec(2))
-        keys.append({name: value.numpy() for name, value in target.keys(example, (32, 64, 1), 3).items()})
+    examples = [tfrecord.serialise({"id": [b"x"], **written}) for written in features]
+    dataset = tf.data.Dataset.from_tensor_slices(examples).map(
+        lambda each: target.keys(tf.io.parse_single_example(each, target.spec(2)), (32, 64, 1), 3)
+    )
+    assert all(spec.shape.is_fully_defined() for spec in dataset.element_spec.values())  # detectors rely on it
+    keys = [*dataset.as_numpy_iterator()]
     assert np.allclose(keys[0]["boxes"], [[0, 8, 12.8, 4], [6.4, 0, 57.6, 16], [0, 0, 0, 0]])
     assert keys[0]["box_labels"].tolist() == [1, 0, 0] and keys[0]["box_mask"].tolist() == [True, True, False]
     assert not keys[1]["box_mask"].any() and not keys[1]["boxes"].any()
