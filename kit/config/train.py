@@ -54,6 +54,10 @@ class TrainSettings(Settings):
     weight_decay: float = Field(0.0, ge=0)  # decoupled, with every optimiser
     clip_norm: float | None = Field(None, gt=0)  # limit of the norm of all gradients together; null: none
     phases: tuple[Phase, ...] = ()  # instead of epochs and learning_rate
+    # How the last layer starts. linear: as the regularised logistic regression on what the network, as it is, says of
+    # the training images, so that training does not begin by spoiling what it was pre-trained to see (Kumar et al.
+    # 2022, arXiv:2202.10054). It takes the place of a first phase with unfreeze: none.
+    initial_head: Literal["random", "linear"] = "random"
 
     # Keep the backbone's batch statistics throughout: those of small batches are poor.
     freeze_batch_norm: bool = False

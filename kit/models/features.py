@@ -5,7 +5,7 @@ need `split`: an intermediate output of one model is not what its later layers w
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -29,10 +29,13 @@ _BORDERS = (keras.layers.Cropping2D, keras.layers.ZeroPadding2D)
 def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """`model` in two: images -> features, and features -> probabilities.
 
-    The features are the last feature map [B, h, w, C], or the last tokens [B, n, C] (see `as_map`). Raises ConfigError
-    when the model has neither.
+    The features are the last feature map [B, h, w, C], or the last tokens [B, n, C] (see `as_map`); of a head that
+    takes several levels (`with_levels`) a list, the last map first. Raises ConfigError when the model has neither.
     """
-    features = _features(model)
+    last = _features(model)
+    nodes = [node for node in _nodes(model) if node.operation.name == BACKBONE]
+    levels = nodes[0].output_tensors if nodes else [last]
+    features = levels if len(levels) > 1 else last
     return keras.Model(model.inputs, features), keras.Model(features, model.outputs[0])
 
 
@@ -66,11 +69,22 @@ def before_head(model: keras.Model, name: str, levels: Sequence[str] = ()) -> ke
     """
     last = _features(model, (2, 3, 4))
     if levels and len(last.shape) == 4 and any(node.operation.name == BACKBONE for node in _nodes(model)):
-        pyramid = with_pyramid(model).output
-        maps = [pyramid[level] for level in levels if level in pyramid]
-        if len(maps) > 1 and maps[-1].shape == last.shape:
-            return keras.Model(model.inputs[0], [maps[-1], *maps[:-1]], name=name)
+        last = _last_and_earlier(last, with_pyramid(model).output, levels)
     return keras.Model(model.inputs[0], last, name=name)
+
+
+def with_levels(backbone: keras.Model, levels: Sequence[str]) -> keras.Model:
+    """The backbone with those `levels` of its pyramid that end before its last map as further outputs, after it."""
+    if len(backbone.output.shape) != 4:
+        return backbone
+    outputs = _last_and_earlier(backbone.output, _levels(backbone, backbone), levels)
+    return keras.Model(backbone.inputs, outputs, name=backbone.name)
+
+
+def _last_and_earlier(last: Any, pyramid: Mapping[str, Any], levels: Sequence[str]) -> Any:
+    """[the last map, ...earlier `levels`]; the last map alone where it is not the end of the last level."""
+    maps = [pyramid[level] for level in levels if level in pyramid]
+    return [maps[-1], *maps[:-1]] if len(maps) > 1 and maps[-1].shape == last.shape else last
 
 
 def leading_tokens(tokens: Any, image: tuple[int, int]) -> int:

@@ -27,7 +27,6 @@ DEFAULT, HEAD = "efficientnet_lite0", "linear"  # the backbone and the head, unl
 # map or of the tokens, and their generalised mean with exponent 3.
 KINDS = ("cls", "levels", "mean", "gem")
 STANDARDISE = "standardise"
-_LEVELS = ("P3", "P4", "P5")
 _TURNS = {  # views as (quarter turns, mirrored)
     "none": ((0, False),),
     "mirror": ((0, False), (0, True)),
@@ -159,7 +158,7 @@ def _network(name: str, arguments: Mapping[str, Any], shape: tuple[int, int, int
     if card.fitted != "network" or card.prediction != "probabilities":
         raise ConfigError(f"model.arguments.backbone = {name}: choose a network that is trained as a whole")
     built = registry.build(name, shape=shape, outputs=1, **arguments)
-    network = features.before_head(built, f"{BACKBONE}_{n + 1}" if n else BACKBONE, _LEVELS)
+    network = features.before_head(built, f"{BACKBONE}_{n + 1}" if n else BACKBONE, heads.LEVELS)
     network.trainable = False
     return network
 

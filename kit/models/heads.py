@@ -15,6 +15,9 @@ else:
 layers = lazy("keras.layers")
 
 
+LEVELS = ("P3", "P4", "P5")  # of a backbone, that the pooling `levels` takes: strides of 8, 16 and 32 pixels
+
+
 def _average_and_max(x: Any) -> Any:
     pooled = [layers.GlobalAveragePooling2D(name="pool_average")(x), layers.GlobalMaxPooling2D(name="pool_max")(x)]
     return layers.Concatenate(name="pool")(pooled)
@@ -26,10 +29,19 @@ def _generalized_mean(x: Any) -> Any:
     return GeneralizedMean(name="pool")(x)
 
 
+def _levels(maps: Any) -> Any:
+    pools = [
+        layers.GlobalAveragePooling2D(name=f"pool{n or ''}")(x)
+        for n, x in enumerate(maps if type(maps) is list else [maps])
+    ]
+    return layers.Concatenate(name="pool_levels")(pools) if len(pools) > 1 else pools[0]
+
+
 _POOLS: dict[str, Callable[[Any], Any]] = {
     "gap": lambda x: layers.GlobalAveragePooling2D(name="pool")(x),
     "gem": _generalized_mean,
     "average+max": _average_and_max,
+    "levels": _levels,
     "flatten": lambda x: layers.Flatten(name="pool")(x),
 }
 
@@ -48,15 +60,17 @@ def head(
     """Pooling, dense ReLU layers each followed by dropout, and the output in float32 at any precision.
 
     `features` [B, h, w, channels], tokens [B, n, channels] or a vector [B, channels], which is not pooled ->
-    probabilities [B, outputs]. `units` is the size of each dense layer ([]: none, and dropout follows the pooling);
-    `l2` penalises their kernels. With `dropout_samples` > 1 the logits are the mean over that many masks of the last
-    dropout (Inoue 2019, arXiv:1905.09788). Raises ConfigError for an unknown pooling.
+    probabilities [B, outputs]. With `pool` = levels they are a list of maps, each of which is averaged: earlier ones
+    say more of images unlike ImageNet's. `units` is the size of each dense layer ([]: none, and dropout follows the
+    pooling); `l2` penalises their kernels. With `dropout_samples` > 1 the logits are the mean over that many masks of
+    the last dropout (Inoue 2019, arXiv:1905.09788). Raises ConfigError for an unknown pooling.
     """
     if pool not in _POOLS:
         raise ConfigError(f"model.arguments.pool = {pool}: no such pooling{nearest(pool, _POOLS)}")
-    if len(features.shape) == 3:
+    rank = 4 if isinstance(features, list) else len(features.shape)
+    if rank == 3:
         features = layers.Reshape((-1, 1, features.shape[-1]), name="tokens")(features)
-    x = features if len(features.shape) == 2 else _POOLS[pool](features)
+    x = features if rank == 2 else _POOLS[pool](features)
     sizes = [units] if isinstance(units, int) else list(units)
     for n, size in enumerate(sizes):
         x = layers.Dropout(dropout, name=f"dense_dropout{n}")(x) if n else x

@@ -82,6 +82,10 @@ def backbone_card(
         own = {key: head.pop(key) for key in arguments if key in head}
         scaled = {key: head.pop(key) for key in scaling if key in head}
         features = _cut(backbone((*shape[:2], 3), **own), until)
+        if head.get("pool") == "levels":
+            from kit.models.features import with_levels  # here: it loads Keras
+
+            features = with_levels(features, heads.LEVELS)
         x = features(preprocess(heads.as_rgb(inputs, shape), **scaled))
         return keras.Model(inputs, heads.head(x, outputs, activation, **head), name=identifier(name))
 

@@ -13,6 +13,7 @@ from kit.errors import ConfigError, nearest
 from kit.evaluate.metrics import find_metric
 from kit.run import Run
 from kit.runtime import devices
+from kit.stages import initial_head
 from kit.stages.fold import fitted_part, settings_of_training
 from kit.stages.model import build_frozen, build_model, require_model_of
 from kit.stages.network import provisional
@@ -90,6 +91,8 @@ def _rehearse_network(config: Config, image: ImageSettings, task: str) -> None:
     from kit.train.objectives import make_objective
     from kit.train.optimize import make_optimizer, rates_of, unfreeze
 
+    if config.train.initial_head == "linear":
+        initial_head.extractor(model)
     for phase in config.train.all_phases:
         unfreeze(model, phase.unfreeze, config.train.freeze_batch_norm)
         make_optimizer(config.train, phase, 1, rates_of(model, phase.layer_decay), config.train.accumulate)

@@ -49,6 +49,7 @@ from kit.stages.fold import (
     refuse_leaking_weights,
 )
 from kit.stages.head import fit_head
+from kit.stages.initial_head import start_linear
 from kit.stages.model import build_model
 from kit.stages.network import with_network
 from kit.stages.resume import lost_folds, refuse_other_run, refuse_to_lose
@@ -172,6 +173,10 @@ def _fit(
         model, spec = build_model(config, records.image, records.labels, records.task)
     devices.synchronize_batch_norm(model, device)
     scored = _to_score(model, config, records, device)
+    if config.train.initial_head == "linear" and not fold.files.state.state.exists():
+        if scored is not model:
+            scored.set_weights(model.get_weights())
+        start_linear(model, scored, fold, device)
     eval_size = -(-config.predict.batch_size // device.count) * device.count
     settings, monitor = config.predict.model_copy(update={"tta": "none"}), monitor_of(metric)
 

@@ -189,3 +189,16 @@ def test_stages_are_the_sizes_of_the_maps(features, outline, name, largest, firs
     sizes = [{layer.output.shape[1] for layer in learnt if stage_of[layer.name] == n} for n in range(len(largest))]
     assert [max(size) for size in sizes] == largest
     assert first in (None, next(layer.name for layer in learnt if stage_of[layer.name] == 0))
+
+
+@pytest.mark.once
+def test_a_head_on_levels_takes_the_means_of_three_maps(features, build, images, keras):
+    model = build("mobilenet", until="conv_pw_12_relu", pool="levels", units=[])
+    maps, rest = features.split(model)
+    found = maps.predict_on_batch(images())
+    assert [each.shape for each in found] == [(2, 2, 2, 1024), (2, 8, 8, 256), (2, 4, 4, 512)]
+    widths = model.get_layer("logits").kernel.shape[0]
+    assert widths == 1024 + 256 + 512
+    assert np.allclose(rest.predict_on_batch(found), model.predict_on_batch(images()), atol=1e-6)
+    vector = keras.Model(model.input, model.get_layer("logits").input).predict_on_batch(images())
+    assert np.allclose(vector, np.concatenate([each.mean(axis=(1, 2)) for each in found], axis=1), atol=1e-5)

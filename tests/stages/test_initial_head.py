@@ -1,0 +1,44 @@
+"""The last layer of a network starts as a regression on its features."""
+
+import numpy as np
+import pytest
+
+from kit import pipeline
+from kit.errors import ConfigError
+from kit.models import registry
+from kit.stages.initial_head import extractor
+from kit.train import linear
+from tests.backbones import registered
+from tests.conftest import TINY
+
+NETWORK = [*(s for s in TINY if not s.startswith("model")), "train.epochs=1", "train.schedule=constant"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _backbones(keras):
+    with registered():
+        yield
+
+
+def test_it_says_what_a_head_on_the_frozen_network_says(_toy_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(linear, "_choose", lambda *_: 1.0)  # these features say so little that the best C is the least
+    weights, records = tmp_path / "tiny.weights.h5", tmp_path / "records"
+    registry.build("tiny_map", shape=(32, 32, 3), outputs=1).get_layer("backbone").save_weights(weights)
+    settings = [*NETWORK, f"model.weights={weights}"]
+    frozen = ["model.name=features", "model.arguments={backbone: tiny_map, pool: mean}"]
+    expected = pipeline.run("toy", _toy_folder, tmp_path / "frozen", records, [*settings, *frozen]).oof()
+    still = ["model.name=tiny_map", "model.arguments={units: [], dropout: 0.5}", "train.learning_rate=1e-12"]
+    start = ["train.initial_head=linear", "train.freeze_batch_norm=true"]
+    run = pipeline.run("toy", _toy_folder, tmp_path / "run", records, [*settings, *still, *start])
+    assert "starts from a linear head on" in capsys.readouterr().out
+    found = run.oof().set_index("id").loc[expected["id"]]
+    p = [column for column in expected if column.startswith("p_")]
+    assert expected[p].std().min() > 0.01
+    assert np.allclose(found[p], expected[p], atol=1e-3)
+
+
+def test_a_network_without_a_last_layer_is_refused(keras):
+    image = keras.Input((8, 8, 3), name="image")
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image), name="mean_colour")
+    with pytest.raises(ConfigError, match="mean_colour has none: set it to random"):
+        extractor(model)
