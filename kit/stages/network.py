@@ -89,7 +89,10 @@ def _question(config: Config) -> dict[str, Any]:
 
 def _chosen(config: Config, choice: Choice) -> Config:
     model = ModelSettings(name=choice.name, weights=choice.weights, arguments=choice.arguments)
-    return config.model_copy(update={"model": model, "train": _at_rate(config.train, choice.rate)})
+    train = _at_rate(config.train, choice.rate)
+    if choice.weights == "none":  # there is nothing to keep
+        train = train.model_copy(update={"initial_head": "random", "freeze_batch_norm": False})
+    return config.model_copy(update={"model": model, "train": train})
 
 
 def _at_rate(train: TrainSettings, rate: float) -> TrainSettings:

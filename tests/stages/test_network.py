@@ -36,7 +36,8 @@ def test_a_run_has_the_network_in_its_config(machine, toy_records, tmp_path, cap
     run = Run(tmp_path / "run")
     start_run(load_config("toy", AUTO), toy_records, run)
     model = run.config.model
-    assert (model.name, model.weights, model.arguments) == (ALWAYS, "imagenet", {"units": [], "dropout": 0.3})
+    arguments = {"units": [], "dropout": 0.3, "pool": "levels"}
+    assert (model.name, model.weights, model.arguments) == (ALWAYS, "imagenet", arguments)
     assert capsys.readouterr().out.count("model.name = auto: ") == 1
 
 
@@ -91,8 +92,16 @@ def test_what_is_outside_a_run_is_trusted_only_if_auto_would_choose_it(machine, 
 def test_rates_of_the_head_are_not_those_of_the_backbone(machine, monkeypatch):
     machine("GPU")
     monkeypatch.setattr(auto, "choose", lambda *_, **__: Choice("hub/x", "preset", {}, "so", rate=0.1))
-    phases = with_network(load_config("pcam")).train.phases
+    own = "train.phases=[{epochs: 1, learning_rate: 0.003, unfreeze: none}, {epochs: 1, learning_rate: 0.001}]"
+    phases = with_network(load_config("pcam", [own])).train.phases
     assert [phase.learning_rate for phase in phases] == [0.003, pytest.approx(0.0001)]
+
+
+def test_training_with_random_weights_does_not_start_from_what_they_say(machine):
+    machine("CPU")
+    assert with_network(load_config("pcam")).train.initial_head == "linear"
+    train = with_network(load_config("pcam", ["model.weights=none"])).train
+    assert (train.initial_head, train.freeze_batch_norm) == ("random", False)
 
 
 def test_checks_need_no_machine(monkeypatch):
