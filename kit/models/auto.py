@@ -20,7 +20,7 @@ from kit.runtime.session import KAGGLE_INPUT, mounted
 
 # Its weights come with a package that kit requires: they are there on every machine.
 ALWAYS = "efficientnet_lite0"
-_HEAD = {"units": [], "dropout": 0.3}  # small sets: no hidden layer to overfit with
+_HEAD = {"units": [], "dropout": 0}  # no hidden layer for small sets to overfit with, no noise in one that is fitted
 _POOL = {"pool": "levels"}  # of a network that shrinks its maps: earlier ones say more of images unlike ImageNet's
 _NECK = {"channels": 128, "depth": 2}  # of a detector, on a CPU: half of what fcos takes otherwise
 _LARGEST = 1000  # megabytes of a preset's weights: what a GPU of 16 GB can fine-tune

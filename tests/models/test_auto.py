@@ -23,7 +23,7 @@ def offline(name):
 def test_a_cpu_gets_the_network_whose_weights_are_always_there(side):
     choice = choose("CPU", side, domain="tissue", get=never)
     assert (choice.name, choice.weights, choice.rate) == (ALWAYS, "imagenet", 1.0)
-    assert choice.arguments == {"units": [], "dropout": 0.3, "pool": "levels"}
+    assert choice.arguments == {"units": [], "dropout": 0, "pool": "levels"}
     assert choice.line == f"model.name = auto: {ALWAYS}, pre-trained on ImageNet, as fast as a CPU allows"
 
 
@@ -67,7 +67,7 @@ def test_random_weights_only_where_they_are_set():
 def test_arguments_are_laid_over_its_own():
     assert choose("CPU", 96, arguments={"units": [64]}).arguments == {
         "units": [64],
-        "dropout": 0.3,
+        "dropout": 0,
         "pool": "levels",
     }
 

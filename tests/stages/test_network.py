@@ -36,7 +36,7 @@ def test_a_run_has_the_network_in_its_config(machine, toy_records, tmp_path, cap
     run = Run(tmp_path / "run")
     start_run(load_config("toy", AUTO), toy_records, run)
     model = run.config.model
-    arguments = {"units": [], "dropout": 0.3, "pool": "levels"}
+    arguments = {"units": [], "dropout": 0, "pool": "levels"}
     assert (model.name, model.weights, model.arguments) == (ALWAYS, "imagenet", arguments)
     assert capsys.readouterr().out.count("model.name = auto: ") == 1
 
