@@ -143,7 +143,7 @@ def _domain_preset(domain: str, side: int, arguments: Mapping[str, Any]) -> tupl
             is_restricted = any(word in preset.licence for word in _RESTRICTIONS)
             if not is_restricted and side % patch == 0:
                 reason = (
-                    f"pre-trained on {domain} images ({preset.licence}), with learning rates of the backbone times "
+                    f"pre-trained on {domain} images ({preset.licence}), with learning rates times "
                     f"{_FINE_TUNING}"
                 )
                 return Choice(f"hub/{folder}", "preset", {**_HEAD, **arguments}, reason, rate=_FINE_TUNING), ""
