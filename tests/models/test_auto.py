@@ -43,6 +43,7 @@ def test_an_accelerator_gets_a_larger_one(kind, side, name):
     choice = choose(kind, side, get=asked.append)
     assert (choice.name, choice.weights, choice.hint) == (name, "imagenet", "")
     assert asked == [] if name == ALWAYS else [name]
+    assert choice.rate == (1 if name == ALWAYS else 0.25)
     assert f"{side} pixels" in choice.reason
 
 
