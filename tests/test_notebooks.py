@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 from kit.competitions import toy
 
 ROOT = Path(__file__).parents[1]
-NETWORK = ["model.name=pcam_cnn", "train.phases=[]"]
+NETWORK = ["model.name=pcam_cnn", "train.initial_head=random", "train.learning_rate=0.001"]
 FAST = [*NETWORK, "folds=2", "image.size=32", "train.epochs=1", "train.batch_size=16", "evaluate.resamples=100"]
 
 

@@ -145,10 +145,7 @@ def _domain_preset(domain: str, side: int, arguments: Mapping[str, Any]) -> tupl
         for folder, patch in _folders(name):
             is_restricted = any(word in preset.licence for word in _RESTRICTIONS)
             if not is_restricted and side % patch == 0:
-                reason = (
-                    f"pre-trained on {domain} images ({preset.licence}), with learning rates times "
-                    f"{_TRANSFORMER}"
-                )
+                reason = f"pre-trained on {domain} images ({preset.licence}), with learning rates times {_TRANSFORMER}"
                 return Choice(f"hub/{folder}", "preset", {**_HEAD, **arguments}, reason, rate=_TRANSFORMER), ""
             why = f"its licence is {preset.licence}" if is_restricted else f"images need sides of {patch} x n pixels"
             hint = f"{name} is here too, but {why}: --set model.name=hub/{folder} takes it"
