@@ -30,10 +30,8 @@ def _generalized_mean(x: Any) -> Any:
 
 
 def _levels(maps: Any) -> Any:
-    pools = [
-        layers.GlobalAveragePooling2D(name=f"pool{n or ''}")(x)
-        for n, x in enumerate(maps if type(maps) is list else [maps])
-    ]
+    every = maps if isinstance(maps, list) else [maps]
+    pools = [layers.GlobalAveragePooling2D(name=f"pool{n or ''}")(x) for n, x in enumerate(every)]
     return layers.Concatenate(name="pool_levels")(pools) if len(pools) > 1 else pools[0]
 
 

@@ -114,6 +114,7 @@ def train(
     with run.locked():
         folds = start_run(config, records, run, retrain)
         _warn_of_seen_images(config)
+        _warn_of_random_weights(config)
         metric = find_metric(find_competition(config.competition, config).target.metric)
         if fitted_part(config) == "head" and not all(folds[k].is_trained() for k in chosen):
             log.info("only a head is fitted, on features of a frozen backbone: augment, train and input play no part")
@@ -297,6 +298,18 @@ def _warn_of_seen_images(config: Config) -> None:
     names = [config.model.name, *([backbones] if isinstance(backbones, str) else backbones)]
     for warning in seen_before(map(str, names), find_competition(config.competition, config).images):
         log.warning(warning)
+
+
+def _warn_of_random_weights(config: Config) -> None:
+    """Say so when a recipe that starts from what a network was pre-trained to see is given one that was not."""
+    from kit.models import registry
+
+    weights = registry.model_card(config.model.name).weights if config.model.weights is None else config.model.weights
+    if fitted_part(config) == "network" and config.train.initial_head == "linear" and weights == "none":
+        log.warning(
+            f"the weights of {config.model.name} are random, but the recipe is one for pre-trained ones: consider "
+            "--set train.initial_head=random --set train.freeze_batch_norm=false and a larger train.learning_rate"
+        )
 
 
 def _with_pseudo_labels(fold: Fold) -> Fold:

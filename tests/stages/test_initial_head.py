@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from kit import pipeline
+from kit.config import load_config
 from kit.errors import ConfigError
 from kit.models import registry
+from kit.run import Run
 from kit.stages.initial_head import extractor
+from kit.stages.train import train
 from kit.train import linear
 from tests.backbones import registered
 from tests.conftest import TINY
@@ -42,3 +45,9 @@ def test_a_network_without_a_last_layer_is_refused(keras):
     model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image), name="mean_colour")
     with pytest.raises(ConfigError, match="mean_colour has none: set it to random"):
         extractor(model)
+
+
+def test_a_recipe_for_pre_trained_weights_with_random_ones_is_remarked_on(toy_records, tmp_path, capsys):
+    config = load_config("toy", [*NETWORK, "model.name=tiny_map", "model.weights=none", "train.initial_head=linear"])
+    train(config, toy_records, Run(tmp_path / "run"), deadline=0.0)
+    assert "the weights of tiny_map are random" in capsys.readouterr().out
