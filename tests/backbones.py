@@ -15,6 +15,16 @@ def feature_map(shape):
     return Model(inputs, layers.BatchNormalization(name="norm")(x))
 
 
+def levels(shape):
+    """Maps of strides 8, 16 and 32, the last of them [B, h, w, 6]."""
+    from keras import Input, Model, layers
+
+    x = inputs = Input(shape)
+    for n, (channels, stride) in enumerate(((3, 8), (4, 2), (6, 2))):
+        x = layers.Conv2D(channels, stride, strides=stride, activation="relu", name=f"conv{n}")(x)
+    return Model(inputs, x)
+
+
 def tokens(shape):
     """A class token and a register before those of 8x8 patches: [B, 2 + n, 5]."""
     from keras import Input, Model, layers
@@ -35,8 +45,8 @@ def vector(shape):
 
 @contextmanager
 def registered() -> Iterator[None]:
-    """In the block, the models tiny_map, tiny_tokens and tiny_vector are there."""
-    backbones = {"tiny_map": feature_map, "tiny_tokens": tokens, "tiny_vector": vector}
+    """In the block, the models tiny_map, tiny_levels, tiny_tokens and tiny_vector are there."""
+    backbones = {"tiny_map": feature_map, "tiny_levels": levels, "tiny_tokens": tokens, "tiny_vector": vector}
     registry.list_models()
     for name, backbone in backbones.items():
         registry.register_backbone(name, backbone, lambda x: x / 255.0, size=32)
