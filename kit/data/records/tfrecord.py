@@ -6,7 +6,7 @@ length, the data, a masked CRC-32C of the data. Message: tensorflow/core/example
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -50,8 +50,11 @@ def write_records(file: BinaryIO, records: Iterable[bytes]) -> Written:
     return Written(count, size, digest.hexdigest())
 
 
-def read_records(path: Path) -> Iterator[bytes]:
-    """The data of every record of a file; raises CorruptRecord at the first that is damaged or truncated."""
+def read_records(path: Path, numbers: Collection[int] | None = None) -> Iterator[bytes]:
+    """The data of every record of a file, or of those with these numbers; what lies between is not read.
+
+    Raises CorruptRecord at the first that is damaged or truncated.
+    """
     size, start, n = path.stat().st_size, 0, 0
     with path.open("rb") as file:
         while start < size:
@@ -62,6 +65,10 @@ def read_records(path: Path) -> Iterator[bytes]:
             stop = start + _OVERHEAD + length
             if crc != _masked_crc(header[:8]) or stop > size:
                 raise CorruptRecord(n, start, min(stop, size))
+            if numbers is not None and n not in numbers:
+                file.seek(stop)
+                start, n = stop, n + 1
+                continue
             data = file.read(length)
             if _FOOTER.unpack(file.read(_FOOTER.size))[0] != _masked_crc(data):
                 raise CorruptRecord(n, start, stop)

@@ -72,6 +72,18 @@ def in_order(records: Records, cells: list[int] | None, rows: int, host: Host) -
     return _decoded(_chunks(islice(examples, host.index, None, host.count), rows), records, rows)
 
 
+def pixels_of(name: bytes, image: bytes, shape: tuple[int, int, int]) -> np.ndarray:
+    """The pixels of the encoded image of that id; raises Unreadable when they are not of that shape."""
+    flags = (cv2.IMREAD_GRAYSCALE if shape[2] == 1 else cv2.IMREAD_COLOR_RGB) | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(image, np.uint8), flags)
+    except cv2.error as error:
+        raise Unreadable(f"the image of {name.decode()} cannot be decoded: {error.err}") from error
+    if pixels is None or pixels.shape[:2] != shape[:2]:
+        raise Unreadable(f"the image of {name.decode()} cannot be decoded to {shape}")
+    return pixels.reshape(shape)
+
+
 def errors() -> tuple[type[Exception], ...]:
     """What is raised over a damaged shard or image."""
     return (Unreadable,)
@@ -85,7 +97,7 @@ def undecodable(records: Records) -> tuple[str, str] | None:
             try:
                 if raw:
                     _raw_pixels([example], shape)
-                elif _is_damaged(example) or _pixels(example, shape) is None:
+                elif _is_damaged(example) or pixels_of(example.id, example.image, shape) is None:
                     return shard.file, example.id.decode()
             except Unreadable:
                 return shard.file, example.id.decode()
@@ -195,7 +207,7 @@ def _decoded(
 
     def fill(images: np.ndarray, examples: list[Example]) -> None:
         for image, example in zip(images, examples, strict=True):
-            image[:] = _pixels(example, shape)
+            image[:] = pixels_of(example.id, example.image, shape)
 
     def check_and_fill(images: np.ndarray, examples: list[Example]) -> None:
         _, messages = MESSAGES.during(lambda: fill(images, examples))
@@ -226,18 +238,6 @@ def _decoded(
 
 def _is_damaged(example: Example) -> bool:
     return jpeg.is_jpeg(example.image) and jpeg.damage(example.image) is not None
-
-
-def _pixels(example: Example, shape: tuple[int, int, int]) -> np.ndarray:
-    """The pixels of an encoded image; raises Unreadable when they are not of that shape."""
-    flags = (cv2.IMREAD_GRAYSCALE if shape[2] == 1 else cv2.IMREAD_COLOR_RGB) | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        pixels = cv2.imdecode(np.frombuffer(example.image, np.uint8), flags)
-    except cv2.error as error:
-        raise Unreadable(f"the image of {example.id.decode()} cannot be decoded: {error.err}") from error
-    if pixels is None or pixels.shape[:2] != shape[:2]:
-        raise Unreadable(f"the image of {example.id.decode()} cannot be decoded to {shape}")
-    return pixels.reshape(shape)
 
 
 def _raw_pixels(examples: list[Example], shape: tuple[int, int, int]) -> np.ndarray:
