@@ -63,7 +63,8 @@ class Dataset:
 def make_wheel(config: Path | None = None) -> Wheel:
     """This kit as a wheel, with its configs and `config`, if any; the same files give the same bytes."""
     package = Path(kit.__file__).parent
-    sources = {f"kit/{path.relative_to(package).as_posix()}": path for path in package.rglob("*.py")}
+    kept = [path for ending in ("py", "html") for path in package.rglob(f"*.{ending}")]
+    sources = {f"kit/{path.relative_to(package).as_posix()}": path for path in kept}
     sources |= {f"kit/configs/{name}": path for name, path in _configs().items()}
     sources |= {f"kit/configs/{config.stem}.yaml": config} if config else {}
     content = {name: path.read_bytes() for name, path in sources.items()}

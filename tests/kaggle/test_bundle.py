@@ -37,6 +37,7 @@ def test_the_wheel_is_the_same_for_the_same_content_and_pip_takes_it(tmp_path):
     site = str(tmp_path / "site")
     for path in (site, str(tmp_path / wheel.name)):  # installed, and as it is
         code = f"import sys; sys.path.insert(0, {path!r}); import kit.config as c; print(c.__file__, *c.config_names())"
+        code += "; from kit.report import page; page.as_html(page.Page('title', 'subtitle', []))"  # a file beside it
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
         where, *names = done.stdout.split()
         assert where.startswith(path) and "pcam_mobilenet" in names
