@@ -256,6 +256,15 @@ class Run:
         """The folds whose model is there, of whatever settings."""
         return [k for k in self._fold_numbers() if self.fold(k).done.exists()]
 
+    def files_of_predictor(self) -> list[Path]:
+        """What predicting new images needs: settings, folds, decision and scores, and each trained fold's model."""
+        if not self.trained_folds():
+            raise DataError(f"{self} has no fold trained yet: run `kit train` first")
+        _ = self.decision, self.scores  # raises for those that are missing or damaged
+        own = (self.config_path, self.folds_path, self.decision_path, self.scores_path, self.scored_done)
+        folds = [self.fold(k) for k in self.trained_folds()]
+        return [*own, *(path for fold in folds for path in (fold.done, fold.history, *fold.model))]
+
     def begun_folds(self) -> list[int]:
         """The folds that would be lost if they were trained again: trained, or at least for an epoch."""
         paths = {k: (self.fold(k).done, self.fold(k).state.state, *self.fold(k).model) for k in self._fold_numbers()}

@@ -22,6 +22,12 @@ def folder(text: str) -> Path:
     return _not_below_a_file(path(text))
 
 
+def run_or_file(text: str) -> Path:
+    """Parse the path of a run, or of a file that `kit export` wrote."""
+    file = path(text)
+    return file if file.is_file() else folder(text)
+
+
 def folder_or_address(text: str) -> str:
     """Parse the path of a folder, or an address such as gs://bucket/folder."""
     return text if "://" in text else str(folder(text))

@@ -6,7 +6,7 @@ from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING
 
 from kit.cli._arguments import add_settings, add_trust
-from kit.cli._types import folder, numbers, output_file
+from kit.cli._types import folder, numbers, output_file, run_or_file
 from kit.errors import ConfigError, counted
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ EXAMPLE = "kit predict runs/pcam/first --images photos/ --out predictions.csv"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments of `kit predict`."""
-    parser.add_argument("run", type=folder, metavar="RUN")
+    parser.add_argument("run", type=run_or_file, metavar="RUN", help="a run, or a file that `kit export` wrote")
     source = parser.add_mutually_exclusive_group(required=True)
     text = "new images: files, folders (with all that is below) or globs, of any format that kit reads"
     source.add_argument("--images", nargs="+", metavar="PATH", help=text)
@@ -38,15 +38,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     """Run `kit predict`."""
-    from kit.run import Run
-
-    run = Run(arguments.run)
     if arguments.out and arguments.out.suffix.lower() in (".xlsx", ".xls", ".ods", ".parquet", ".json"):
         raise ConfigError(f"--out {arguments.out}: the table is CSV, so name it {arguments.out.with_suffix('.csv')}")
     if arguments.records:
+        from kit.run import Run
+
         if arguments.out or arguments.folds:
             raise ConfigError("--out and --folds go with --images: predictions of records are files of the run")
-        _predict_records(run, arguments)
+        _predict_records(Run(arguments.run), arguments)
         return
     if arguments.tta or arguments.set:
         raise ConfigError(
@@ -54,11 +53,13 @@ def call(arguments: argparse.Namespace) -> None:
         )
     from kit.evaluate.sent import in_cells
     from kit.files import write_text
+    from kit.predict.packed import opened
     from kit.stages.predict import predict_images
 
-    with nullcontext() if arguments.out else redirect_stdout(sys.stderr):  # standard output is the table alone
-        table, unreadable = predict_images(run, arguments.images, arguments.folds, arguments.trust)
-    text = in_cells(run.decision, table).to_csv(index=False)
+    with opened(arguments.run) as run:
+        with nullcontext() if arguments.out else redirect_stdout(sys.stderr):  # standard output is the table alone
+            table, unreadable = predict_images(run, arguments.images, arguments.folds, arguments.trust)
+        text = in_cells(run.decision, table).to_csv(index=False)
     if arguments.out:
         write_text(arguments.out, text)
         print(f"{counted(len(table), 'image')}: {arguments.out}")

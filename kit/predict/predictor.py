@@ -20,6 +20,7 @@ from kit.decisions import AnyDecision
 from kit.errors import ConfigError, DataError, UnreadableImage
 from kit.evaluate.sent import sent, with_decisions
 from kit.parallel import progress_bar
+from kit.predict.packed import opened
 from kit.predict.predict import raw_of
 from kit.run import Run
 from kit.runtime import devices
@@ -59,13 +60,15 @@ class Predictor:
 
     @classmethod
     def open(cls, run: Run | Path | str, folds: Sequence[int] | None = None, trust: bool = False) -> "Predictor":
-        """The predictor of a run that is trained and scored, of all its folds or of some.
+        """The predictor of a run that is trained and scored, of all its folds or of some; or of a file (kit.export).
 
         Nothing outside the run is read or fetched, unless `trust` allows the networks and image steps that need it.
         Raises ConfigError for these, for what is not a run with models, or has no such fold, and DataError for one that
         is damaged, or not trained or scored yet.
         """
-        run = run if isinstance(run, Run) else Run(run)
+        if not isinstance(run, Run):
+            with opened(run) as unpacked:
+                return cls.open(unpacked, folds, trust)
         config = run.config
         if run.is_ensemble:
             raise ConfigError(f"{run} is an ensemble and has no models of its own: predict with each of its runs")
