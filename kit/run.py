@@ -123,6 +123,10 @@ class Run:
         """What is sent."""
         return self.directory / SUBMISSION
 
+    def exported_path(self, name: str) -> Path:
+        """Where an exported model of this name is written, unless another place is named."""
+        return self.directory / "exported" / name
+
     @property
     def ensemble_path(self) -> Path:
         """`EnsembleReport`, of an ensemble."""

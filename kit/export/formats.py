@@ -1,0 +1,116 @@
+"""One Keras model in formats that need no kit: SavedModel, ONNX, LiteRT; written, read back and compared."""
+
+import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from kit import files
+from kit.errors import ConfigError, KitError
+from kit.runtime.devices import import_tensorflow
+
+TOLERANCE = 1e-4  # the largest difference of a probability
+_IMAGES = 4  # by which a file is compared with the model; several, so that the size of a batch is seen to be open
+_SIDE = 160  # pixels of these, where a model takes any
+
+Function = Callable[[np.ndarray], np.ndarray]  # images uint8 [B, H, W, C] -> probabilities float32 [B, labels]
+
+
+class Format(NamedTuple):
+    """A format: how a model is written, how what was written is run, how its path ends ("": a folder), what it needs.
+
+    `name` is that which Keras knows it by, `packages` those that writing and checking take.
+    """
+
+    name: str
+    ending: str
+    load: Callable[[Path], Function]
+    packages: tuple[str, ...] = ()
+
+
+def require(name: str) -> None:
+    """Raise ConfigError where a format cannot be written: by the backend, or for want of packages."""
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError(
+            f"--format {name} is written by TensorFlow: run it with KERAS_BACKEND=tensorflow, which loads the same "
+            "models, whatever they were trained on"
+        )
+    if missing := [package for package in FORMATS[name].packages if find_spec(package) is None]:
+        pip = " ".join(package.replace("_", "-") for package in missing)
+        raise ConfigError(f"--format {name} needs packages that are not installed: pip install {pip}")
+
+
+def write(model: keras.Model, name: str, path: Path) -> float:
+    """Write a model in the format of that name, to a folder (SavedModel) or a file that replaces what is at `path`.
+
+    Returns the largest difference of a probability from the model's, on random images. Raises ConfigError where it
+    cannot be written, or comes out as another model, with the reason; then nothing is written.
+    """
+    require(name)
+    kind = FORMATS[name]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=files.PART) as folder:
+        part = Path(folder) / f"model{kind.ending}"
+        try:
+            images = _images(model)
+            expected = model.predict(images, verbose=0)  # first: Keras exports models that were called
+            model.export(part, format=kind.name, verbose=False)
+            difference = float(np.abs(kind.load(part)(images) - expected).max())
+        except (KitError, OSError):
+            raise
+        except Exception as error:  # converters and run-times raise anything over an operation that they do not know
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            raise ConfigError(f"--format {name} cannot hold this model ({reason}): choose another format") from error
+        if not difference <= TOLERANCE:
+            raise ConfigError(
+                f"--format {name} cannot hold this model: what was written says something else, by up to "
+                f"{difference:.2g}: choose another format"
+            )
+        part.replace(path)
+    return difference
+
+
+def _images(model: keras.Model) -> np.ndarray:
+    sides = [side or _SIDE for side in model.input_shape[1:3]]
+    return np.random.default_rng(0).integers(0, 256, (_IMAGES, *sides, model.input_shape[3]), np.uint8)
+
+
+def _saved_model(path: Path) -> Function:
+    loaded = import_tensorflow().saved_model.load(str(path))
+    return lambda images: np.asarray(loaded.serve(images))
+
+
+def _onnx(path: Path) -> Function:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})[0]
+
+
+def _litert(path: Path) -> Function:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    (image,), (p,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def function(images: np.ndarray) -> np.ndarray:
+        interpreter.resize_tensor_input(image["index"], images.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(image["index"], images)
+        interpreter.invoke()
+        values: Any = interpreter.get_tensor(p["index"])
+        return np.array(values)
+
+    return function
+
+
+FORMATS = {
+    "savedmodel": Format("tf_saved_model", "", _saved_model),
+    "onnx": Format("onnx", ".onnx", _onnx, ("onnx", "tf2onnx", "onnxruntime")),
+    "litert": Format("litert", ".tflite", _litert, ("ai_edge_litert",)),
+}
