@@ -30,22 +30,20 @@ def source(name: str, labels: Sequence[str], cuts: Sequence[float | None], shape
     where None is any.
     """
     height, width, channels = shape
-    mode = "L" if channels == 1 else "RGB"
-    sized = f".resize(({width}, {height}), Image.Resampling.BOX)" if height else ""
-    reshaped = "[..., None]" if channels == 1 else ""
+    colour = "GRAY" if channels == 1 else "RGB"
+    resized = f"image = cv2.resize(image, ({width}, {height}), interpolation=cv2.INTER_AREA)\n" if height else ""
     return f'''"""python example.py IMAGE: what the model says of an image, PNG or JPEG."""
 
 import sys
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+import cv2
 
 here = Path(__file__).parent
 labels = {list(labels)!r}
 cuts = {list(cuts)!r}  # from which on a label counts as present; None: the likeliest label is meant
-image = Image.open(sys.argv[1]).convert("{mode}"){sized}
-images = np.asarray(image, np.uint8)[None]{reshaped}  # uint8 [B, height, width, {channels}]
+image = cv2.cvtColor(cv2.imread(sys.argv[1]), cv2.COLOR_BGR2{colour})
+{resized}images = image.reshape(1, *image.shape[:2], {channels})  # uint8 [B, height, width, {channels}]
 {_LOADS[name]}
 for label, value, cut in zip(labels, p[0], cuts, strict=True):
     print(f"{{label}}\\t{{value:.6f}}" + ("" if cut is None else "\\tyes" if value >= cut else "\\tno"))

@@ -16,6 +16,7 @@ from kit.decisions import Beta, Calibration, Curve, Decision, Isotonic, Platt, P
 from kit.errors import ConfigError
 from kit.predict.views import VIEWS, Cropped, Scaled, Turned, View
 
+_LOBES = 3  # of Lanczos's window, as Pillow has it
 _EPS = 1e-7  # as kit.evaluate.calibration clips
 
 
@@ -23,8 +24,7 @@ def whole(models: Sequence[keras.Model], decision: Decision, any_size: bool = Fa
     """One model for the mean of `models` over the views of `decision`, calibrated as it says.
 
     With `any_size` it takes images uint8 [B, height, width, channels] of any height and width, and makes them the size
-    of `models`: shrunk with antialiasing, enlarged by Lanczos, in float32 and rounded. That is nearly, not to the last
-    digit, what records hold. Raises ConfigError for views that are not turns of the image.
+    of `models`. Raises ConfigError for views that are not turns of the image.
     """
     views = [_turn(view, decision.views) for view in VIEWS[decision.views]]
     shape = models[0].input_shape[1:]
@@ -37,18 +37,46 @@ def whole(models: Sequence[keras.Model], decision: Decision, any_size: bool = Fa
 
 
 class Conformed(layers.Layer):
-    """uint8 images [B, H, W, C] of any size -> uint8 [B, *size, C]; those of that size are unchanged."""
+    """uint8 images [B, H, W, C] of any size -> uint8 [B, *size, C] as kit.data.pixels.images.conform makes them.
+
+    Both of its ways to resize, OpenCV's INTER_AREA and Pillow's Lanczos, are weighted sums along rows and columns.
+    """
 
     def __init__(self, size: tuple[int, int], **kwargs: Any) -> None:
         super().__init__(dtype="float32", **kwargs)
         self.size = size
 
     def call(self, images: Any) -> Any:
-        x = ops.image.resize(ops.cast(images, "float32"), self.size, interpolation="bilinear", antialias=True)
-        return ops.cast(ops.clip(ops.round(x), 0, 255), "uint8")
+        height, width = ops.shape(images)[1:3]
+        enlarged = ops.minimum(height, width) < self.size[0]
+        rows, columns = (_weights(n, size, enlarged) for n, size in zip((height, width), self.size, strict=True))
+        x = ops.einsum("jw,bhwc->bhjc", columns, ops.cast(images, "float32"))
+        x = ops.where(enlarged, _levels(x), x)  # Pillow has bytes between its two passes
+        return ops.cast(_levels(ops.einsum("ih,bhjc->bijc", rows, x)), "uint8")
 
     def compute_output_spec(self, images: Any) -> Any:
         return keras.KerasTensor((images.shape[0], *self.size, images.shape[-1]), dtype="uint8")
+
+
+def _levels(x: Any) -> Any:
+    return ops.clip(ops.round(x), 0, 255)
+
+
+def _weights(length: Any, size: int, enlarged: Any) -> Any:
+    """What each of `size` new places takes of each of `length` pixels, float32 [size, length]; rows sum to 1."""
+    step = ops.cast(length, "float32") / size
+    new = ops.expand_dims(ops.arange(size, dtype="float32"), 1)
+    old = ops.expand_dims(ops.cast(ops.arange(length), "float32"), 0)
+    area = ops.maximum(ops.minimum((new + 1) * step, old + 1) - ops.maximum(new * step, old), 0.0)
+    x = (old + 0.5 - (new + 0.5) * step) / ops.maximum(step, 1.0)
+    lanczos = ops.where(ops.abs(x) < _LOBES, _sinc(x) * _sinc(x / _LOBES), 0.0)
+    weights = ops.where(enlarged, lanczos, area)
+    return weights / ops.sum(weights, axis=1, keepdims=True)
+
+
+def _sinc(x: Any) -> Any:
+    scaled = np.pi * ops.where(ops.abs(x) < 1e-6, 1e-6, x)
+    return ops.sin(scaled) / scaled
 
 
 class Sent(layers.Layer):

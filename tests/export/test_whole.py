@@ -71,15 +71,17 @@ def test_mean_over_folds_and_views(keras, views):
     assert np.allclose(whole(models, decision, any_size=True).predict(images, verbose=0), expected, atol=1e-5)
 
 
-def test_images_of_any_size_become_those_of_the_model(keras):
-    from kit.data.pixels.images import resize
+@pytest.mark.parametrize("shape", [(96, 64), (32, 32), (33, 200), (20, 27), (31, 64), (500, 411)])
+def test_images_of_any_size_become_those_of_the_model(keras, shape):
+    from kit.config import ImageSettings
+    from kit.data.pixels.images import conform
     from kit.export.whole import Conformed
 
-    y, x = np.mgrid[:96, :64] / 96
-    image = np.stack([255 * x, 255 * y, 128 * (1 + np.sin(9 * x * y))], axis=-1).astype(np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
     found = keras.ops.convert_to_numpy(Conformed((32, 32))(image[None]))[0]
     assert found.dtype == np.uint8 and found.shape == (32, 32, 3)
-    assert np.abs(found.astype(int) - resize(image, 32, "area")).max() <= 4
+    differences = np.abs(found.astype(int) - conform(image, ImageSettings(size=32)))
+    assert differences.max() <= 1 and differences.mean() < 0.2
 
 
 def test_views_that_are_no_turns_are_refused(keras):
