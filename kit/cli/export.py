@@ -25,7 +25,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> None:
     """Run `kit export`."""
     from kit.run import Run
-    from kit.stages.export import export
+    from kit.stages.export import export, write_card
 
     run = Run(arguments.run)
-    print(export(run, arguments.format, arguments.out, arguments.folds, arguments.any_size, arguments.trust))
+    path = export(run, arguments.format, arguments.out, arguments.folds, arguments.any_size, arguments.trust)
+    print(path)
+    if arguments.card:
+        print(write_card(run, path))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kit import files
+from kit.competitions import find_competition
 from kit.decisions import AnyDecision, Decision
 from kit.errors import ConfigError, DataError
 from kit.predict.packed import ENDING, pack
@@ -78,3 +79,25 @@ def _cut(decision: Decision, label: str) -> float | None:
         return None
     threshold = decision.thresholds[label].threshold if label in decision.thresholds else None
     return 0.5 if threshold is None else float(threshold)
+
+
+def write_card(run: Run, beside: Path) -> Path:
+    """Write the model card of a run into the folder of what was exported; returns its path."""
+    from kit.models import registry
+    from kit.report.card import Facts, card
+
+    config = run.config
+    cards = registry.weights_cards(config.model.name, config.model.arguments)
+    trained = [each for each in cards if (config.model.weights or each.weights) != "none"]
+    facts = Facts(
+        title=f"{find_competition(config.competition, config).title}: {run.directory.resolve().name}",
+        config=config,
+        scores=run.scores,
+        decision=run.decision,
+        examples=run.examples(),
+        networks=[(each.name, each.source, each.licence) for each in trained],
+        environment=files.read_json(run.environment_path) if run.environment_path.exists() else {},
+    )
+    path = (beside if beside.is_dir() else beside.parent) / "model_card.md"
+    files.write_text(path, card(facts))
+    return path
