@@ -44,16 +44,15 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _build(arguments: argparse.Namespace) -> None:
     from kit.config import load_config
-    from kit.data.table.examples import read_examples
     from kit.stages.check import check_settings
-    from kit.stages.examples import list_examples
+    from kit.stages.examples import examples_in, list_examples
     from kit.stages.records import build_records
 
     image = [f"image.{key}={value}" for key in ("size", "encoding") if (value := getattr(arguments, key)) is not None]
     config = load_config(arguments.competition, [*arguments.set, *image])
     check_settings(config)
     data, out = arguments.data, arguments.out
-    table = read_examples(arguments.examples) if arguments.examples else list_examples(config, Path(data))
+    table = examples_in(config, arguments.examples) if arguments.examples else list_examples(config, Path(data))
     if arguments.runner:
         from kit.data.records.beam import build_with_beam
 
