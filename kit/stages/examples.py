@@ -74,6 +74,14 @@ def check_folder(config: Config, data: Path | str) -> dict[str, Any]:
     Raises DataError when there is no image.
     """
     data = expanded(data)
+    return check_images(examples_as_they_are(config, data), data, config.image)
+
+
+def examples_as_they_are(config: Config, data: Path) -> Examples:
+    """The examples of a raw folder, even those that a run would refuse, which a note then says.
+
+    Raises DataError when there is no image.
+    """
     examples = _read(config, data)
     if examples.table.empty:
         missing = (
@@ -84,8 +92,8 @@ def check_folder(config: Config, data: Path | str) -> dict[str, Any]:
     try:
         validate(examples, config.data.max_missing)
     except DataError as error:
-        examples = replace(examples, notes=(*examples.notes, f"a run would be refused: {error}"))
-    return check_images(examples, data, config.image)
+        return replace(examples, notes=(*examples.notes, f"a run would be refused: {error}"))
+    return examples
 
 
 def count_folder(config: Config, data: Path | str) -> dict[str, Any]:

@@ -1,0 +1,128 @@
+"""Raw folder -> a page of what is in it, before anything is trained."""
+
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.boxes import BOXES, LABELS, Boxes, boxes_of
+from kit.competitions import find_competition
+from kit.config import Config
+from kit.data.table.cells import assign_cells, split_folds
+from kit.data.table.check import looked_at, report
+from kit.data.table.counts import sides_of
+from kit.data.table.examples import Examples
+from kit.data.table.survey import Classes, classes_of, draw, show, survey_images
+from kit.errors import ConfigError, counted
+from kit.files import expanded
+from kit.report import eda, eda_boxes, eda_findings, eda_metadata
+from kit.report.page import Page
+from kit.stages.examples import check_folds, examples_as_they_are
+from kit.tables import is_metadata
+from kit.tasks import find_task
+
+log = logging.getLogger(__name__)
+
+SAMPLE = 2000  # images whose pixels are looked at
+_VIEW = re.compile(r"view|projection|position", re.IGNORECASE)
+_FEW = 4  # views
+_MOST_PICTURES = 80
+
+
+def explore(config: Config, data: Path | str, images: int = SAMPLE, edges: bool = False, quick: bool = False) -> Page:
+    """The page of a raw folder: every image is decoded for what is odd (`quick`: only the sample), nothing is written.
+
+    Grey levels, colours and mean images are of a random sample of so many `images`; with `edges`, Sobel's too. Raises
+    DataError where there is no image, and whatever the folder's reader does.
+    """
+    data = expanded(data)
+    definition = find_competition(config.competition, config)
+    examples = examples_as_they_are(config, data)
+    task, table = find_task(examples.task), examples.table.reset_index(drop=True)
+    log.info(f"{counted(len(table), 'image')}; {examples.task}: {', '.join(examples.labels[:15])}")
+    classes = classes_of(table, examples.labels, task.exclusive)
+    rows = np.sort(draw(classes, images, config.seed)[0]) if quick else np.arange(len(table))
+    looked = looked_at(table.iloc[rows], examples.labels, data, config.image)
+    checks = report(examples, looked)
+    table = _with_looks(table, looked)
+    survey = survey_images(table, classes, data, config.image, images, config.seed, edges)
+    shown = _to_show(classes, table, config.seed)
+    ids = {name for _, names in eda_findings.duplicates_to_show(checks) for name in names}
+    pictured = sorted({*table["path"][np.concatenate(shown)], *table["path"][table["id"].isin(ids)]})
+    boxes = boxes_of(table.drop(columns=LABELS, errors="ignore"), examples.labels) if BOXES in table.columns else None
+    return eda.as_page(
+        eda.DataSet(
+            title=definition.title,
+            subtitle=f"{definition.name}, target {definition.chosen or next(iter(definition.targets))}: "
+            f"{examples.task} of {counted(len(examples.labels), 'label')}",
+            labels=examples.labels,
+            exclusive=task.exclusive,
+            table=table,
+            side=sides_of(table),
+            classes=classes,
+            survey=survey,
+            fold=_folds(config, examples),
+            checks=checks,
+            complete=not quick,
+            thumbnails=show(pictured, data, config.image, eda.SIDE),
+            shown=shown,
+            metadata=eda_metadata.columns(table, [*filter(is_metadata, examples.table.columns)]),
+            boxes=boxes,
+            parts=_parts(table, examples.labels) if boxes is not None else (),
+        )
+    )
+
+
+def _with_looks(table: pd.DataFrame, looked: pd.DataFrame) -> pd.DataFrame:
+    """The example table with what images are; width and height are those that were decoded, where they were."""
+    seen = looked.set_index("path")[["format", "channels", "width", "height", "reason"]].reindex(table["path"])
+    seen.index = table.index
+    seen[["width", "height"]] = seen[["width", "height"]].where(seen["format"].notna())
+    known = table.reindex(columns=["width", "height"])
+    seen[["width", "height"]] = seen[["width", "height"]].astype(float).fillna(known.astype(float))
+    return table.drop(columns=seen.columns, errors="ignore").join(seen)
+
+
+def _to_show(classes: Classes, table: pd.DataFrame, seed: int) -> list[np.ndarray]:
+    """Rows of each class to be shown, drawn at random among those that can be read."""
+    each = max(2, min(eda.SHOWN, _MOST_PICTURES // len(classes.names)))
+    order = np.random.default_rng(seed).permutation(len(table))
+    order = order[table["reason"].isna().to_numpy()[order]]
+    return [order[classes.members[order, n]][:each] for n in range(len(classes.names))]
+
+
+def _folds(config: Config, examples: Examples) -> np.ndarray | str:
+    """The fold of each training row, int, or why there can be none."""
+    train = examples.table[examples.table["split"] == "train"]
+    try:
+        check_folds(config, examples)
+        cell = assign_cells(train)
+        dealt = split_folds(int(cell.max()) + 1, config.folds, config.split_seed)
+    except ConfigError as error:
+        return f"No folds can be dealt: {error}"
+    fold_of = {cell: k for k, cells in enumerate(dealt) for cell in cells}
+    return cell.map(fold_of).to_numpy()
+
+
+def _parts(table: pd.DataFrame, labels: tuple[str, ...]) -> list[eda_boxes.Part]:
+    """All boxes in images of known size, then those of each view, or of each label."""
+    sizes = table[["width", "height"]].to_numpy(float)
+    has_size = np.isfinite(sizes).all(axis=1)
+    own = boxes_of(table, labels) if LABELS in table.columns else boxes_of(table, labels[:1])
+    own = own.where(has_size[own.image]).scaled(np.where(has_size[:, None], 1 / sizes, 1))
+    known = ((table["split"] == "train") | (np.bincount(own.image, minlength=len(table)) > 0)).to_numpy() & has_size
+    parts = [eda_boxes.Part("all", known, own)]
+    for column in filter(_VIEW.search, table.columns):
+        values = table[column].dropna()
+        if 1 < values.nunique() <= _FEW:
+            inside = ((str(value), (table[column] == value).to_numpy()) for value in sorted(values.unique(), key=str))
+            return parts + [eda_boxes.Part(name, known & of, own.where(of[own.image])) for name, of in inside]
+    if LABELS in table.columns:
+        parts += [_of_label(name, known, own, n) for n, name in enumerate(labels)]
+    return parts
+
+
+def _of_label(name: str, known: np.ndarray, boxes: Boxes, number: int) -> eda_boxes.Part:
+    return eda_boxes.Part(name, known, boxes.where(boxes.label == number))
