@@ -14,7 +14,6 @@ from kit.report import eda_boxes, eda_findings, eda_labels, eda_metadata, eda_pi
 if TYPE_CHECKING:
     from kit.data.table.survey import Classes, Survey, Thumbnail
 
-SHOWN = 8  # images of a class
 SIDE = 224  # pixels of a picture
 
 
@@ -25,7 +24,8 @@ class DataSet:
     `table` is the example table, and what every image that was looked at is (columns format, channels, width, height,
     reason); `side` the official side of each row. `fold` int [training rows] is how folds will be dealt, or a text that
     says why they cannot be. `checks` is what kit.data.table.check reports, of every image or not (`complete`);
-    `thumbnails` by path; `shown` rows of each class; `metadata` names of columns; `parts` of the boxes, none without.
+    `thumbnails` are by path; `shown` are rows of each class; `metadata` names of columns; `boxes` those of all rows, in
+    pixels of the source, and `parts` what `eda_boxes.blocks` takes, where there are boxes.
     """
 
     title: str
@@ -43,7 +43,7 @@ class DataSet:
     shown: Sequence[np.ndarray]
     metadata: Sequence[str]
     boxes: Boxes | None
-    parts: Sequence[eda_boxes.Part]
+    parts: tuple[Sequence[eda_boxes.Part], Sequence[eda_boxes.Part]] | None
 
 
 def as_page(data: DataSet) -> page.Page:
@@ -56,16 +56,16 @@ def as_page(data: DataSet) -> page.Page:
         page.Section("Files", "files", _files(data)),
         page.Section("Pixels", "pixels", _pixels(data)),
         page.Section("Metadata", "metadata", _metadata(data)),
-        page.Section("Boxes", "boxes", eda_boxes.blocks(data.parts) if data.parts else []),
+        page.Section("Boxes", "boxes", eda_boxes.blocks(*data.parts) if data.parts else []),
     ]
     return page.Page(data.title, data.subtitle, sections)
 
 
 def _overview(data: DataSet) -> list[page.Block]:
     images, groups = len(data.table), data.table["group"].nunique()
-    grouped = "every image is a group of its own" if groups == images else f"{groups:,} groups (patients)"
-    text = f"{images:,} images, {grouped}; {counted(len(data.classes.names), 'class', 'classes')} compared below."
-    return [page.Text(text, "lead"), eda_labels.splits(data.table, data.side, data.labels)]
+    grouped = "each a group of its own" if groups == images else f"of {groups:,} groups (patients)"
+    text = f"{images:,} images, {grouped}. {'Classes' if data.exclusive else 'Labels'}: {', '.join(data.labels)}."
+    return [page.Text(text, "lead"), *eda_labels.splits(data.table, data.side, data.labels)]
 
 
 def _findings(data: DataSet) -> list[page.Block]:
@@ -94,7 +94,7 @@ def _labels(data: DataSet) -> list[page.Block]:
     if isinstance(data.fold, str):
         return [*blocks, page.Text(data.fold, "warning")]
     train = data.table[data.table["split"] == "train"]
-    return [*blocks, eda_labels.folds(train, data.fold, data.labels)]
+    return [*blocks, *eda_labels.folds(train, data.fold, data.labels)]
 
 
 def _images(data: DataSet) -> list[page.Block]:
@@ -117,7 +117,7 @@ def _picture(data: DataSet, row: int) -> page.Picture | None:
     if data.boxes is not None:
         own = data.boxes.xywh[data.boxes.image == row] / np.tile([thumbnail.width, thumbnail.height], 2)
         image = pictures.with_boxes(image, own, pictures.TRUE, side=SIDE) if len(own) else image
-    text = name if data.exclusive else f"{name}\n{_label_text(data, row)}"
+    text = f"{name}\n{_label_text(data, row)}" if len(data.labels) > 1 and not data.exclusive else name
     return page.Picture(pictures.jpeg(image, SIDE), f"{name}: {_label_text(data, row)}", text)
 
 
@@ -126,10 +126,9 @@ def _files(data: DataSet) -> list[page.Block]:
     table, members = data.table[readable], data.classes.members[readable]
     if table.empty:
         return []
-    few = data.classes.largest(eda_pixels.LINES)
     return [
-        eda_pixels.kinds(table, data.classes.names, members),
-        *eda_pixels.sizes(table, few.names, few.members[readable]),
+        *eda_pixels.kinds(table, data.classes.names, members),
+        *eda_pixels.sizes(table, data.classes.names, members),
     ]
 
 

@@ -1,7 +1,7 @@
 """Where boxes are, how large, and how many an image has."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _BINS = 24  # of a side of the image
 _PANELS = 4
+_ROUNDING = 0.02  # of a side
 _MANY = 8  # boxes in an image, from which they are counted together
 
 
@@ -31,12 +32,33 @@ class Part:
     boxes: Boxes
 
 
-def blocks(parts: Sequence[Part]) -> list[page.Block]:
-    """Figures of boxes; the first part is all of them, in the images whose truth is known."""
+def blocks(parts: Sequence[Part], others: Sequence[Part]) -> list[page.Block]:
+    """Figures of `parts` of the boxes, the first of which is all in images of known truth; a table of `others` too."""
+    outside = int((~_inside(parts[0].boxes)).sum())
+    remarks: list[page.Block] = []
+    if outside:
+        text = (
+            f"{counted(outside, 'box does', 'boxes do')} not lie in the image, and are left out here: its size differs."
+        )
+        remarks.append(page.Text(text, "warning"))
+    parts, others = (
+        [replace(part, boxes=part.boxes.where(_inside(part.boxes))) for part in each] for each in (parts, others)
+    )
+    if not len(parts[0].boxes):
+        return remarks or [page.Text("No image has a box.", "warning")]
+    table = page.Table(
+        ["", "images", "with a box", "boxes", "median width × height"], [_row(part) for part in (*parts, *others)]
+    )
+    return [*remarks, *_figures([part for part in parts if len(part.boxes)][:_PANELS]), table]
+
+
+def _inside(boxes: Boxes) -> np.ndarray:
+    """Which boxes lie in their images, but for rounding: bool [n]."""
+    return ((boxes.xywh[:, :2] > -_ROUNDING) & (boxes.xywh[:, :2] + boxes.xywh[:, 2:] < 1 + _ROUNDING)).all(axis=1)
+
+
+def _figures(parts: Sequence[Part]) -> list[page.Block]:
     every = parts[0]
-    if not len(every.boxes):
-        return [page.Text("No image has a box.", "warning")]
-    parts = [part for part in parts if len(part.boxes)][:_PANELS]
     per_image = np.bincount(every.boxes.image, minlength=every.boxes.images)[every.images]
     text = (
         f"{counted(len(every.boxes), 'box', 'boxes')} in {int((per_image > 0).sum()):,} of {len(per_image):,} images."
@@ -60,20 +82,15 @@ def blocks(parts: Sequence[Part]) -> list[page.Block]:
     areas = [(part.name, 100 * part.boxes.xywh[:, 2] * part.boxes.xywh[:, 3]) for part in parts[1:]]
     caption = "Area of boxes by part. Where one has larger boxes than another, score them apart."
     drawing = style.drawn(steps, areas, "area (% of the image)", "% of boxes")
-    rows = [_row(part) for part in parts]
-    table = page.Table(
-        ["part", "images", "with a box", "boxes", "median width × height"],
-        rows,
-        "Images, those of them with a box, boxes, and the median size as a share of the image.",
-    )
-    return [page.Text(text, "lead"), count, sizes, page.Figure("box_areas", drawing, caption, caption), centres, table]
+    return [page.Text(text, "lead"), count, sizes, page.Figure("box_areas", drawing, caption, caption), centres]
 
 
 def _row(part: Part) -> list[str]:
     images, with_box = int(part.images.sum()), len(np.unique(part.boxes.image))
-    width, height = np.median(part.boxes.xywh[:, 2:], axis=0)
     share = f"{with_box:,} ({with_box / images:.0%})" if images else "–"
-    return [part.name, f"{images:,}", share, f"{len(part.boxes):,}", f"{width:.0%} × {height:.0%}"]
+    sides = np.median(part.boxes.xywh[:, 2:], axis=0) if len(part.boxes) else None
+    size = "–" if sides is None else f"{sides[0]:.0%} × {sides[1]:.0%}"
+    return [part.name, f"{images:,}", share, f"{len(part.boxes):,}", size]
 
 
 def _counts(axes: "Axes", per_image: np.ndarray) -> None:

@@ -40,11 +40,16 @@ def blocks(
         [page.Text(_listed(checks["remarks"], checks["notes"]), "note")] if checks["remarks"] or checks["notes"] else []
     )
     sets = duplicates_to_show(checks)
-    for kind, ids in sets:
-        words, tone = _KINDS[kind]
-        shown = [page.Picture(images[name], name, texts[name], "", tone) for name in ids if name in images]
+    for kind, (words, tone) in _KINDS.items():
+        numbered = enumerate((ids for of, ids in sets if of == kind), 1)
+        shown = [
+            page.Picture(images[name], name, texts[name], f"set {number}", tone)
+            for number, ids in numbered
+            for name in ids
+            if name in images
+        ]
         if shown:
-            found.append(page.Gallery(shown, f"The same pixels, {words}."))
+            found.append(page.Gallery(shown, f"Images with the same pixels, {words}."))
     total = sum(len(checks["duplicates"][kind]) for kind in ("within_class", "across_classes"))
     if total > len(sets):
         found.append(
@@ -69,14 +74,10 @@ def _warnings(checks: Mapping[str, Any]) -> list[str]:
         lines.append(f"{counted(len(bad), 'file', 'files')} cannot be read: {some(names, _NAMED)}.")
     for kind, (what, tone) in _KINDS.items():
         if (sets := checks["duplicates"][kind]) and tone:
-            names = [" = ".join(ids[:_OF_A_SET]) for ids in sets]
-            lines.append(f"{counted(len(sets), 'set')} of images with the same pixels {what}: {some(names, _NAMED)}.")
+            lines.append(f"{counted(len(sets), 'set')} of images with the same pixels {what}.")
     if groups := checks["groups_in_several_splits"]:
         line = counted(len(groups), "group (patient) is", "groups (patients) are")
         lines.append(f"{line} on two sides of the official split: {some(groups, _NAMED)}. Test scores may be too good.")
-    if same := checks["duplicates"]["within_class"]:
-        images = sum(map(len, same))
-        lines.append(f"{images:,} images with one label have the same pixels as another ({counted(len(same), 'set')}).")
     return lines
 
 

@@ -14,26 +14,37 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MOST = 30  # labels in a figure
+_WIDE = 6  # classes that are columns of a table
+_LONGEST = 60  # letters of a cell
 
 
-def splits(table: pd.DataFrame, side: pd.Series, labels: Sequence[str]) -> page.Table:
+def splits(table: pd.DataFrame, side: pd.Series, labels: Sequence[str]) -> list[page.Block]:
     """Images, groups and positives of each label, by side (train, test, or the folders of the data)."""
-    rows = [_row(str(name), table[side == name], labels) for name in sorted(side.unique(), key="train val test".find)]
-    caption = "Images, groups (patients, where they are known) and images of each label, by split."
-    return page.Table(["split", "images", "groups", *labels, "unlabelled"], rows, caption)
+    parts = [(str(name), table[side == name]) for name in sorted(side.unique(), key="train val test".find)]
+    return [
+        page.Text("Images, groups (patients, where they are known) and images of each label.", "note"),
+        _counts(parts, labels),
+    ]
 
 
-def folds(table: pd.DataFrame, fold: np.ndarray, labels: Sequence[str]) -> page.Table:
+def folds(table: pd.DataFrame, fold: np.ndarray, labels: Sequence[str]) -> list[page.Block]:
     """The same by fold, as training deals the training images `table`; `fold` int [rows]."""
-    rows = [_row(str(k), table[fold == k], labels) for k in np.unique(fold)]
-    caption = (
-        "Folds as training will deal them: no group is in two, and every label should be about as frequent in all of "
-        "them. A fold with few of a label has an uncertain score."
+    note = (
+        "Folds as training will deal them: no group is in two, and labels should be about as frequent in all of them. "
+        "A fold with few of a label has an uncertain score."
     )
-    return page.Table(["fold", "images", "groups", *labels, "unlabelled"], rows, caption)
+    return [page.Text(note, "note"), _counts([(f"fold {k}", table[fold == k]) for k in np.unique(fold)], labels)]
 
 
-def _row(name: str, rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+def _counts(parts: Sequence[tuple[str, pd.DataFrame]], labels: Sequence[str]) -> page.Table:
+    """A column for each part of the images."""
+    columns = [_column(rows, labels) for _, rows in parts]
+    names = ["images", "groups", *labels, "unlabelled"]
+    rows = [[name, *cells] for name, *cells in zip(names, *columns, strict=True)]
+    return page.Table(["", *(name for name, _ in parts)], rows if any(c[-1] != "0" for c in columns) else rows[:-1])
+
+
+def _column(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     y = truth(rows, labels)
     positive, known = (y > 0.5).sum(axis=0), (~np.isnan(y)).sum(axis=0)
     cells = [
@@ -41,7 +52,25 @@ def _row(name: str, rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
         for count, total in zip(positive.tolist(), known.tolist(), strict=True)
     ]
     unlabelled = int(np.isnan(y).all(axis=1).sum())
-    return [name, f"{len(rows):,}", f"{rows['group'].nunique():,}", *cells, f"{unlabelled:,}"]
+    return [f"{len(rows):,}", f"{rows['group'].nunique():,}", *cells, f"{unlabelled:,}"]
+
+
+def shares(what: str, parts: Sequence[tuple[str, np.ndarray]], names: Sequence[str], members: np.ndarray) -> page.Table:
+    """Of the images of each part (name, bool [rows]) the share of each class, where it is known; many classes are rows.
+
+    `members` bool [rows, classes].
+    """
+    known = members.any(axis=1)
+    columns = ["images", "of all", *names]
+    rows = []
+    for _, inside in parts:
+        of = inside & known
+        classes = [f"{members[of, n].mean():.1%}" if of.any() else "–" for n in range(len(names))]
+        rows.append([f"{inside.sum():,}", f"{inside.mean():.1%}", *classes])
+    titles = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name, _ in parts]
+    if len(names) <= _WIDE:
+        return page.Table([what, *columns], [[name, *row] for name, row in zip(titles, rows, strict=True)])
+    return page.Table([what, *titles], [[name, *cells] for name, *cells in zip(columns, *rows, strict=True)])
 
 
 def frequencies(names: Sequence[str], members: np.ndarray) -> page.Figure:

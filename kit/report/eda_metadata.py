@@ -8,7 +8,8 @@ import pandas as pd
 
 from kit.errors import counted
 from kit.report import page, style
-from kit.report.eda_pixels import LINES, steps
+from kit.report.eda_labels import shares
+from kit.report.eda_pixels import by_class
 
 _FEW = 12  # values of a column, up to which they are categories; and rows of a table
 _OLDEST = 120  # years
@@ -37,9 +38,9 @@ def blocks(table: pd.DataFrame, names: Sequence[str], members: np.ndarray, colum
         if odd := odd_values(name, numbers if numbers is not None else values, table["id"]):
             remarks.append(page.Text(odd, "warning"))
         if numbers is not None and numbers.nunique() > _FEW:
-            figures.append(_histogram(number, name, numbers, names, members))
+            figures.append(_figure(number, name, numbers, names, members))
         else:
-            tables.append(_table(name, values, names, members))
+            tables += _table(name, values, names, members)
     return [*remarks, *figures, *tables]
 
 
@@ -80,22 +81,18 @@ def odd_values(name: str, values: pd.Series, ids: pd.Series) -> str:
     return f"{name}: {'; '.join(several[:_ODD])}: spellings of one value?" if several else ""
 
 
-def _histogram(number: int, name: str, values: pd.Series, names: Sequence[str], members: np.ndarray) -> page.Figure:
-    largest = sorted(np.argsort(-members.sum(axis=0), kind="stable")[:LINES])
-    array = values.to_numpy()
-    parts = [(names[n], array[members[:, n]]) for n in largest]
-    known = values.dropna()
-    low, mid, high = known.quantile([0, 0.5, 1])
+def _figure(number: int, name: str, values: pd.Series, names: Sequence[str], members: np.ndarray) -> page.Figure:
+    low, mid, high = values.dropna().quantile([0, 0.5, 1])
     caption = (
-        f"{name} by class: {low:g} to {high:g}, median {mid:g}; {_missing(values)}. Classes that differ here can be "
-        "guessed from it, and so may a network from what shows of it."
+        f"{name}, by class: {low:g} to {high:g}, median {mid:g}; {_missing(values)}. Where classes differ, they can be "
+        "guessed from it, and from whatever shows it in an image."
     )
-    return page.Figure(f"metadata{number}", style.drawn(steps, parts, name), caption, caption)
+    drawing = style.drawn(by_class, names, members, values.to_numpy(), name)
+    return page.Figure(f"metadata{number}", drawing, caption, caption)
 
 
-def _table(name: str, values: pd.Series, names: Sequence[str], members: np.ndarray) -> page.Table:
-    """Images of each value, and of them the share of each class, among those whose labels are known."""
-    known = members.any(axis=1)
+def _table(name: str, values: pd.Series, names: Sequence[str], members: np.ndarray) -> list[page.Block]:
+    """Images of each value, and of them the share of each class."""
     texts = values.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value)).where(values.notna())
     counts = texts.value_counts()
     shown = [*counts.index[:_FEW]]
@@ -104,13 +101,10 @@ def _table(name: str, values: pd.Series, names: Sequence[str], members: np.ndarr
         parts.append((f"{len(counts) - _FEW:,} other values", (texts.notna() & ~texts.isin(shown)).to_numpy()))
     if texts.isna().any():
         parts.append(("missing", texts.isna().to_numpy()))
-    rows = []
-    for value, inside in parts:
-        of = inside & known
-        shares = [f"{members[of, n].mean():.1%}" if of.any() else "–" for n in range(len(names))]
-        rows.append([value, f"{inside.sum():,}", f"{inside.mean():.1%}", *shares])
-    caption = f"{name}: images of each value, and of those the share of each class; {_missing(values)}."
-    return page.Table([name, "images", "share", *names], rows, caption)
+    if len(counts) == 1 and not texts.isna().any():
+        return [page.Text(f"{name}: {shown[0]} in all images.", "note")]
+    note = f"{name}: images of each value, and of those the share of each class; {_missing(values)}."
+    return [page.Text(note, "note"), shares(name, parts, names, members)]
 
 
 def _missing(values: pd.Series) -> str:

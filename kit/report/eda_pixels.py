@@ -8,62 +8,64 @@ import pandas as pd
 
 from kit.errors import counted
 from kit.report import page, pictures, style
+from kit.report.eda_labels import shares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINES = 6  # classes that a figure tells apart
 _FEW_SIZES = 8
+_HISTOGRAMS, _BOXES = 3, 20  # classes in a figure of either kind
 _CHANNELS = ("red", "green", "blue")
 
 
 def sizes(table: pd.DataFrame, names: Sequence[str], members: np.ndarray) -> list[page.Block]:
     """Sizes in pixels of readable images (columns width, height, bytes), by class, and of their files."""
     pairs = (table["width"].astype(int).astype(str) + " × " + table["height"].astype(int).astype(str)).value_counts()
-    total = len(table)
-    rows = [[str(pair), f"{count:,}", f"{count / total:.1%}"] for pair, count in pairs.head(_FEW_SIZES).items()]
+    rows = [[str(pair), f"{count:,}", f"{count / len(table):.1%}"] for pair, count in pairs.head(_FEW_SIZES).items()]
     if len(pairs) > _FEW_SIZES:
         rest = int(pairs.iloc[_FEW_SIZES:].sum())
-        rows.append([f"{len(pairs) - _FEW_SIZES:,} others", f"{rest:,}", f"{rest / total:.1%}"])
-    blocks: list[page.Block] = [page.Table(["width × height", "images", "share"], rows, "Sizes in pixels.")]
-    if len(pairs) > 1:
-        longest = table[["width", "height"]].max(axis=1).to_numpy(float)
-        ratio = (table["width"] / table["height"]).to_numpy(float)
-        caption = (
-            "The longer side by class. A network sees all images at one size, so where classes differ here, it may "
-            "tell them apart by blur alone."
-        )
-        blocks.append(
-            page.Figure("sides", style.drawn(_steps, names, members, longest, "longer side (pixels)"), caption, caption)
-        )
-        caption = (
-            "Width over height by class: 1 is a square. Images are squeezed into a square, unless image.steps crop."
-        )
-        drawing = style.drawn(_steps, names, members, ratio, "width / height")
-        blocks.append(page.Figure("ratios", drawing, caption, caption))
-    if table["bytes"].nunique() > 1:
-        caption = (
-            "Size of files by class. At one size in pixels, small files are smooth or empty images; two humps are two "
-            "sources or encodings."
-        )
-        drawing = style.drawn(_steps, names, members, table["bytes"].to_numpy(float) / 1024, "size of the file (KiB)")
-        blocks.append(page.Figure("files", drawing, caption, caption))
-    return blocks
+        rows.append([f"{len(pairs) - _FEW_SIZES:,} others", f"{rest:,}", f"{rest / len(table):.1%}"])
+    sides = table[["width", "height"]].to_numpy(float)
+    drawn = [
+        (
+            "sides",
+            sides.max(axis=1),
+            "longer side (pixels)",
+            "The longer side, by class. A network sees all images at one size: where classes differ here, it may tell "
+            "them apart by blur alone.",
+        ),
+        (
+            "ratios",
+            sides[:, 0] / sides[:, 1],
+            "width / height",
+            "Width over height, by class; 1 is a square. Images are squeezed into a square, unless image.steps crop.",
+        ),
+        (
+            "files",
+            table["bytes"].to_numpy(float) / 1024,
+            "size of the file (KiB)",
+            "Size of files, by class. At one size in pixels, small files are smooth or empty images; two humps are two "
+            "sources or encodings.",
+        ),
+    ]
+    figures = [
+        page.Figure(name, style.drawn(by_class, names, members, values, label), caption, caption)
+        for name, values, label, caption in drawn
+        if len(np.unique(values)) > 1
+    ]
+    return [page.Table(["width × height", "images", "share"], rows), *figures]
 
 
-def kinds(table: pd.DataFrame, names: Sequence[str], members: np.ndarray) -> page.Table:
-    """Formats and channels (columns format, channels), and how they share out over the classes."""
+def kinds(table: pd.DataFrame, names: Sequence[str], members: np.ndarray) -> list[page.Block]:
+    """Formats and channels (columns format, channels), and the classes of the images that have them."""
     kind = table["format"].astype(str) + ", " + table["channels"].astype(str)
-    rows = []
-    for value, count in kind.value_counts().items():
-        inside = (kind == value).to_numpy()
-        shares = [f"{inside[members[:, n]].mean():.1%}" if members[:, n].any() else "–" for n in range(len(names))]
-        rows.append([str(value), f"{count:,}", f"{count / len(table):.1%}", *shares])
-    caption = (
-        "Format and channels of files, and of the images of each class the share that has them. Where a kind of file "
-        "is more frequent in one class, it gives the class away, and scores would not hold for images from elsewhere."
+    parts = [(str(value), (kind == value).to_numpy()) for value in kind.value_counts().index]
+    note = (
+        "Format and channels of files, and of the images of each kind the share of each class. A kind of file that is "
+        "of one class mostly gives that class away, and scores do not hold for images from elsewhere."
     )
-    return page.Table(["format, channels", "images", "all", *names], rows, caption)
+    return [page.Text(note, "note"), shares("format, channels", parts, names, members)]
 
 
 def grey_levels(names: Sequence[str], members: np.ndarray, grey: np.ndarray) -> page.Figure:
@@ -94,7 +96,7 @@ def colours(names: Sequence[str], members: np.ndarray, colour: np.ndarray) -> li
     share = f"{coloured.mean():.0%} of the images of the sample have colours"
     caption = (
         f"Levels of red, green and blue in colour images ({share}), by class. Stains and cameras differ in hue: "
-        "augment.hue and stain augmentation make a network indifferent to it."
+        "augment.stain and augment.channel_shift make a network less sensitive to it."
     )
     drawing = style.drawn(_three, names, members[coloured], colour[coloured], columns=3, wide=True)
     return [page.Figure("colours", drawing, caption, caption, wide=True)]
@@ -144,9 +146,22 @@ def _three(axes: np.ndarray, names: Sequence[str], members: np.ndarray, colour: 
             each.get_legend().remove()
 
 
-def _steps(axes: "Axes", names: Sequence[str], members: np.ndarray, values: np.ndarray, label: str) -> None:
-    """A histogram of the values [n] of each class, as shares of it, over the middle 99 % of all."""
-    steps(axes, [(name, values[members[:, n]]) for n, name in enumerate(names)], label)
+def by_class(axes: "Axes", names: Sequence[str], members: np.ndarray, values: np.ndarray, label: str) -> None:
+    """The values [n] by class: histograms of up to three, else a box for each (quartiles; whiskers hold 98 %)."""
+    parts = [(name, values[members[:, n]]) for n, name in enumerate(names)]
+    if len(names) <= _HISTOGRAMS:
+        steps(axes, parts, label)
+        return
+    parts = [(name, own[np.isfinite(own)]) for name, own in parts][:_BOXES]
+    parts = [(name, own) for name, own in parts if len(own)]
+    for place, (_, own) in enumerate(parts):
+        least, low, middle, high, most = np.quantile(own, [0.01, 0.25, 0.5, 0.75, 0.99])
+        axes.hlines(place, least, most, color=style.colour(0), lw=1)
+        axes.barh(place, high - low, left=low, height=0.6, facecolor="white", edgecolor=style.colour(0))
+        axes.vlines(middle, place - 0.3, place + 0.3, color=style.colour(1), lw=2)
+    style.ticks(axes, [name for name, _ in parts], "y")
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
 
 
 def steps(
@@ -169,12 +184,13 @@ def steps(
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
-    """Where the bars of a histogram begin and end: one for each of a few whole numbers, else 30."""
-    least, most = values.min(), values.max()
-    if most - least <= 60 and np.all(values == np.round(values)):
-        return np.arange(least - 0.5, most + 1)
+    """Where the bars of a histogram begin and end: 8 to 30 bars over the middle 99 %, of whole numbers if these are."""
+    bars = min(30, max(8, int(len(values) ** 0.5)))
     low, high = np.quantile(values, [0.005, 0.995])
-    return np.linspace(low, high if high > low else low + 1, 31)
+    if np.all(values == np.round(values)):
+        width = max(1, int(np.ceil((high - low + 1) / bars)))
+        return np.arange(np.floor(low) - 0.5, high + width, width)
+    return np.linspace(low, high if high > low else low + 1, bars + 1)
 
 
 def _short(name: str) -> str:

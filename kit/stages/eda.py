@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.boxes import BOXES, LABELS, Boxes, boxes_of
+from kit.boxes import BOXES, LABELS, boxes_of
 from kit.competitions import find_competition
 from kit.config import Config
 from kit.data.table.cells import assign_cells, split_folds
@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 
 SAMPLE = 2000  # images whose pixels are looked at
 _VIEW = re.compile(r"view|projection|position", re.IGNORECASE)
-_FEW = 4  # views
-_MOST_PICTURES = 80
+_OF_FILES = ("format", "channels", "reason")  # columns that looking at files adds
+_FEW = 6  # values of a column, by which boxes are counted
+_MOST_PICTURES = 96
 
 
 def explore(config: Config, data: Path | str, images: int = SAMPLE, edges: bool = False, quick: bool = False) -> Page:
@@ -70,7 +71,7 @@ def explore(config: Config, data: Path | str, images: int = SAMPLE, edges: bool 
             shown=shown,
             metadata=eda_metadata.columns(table, [*filter(is_metadata, examples.table.columns)]),
             boxes=boxes,
-            parts=_parts(table, examples.labels) if boxes is not None else (),
+            parts=_parts(table, examples.labels) if boxes is not None else None,
         )
     )
 
@@ -87,7 +88,8 @@ def _with_looks(table: pd.DataFrame, looked: pd.DataFrame) -> pd.DataFrame:
 
 def _to_show(classes: Classes, table: pd.DataFrame, seed: int) -> list[np.ndarray]:
     """Rows of each class to be shown, drawn at random among those that can be read."""
-    each = max(2, min(eda.SHOWN, _MOST_PICTURES // len(classes.names)))
+    count = len(classes.names)
+    each = 12 if count <= 3 else max(2, min(6, _MOST_PICTURES // count))
     order = np.random.default_rng(seed).permutation(len(table))
     order = order[table["reason"].isna().to_numpy()[order]]
     return [order[classes.members[order, n]][:each] for n in range(len(classes.names))]
@@ -106,23 +108,26 @@ def _folds(config: Config, examples: Examples) -> np.ndarray | str:
     return cell.map(fold_of).to_numpy()
 
 
-def _parts(table: pd.DataFrame, labels: tuple[str, ...]) -> list[eda_boxes.Part]:
-    """All boxes in images of known size, then those of each view, or of each label."""
+def _parts(table: pd.DataFrame, labels: tuple[str, ...]) -> tuple[list[eda_boxes.Part], list[eda_boxes.Part]]:
+    """All boxes in images of known size, with those of each view or label; and those of each value of other columns."""
     sizes = table[["width", "height"]].to_numpy(float)
     has_size = np.isfinite(sizes).all(axis=1)
     own = boxes_of(table, labels) if LABELS in table.columns else boxes_of(table, labels[:1])
     own = own.where(has_size[own.image]).scaled(np.where(has_size[:, None], 1 / sizes, 1))
     known = ((table["split"] == "train") | (np.bincount(own.image, minlength=len(table)) > 0)).to_numpy() & has_size
-    parts = [eda_boxes.Part("all", known, own)]
-    for column in filter(_VIEW.search, table.columns):
-        values = table[column].dropna()
-        if 1 < values.nunique() <= _FEW:
-            inside = ((str(value), (table[column] == value).to_numpy()) for value in sorted(values.unique(), key=str))
-            return parts + [eda_boxes.Part(name, known & of, own.where(of[own.image])) for name, of in inside]
+    shown, others = [eda_boxes.Part("all", known, own)], []
     if LABELS in table.columns:
-        parts += [_of_label(name, known, own, n) for n, name in enumerate(labels)]
-    return parts
-
-
-def _of_label(name: str, known: np.ndarray, boxes: Boxes, number: int) -> eda_boxes.Part:
-    return eda_boxes.Part(name, known, boxes.where(boxes.label == number))
+        shown += [eda_boxes.Part(name, known, own.where(own.label == n)) for n, name in enumerate(labels)]
+    for column in eda_metadata.columns(table, [*filter(is_metadata, table.columns)]):
+        values = table[column]
+        if not 1 < values.nunique() <= _FEW or column in _OF_FILES:
+            continue
+        parts = []
+        for value in sorted(values.dropna().unique(), key=str):
+            of = (values == value).to_numpy()
+            parts.append(eda_boxes.Part(f"{column}: {value}", known & of, own.where(of[own.image])))
+        if _VIEW.search(column) and len(shown) == 1:
+            shown += parts
+        else:
+            others += parts
+    return shown, others
