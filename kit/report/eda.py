@@ -21,11 +21,11 @@ SIDE = 224  # pixels of a picture
 class DataSet:
     """What a page is made of.
 
-    `table` is the example table, and what every image that was looked at is (columns format, channels, width, height,
-    reason); `side` the official side of each row. `fold` int [training rows] is how folds will be dealt, or a text that
-    says why they cannot be. `checks` is what kit.data.table.check reports, of every image or not (`complete`);
-    `thumbnails` are by path; `shown` are rows of each class; `metadata` names of columns; `boxes` those of all rows, in
-    pixels of the source, and `parts` what `eda_boxes.blocks` takes, where there are boxes.
+    `table` is the example table, with what every image that was looked at is (columns format, channels, width, height,
+    reason); `side` the official side of each row. `fold` int [training rows] is how folds will be dealt, where they can
+    be, and `doubt` why training would refuse them. `checks` is what kit.data.table.check reports, of every image or
+    not (`complete`). `thumbnails` are by path; `shown` are rows of each class; `metadata` names of columns; `boxes`
+    those of all rows, in pixels of the source, and `parts` what `eda_boxes.blocks` takes, where there are boxes.
     """
 
     title: str
@@ -36,7 +36,8 @@ class DataSet:
     side: pd.Series
     classes: "Classes"
     survey: "Survey"
-    fold: np.ndarray | str
+    fold: np.ndarray | None
+    doubt: str
     checks: Mapping[str, Any]
     complete: bool
     thumbnails: "Mapping[str, Thumbnail]"
@@ -91,8 +92,9 @@ def _labels(data: DataSet) -> list[page.Block]:
     blocks: list[page.Block] = [eda_labels.frequencies(data.classes.names, data.classes.members)]
     if len(data.labels) > 1 and not data.exclusive:
         blocks.append(eda_labels.together(data.table, data.labels))
-    if isinstance(data.fold, str):
-        return [*blocks, page.Text(data.fold, "warning")]
+    blocks += [page.Text(data.doubt, "warning")] if data.doubt else []
+    if data.fold is None:
+        return blocks
     train = data.table[data.table["split"] == "train"]
     return [*blocks, *eda_labels.folds(train, data.fold, data.labels)]
 

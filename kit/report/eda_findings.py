@@ -50,11 +50,11 @@ def blocks(
         ]
         if shown:
             found.append(page.Gallery(shown, f"Images with the same pixels, {words}."))
-    total = sum(len(checks["duplicates"][kind]) for kind in ("within_class", "across_classes"))
-    if total > len(sets):
-        found.append(
-            page.Text(f"{len(sets)} of {total:,} sets are shown; kit examples --check --json names all.", "note")
-        )
+    every = sum(len(checks["duplicates"][kind]) for kind in ("within_class", "across_classes"))
+    if every:
+        text = f"{checks['duplicates']['images']:,} images have the same pixels as another, in {counted(every, 'set')}"
+        text += f"; {len(sets)} are shown, kit examples --check --json names all" if every > len(sets) else ""
+        found.append(page.Text(f"{text}.", "note"))
     scope = "Every image was decoded" if complete else "Only the sample was decoded (--quick)"
     nothing = "" if found else " Nothing odd was found: no missing or unreadable file, no duplicate, no leak."
     return [page.Text(f"{scope}.{nothing}", "note"), *found]

@@ -49,6 +49,7 @@ def explore(config: Config, data: Path | str, images: int = SAMPLE, edges: bool 
     checks = report(examples, looked)
     table = _with_looks(table, looked)
     survey = survey_images(table, classes, data, config.image, images, config.seed, edges)
+    fold, doubt = _folds(config, examples)
     shown = _to_show(classes, table, config.seed)
     ids = {name for _, names in eda_findings.duplicates_to_show(checks) for name in names}
     pictured = sorted({*table["path"][np.concatenate(shown)], *table["path"][table["id"].isin(ids)]})
@@ -64,7 +65,8 @@ def explore(config: Config, data: Path | str, images: int = SAMPLE, edges: bool 
             side=sides_of(table),
             classes=classes,
             survey=survey,
-            fold=_folds(config, examples),
+            fold=fold,
+            doubt=doubt,
             checks=checks,
             complete=not quick,
             thumbnails=show(pictured, data, config.image, eda.SIDE),
@@ -95,17 +97,21 @@ def _to_show(classes: Classes, table: pd.DataFrame, seed: int) -> list[np.ndarra
     return [order[classes.members[order, n]][:each] for n in range(len(classes.names))]
 
 
-def _folds(config: Config, examples: Examples) -> np.ndarray | str:
-    """The fold of each training row, int, or why there can be none."""
+def _folds(config: Config, examples: Examples) -> tuple[np.ndarray | None, str]:
+    """The fold of each training row, int, where there can be any; and why training would refuse them, or nothing."""
     train = examples.table[examples.table["split"] == "train"]
+    doubt = ""
     try:
         check_folds(config, examples)
+    except ConfigError as error:
+        doubt = f"A run would be refused: {error}"
+    try:
         cell = assign_cells(train)
         dealt = split_folds(int(cell.max()) + 1, config.folds, config.split_seed)
     except ConfigError as error:
-        return f"No folds can be dealt: {error}"
+        return None, doubt or f"A run would be refused: {error}"
     fold_of = {cell: k for k, cells in enumerate(dealt) for cell in cells}
-    return cell.map(fold_of).to_numpy()
+    return cell.map(fold_of).to_numpy(), doubt
 
 
 def _parts(table: pd.DataFrame, labels: tuple[str, ...]) -> tuple[list[eda_boxes.Part], list[eda_boxes.Part]]:
