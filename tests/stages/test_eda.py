@@ -102,3 +102,15 @@ def test_what_is_no_folder_of_images(tmp_path, capsys):
     assert main(["eda", "pcam", *out]) == 2
     assert capsys.readouterr().err == "kit: where are the raw files of pcam? Give --data DIR\n"
     assert not (tmp_path / "page.html").exists()
+
+
+def test_classes(eda, tmp_path):
+    rng = np.random.default_rng(0)
+    for n in range(36):
+        path = tmp_path / "photos" / ("normal", "benign", "cancer")[n % 3] / f"{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 20), np.uint8)).save(path)
+    tree, text = eda("folders", "--data", tmp_path / "photos", "--set", "train.batch_size=8")
+    assert "36 images, each a group of its own. Classes: benign, cancer, normal." in text
+    assert "Nothing odd was found" in text and "All images of the sample are grey" in text
+    assert not [figure for figure in tree.iter("figure") if figure.get("id") == "figure-together"]  # classes exclude

@@ -61,7 +61,7 @@ def classes_of(table: pd.DataFrame, labels: Sequence[str], exclusive: bool) -> C
     if exclusive:
         return Classes(tuple(labels), positive)
     none = (y <= 0.5).all(axis=1)
-    name = f"no {labels[0]}" if len(labels) == 1 else "none of these"
+    name = f"not {labels[0]}" if len(labels) == 1 else "none of these"
     return Classes((*labels, name), np.column_stack([positive, none]))
 
 

@@ -22,7 +22,7 @@ def test_classes_are_labels_and_none_of_them():
     classes = classes_of(_table([[1, 0], [1, 1], [0, 0], [0, NAN], [NAN, NAN], [0, 0.4]]), ["a", "b"], exclusive=False)
     assert classes.names == ("a", "b", "none of these")
     assert classes.members.astype(int).tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0], [0, 0, 1]]
-    assert classes_of(_table([[1], [0]]), ["a"], exclusive=False).names == ("a", "no a")
+    assert classes_of(_table([[1], [0]]), ["a"], exclusive=False).names == ("a", "not a")
     exclusive = classes_of(_table([[1, 0], [0, 1], [NAN, NAN]]), ["a", "b"], exclusive=True)
     assert exclusive.members.astype(int).tolist() == [[1, 0], [0, 1], [0, 0]]
 
