@@ -38,14 +38,16 @@ def blocks(parts: Sequence[Part], others: Sequence[Part]) -> list[page.Block]:
     remarks: list[page.Block] = []
     if outside:
         text = (
-            f"{counted(outside, 'box does', 'boxes do')} not lie in the image, and are left out here: its size differs."
+            f"{counted(outside, 'box reaches', 'boxes reach')} beyond the image, which seems to have another size than "
         )
-        remarks.append(page.Text(text, "warning"))
+        remarks.append(page.Text(f"{text}the table of boxes says: left out here.", "warning"))
     parts, others = (
         [replace(part, boxes=part.boxes.where(_inside(part.boxes))) for part in each] for each in (parts, others)
     )
     if not len(parts[0].boxes):
         return remarks or [page.Text("No image has a box.", "warning")]
+    if len(parts) + len(others) == 1:
+        return [*remarks, *_figures(parts)]
     table = page.Table(
         ["", "images", "with a box", "boxes", "median width × height"], [_row(part) for part in (*parts, *others)]
     )
@@ -71,10 +73,11 @@ def _figures(parts: Sequence[Part]) -> list[page.Block]:
     )
     sizes = page.Figure("box_sizes", style.drawn(_sides, every.boxes), caption, caption)
     caption = (
-        "Centres of boxes; yellow is where there are most. What is shifted between parts is another position of the "
-        "patient. A model finds little where it has never seen a box: augment.shift moves them."
+        "Centres of boxes; yellow is where there are most. A model finds little where it has never seen a box: "
+        "augment.shift moves them."
     )
     panels = len(parts)
+    caption += " What is shifted between panels is another position of the patient." if panels > 1 else ""
     drawing = style.drawn(_maps, parts, columns=panels, wide=panels > 1)
     centres = page.Figure("box_centres", drawing, caption, caption, wide=panels > 1)
     if panels == 1:
@@ -98,7 +101,8 @@ def _counts(axes: "Axes", per_image: np.ndarray) -> None:
     axes.bar(np.arange(len(counts)), counts, color=style.colour(0))
     for n, count in enumerate(counts):
         axes.annotate(f"{count:,}", (n, count), (0, 2), textcoords="offset points", ha="center", fontsize=8)
-    style.ticks(axes, [str(n) if n < _MANY else f"{_MANY} or more" for n in range(len(counts))])
+    axes.set_xticks(range(len(counts)), [str(n) if n < _MANY else f"{_MANY}+" for n in range(len(counts))])
+    axes.grid(visible=False, axis="x")
     axes.set(xlabel="boxes", ylabel="images")
 
 

@@ -162,7 +162,7 @@ def test_boxes_are_counted_by_part():
 def test_boxes_outside_their_images_are_told():
     parts = [eda_boxes.Part("all", np.ones(4, bool), _boxes([0, 1], [[0, 0, 16, 16], [0, 0, 0.5, 0.5]]))]
     blocks = eda_boxes.blocks(parts, [])
-    assert "1 box does not lie in the image" in _texts(blocks) and "1 box in 1 of 4 images" in _texts(blocks)
+    assert "1 box reaches beyond the image" in _texts(blocks) and "1 box in 1 of 4 images" in _texts(blocks)
     (text,) = eda_boxes.blocks([eda_boxes.Part("all", np.ones(4, bool), _boxes([], []))], [])
     assert text.text == "No image has a box."
 
