@@ -17,7 +17,7 @@ from kit.data.table.examples import Examples
 from kit.data.table.survey import Classes, classes_of, draw, show, survey_images
 from kit.errors import ConfigError, counted
 from kit.files import expanded
-from kit.report import eda, eda_boxes, eda_findings, eda_metadata
+from kit.report.eda import boxes, data_set, findings, metadata
 from kit.report.page import Page
 from kit.stages.examples import check_folds, examples_as_they_are
 from kit.tables import is_metadata
@@ -51,11 +51,11 @@ def explore(config: Config, data: Path | str, images: int = SAMPLE, edges: bool 
     survey = survey_images(table, classes, data, config.image, images, config.seed, edges)
     fold, doubt = _folds(config, examples)
     shown = _to_show(classes, table, config.seed)
-    ids = {name for _, names in eda_findings.duplicates_to_show(checks) for name in names}
+    ids = {name for _, names in findings.duplicates_to_show(checks) for name in names}
     pictured = sorted({*table["path"][np.concatenate(shown)], *table["path"][table["id"].isin(ids)]})
     boxes = boxes_of(table.drop(columns=LABELS, errors="ignore"), examples.labels) if BOXES in table.columns else None
-    return eda.as_page(
-        eda.DataSet(
+    return data_set.as_page(
+        data_set.DataSet(
             title=definition.title,
             subtitle=f"{definition.name}, target {definition.chosen or next(iter(definition.targets))}: "
             f"{examples.task} of {counted(len(examples.labels), 'label')}",
@@ -69,9 +69,9 @@ def explore(config: Config, data: Path | str, images: int = SAMPLE, edges: bool 
             doubt=doubt,
             checks=checks,
             complete=not quick,
-            thumbnails=show(pictured, data, config.image, eda.SIDE),
+            thumbnails=show(pictured, data, config.image, data_set.SIDE),
             shown=shown,
-            metadata=eda_metadata.columns(table, [*filter(is_metadata, examples.table.columns)]),
+            metadata=metadata.columns(table, [*filter(is_metadata, examples.table.columns)]),
             boxes=boxes,
             parts=_parts(table, examples.labels) if boxes is not None else None,
         )
@@ -114,24 +114,24 @@ def _folds(config: Config, examples: Examples) -> tuple[np.ndarray | None, str]:
     return cell.map(fold_of).to_numpy(), doubt
 
 
-def _parts(table: pd.DataFrame, labels: tuple[str, ...]) -> tuple[list[eda_boxes.Part], list[eda_boxes.Part]]:
+def _parts(table: pd.DataFrame, labels: tuple[str, ...]) -> tuple[list[boxes.Part], list[boxes.Part]]:
     """All boxes in images of known size, with those of each view or label; and those of each value of other columns."""
     sizes = table[["width", "height"]].to_numpy(float)
     has_size = np.isfinite(sizes).all(axis=1)
     own = boxes_of(table, labels) if LABELS in table.columns else boxes_of(table, labels[:1])
     own = own.where(has_size[own.image]).scaled(np.where(has_size[:, None], 1 / sizes, 1))
     known = ((table["split"] == "train") | (np.bincount(own.image, minlength=len(table)) > 0)).to_numpy() & has_size
-    shown, others = [eda_boxes.Part("all", known, own)], []
+    shown, others = [boxes.Part("all", known, own)], []
     if LABELS in table.columns:
-        shown += [eda_boxes.Part(name, known, own.where(own.label == n)) for n, name in enumerate(labels)]
-    for column in eda_metadata.columns(table, [*filter(is_metadata, table.columns)]):
+        shown += [boxes.Part(name, known, own.where(own.label == n)) for n, name in enumerate(labels)]
+    for column in metadata.columns(table, [*filter(is_metadata, table.columns)]):
         values = table[column]
         if not 1 < values.nunique() <= _FEW or column in _OF_FILES:
             continue
         parts = []
         for value in sorted(values.dropna().unique(), key=str):
             of = (values == value).to_numpy()
-            parts.append(eda_boxes.Part(f"{column}: {value}", known & of, own.where(of[own.image])))
+            parts.append(boxes.Part(f"{column}: {value}", known & of, own.where(of[own.image])))
         if _VIEW.search(column) and len(shown) == 1:
             shown += parts
         else:

@@ -9,7 +9,7 @@ import numpy as np
 from kit.boxes import Boxes
 from kit.errors import counted
 from kit.report import page, style
-from kit.report.eda_pixels import steps
+from kit.report.eda.pixels import steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,9 @@ import pandas as pd
 
 from kit.boxes import Boxes
 from kit.errors import counted
-from kit.report import eda_boxes, eda_findings, eda_labels, eda_metadata, eda_pixels, page, pictures
+from kit.report import page, pictures
+from kit.report.eda import boxes, findings, labels, metadata, pixels
+from kit.report.eda.boxes import Part
 
 if TYPE_CHECKING:
     from kit.data.table.survey import Classes, Survey, Thumbnail
@@ -25,7 +27,7 @@ class DataSet:
     reason); `side` the official side of each row. `fold` int [training rows] is how folds will be dealt, where they can
     be, and `doubt` why training would refuse them. `checks` is what kit.data.table.check reports, of every image or
     not (`complete`). `thumbnails` are by path; `shown` are rows of each class; `metadata` names of columns; `boxes`
-    those of all rows, in pixels of the source, and `parts` what `eda_boxes.blocks` takes, where there are boxes.
+    those of all rows, in pixels of the source, and `parts` what `boxes.blocks` takes, where there are boxes.
     """
 
     title: str
@@ -44,7 +46,7 @@ class DataSet:
     shown: Sequence[np.ndarray]
     metadata: Sequence[str]
     boxes: Boxes | None
-    parts: tuple[Sequence[eda_boxes.Part], Sequence[eda_boxes.Part]] | None
+    parts: tuple[Sequence[Part], Sequence[Part]] | None
 
 
 def as_page(data: DataSet) -> page.Page:
@@ -57,7 +59,7 @@ def as_page(data: DataSet) -> page.Page:
         page.Section("Files", "files", _files(data)),
         page.Section("Pixels", "pixels", _pixels(data)),
         page.Section("Metadata", "metadata", _metadata(data)),
-        page.Section("Boxes", "boxes", eda_boxes.blocks(*data.parts) if data.parts else []),
+        page.Section("Boxes", "boxes", boxes.blocks(*data.parts) if data.parts else []),
     ]
     return page.Page(data.title, data.subtitle, sections)
 
@@ -66,12 +68,12 @@ def _overview(data: DataSet) -> list[page.Block]:
     images, groups = len(data.table), data.table["group"].nunique()
     grouped = "each a group of its own" if groups == images else f"of {groups:,} groups (patients)"
     text = f"{images:,} images, {grouped}. {'Classes' if data.exclusive else 'Labels'}: {', '.join(data.labels)}."
-    return [page.Text(text, "lead"), *eda_labels.splits(data.table, data.side, data.labels)]
+    return [page.Text(text, "lead"), *labels.splits(data.table, data.side, data.labels)]
 
 
 def _findings(data: DataSet) -> list[page.Block]:
     path_of = dict(zip(data.table["id"], data.table["path"], strict=True))
-    ids = [name for _, names in eda_findings.duplicates_to_show(data.checks) for name in names]
+    ids = [name for _, names in findings.duplicates_to_show(data.checks) for name in names]
     side = dict(zip(data.table["id"], data.side, strict=True))
     number = {name: n for n, name in enumerate(data.table["id"])} if ids else {}
     images, texts = {}, {}
@@ -80,7 +82,7 @@ def _findings(data: DataSet) -> list[page.Block]:
         if thumbnail is not None:
             images[name] = pictures.jpeg(thumbnail.image, SIDE)
             texts[name] = f"{name}\n{side[name]}: {_label_text(data, number[name])}"
-    return eda_findings.blocks(data.checks, images, texts, data.complete)
+    return findings.blocks(data.checks, images, texts, data.complete)
 
 
 def _label_text(data: DataSet, row: int) -> str:
@@ -89,14 +91,14 @@ def _label_text(data: DataSet, row: int) -> str:
 
 
 def _labels(data: DataSet) -> list[page.Block]:
-    blocks: list[page.Block] = [eda_labels.frequencies(data.classes.names, data.classes.members)]
+    blocks: list[page.Block] = [labels.frequencies(data.classes.names, data.classes.members)]
     if len(data.labels) > 1 and not data.exclusive:
-        blocks.append(eda_labels.together(data.table, data.labels))
+        blocks.append(labels.together(data.table, data.labels))
     blocks += [page.Text(data.doubt, "warning")] if data.doubt else []
     if data.fold is None:
         return blocks
     train = data.table[data.table["split"] == "train"]
-    return [*blocks, *eda_labels.folds(train, data.fold, data.labels)]
+    return [*blocks, *labels.folds(train, data.fold, data.labels)]
 
 
 def _images(data: DataSet) -> list[page.Block]:
@@ -129,8 +131,8 @@ def _files(data: DataSet) -> list[page.Block]:
     if table.empty:
         return []
     return [
-        *eda_pixels.kinds(table, data.classes.names, members),
-        *eda_pixels.sizes(table, data.classes.names, members),
+        *pixels.kinds(table, data.classes.names, members),
+        *pixels.sizes(table, data.classes.names, members),
     ]
 
 
@@ -138,22 +140,22 @@ def _pixels(data: DataSet) -> list[page.Block]:
     survey, rows = data.survey, data.survey.rows
     if not len(rows):
         return []
-    few = data.classes.largest(eda_pixels.LINES)
+    few = data.classes.largest(pixels.LINES)
     members = few.members[rows]
     added = int((~survey.random).sum())
     more = f", and {counted(added, 'image')} more of classes that it has few of" if added else ""
     note = f"From {int(survey.random.sum()):,} images drawn at random{more}."
     blocks: list[page.Block] = [page.Text(note, "note")]
-    if remark := eda_pixels.remark_on_classes(few.names, len(data.classes.names)):
+    if remark := pixels.remark_on_classes(few.names, len(data.classes.names)):
         blocks.append(remark)
-    blocks.append(eda_pixels.grey_levels(few.names, members, survey.grey))
+    blocks.append(pixels.grey_levels(few.names, members, survey.grey))
     is_test = (data.table["split"].to_numpy() == "test")[rows]
     train, test = (survey.grey[survey.random & (is_test == side)] for side in (False, True))
     if len(train) and len(test):
-        blocks.append(eda_pixels.grey_by_split(train, test))
-    blocks += eda_pixels.colours(few.names, members, survey.colour)
-    return blocks + eda_pixels.mean_images(data.classes.names, survey.means, survey.edges)
+        blocks.append(pixels.grey_by_split(train, test))
+    blocks += pixels.colours(few.names, members, survey.colour)
+    return blocks + pixels.mean_images(data.classes.names, survey.means, survey.edges)
 
 
 def _metadata(data: DataSet) -> list[page.Block]:
-    return eda_metadata.blocks(data.table, data.classes.names, data.classes.members, data.metadata)
+    return metadata.blocks(data.table, data.classes.names, data.classes.members, data.metadata)

@@ -8,8 +8,8 @@ import pandas as pd
 
 from kit.errors import counted
 from kit.report import page, style
-from kit.report.eda_labels import shares
-from kit.report.eda_pixels import by_class
+from kit.report.eda.labels import shares
+from kit.report.eda.pixels import by_class
 
 _FEW = 12  # values of a column, up to which they are categories; and rows of a table
 _OLDEST = 120  # years

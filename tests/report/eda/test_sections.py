@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from kit.boxes import Boxes
-from kit.report import eda_boxes, eda_findings, eda_labels, eda_metadata, eda_pixels, page
+from kit.report import page
+from kit.report.eda import boxes, findings, labels, metadata, pixels
 
 pytestmark = pytest.mark.once
 NAN = np.nan
@@ -38,7 +39,7 @@ def table():
 
 
 def test_counts_by_split_and_fold(table):
-    (counts,) = _tables(eda_labels.splits(table, table["split"], ["a", "b"]))
+    (counts,) = _tables(labels.splits(table, table["split"], ["a", "b"]))
     assert counts.columns == ["", "train", "test"]
     assert counts.rows == [
         ["images", "4", "2"],
@@ -47,12 +48,12 @@ def test_counts_by_split_and_fold(table):
         ["b", "1 (33.3%)", "–"],  # of the three that are known
         ["unlabelled", "0", "2"],
     ]
-    (folds,) = _tables(eda_labels.folds(table[:4], np.array([0, 0, 1, 1]), ["a", "b"]))
+    (folds,) = _tables(labels.folds(table[:4], np.array([0, 0, 1, 1]), ["a", "b"]))
     assert folds.rows[2] == ["a", "2 (100.0%)", "0 (0.0%)"] and folds.rows[-1][0] == "b"
 
 
 def test_labels_that_occur_together(table):
-    drawing = eda_labels.together(table, ["a", "b"]).drawing
+    drawing = labels.together(table, ["a", "b"]).drawing
     texts = [text.get_text() for text in drawing.axes[0].texts]
     assert texts == ["100", "50", "100", "100"]  # of two a one is b, the b is an a
 
@@ -60,18 +61,16 @@ def test_labels_that_occur_together(table):
 def test_shares_of_classes_by_kind_of_file():
     table = pd.DataFrame({"format": ["PNG"] * 3 + ["JPEG"], "channels": ["L", "L", "RGB", "RGB"]})
     members = np.array([[1, 0], [1, 0], [0, 1], [0, 0]], bool)
-    (kinds,) = _tables(eda_pixels.kinds(table, ["a", "b"], members))
+    (kinds,) = _tables(pixels.kinds(table, ["a", "b"], members))
     assert kinds.rows[0] == ["PNG, L", "2", "50.0%", "100.0%", "0.0%"]
     assert ["JPEG, RGB", "1", "25.0%", "–", "–"] in kinds.rows
-    many = eda_labels.shares(
-        "sex", [("F", np.array([True, True, False, False]))], [*"abcdefg"], np.eye(4, 7, dtype=bool)
-    )
+    many = labels.shares("sex", [("F", np.array([True, True, False, False]))], [*"abcdefg"], np.eye(4, 7, dtype=bool))
     assert many.columns == ["sex", "F"] and many.rows[:3] == [["images", "2"], ["of all", "50.0%"], ["a", "50.0%"]]
 
 
 def test_sizes_are_drawn_where_they_differ():
     table = pd.DataFrame({"width": [10, 10, 20], "height": [10, 10, 20], "bytes": [5, 5, 5]})
-    blocks = eda_pixels.sizes(table, ["a", "b"], np.array([[1, 0], [1, 0], [0, 1]], bool))
+    blocks = pixels.sizes(table, ["a", "b"], np.array([[1, 0], [1, 0], [0, 1]], bool))
     assert _tables(blocks)[0].rows == [["10 × 10", "2", "66.7%"], ["20 × 20", "1", "33.3%"]]
     assert [*_figures(blocks)] == ["sides"]
 
@@ -80,25 +79,25 @@ def test_histograms_hold_all_of_a_class_and_boxes_are_drawn_of_many():
     from kit.report import style
 
     values, members = np.array([1.0, 2, 2, 7, NAN]), np.ones((5, 1), bool)
-    axes = style.drawn(eda_pixels.by_class, ["a"], members, values, "x").axes[0]
+    axes = style.drawn(pixels.by_class, ["a"], members, values, "x").axes[0]
     heights = axes.patches[0].get_xy()[:, 1]
     assert heights.max() == pytest.approx(50) and axes.get_xlabel() == "x"
     members = np.tile(np.eye(5, dtype=bool), (3, 1))
-    axes = style.drawn(eda_pixels.by_class, [*"abcde"], members, np.arange(15.0), "x").axes[0]
+    axes = style.drawn(pixels.by_class, [*"abcde"], members, np.arange(15.0), "x").axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == [*"abcde"]
     assert [bar.get_width() for bar in axes.patches] == [5] * 5  # quartiles of n, n + 5, n + 10
 
 
 def test_grey_images_have_no_colours():
-    (text,) = eda_pixels.colours(["a"], np.ones((2, 1), bool), np.full((2, 3, 64), NAN))
+    (text,) = pixels.colours(["a"], np.ones((2, 1), bool), np.full((2, 3, 64), NAN))
     assert "All images of the sample are grey" in text.text
-    (figure,) = eda_pixels.colours(["a"], np.ones((1, 1), bool), np.full((1, 3, 64), 1 / 64))
+    (figure,) = pixels.colours(["a"], np.ones((1, 1), bool), np.full((1, 3, 64), 1 / 64))
     assert figure.wide and "100% of the images" in figure.caption
 
 
 def test_mean_images_of_classes_without_an_image_are_left_out():
     means = np.stack([np.full((4, 4, 3), 9.0), np.full((4, 4, 3), NAN)])
-    gallery, edges = eda_pixels.mean_images(["a", "b"], means, np.stack([np.ones((4, 4)), np.full((4, 4), NAN)]))
+    gallery, edges = pixels.mean_images(["a", "b"], means, np.stack([np.ones((4, 4)), np.full((4, 4), NAN)]))
     assert [picture.caption for picture in gallery.pictures] == ["a"] == [each.caption for each in edges.pictures]
 
 
@@ -115,7 +114,7 @@ def test_mean_images_of_classes_without_an_image_are_left_out():
 )
 def test_odd_values_are_named(name, values, expected):
     ids = pd.Series([str(n) for n in range(len(values))])
-    assert eda_metadata.odd_values(name, pd.Series(values), ids) == expected
+    assert metadata.odd_values(name, pd.Series(values), ids) == expected
 
 
 def test_metadata_are_tables_or_figures():
@@ -124,9 +123,9 @@ def test_metadata_are_tables_or_figures():
     table["sex"] = ["F", "M", None, "F"] * 10
     table["view"], table["boxes"], table["name"] = "PA", [[]] * 40, [NASTY + str(n) for n in range(40)]
     members = np.arange(40)[:, None] % 2 == [[0, 1]]
-    columns = eda_metadata.columns(table, ["age", "sex", "view", "boxes", "name"])
+    columns = metadata.columns(table, ["age", "sex", "view", "boxes", "name"])
     assert columns == ["age", "sex", "view", "name"]
-    blocks = eda_metadata.blocks(table, ["even", "odd"], members, columns)
+    blocks = metadata.blocks(table, ["even", "odd"], members, columns)
     assert [*_figures(blocks)] == ["metadata0"]
     sex, name = _tables(blocks)
     assert sex.rows[0] == ["F", "20", "50.0%", "50.0%", "50.0%"] and sex.rows[-1][:2] == ["missing", "10"]
@@ -141,11 +140,11 @@ def _boxes(image, xywh):
 
 
 def test_boxes_are_counted_by_part():
-    boxes = _boxes([0, 0, 1], [[0.1, 0.2, 0.2, 0.4], [0.5, 0.5, 0.2, 0.2], [0, 0, 0.4, 0.2]])
+    own = _boxes([0, 0, 1], [[0.1, 0.2, 0.2, 0.4], [0.5, 0.5, 0.2, 0.2], [0, 0, 0.4, 0.2]])
     every, front = np.array([1, 1, 1, 0], bool), np.array([1, 0, 0, 0], bool)
-    parts = [eda_boxes.Part("all", every, boxes), eda_boxes.Part("front", front, boxes.where(boxes.image == 0))]
-    none = eda_boxes.Part("side", ~front & every, boxes.where(boxes.image == 3))
-    blocks = eda_boxes.blocks(parts, [none])
+    parts = [boxes.Part("all", every, own), boxes.Part("front", front, own.where(own.image == 0))]
+    none = boxes.Part("side", ~front & every, own.where(own.image == 3))
+    blocks = boxes.blocks(parts, [none])
     assert "3 boxes in 2 of 3 images." in _texts(blocks)
     assert [*_figures(blocks)] == ["box_counts", "box_sizes", "box_areas", "box_centres"]
     assert _tables(blocks)[0].rows == [
@@ -160,10 +159,10 @@ def test_boxes_are_counted_by_part():
 
 
 def test_boxes_outside_their_images_are_told():
-    parts = [eda_boxes.Part("all", np.ones(4, bool), _boxes([0, 1], [[0, 0, 16, 16], [0, 0, 0.5, 0.5]]))]
-    blocks = eda_boxes.blocks(parts, [])
+    parts = [boxes.Part("all", np.ones(4, bool), _boxes([0, 1], [[0, 0, 16, 16], [0, 0, 0.5, 0.5]]))]
+    blocks = boxes.blocks(parts, [])
     assert "1 box reaches beyond the image" in _texts(blocks) and "1 box in 1 of 4 images" in _texts(blocks)
-    (text,) = eda_boxes.blocks([eda_boxes.Part("all", np.ones(4, bool), _boxes([], []))], [])
+    (text,) = boxes.blocks([boxes.Part("all", np.ones(4, bool), _boxes([], []))], [])
     assert text.text == "No image has a box."
 
 
@@ -186,12 +185,12 @@ CHECKS = {
 
 
 def test_findings_are_told_the_worst_first_and_shown_once():
-    assert eda_findings.duplicates_to_show(CHECKS) == [
+    assert findings.duplicates_to_show(CHECKS) == [
         ("across_classes", ["a", "b"]),
         ("across_groups", ["c", "d", "e"]),
     ]
     texts = {name: f"{name}\ntrain: tumour" for name in "abcde"}
-    blocks = eda_findings.blocks(CHECKS, dict.fromkeys("abcde", b"\xff\xd8"), texts, complete=True)
+    blocks = findings.blocks(CHECKS, dict.fromkeys("abcde", b"\xff\xd8"), texts, complete=True)
     told = _texts(blocks)
     for part in (
         "Every image was decoded.",
@@ -218,5 +217,5 @@ def test_nothing_odd_is_said():
         "groups_in_several_splits": [],
     }
     duplicates = {kind: [] if kind != "images" else 0 for kind in CHECKS["duplicates"]}
-    (text,) = eda_findings.blocks({**nothing, "duplicates": duplicates}, {}, {}, complete=False)
+    (text,) = findings.blocks({**nothing, "duplicates": duplicates}, {}, {}, complete=False)
     assert text.text.startswith("Only the sample was decoded (--quick). Nothing odd was found")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from kit.errors import counted
 from kit.report import page, pictures, style
-from kit.report.eda_labels import shares
+from kit.report.eda.labels import shares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
