@@ -7,13 +7,13 @@ from kit.cli._types import at_least_one, count, folder, names
 from kit.errors import ConfigError
 
 EXAMPLE = "kit explain runs/pcam/first --worst 8"
-_KINDS = {
-    "worst": "the predictions that are most wrong",
-    "best": "the predictions that are most right",
-    "unsure": "those nearest to the decision's cut",
-    "random": "any",
-    "false-positives": "wrongly decided on, the surest first",
-    "false-negatives": "wrongly not decided on",
+_KINDS = {  # option -> kind of case (kit.evaluate.cases), and help
+    "worst": ("worst", "the predictions that are most wrong"),
+    "best": ("best", "the predictions that are most right"),
+    "unsure": ("unsure", "those nearest to the decision's cut"),
+    "random": ("random", "any"),
+    "false-positives": ("false positive", "wrongly decided on, the surest first"),
+    "false-negatives": ("false negative", "wrongly not decided on"),
 }
 
 
@@ -22,7 +22,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=folder, metavar="RUN")
     parser.add_argument("--images", nargs="+", metavar="PATH", help="new images: files, folders or globs; needs --out")
     parser.add_argument("--ids", type=names, default=[], metavar="A,B", help="these images of the run's records")
-    for kind, text in _KINDS.items():
+    for kind, (_, text) in _KINDS.items():
         parser.add_argument(f"--{kind}", type=at_least_one, metavar="N", help=f"so many training images: {text}")
     parser.add_argument("--records", type=folder, metavar="DIR", help="the records of the run (default: beside it)")
     parser.add_argument(
@@ -49,14 +49,10 @@ def call(arguments: argparse.Namespace) -> None:
     from kit.run import Run
     from kit.stages.explain import Wanted, explain, explain_images
 
-    values = vars(arguments)
-    counts = {
-        kind.replace("-", " ").removesuffix("s") if "-" in kind else kind: values[kind.replace("-", "_")]
-        for kind in _KINDS
-    }
+    asked = {kind: getattr(arguments, kind.replace("-", "_")) for kind in _KINDS}
     wanted = Wanted(
         ids=arguments.ids,
-        counts={kind: count for kind, count in counts.items() if count},
+        counts={_KINDS[kind][0]: number for kind, number in asked.items() if number},
         labels=arguments.label,
         method=arguments.method or "",
         folds=arguments.folds,

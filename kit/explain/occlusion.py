@@ -47,8 +47,8 @@ def occlusion(
 ) -> np.ndarray:
     """By how much the score of labels (numbers) drops where the image is covered: float32 [B, len(labels), H, W].
 
-    `images` are uint8 [B, H, W, C]. Each pixel has the mean over the patches that cover it. Scores are probabilities, or
-    of a network that finds boxes that of the best box. Covered copies are made on the device, `batch_size` at a time;
+    `images` are uint8 [B, H, W, C]. Each pixel has the mean over the patches that cover it. Scores are probabilities;
+    of a network that finds boxes, that of the best box. Covered copies are made on the device, `batch_size` at a time;
     `after` is called after each image.
     """
     patch, network = patch or Patch(), network_of(model)

@@ -74,8 +74,9 @@ def _reading(scores: ExplanationScores, cases: Sequence[Shown]) -> list[Block]:
     panels = f"then one for each run ({', '.join(names)})" if several else "then the same image under its map"
     text = (
         f"{_METHODS[scores.method]}. Each picture shows the image as the network gets it, {panels}: bright yellow is "
-        "what speaks most for the label, uncoloured is what does not matter or speaks against it. Each map is scaled to "
-        f"its own highest value, so compare places within a picture, not brightness between pictures. {_WHO[scores.folds]}"
+        "what speaks most for the label, uncoloured is what does not matter or speaks against it. Each map is scaled "
+        "to its own highest value, so compare places within a picture, not brightness between pictures. "
+        f"{_WHO[scores.folds]}"
     )
     boxes = "True boxes are green; boxes that the model found are orange, with their scores."
     blocks: list[Block] = [Text(text)]

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kit import files
+from kit.boxes import BOXES
 from kit.errors import ConfigError, DataError, UnreadableImage, counted, nearest, some
 from kit.evaluate.cases import choose_all, judge, named
 from kit.evaluate.sent import sent
@@ -24,7 +25,7 @@ from kit.report import pictures
 from kit.report.page import number
 from kit.run import ExplanationFiles, Run, names_of
 from kit.schemas import Explanation, ExplanationCheck, Explanations, ExplanationScores
-from kit.stages.explained import Subject, of_run, records_for, require_models, shares_of, with_images
+from kit.stages.explained import BoxesById, Subject, of_run, records_for, require_models, shares_of, with_images
 from kit.stages.predict import find_images
 from kit.tables import truth_columns
 from kit.tasks import find_task
@@ -106,10 +107,10 @@ def _of_images(run: Run, predictor: Predictor, rows: Mapping[str, Prepared], tru
     decision, fused = predictor.decision, len(predictor.models) > 1
     table = predictor.raw_table([*rows], rows.values())
     sizes = pd.DataFrame([row.size for row in rows.values()], columns=["width", "height"])
-    unknown = pd.DataFrame({"id": [*rows], "boxes": [[] for _ in rows]})
+    unknown = pd.DataFrame({"id": [*rows], BOXES: [[] for _ in rows]})
     unknown = unknown.assign(**dict.fromkeys(truth_columns(decision.labels), np.nan))
-    found = {}
-    if "boxes" in table.columns:
+    found: BoxesById = {}
+    if BOXES in table.columns:
         found = shares_of(sent(decision, table, fused).assign(**sizes), decision.labels, predictor.image)
     judged, images = judge(table, unknown, decision, fused), {name: row.image for name, row in rows.items()}
     return Subject(run, decision, judged, {}, images, {}, found, trust)
@@ -161,12 +162,11 @@ def _checked(subject: Subject, wanted: Wanted) -> pd.DataFrame:
     first = subject.run.trained_folds()[0]
     rows = subject.judged[[subject.fold_of.get(name) == first for name in subject.judged["id"]]]
     rows = rows[rows["label"].isin(wanted.labels or subject.decision.labels)].sort_values(["id", "label"])
-    boxed = np.array(
-        [label in subject.true.get(name, {}) for name, label in zip(rows["id"], rows["label"], strict=True)]
-    )
+    pairs = zip(rows["id"], rows["label"], strict=True)
+    boxed = np.array([label in subject.true.get(name, {}) for name, label in pairs], bool)
     parts = [
         part.iloc[np.random.default_rng(wanted.seed).permutation(len(part))[:count]].assign(boxed=flag)
-        for part, flag in ((rows[rows["decision"] == rows["label"]], False), (rows[boxed.astype(bool)], True))
+        for part, flag in ((rows[rows["decision"] == rows["label"]], False), (rows[boxed], True))
     ]
     return pd.concat(parts, ignore_index=True)[["id", "label", "boxed"]]
 
@@ -195,12 +195,11 @@ def _checks(subject: Subject, rows: pd.DataFrame, wanted: Wanted, after: Callabl
 
 
 def _steps(subjects: Sequence[Subject], cases: pd.DataFrame, rows: pd.DataFrame, mean: bool) -> int:
-    """How many images are explained, in all: those of the checks by two networks, and deleted bit by bit."""
-    explained = [cases["id"].iloc[places].nunique() for each in subjects for _, places in each.by_models(cases, mean)]
-    decided = rows[~rows["boxed"].astype(bool)]
-    return (
-        sum(explained) + 2 * decided["id"].nunique() + len(decided) + rows["id"][rows["boxed"].astype(bool)].nunique()
-    )
+    """How many images are explained, in all: those of the checks by two networks, and blurred bit by bit."""
+    parts = [cases["id"].iloc[places] for each in subjects for _, places in each.by_models(cases, mean)]
+    boxed = rows["boxed"].astype(bool)
+    decided = rows["id"][~boxed]
+    return sum(part.nunique() for part in (*parts, decided, decided, rows["id"][boxed])) + len(decided)
 
 
 def _write(
@@ -231,7 +230,7 @@ def _write(
 
 
 def _shown(
-    case: Mapping[str, Any],
+    case: Mapping[Any, Any],
     n: int,
     subjects: Sequence[Subject],
     names: Sequence[str],
@@ -244,7 +243,8 @@ def _shown(
     first, name, label = subjects[0], case["id"], case["label"]
     boxes = report.Boxes(*(each.get(name, {}).get(label, _NONE) for each in (first.true, first.found)))
     lines = [f"{label} {number(case['p'])}" + ("" if case["truth"] is None else f", truth: {case['truth']}")]
-    lines += [f"{run}: {label} {number(each.says(name, label)['p'])}" for run, each in list(zip(names, subjects))[1:]]
+    others = zip(names[1:], subjects[1:], strict=True)
+    lines += [f"{run}: {label} {number(each.says(name, label)['p'])}" for run, each in others]
     lines += [_LARGEST[wanted.method].format(number(float(maps[0][n].max()))), name]
     wrong = None if case["truth"] is None else case["decision"] != case["truth"]
     heats = {run: shown(own[n]) for run, own in zip(names, maps, strict=True)}

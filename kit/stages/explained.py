@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kit.boxes import BOXES, LABELS, Boxes, boxes_of
+from kit.boxes import BOXES, LABELS, boxes_of
 from kit.config import ImageSettings
 from kit.data.pixels.geometry import to_shares
 from kit.data.records.images import images_of
@@ -49,10 +49,9 @@ class Subject:
     found: BoxesById = field(default_factory=dict)
     trust: bool = False
 
-    def says(self, name: str, label: str) -> "pd.Series[Any] | None":
-        """The row of `judged` of an image and a label."""
-        found = self._rows.get((name, label))
-        return None if found is None else self.judged.iloc[found]
+    def says(self, name: str, label: str) -> dict[str, Any]:
+        """What `judged` says of an image and a label."""
+        return {str(key): value for key, value in self.judged.iloc[self._rows[name, label]].items()}
 
     @cached_property
     def _rows(self) -> dict[tuple[str, str], int]:
@@ -121,7 +120,7 @@ def of_run(run: Run, trust: bool) -> Subject:
         tables.append((mean_test(run), test["fold"].nunique() > 1))
     judged = pd.concat([judge(table, examples, decision, fused) for table, fused in tables], ignore_index=True)
     image, rows = run.config.image, examples[examples["id"].isin(judged["id"])]
-    found = {}
+    found: dict[str, dict[str, np.ndarray]] = {}
     if BOXES in oof.columns:
         sizes = rows.set_index("id")[["height", "width"]]
         for table, fused in tables:
@@ -157,11 +156,11 @@ def true_boxes(examples: pd.DataFrame, labels: Sequence[str], image: ImageSettin
     return shares_of(rows, labels, image)
 
 
-def shares_of(table: pd.DataFrame, labels: Sequence[str], image: ImageSettings) -> BoxesById:
+def shares_of(table: pd.DataFrame, labels: Sequence[str], image: ImageSettings) -> dict[str, dict[str, np.ndarray]]:
     """Boxes in pixels of the source images, whose `height` and `width` are columns, as shares of the stored images."""
-    sizes = (table[side].to_numpy(np.float64) for side in ("height", "width"))
-    boxes: Boxes = to_shares(boxes_of(table, labels), *sizes, image, list(table["id"]))
-    ids, found = table["id"].to_numpy(), {}
+    heights, widths = (table[side].to_numpy(np.float64) for side in ("height", "width"))
+    boxes = to_shares(boxes_of(table, labels), heights, widths, image, list(table["id"]))
+    ids, found = table["id"].to_numpy(), dict[str, dict[str, list[list[float]]]]()
     for n, label, xywh, score in zip(boxes.image, boxes.label, boxes.xywh, boxes.score, strict=True):
         found.setdefault(ids[n], {}).setdefault(labels[label], []).append([*xywh, score])
     return {name: {label: np.array(rows) for label, rows in each.items()} for name, each in found.items()}
