@@ -13,7 +13,7 @@ from kit.schemas import ExplanationCheck
 
 _SIMILAR = 0.5  # the rank correlation from which on two maps are much the same
 _SURE, _FEW = 2.0, 8  # standard errors that a difference takes, and images below which nothing is said
-_STEPS, _DRAWS = 16, 3  # of the deletion, and of its random orders
+_STEPS, _DRAWS = 10, 3  # of the deletion, and of its random orders
 _GRAIN = 16  # places along a side of a random map, where maps have more
 _GRID, _PLACES = 128, 64  # places along a side on which boxes are compared, and random places of a box
 
@@ -140,7 +140,7 @@ def _similarity(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _deleted(image: np.ndarray, heat: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Copies of an image [H, W, C], blurred at none of its pixels, at 1/16 of them, ... at all: uint8 [17, H, W, C]."""
+    """Copies of an image [H, W, C], blurred at none of its pixels, at a tenth, ... at all: uint8 [11, H, W, C]."""
     import cv2
 
     blurred = cv2.GaussianBlur(image, (0, 0), min(image.shape[:2]) / 10).reshape(image.shape)

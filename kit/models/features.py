@@ -73,7 +73,9 @@ def up_to_logits(model: keras.Model) -> Parts:
     try:
         return Parts(keras.Model(model.inputs, features), keras.Model(features, logits), maps)
     except ValueError as error:  # Keras: the graph is disconnected
-        raise ConfigError(f"the head of model {model.name} takes more than its last feature map") from error
+        raise ConfigError(
+            f"the head of model {model.name} takes more than its last feature map: choose the method occlusion"
+        ) from error
 
 
 def _logits(model: keras.Model) -> Any:
@@ -85,7 +87,9 @@ def _logits(model: keras.Model) -> Any:
         elif "mask" in names:
             places = layers.Reshape((-1, model.get_layer("mask").input.shape[-1]))(model.get_layer("mask").input)
         else:
-            raise ConfigError(f"model {model.name} has no logit of a label that gradients could start from")
+            raise ConfigError(
+                f"model {model.name} has no logit of a label that gradients could start from: choose the method occlusion"
+            )
         return ops.max(places, axis=1)
     if PROBABILITIES not in names:
         raise ConfigError(f"model {model.name} has no layer {PROBABILITIES}, before which its logits are")

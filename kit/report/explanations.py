@@ -33,7 +33,7 @@ _WHO = {
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes over a picture, [m, 4] (x, y, width, height) as shares of it: true ones, and those that were found."""
+    """Boxes over a picture, float [m, 5]: x, y, width, height as shares of it, score; true ones, and those found."""
 
     true: np.ndarray
     found: np.ndarray
@@ -75,7 +75,7 @@ def _reading(scores: ExplanationScores, cases: Sequence[Shown]) -> list[Block]:
     text = (
         f"{_METHODS[scores.method]}. Each picture shows the image as the network gets it, {panels}: bright yellow is "
         "what speaks most for the label, uncoloured is what does not matter or speaks against it. Each map is scaled "
-        "to its own highest value, so compare places within a picture, not brightness between pictures. "
+        "to its own highest value, which is under the picture: where it is small, the map says little. "
         f"{_WHO[scores.folds]}"
     )
     boxes = "True boxes are green; boxes that the model found are orange, with their scores."
@@ -110,7 +110,7 @@ _CAPTION = (
 
 def _gallery(cases: Sequence[Shown]) -> list[Block]:
     panels = max(1 + len(case.maps) for case in cases)
-    return [Gallery([_picture(case) for case in cases], width=170 * panels)]
+    return [Gallery([_picture(case) for case in cases], width=min(240 * panels, 520))]
 
 
 def _picture(case: Shown) -> Picture:
@@ -126,7 +126,7 @@ def _picture(case: Shown) -> Picture:
 
 def _with_boxes(canvas: np.ndarray, boxes: Boxes) -> np.ndarray:
     if len(boxes.true):
-        canvas = pictures.with_boxes(canvas, boxes.true, pictures.TRUE)
+        canvas = pictures.with_boxes(canvas, boxes.true[:, :4], pictures.TRUE)
     if len(boxes.found):
         canvas = pictures.with_boxes(
             canvas, boxes.found[:, :4], pictures.FOUND, [number(s, 2) for s in boxes.found[:, 4]]

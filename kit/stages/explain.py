@@ -214,7 +214,7 @@ def _write(
             checks = _checks(first, rows, wanted, bar.update)
         scores = ExplanationScores(run=str(first.run), method=wanted.method, folds=wanted.folds, checks=checks)
         shown = [_shown(case, n, subjects, names, maps, wanted) for n, case in enumerate(cases.to_dict("records"))]
-        page = report.page(f"Explanations of {first.run.name}", scores, shown)
+        page = report.page(f"Explanations: {first.run.config.competition}, run {first.run.name}", scores, shown)
         place.clear()
         entries = []
         for n, (case, each) in enumerate(zip(cases.to_dict("records"), shown, strict=True)):
@@ -245,14 +245,8 @@ def _shown(
     lines = [f"{label} {number(case['p'])}" + ("" if case["truth"] is None else f", truth: {case['truth']}")]
     others = zip(names[1:], subjects[1:], strict=True)
     lines += [f"{run}: {label} {number(each.says(name, label)['p'])}" for run, each in others]
-    lines += [_LARGEST[wanted.method].format(number(float(maps[0][n].max()))), name]
+    highest = float(maps[0][n].max())
+    lines += [f"highest value {number(highest)}" if highest > 0 else f"nothing speaks for {label}", name]
     wrong = None if case["truth"] is None else case["decision"] != case["truth"]
     heats = {run: shown(own[n]) for run, own in zip(names, maps, strict=True)}
     return report.Shown(first.images[name], heats, boxes, case["kind"], "\n".join(lines), wrong)
-
-
-_LARGEST = {
-    "gradcam": "yellow: {} of the logit",
-    "hirescam": "yellow: {} of the logit",
-    "occlusion": "yellow: the score drops by {}",
-}
