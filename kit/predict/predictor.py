@@ -55,7 +55,10 @@ class Predictor:
         decision: AnyDecision,
         settings: PredictSettings,
     ) -> None:
+        from kit.models.frozen import together  # here: it loads Keras
+
         self.models, self.image, self.decision, self.settings = list(models), image, decision, settings
+        self._together = together(self.models)
 
     @classmethod
     def open(cls, run: Run | Path | str, folds: Sequence[int] | None = None, trust: bool = False) -> "Predictor":
@@ -137,9 +140,16 @@ class Predictor:
             count = len(batch)
             full = np.zeros((size if parts or count == size else count, *shape), np.uint8)
             full[:count] = batch
-            folds = [kind.rows(kind.of_images(model, full, self.settings), np.arange(count)) for model in self.models]
+            folds = [kind.rows(each, np.arange(count)) for each in self._by_fold(full)]
             parts.append(kind.fused(folds, self.settings))
         return kind.stacked(parts, len(self.decision.labels))
+
+    def _by_fold(self, images: np.ndarray) -> list[Any]:
+        """What each fold's model predicts for a batch; what they share, a frozen backbone, is run once."""
+        of_images = raw_of(self.decision.task).of_images
+        if self._together is not None:
+            return [*np.moveaxis(of_images(self._together, images, self.settings), 1, 0)]
+        return [of_images(model, images, self.settings) for model in self.models]
 
     def raw_table(self, ids: list[str], prepared: Iterable[Prepared]) -> pd.DataFrame:
         """As `raw`, as a table: id, and `p_<label>` or boxes in pixels of the source images."""

@@ -75,7 +75,7 @@ def _reading(scores: ExplanationScores, cases: Sequence[Shown]) -> list[Block]:
     text = (
         f"{_METHODS[scores.method]}. Each picture shows the image as the network gets it, {panels}: bright yellow is "
         "what speaks most for the label, uncoloured is what does not matter or speaks against it. Each map is scaled "
-        "to its own highest value, which is under the picture: where it is small, the map says little. "
+        "to its own highest value: compare places within a picture, not brightness between pictures. "
         f"{_WHO[scores.folds]}"
     )
     boxes = "True boxes are green; boxes that the model found are orange, with their scores."
