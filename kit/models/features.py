@@ -88,7 +88,7 @@ def _logits(model: keras.Model) -> Any:
             places = layers.Reshape((-1, model.get_layer("mask").input.shape[-1]))(model.get_layer("mask").input)
         else:
             raise ConfigError(
-                f"model {model.name} has no logit of a label that gradients could start from: choose the method occlusion"
+                f"model {model.name} has no logit for gradients to start from: choose the method occlusion"
             )
         return ops.max(places, axis=1)
     if PROBABILITIES not in names:

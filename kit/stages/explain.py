@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 DEFAULT = {"worst": 4, "best": 4, "unsure": 4}  # what is shown where nothing is asked for
 _METHODS = {"probabilities": "gradcam", "boxes": "occlusion"}  # by what the task predicts
 _CHECKED, _FEW = 32, 8  # images of the checks; of occlusion, which takes hundreds of predictions for each
+_ROWS = ["id", "label", "boxed"]  # columns of the images of checks
 _NONE = np.empty((0, 5))
 
 
@@ -100,7 +101,7 @@ def explain_images(
         raise DataError(f"none of {counted(len(paths), 'image')} could be read")
     subject = _of_images(run, predictor, rows, trust)
     cases = _with_labels(named(subject.judged, [*rows]).assign(kind="new"), subject, wanted)
-    return _write(ExplanationFiles(out), [subject], cases, cases[:0], wanted)
+    return _write(ExplanationFiles(out), [subject], cases, pd.DataFrame(columns=_ROWS), wanted)
 
 
 def _of_images(run: Run, predictor: Predictor, rows: Mapping[str, Prepared], trust: bool) -> Subject:
@@ -168,7 +169,7 @@ def _checked(subject: Subject, wanted: Wanted) -> pd.DataFrame:
         part.iloc[np.random.default_rng(wanted.seed).permutation(len(part))[:count]].assign(boxed=flag)
         for part, flag in ((rows[rows["decision"] == rows["label"]], False), (rows[boxed], True))
     ]
-    return pd.concat(parts, ignore_index=True)[["id", "label", "boxed"]]
+    return pd.concat(parts, ignore_index=True)[_ROWS]
 
 
 def _checks(subject: Subject, rows: pd.DataFrame, wanted: Wanted, after: Callable[[], Any]) -> list[ExplanationCheck]:
