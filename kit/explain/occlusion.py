@@ -48,27 +48,46 @@ def occlusion(
     """By how much the score of labels (numbers) drops where the image is covered: float32 [B, len(labels), H, W].
 
     `images` are uint8 [B, H, W, C]. Each pixel has the mean over the patches that cover it. Scores are probabilities;
-    of a network that finds boxes, that of the best box. Covered copies are made on the device, `batch_size` at a time;
-    `after` is called after each image.
+    of a network that finds boxes, that of the best box. `after` is called after each image.
     """
-    patch, network = patch or Patch(), network_of(model)
-    places, side = patch.places(*images.shape[1:3])
-    run = compiled(network, lambda image, fill, corners: _covered(image, fill, corners, side))
-    chunks = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
-    nowhere = np.full((1, 2), max(images.shape[1:3]), np.int32)
-    maps = []
+    occluder, maps = Occluder(model, labels, patch, batch_size), []
     for image in images:
-        fill = image.mean(axis=(0, 1)) if patch.fill == "mean" else np.full(image.shape[2], patch.fill)
-        fill = np.round(fill).astype(np.uint8)
-        parts = []
-        for chunk in [nowhere, *chunks]:
-            full = np.concatenate([chunk, np.repeat(nowhere, batch_size - len(chunk), axis=0)])
-            parts.append(read(network, run(image, fill, full), labels)[: len(chunk)])
-        whole, covered = parts[0][0], np.concatenate(parts[1:])
-        drops = whole - covered
-        maps.append(spread(np.abs(drops) if patch.change == "absolute" else drops, places, side, image.shape[:2]))
+        maps.append(occluder(image))
         after()
     return np.stack(maps)
+
+
+class Occluder:
+    """A function: image uint8 [H, W, C] -> its map, float32 [labels, H, W]; see `occlusion`.
+
+    Covered copies are made on the device, `batch_size` at a time, in the same compiled call as the network.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model | BoostedModel,
+        labels: Sequence[int] | None = None,
+        patch: Patch | None = None,
+        batch_size: int = 32,
+    ) -> None:
+        self._network, self._labels, self._patch, self._size = network_of(model), labels, patch or Patch(), batch_size
+        height, width = self._network.input_shape[1:3]
+        self._places, self._side = self._patch.places(height, width)
+        self._run = compiled(self._network, lambda image, fill, at: _covered(image, fill, at, self._side))
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        fill = image.mean(axis=(0, 1)) if self._patch.fill == "mean" else np.full(image.shape[2], self._patch.fill)
+        fill, nowhere = np.round(fill).astype(np.uint8), np.full((1, 2), max(image.shape[:2]), np.int32)
+        corners = np.concatenate([nowhere, self._places])
+        parts = []
+        for start in range(0, len(corners), self._size):
+            chunk = corners[start : start + self._size]
+            full = np.concatenate([chunk, np.repeat(nowhere, self._size - len(chunk), axis=0)])
+            parts.append(read(self._network, self._run(image, fill, full), self._labels)[: len(chunk)])
+        whole, *covered = np.concatenate(parts)
+        drops = whole - np.stack(covered)
+        drops = np.abs(drops) if self._patch.change == "absolute" else drops
+        return spread(drops, self._places, self._side, image.shape[:2])
 
 
 def _covered(image: Any, fill: Any, corners: Any, side: int) -> Any:

@@ -151,7 +151,8 @@ def _with_labels(cases: pd.DataFrame, subject: Subject, wanted: Wanted) -> pd.Da
         for label in wanted.labels or dict.fromkeys([case["label"], *true]):
             row = subject.says(case["id"], label)
             rows.append({**case, "label": label, "p": row["p"], "truth": row["truth"], "decision": row["decision"]})
-    return pd.DataFrame(rows)
+    truth = pd.Series([row["truth"] for row in rows], dtype=object)  # texts and None; pandas would make it NaN
+    return pd.DataFrame(rows).assign(truth=truth)
 
 
 def _checked(subject: Subject, wanted: Wanted) -> pd.DataFrame:
