@@ -21,8 +21,8 @@ _TITLES = {
     "new": "New images",
 }
 _METHODS = {
-    "gradcam": "Grad-CAM: the network's last feature maps, each weighed by how much it raises the label's logit",
-    "hirescam": "HiResCAM: each place of the network's last feature maps times how much it raises the label's logit",
+    "gradcam": "Grad-CAM: the network's last feature maps, each weighed by how much it raises the label's logit (the score that becomes its probability)",
+    "hirescam": "HiResCAM: each place of the network's last feature maps times how much it raises the label's logit (the score that becomes its probability)",
     "occlusion": "Occlusion: how far the label's score drops where a patch covers the image",
 }
 _WHO = {
@@ -86,7 +86,7 @@ def _reading(scores: ExplanationScores, cases: Sequence[Shown]) -> list[Block]:
     failed = [check for check in scores.checks if check.passed is False]
     return [
         *blocks,
-        *(Text(f"Check failed ({c.name}). {c.sentence}", "warning") for c in failed),
+        *(Text(f"A check failed ({c.name}). {c.sentence}", "warning") for c in failed),
         Text(caution, "note"),
     ]
 
