@@ -21,8 +21,8 @@ _TITLES = {
     "new": "New images",
 }
 _METHODS = {
-    "gradcam": "Grad-CAM: the network's last feature maps, each weighed by how much it raises the label's logit (the score that becomes its probability)",
-    "hirescam": "HiResCAM: each place of the network's last feature maps times how much it raises the label's logit (the score that becomes its probability)",
+    "gradcam": "Grad-CAM: the network's last feature maps, each weighed by how much it raises the label's logit",
+    "hirescam": "HiResCAM: each place of the network's last feature maps times how much it raises the label's logit",
     "occlusion": "Occlusion: how far the label's score drops where a patch covers the image",
 }
 _WHO = {
@@ -78,6 +78,8 @@ def _reading(scores: ExplanationScores, cases: Sequence[Shown]) -> list[Block]:
         "to its own highest value: compare places within a picture, not brightness between pictures. "
         f"{_WHO[scores.folds]}"
     )
+    if scores.method != "occlusion":
+        text += " A logit is the score that becomes a label's probability."
     boxes = "True boxes are green; boxes that the model found are orange, with their scores."
     blocks: list[Block] = [Text(text)]
     if any(len(case.boxes.true) or len(case.boxes.found) for case in cases):
