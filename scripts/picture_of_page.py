@@ -1,6 +1,6 @@
 """A picture of a page that kit wrote, for the documentation: headless Chromium's, cut to what is to be seen.
 
-    python scripts/picture_of_page.py PAGE.html OUT.png [--width 1200] [--top 0] [--height 900] [--most 150]
+    python scripts/picture_of_page.py PAGE.html OUT.jpg [--width 1200] [--top 0] [--height 900] [--most 150]
 
 It is made smaller until it has no more than `--most` KiB.
 """
@@ -48,9 +48,9 @@ def shot(page, width, height):
 
 
 def encoded(image):
-    """The image as a PNG of 256 colours."""
+    """The image as a JPEG."""
     stream = io.BytesIO()
-    image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
+    image.save(stream, "JPEG", quality=82, optimize=True)
     return stream.getvalue()
 
 
