@@ -2,7 +2,8 @@
 
     runs/<competition>/<name>/
       config.yaml  environment.json  examples.parquet  folds.json  fold0/ fold1/ ...
-      oof.parquet  test.parquet  scores.json  decision.json  submission.csv  report.html  explanations/
+      oof.parquet  test.parquet  scores.json  decision.json  submission.csv
+      report.html  figures/  labels_to_check.csv  explanations/
 
 An ensemble's folder has the same files, and `ensemble.json` in the place of folds. Stamps (`predicted.json` and so on)
 say what a stage was run on (kit.files).
@@ -132,6 +133,31 @@ class Run:
     def ensemble_done(self) -> Path:
         """The stamp of an ensemble."""
         return self.directory / "ensembled.json"
+
+    @property
+    def report_path(self) -> Path:
+        """What `kit report` writes, a page."""
+        return self.directory / "report.html"
+
+    @property
+    def figures_path(self) -> Path:
+        """The folder of the report's figures, PNG."""
+        return self.directory / "figures"
+
+    @property
+    def labels_to_check_path(self) -> Path:
+        """Labels that are likely wrong, as the report found: id, label, given, suggested, score."""
+        return self.directory / "labels_to_check.csv"
+
+    @property
+    def reported_done(self) -> Path:
+        """The stamp of the report."""
+        return self.directory / "reported.json"
+
+    @property
+    def explanations_path(self) -> Path:
+        """The entries of what `kit explain` wrote, whose pictures lie beside it."""
+        return self.directory / "explanations" / "explanations.json"
 
     @property
     def frozen(self) -> "Run":
