@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kit.report.page import Block, Section, Table, Text, number
+from kit.report.page import Block, Section, Table, Text, number, percent
 from kit.tables import truth
 
 _MOST = 20  # columns of labels of a table; of more, labels are rows
@@ -38,7 +38,8 @@ def _positives(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     known = (~np.isnan(y)).sum(axis=0)
     count = np.nansum(y > 0.5, axis=0)
     return [
-        f"{number(int(n))} ({n / total:.0%})" if total else "not known" for n, total in zip(count, known, strict=True)
+        f"{number(int(n))} ({percent(n / total)})" if total else "not known"
+        for n, total in zip(count, known, strict=True)
     ]
 
 

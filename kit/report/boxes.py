@@ -20,7 +20,7 @@ from kit.evaluate.boxes.metrics import (
 )
 from kit.report import panels, style
 from kit.report.curves import Line, curves_of
-from kit.report.page import Block, Figure, Section, Table, Text, interval, number
+from kit.report.page import Block, Figure, Section, Table, Text, interval, number, percent
 from kit.report.panels import Names, Panel
 from kit.schemas import BoxScores, BoxSetScores
 
@@ -35,6 +35,11 @@ MEASURES = {
     "recall": "recall of true boxes",
     "f1": "F1",
     "mean_iou": "mean overlap (IoU)",
+}
+_MERGES = {
+    "nms": "the best is kept (non-maximum suppression)",
+    "soft_nms": "all but the best are weakened (soft non-maximum suppression)",
+    "wbf": "the mean is taken (weighted boxes fusion)",
 }
 _MOST = 6  # labels that have a line
 
@@ -62,7 +67,11 @@ def sections(boxes: JudgedBoxes, scores: BoxScores, decision: BoxDecision) -> li
         finding.append(_measures(scores.test, "on the test images"))
     return [
         Section("How well it finds", "finding", finding),
-        Section("What it keeps", "decision", [Text(_how(decision)), _by_cut(boxes, decision), _by_iou(boxes), _rules(decision)]),
+        Section(
+            "What it keeps",
+            "decision",
+            [Text(_how(decision)), _by_cut(boxes, decision), _by_iou(boxes), _rules(decision)],
+        ),
     ]
 
 
@@ -81,7 +90,7 @@ def _froc(boxes: JudgedBoxes) -> Figure:
     rates = np.geomspace(FALSE_POSITIVES[0] / 2, FALSE_POSITIVES[-1], 160)
     once = np.ones(boxes.truth.images, np.int64)
     lines = [
-        Line(label, rates, froc_of(true, found, FROC_IOU, rates)(once)[1:])
+        Line(label, rates, froc_of(true, found, FROC_IOU, rates.tolist())(once)[1:])
         for label, true, found in boxes.each()
         if len(true)
     ]
@@ -93,15 +102,17 @@ def _froc(boxes: JudgedBoxes) -> Figure:
         axes.set_xticks(FALSE_POSITIVES, labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
         axes.set(ylim=(-0.02, 1.02))
 
-    alt = "; ".join(f"{line.name}: {number(float(np.interp(1, line.x, line.y)))} at 1 false box an image" for line in lines)
+    alt = "; ".join(
+        f"{line.name}: {number(float(np.interp(1, line.x, line.y)))} at 1 false box an image" for line in lines
+    )
     return panels.of_panels(
         "froc",
         draw,
         [Panel("", lines)],
         Names("false boxes an image (mean)", "share of true boxes that are found"),
         f"FROC; {alt}",
-        f"FROC curve: up is how many of the true boxes are found (overlap, IoU, above {FROC_IOU:g}), to the right how many "
-        "false boxes an image that costs: each point is one possible cut of the score.",
+        f"FROC curve: up is how many of the true boxes are found (overlap, IoU, above {FROC_IOU:g}), to the right how "
+        "many false boxes an image that costs: each point is one possible cut of the score.",
     )
 
 
@@ -110,9 +121,10 @@ def _precision_recall(boxes: JudgedBoxes) -> Figure:
     for label, true, found in boxes.each():
         matches = match(true, found, [COUNTS_IOU])
         order = np.argsort(-matches.score, kind="stable")
-        hits = np.cumsum(matches.hit[order, 0])
-        if len(true) and len(hits):
-            lines.append(Line(label, hits / len(true), hits / np.arange(1, len(hits) + 1)).thinned())
+        found_so_far = np.cumsum(matches.hit[order, 0])
+        if len(true) and len(order):
+            precision = found_so_far / np.arange(1, len(order) + 1)
+            lines.append(Line(label, found_so_far / len(true), precision).thinned())
     kept = match(boxes.truth, boxes.kept, [COUNTS_IOU])
     hits = int(kept.hit.sum())
     point = (hits / max(len(boxes.truth), 1), hits / max(len(boxes.kept), 1))
@@ -129,8 +141,8 @@ def _precision_recall(boxes: JudgedBoxes) -> Figure:
         [Panel("", lines)],
         Names("recall: share of true boxes that are found", "precision: share of boxes that are right"),
         f"precision and recall of boxes; those kept: recall {number(point[0])}, precision {number(point[1])}",
-        f"How many boxes are right, against how many of the true ones are found, at every cut of the score; right is a box "
-        f"that overlaps a true one by more than half (IoU above {COUNTS_IOU:g}). The dot is what the decision keeps.",
+        "How many boxes are right, against how many of the true ones are found, at every cut of the score; right is a "
+        f"box that overlaps a true one enough (IoU above {COUNTS_IOU:g}). The dot is what the decision keeps.",
     )
 
 
@@ -183,8 +195,8 @@ def _by_cut(boxes: JudgedBoxes, decision: BoxDecision) -> Figure:
         drawn,
         Names("cut: boxes with at least this score are kept", "RSNA's metric"),
         "RSNA's metric by cut; chosen: " + ", ".join(f"{p.title} {number(p.content[1])}" for p in drawn),
-        "What another cut of the score would give, before boxes are shrunk: too low, and false boxes cost more than the "
-        "found ones bring; too high, and boxes are missed.",
+        "What another cut of the score would give, before boxes are shrunk: too low, and false boxes cost more than "
+        "the found ones bring; too high, and boxes are missed.",
     )
 
 
@@ -205,17 +217,19 @@ def _by_iou(boxes: JudgedBoxes) -> Figure:
         draw,
         [Panel("", lines)],
         Names("demand on the overlap (IoU above)", "hits / (hits + missed + false), mean"),
-        "RSNA's metric by overlap; " + "; ".join(f"{line.name}: {number(float(line.y[0]))} to {number(float(line.y[-1]))}" for line in lines),
-        "How exactly boxes lie: the metric by how much of both boxes together must be in both (intersection over union). "
-        "A steep fall means that findings are found but outlined loosely. RSNA's metric is the mean of these points.",
+        "RSNA's metric by overlap; "
+        + "; ".join(f"{line.name}: {number(float(line.y[0]))} to {number(float(line.y[-1]))}" for line in lines),
+        "How exactly boxes lie: the metric by how much of both boxes together must be in both (intersection over "
+        "union). A steep fall means that findings are found but outlined loosely. RSNA's metric is the mean of the "
+        "points; here the boxes are those that the run's own decision keeps, which is slightly optimistic.",
     )
 
 
 def _how(decision: BoxDecision) -> str:
     merge = decision.merge
     return (
-        f"Overlapping boxes are merged ({merge.merge}, from an overlap of {merge.iou:g} on); of each label, those with at "
-        "least the score of the cut are kept. The cut is the one that is best on all out-of-fold boxes."
+        f"Of boxes that overlap, from {merge.iou:g} on, {_MERGES[merge.merge]}. Of each label, those are kept whose score "
+        "reaches the cut: the one that is best on all out-of-fold boxes."
     )
 
 
@@ -244,7 +258,7 @@ def _rules(decision: BoxDecision) -> Table:
 def _measures(scores: BoxSetScores, what: str) -> Table:
     report = scores.report
     parts: Mapping[str, Any] = report.labels if len(report.labels) == 1 else {"mean": report.mean, **report.labels}
-    columns = [text for name in parts for text in (name, f"{scores.interval.confidence:.0%} interval")]
+    columns = [text for name in parts for text in (name, f"{percent(scores.interval.confidence)} interval")]
     rows = []
     for key, name in MEASURES.items():
         values = [part[key] for part in parts.values() if key in part]

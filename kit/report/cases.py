@@ -26,9 +26,14 @@ def in_short(judged: pd.DataFrame, count: int = 3) -> pd.DataFrame:
 
     `judged` is the table of kit.evaluate.cases.judge.
     """
-    wrong_ids = set(judged["id"][judged["error"] != ""])
-    right = choose(judged[~judged["id"].isin(wrong_ids)], "best", count)
-    wrong = choose(judged[judged["error"] != ""], "worst", count)
+    is_wrong = judged["error"] != ""
+    right = choose(judged[~judged["id"].isin(judged["id"][is_wrong])], "best", count)
+    if len(right) < count:  # of many labels, an image is rarely right in all
+        right = choose(judged[~is_wrong], "best", count)
+    errors = [
+        choose(judged[judged["error"] == error], "worst", count) for error in ("false negative", "false positive")
+    ]
+    wrong = pd.concat(errors).sort_index(kind="stable").drop_duplicates("id").head(count)  # of each in turn
     return pd.concat([right, wrong], ignore_index=True)
 
 
@@ -40,17 +45,19 @@ def kinds(judged: pd.DataFrame, labels: Sequence[str]) -> dict[str, pd.DataFrame
     return {kind: pd.concat([choose(part, kind, _OF_EACH) for part in parts], ignore_index=True) for kind in TITLES}
 
 
-def gallery(cases: pd.DataFrame, pictures: Mapping[str, bytes], caption: str = "", width: int = 150) -> list[Block]:
+def gallery(cases: pd.DataFrame, pictures: Mapping[str, bytes], caption: str, width: int) -> list[Block]:
     """Pictures of the cases that there are, by id; no block where there are none."""
-    shown = [_picture(case, pictures[case["id"]]) for case in cases.to_dict("records") if case["id"] in pictures]
+    shown = [_picture(case, pictures[case["id"]]) for case in _rows(cases) if case["id"] in pictures]
     return [Gallery(shown, caption, width)] if shown else []
 
 
-def section(galleries: Mapping[str, pd.DataFrame], pictures: Mapping[str, bytes], note: str = "") -> Section:
-    """The galleries by kind; `note` says why there are none, where there are none."""
-    blocks: list[Block] = [Text(note, "note")] if note else []
+def section(
+    galleries: Mapping[str, pd.DataFrame], pictures: Mapping[str, bytes], width: int, note: str = ""
+) -> Section:
+    """The galleries by kind, of pictures of at least so many pixels; `note` says what is drawn over them."""
+    blocks: list[Block] = [Text(note, "note")] if note and pictures else []
     for kind, table in galleries.items():
-        blocks += gallery(table, pictures, TITLES[kind])
+        blocks += gallery(table, pictures, TITLES[kind], width)
         if table.empty and pictures and kind.startswith("false"):
             blocks.append(Text(f"{TITLES[kind].partition(':')[0]}: none.", "note"))
     return Section("Images to look at", "cases", blocks)
@@ -63,19 +70,19 @@ def label_errors(table: pd.DataFrame, pictures: Mapping[str, bytes], file: str, 
         return Section(title, anchor, [])
     count = len(table)
     text = (
-        f"{number(count)} of {number(images)} labels look wrong to the model: it is surer of another one than it is, in "
-        f"the mean, of the images that have it (confident learning). Many will be right, and the model wrong. All are "
-        f"in {file}."
+        f"{number(count)} of {number(images)} labels look wrong to the model: it is surer of another one than it is, "
+        f"in the mean, of the images that have it (confident learning). Many will be right, and the model wrong. All "
+        f"are in {file}."
     )
     rows = table.head(_LISTED)
     shown = [
         Picture(
             pictures[row["id"]],
             f"{row['id']}, given {_called(row, 'given')}",
-            f"suggested: {_called(row, 'suggested')}\n{row['id']}",
+            f"\nsuggested: {_called(row, 'suggested')}\n{row['id']}",
             f"given: {_called(row, 'given')}",
         )
-        for row in rows.to_dict("records")
+        for row in _rows(rows)
         if row["id"] in pictures
     ]
     if shown:
@@ -92,7 +99,13 @@ def explanations(entries: Sequence[Mapping[str, Any]], pictures: Mapping[str, by
         Picture(
             pictures[entry["file"]],
             f"what spoke for {entry['label']} in {entry['id']}",
-            _line([f"{entry['label']} {_probability(entry.get('p'))}", f"truth: {_known(entry.get('truth'))}", entry["id"]]),
+            _lines(
+                [
+                    f"{entry['label']} {_probability(entry.get('p'))}",
+                    f"truth: {_known(entry.get('truth'))}",
+                    entry["id"],
+                ]
+            ),
             str(entry.get("kind") or ""),
         )
         for entry in entries
@@ -106,15 +119,21 @@ def explanations(entries: Sequence[Mapping[str, Any]], pictures: Mapping[str, by
 
 
 def _picture(case: Mapping[str, Any], image: bytes) -> Picture:
-    known = isinstance(case["truth"], str)
-    wrong = known and case["truth"] != case["decision"]
-    badge, tone = ("wrong", "bad") if wrong else ("right", "good") if known else ("", "")
-    lines = [f"truth: {_known(case['truth'])}", f"called: {case['decision']}"]
-    text = _line([*lines, f"{case['label']} {_probability(case['p'])}", case["id"]])
+    label, truth, decision = case["label"], case["truth"], case["decision"]
+    lines = [f"truth: {_known(truth)}", f"called: {decision}"]
+    badge, tone = "", ""
+    if isinstance(truth, str):
+        wrong = {label: "false alarm", f"not {label}": "missed"} if f"not {label}" in (truth, decision) else {}
+        badge, tone = ("right", "good") if truth == decision else (wrong.get(decision, "wrong"), "bad")
+    text = _lines(["", *lines, f"{label} {_probability(case['p'])}", case["id"]])
     return Picture(image, f"image {case['id']}; {'; '.join(lines)}", text, badge, tone)
 
 
-def _called(row: Mapping[str, Any], column: str) -> str:
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _called(row: Mapping[Any, Any], column: str) -> str:
     if row["label"] == CLASS:
         return str(row[column])
     return str(row["label"]) if str(row[column]) == "1" else f"not {row['label']}"
@@ -128,5 +147,5 @@ def _probability(p: Any) -> str:
     return number(float(p)) if isinstance(p, int | float) else "–"
 
 
-def _line(parts: Sequence[Any]) -> str:
+def _lines(parts: Sequence[Any]) -> str:
     return "\n".join(map(str, parts))

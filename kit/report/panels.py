@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from kit.report import style
-from kit.report.page import Figure, number
+from kit.report.page import Figure, number, percent
 
 MOST = 16  # panels of a figure; whoever draws says what is left out
+Row = tuple[str, float | None, float | None, float | None]  # of `intervals`: name, value, and the ends of its interval
 _NUMBERED = 12  # rows and columns of a matrix up to which its cells have numbers
 
 
@@ -71,7 +72,7 @@ def of_panels(
 
 def intervals(
     name: str,
-    rows: Sequence[tuple[str, float | None, float | None, float | None]],
+    rows: Sequence[Row],
     unit: str,
     alt: str,
     caption: str = "",
@@ -97,11 +98,16 @@ def intervals(
 
 
 def draw_matrix(axes: Any, counts: np.ndarray, names: Sequence[str], columns: Sequence[str] | None = None) -> None:
-    """Counts [rows, columns] as a matrix whose shades are the shares of each row, with both as text where it is small."""
+    """Counts [rows, columns] as a matrix shaded by the shares of each row; small ones have both as text."""
     total = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
     draw_shades(
-        axes, shares, names, columns or names, lambda i, j: f"{int(counts[i, j]):,}\n{shares[i, j]:.0%}", (0.0, 1.0)
+        axes,
+        shares,
+        names,
+        columns or names,
+        lambda i, j: f"{int(counts[i, j]):,}\n{percent(shares[i, j])}",
+        (0.0, 1.0),
     )
 
 

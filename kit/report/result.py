@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kit.report import panels
-from kit.report.page import Block, Section, Table, Text, interval, number
+from kit.report.page import Block, Section, Table, Text, interval, number, percent
 from kit.schemas import AnyScores, LeftOutClusters, Scores
 
 NAMES = {
@@ -20,15 +20,15 @@ NAMES = {
 _MEANINGS = {
     "roc_auc": "Of an image with the finding and one without it, the model gives the first the higher probability in "
     "{percent} of all pairs; guessing would in 50 %.",
-    "average_precision": "Average precision is the share of alarms that are right, averaged over all sensitivities: 1 is "
-    "perfect, guessing gets the share of images that have the finding.",
+    "average_precision": "Average precision is the share of alarms that are right, averaged over all sensitivities: 1 "
+    "is perfect, guessing gets the share of images that have the finding.",
     "log_loss": "Log loss punishes probabilities that are sure and wrong: 0 is perfect, always saying .5 gets .693.",
     "multiclass_log_loss": "Log loss is the mean of −log of the probability given to the true class: 0 is perfect.",
     "brier": "The Brier score is the mean squared error of a probability: 0 is perfect, always saying .5 gets .25.",
-    "rsna_mean_average_precision": "RSNA's metric is, for each image, hits / (hits + missed boxes + false boxes), in the "
-    "mean over eight demands on the overlap and over all images with a box, true or found: 1 is perfect.",
-    "box_ap50": "AP50 is the share of found boxes that are right, averaged over all sensitivities, where a box is right "
-    "that overlaps a true one by half (intersection over union of .5): 1 is perfect.",
+    "rsna_mean_average_precision": "RSNA's metric is, for each image, hits / (hits + missed boxes + false boxes), in "
+    "the mean over eight demands on the overlap and over all images with a box, true or found: 1 is perfect.",
+    "box_ap50": "AP50 is the share of found boxes that are right, averaged over all sensitivities, where a box is "
+    "right that overlaps a true one by half (intersection over union of .5): 1 is perfect.",
     "box_ap": "AP is as AP50, averaged over ten demands on the overlap, from .5 to .95: 1 is perfect.",
 }
 
@@ -39,18 +39,21 @@ def name_of(metric: str) -> str:
 
 
 def section(scores: AnyScores, folds: int, groups_known: bool, pictures: Sequence[Block]) -> Section:
-    """The result; `folds`: how many models there are to be, `groups_known`: whether an image can share its patient."""
+    """The result; `folds`: how many models there are to be, `groups_known`: whether images name their patient."""
     metric = name_of(scores.metric)
-    confidence = f"{scores.interval.confidence:.0%}"
+    confidence = percent(scores.interval.confidence)
     ends = interval(scores.interval.low, scores.interval.high)
     lead = f"{metric} {number(scores.value)} out of fold ({confidence} interval {ends})"
     if scores.test is not None:
         test = scores.test
-        lead += f"; on the labelled test images {number(test.value)} ({interval(test.interval.low, test.interval.high)})"
+        lead += (
+            f"; on the labelled test images {number(test.value)} ({interval(test.interval.low, test.interval.high)})"
+        )
     blocks: list[Block] = [
         Text(f"{lead}.", "lead"),
         Text(_meaning(scores)),
-        _measured_on(scores, folds),
+        _measured_on(scores),
+        Text(scores.note, "note"),
         *(Text(warning, "warning") for warning in scores.warnings),
         Text("\n".join(["What this does not show:", *(f"– {line}" for line in _limits(scores, folds, groups_known))])),
         *pictures,
@@ -59,19 +62,18 @@ def section(scores: AnyScores, folds: int, groups_known: bool, pictures: Sequenc
 
 
 def _meaning(scores: AnyScores) -> str:
-    percent = "–" if scores.value is None else f"{100 * scores.value:.1f} %"
-    text = _MEANINGS.get(scores.metric, "").format(percent=percent)
+    text = _MEANINGS.get(scores.metric, "").format(percent="–" if scores.value is None else percent(scores.value, 1))
     mean = f" It is the mean of {len(scores.labels)} labels." if len(scores.labels) > 1 else ""
     trained = len(scores.folds)
     if trained == 1:
         return f"{text}{mean} Out of fold: the images that are scored were held back from training, patient by patient."
     return (
-        f"{text}{mean} Out of fold: each image was judged by the one of {trained} models that had not seen it, nor any "
-        "other image of its patient, in training."
+        f"{text}{mean} Out of fold: each image was judged by the one of {trained} models that had seen neither it nor "
+        "any other image of its patient in training."
     )
 
 
-def _measured_on(scores: AnyScores, folds: int) -> Table:
+def _measured_on(scores: AnyScores) -> Table:
     rows: list[tuple[str, Any]] = [("out of fold", scores)]
     if scores.test is not None:
         rows.append(("test images", scores.test))
@@ -89,22 +91,21 @@ def _measured_on(scores: AnyScores, folds: int) -> Table:
     spread = f", standard deviation {number(scores.fold_sd)}" if len(scores.folds) > 1 else ""
     caption = f"By fold: {by_fold} (mean {number(scores.fold_mean)}{spread})."
     columns = ["measured on", "images", "patients (groups)", name_of(scores.metric)]
-    return Table([*columns, f"{scores.interval.confidence:.0%} interval"], cells, caption)
+    return Table([*columns, f"{percent(scores.interval.confidence)} interval"], cells, caption)
 
 
 def _limits(scores: AnyScores, folds: int, groups_known: bool) -> list[str]:
     lines = [
-        "All images come from the source that the model learnt from. With another scanner, stain, hospital or choice of "
-        "patients, expect less."
+        "All images come from the source that the model learnt from. With another scanner, stain, hospital or choice "
+        "of patients, expect less."
     ]
     left = scores.left_out_clusters if isinstance(scores, Scores) else None
     if left is not None:
         lines[0] += f" How much that may be: {_clusters(left)}"
-    lines.append(scores.note)
     if not groups_known:
         lines.append(
-            "It is not known which images are of one patient: each counts as a patient of its own. If some are not, the "
-            "score is too good, and its interval too narrow."
+            "Each image counts as a patient of its own. If some are of one patient, the score is too good, and its "
+            "interval too narrow."
         )
     if len(scores.folds) < folds:
         lines.append(f"Only {len(scores.folds)} of {folds} folds are trained yet.")
@@ -149,12 +150,13 @@ def subgroups(scores: AnyScores, ends: Sequence[tuple[float, float]], resamples:
     """The score in parts of the images, with the ends of their intervals, over so many resamples."""
     if not scores.subgroups:
         return []
-    metric, rows, drawn = name_of(scores.metric), [], []
+    metric, rows, drawn = name_of(scores.metric), [], list[panels.Row]()
     for part, (low, high) in zip(scores.subgroups, ends, strict=True):
         name = f"{part.column.replace('_', ' ')} {part.part}"
         few = "too few to judge" if part.small else ""
         rows.append([name, number(part.rows), number(part.value), interval(low, high), few])
-        drawn.append((name, part.value, *(None if part.small or end != end else end for end in (low, high))))
+        known = low == low and high == high and not part.small
+        drawn.append((name, part.value, low if known else None, high if known else None))
     caption = (
         f"{metric} in parts of the images, out of fold, with intervals over patients ({resamples} resamples). Where "
         "intervals overlap widely, a difference may be chance."
@@ -164,10 +166,11 @@ def subgroups(scores: AnyScores, ends: Sequence[tuple[float, float]], resamples:
         drawn,
         f"{metric} (dashed: all images)",
         f"{metric} of {len(drawn)} parts of the images; values are in the table",
-        "The score in parts of the images: a dot is the value, its line the interval, left out where there are too few.",
+        "The score in parts of the images: a dot is the value, its line the interval, left out of parts that are too "
+        "small.",
         scores.value,
     )
-    confidence = f"{scores.interval.confidence:.0%} interval"
+    confidence = f"{percent(scores.interval.confidence)} interval"
     return [figure, Table(["part", "images", metric, confidence, ""], rows, caption)]
 
 

@@ -1,12 +1,13 @@
 """Several runs beside each other, and what an ensemble is blended from."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kit.report import panels, style
-from kit.report.page import Block, Section, Table, Text, interval, number
+from kit.report.page import Block, Section, Table, Text, interval, number, percent
 from kit.report.result import name_of
 from kit.report.training import duration
 from kit.schemas import AnyScores, Comparison, EnsembleReport
@@ -23,7 +24,7 @@ def comparison(
     for line in lines:
         own = scores[line.run]
         known = [] if line is first else [line.difference, line.low, line.high]
-        better = "" if line is first else "–" if line.better is None else f"{line.better:.0%}"
+        better = "" if line is first else "–" if line.better is None else percent(line.better)
         row = [
             line.run,
             number(line.value),
@@ -34,11 +35,11 @@ def comparison(
         ]
         taken = seconds.get(line.run)
         rows.append([*row, "–" if taken is None else duration(taken)] if timed else row)
-    ends = f"{confidence:.0%} interval"
+    ends = f"{percent(confidence)} interval"
     columns = ["run", metric, ends, "difference", f"its {ends}", "better in", *(["training"] if timed else [])]
     caption = (
-        f"Out of fold. A difference is that to {first.run}, in pairs: on the same patients, drawn anew together. Where its "
-        "interval includes 0, the runs may well be equally good. Better in: the share of these draws in which it is."
+        f"Out of fold. A difference is that to {first.run}, in pairs: on the same patients, drawn anew together. Where "
+        "its interval includes 0, the runs may well be equally good. Better in: the share of draws in which it is."
     )
     blocks: list[Block] = [
         panels.intervals(
@@ -75,9 +76,10 @@ def ensemble(report: EnsembleReport) -> Section:
         ]
         for name, blend in report.blends.items()
     ]
-    text = f"A blend of {len(report.runs)} runs: {', '.join(report.runs)}. It is {report.chosen}, because {report.reason}."
+    names = ", ".join(Path(run).name for run in report.runs)
+    text = f"Blended are {names}. The way is {report.chosen}, because {report.reason}."
     if report.gate:
-        text += f" Boxes may be weighed by the probabilities of {report.gate}."
+        text += f" Boxes may be weighed by the probabilities of {Path(report.gate).name}."
     blocks: list[Block] = [Text(text)]
     if report.weights:
         blocks.append(_weights(report.weights))
@@ -123,8 +125,8 @@ def _correlation(correlation: Mapping[str, Mapping[str, Any]]) -> Any:
         [panels.Panel("", values)],
         panels.Names("", ""),
         f"rank correlations of {len(names)} members",
-        "How alike the members rank the images, out of fold (Spearman's rank correlation, 1: just alike). Blending gains "
-        "most from members that are good and not alike.",
+        "How alike the members rank the images, out of fold (Spearman's rank correlation, 1: just alike). Blending "
+        "gains most from members that are good and not alike.",
         legend=False,
     )
 

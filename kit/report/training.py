@@ -19,7 +19,11 @@ def section(histories: Mapping[int, pd.DataFrame], more: list[Block]) -> Section
     if trained:
         blocks = [_curves(trained), _table(trained)]
     elif histories:
-        blocks = [Text("The network is used as it is; the head on its features is fitted in one step, so there are no epochs.")]
+        blocks = [
+            Text(
+                "The network is used as it is; the head on its features is fitted in one step, so there are no epochs."
+            )
+        ]
     return Section("Training", "training", [*blocks, *more])
 
 
@@ -62,9 +66,10 @@ def _curves(histories: Mapping[int, pd.DataFrame]) -> Figure:
         drawn,
         panels.Names("epoch", ""),
         f"training curves of {len(histories)} folds over {max(len(table) for table in histories.values())} epochs",
-        "One epoch is one pass over the training images. The loss is what training makes smaller (dashed: on the images it "
-        "learns from, solid: on the fold's own images, which it does not learn from); where the solid line rises "
-        "while the dashed falls, the model learns by heart (overfitting). The learning rate is the size of its steps.",
+        "One epoch is one pass over the training images. The loss is what training makes smaller (dashed: on the "
+        "images it learns from, solid: on the fold's own images, which it does not learn from); where the solid line "
+        "rises while the dashed falls, the model learns by heart (overfitting). The learning rate is the size of "
+        "its steps; dotted lines part phases of training.",
     )
 
 
@@ -88,9 +93,17 @@ def _table(histories: Mapping[int, pd.DataFrame]) -> Table:
             values = table[metric].to_numpy(float)
             smaller = metric.endswith(("loss", "brier"))
             place = int(np.nanargmin(values) if smaller else np.nanargmax(values)) if (values == values).any() else None
-            row += ["–", "–"] if place is None else [number(float(values[place])), str(int(table["epoch"].iloc[place]) + 1)]
+            row += (
+                ["–", "–"]
+                if place is None
+                else [number(float(values[place])), str(int(table["epoch"].iloc[place]) + 1)]
+            )
         rows.append([*row, duration(float(table["seconds"].sum()))] if timed else row)
-    return Table([*names, "time"] if timed else names, rows, "Folds, each trained from the start on the others.")
+    return Table(
+        [*names, "time"] if timed else names,
+        rows,
+        "Folds, each trained from the start on the others; scores are those of single images, without test-time views.",
+    )
 
 
 def duration(taken: float) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import kit
-from kit import files, headlines
+from kit import files
 from kit.competitions import find_competition
 from kit.config import Config, dump_config
 from kit.data.records.manifest import Records
@@ -24,12 +24,15 @@ from kit.report.page import Block, Page, Section, Text
 from kit.run import Run, names_of
 from kit.stages import report_boxes, report_classes
 from kit.stages.records import records_of
-from kit.stages.score import compare, score, target_of
+from kit.stages.score import compare, score
 from kit.tables import truth
 from kit.tasks import find_task
 
 log = logging.getLogger(__name__)
-_NO_RECORDS = "The records of the images are not beside the run, so the page has no pictures: `--records` says where they are."
+_NO_RECORDS = (
+    "The records of the images are not beside the run, so the page has no pictures: `--records` says where they are."
+)
+_IN_SHORT = "Three cases that are right, and three that are wrong, most surely both."
 _CHECKED = ("id", "label", "given", "suggested", "score")
 
 
@@ -130,13 +133,17 @@ class _Kind(NamedTuple):
     subgroups: Callable[[Any, int], list[tuple[float, float]]]  # the ends of the intervals of each part
     trained: Callable[[Any], list[Block]]  # what training has added to the frozen network
     pictures: Callable[[Any, Records, Collection[str]], dict[str, bytes]]
+    width: int = 150  # of pictures in galleries, in pixels
+    note: str = ""  # what is drawn over them
 
 
 _KINDS = {
     "probabilities": _Kind(
         report_classes.sections, report_classes.subgroups, report_classes.trained, report_classes.pictures
     ),
-    "boxes": _Kind(report_boxes.sections, report_boxes.subgroups, lambda read: [], report_boxes.pictures),
+    "boxes": _Kind(
+        report_boxes.sections, report_boxes.subgroups, lambda read: [], report_boxes.pictures, 240, report_boxes.NOTE
+    ),
 }
 _RESAMPLES = 200  # of subgroups, each of which is resampled
 
@@ -161,8 +168,9 @@ def _page(read: _Read, runs: Sequence[Run], records: Records | None) -> Page:
     ids = {*short["id"], *read.doubtful["id"][:24], *(name for table in galleries.values() for name in table["id"])}
     pictures = {} if records is None else read.kind.pictures(read, records, ids)
     note = _NO_RECORDS if records is None else ""
-    in_short = cases.gallery(short, pictures, "Three cases that are right, and three that are wrong, most surely both.")
-    groups_known = read.scores.groups < read.scores.rows
+    width = read.kind.width
+    in_short = cases.gallery(short, pictures, f"{_IN_SHORT} {read.kind.note}".strip(), width)
+    groups_known = bool((read.examples["group"] != read.examples["id"]).any())
     histories = _histories(run)
     ends = read.kind.subgroups(read, _RESAMPLES) if read.scores.subgroups else []
     parts = [*result.subgroups(read.scores, ends, _RESAMPLES), *result.clusters(read.scores)]
@@ -173,7 +181,7 @@ def _page(read: _Read, runs: Sequence[Run], records: Records | None) -> Page:
         *([of_runs.ensemble(run.ensemble)] if run.is_ensemble else []),
         *read.kind.sections(read),
         Section("Parts of the images", "parts", parts),
-        cases.section(galleries, pictures),
+        cases.section(galleries, pictures, width, read.kind.note),
         cases.label_errors(read.doubtful, pictures, run.labels_to_check_path.name, _labelled(read)),
         cases.explanations(*_explanations(run)),
         training.section(histories, read.kind.trained(read)),
@@ -182,9 +190,15 @@ def _page(read: _Read, runs: Sequence[Run], records: Records | None) -> Page:
     ]
     competition = find_competition(read.config.competition, read.config)
     images = f"{read.config.image.size} × {read.config.image.size} pixels"
-    network = f"blend of {len(run.ensemble.runs)} runs" if run.is_ensemble else str(read.config.model.name)
-    subtitle = f"Run {run.name} · {network} · {images} · {counted(len(folds.folds), 'fold')}"
+    subtitle = f"Run {run.name} · {_network(read)} · {images} · {counted(len(folds.folds), 'fold')}"
     return Page(competition.title, subtitle, sections)
+
+
+def _network(read: _Read) -> str:
+    if read.run.is_ensemble:
+        return f"blend of {len(read.run.ensemble.runs)} runs"
+    backbone = read.config.model.arguments.get("backbone")
+    return f"{read.config.model.name} of {backbone}" if backbone else str(read.config.model.name)
 
 
 def _compared(runs: Sequence[Run]) -> Section:
@@ -236,7 +250,5 @@ def _labelled(read: _Read) -> int:
 def _command(read: _Read) -> str:
     run = read.run
     if run.is_ensemble:
-        return f"kit ensemble {' '.join(run.ensemble.runs)} --out {run.name}"
+        return f"kit ensemble {' '.join(Path(member).name for member in run.ensemble.runs)} --out {run.name}"
     return f"kit run {run.config_path.name} --data DIR --run {run.name}"
-
-

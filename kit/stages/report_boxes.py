@@ -19,7 +19,11 @@ from kit.report import pictures as images
 from kit.report.page import Section
 from kit.stages.score import target_of
 
-_SIDE = 384  # pixels of a picture with boxes
+_SIDE = 320  # pixels of a picture with boxes
+NOTE = (
+    "Green: true boxes. Vermilion: boxes that the model kept, with their scores. Right and wrong are said of the image "
+    "as a whole: is there a box in it, wherever?"
+)
 
 
 def sections(read: Any) -> list[Section]:

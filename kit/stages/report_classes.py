@@ -13,22 +13,25 @@ from kit.evaluate.metrics import find_metric
 from kit.evaluate.resample import statistic
 from kit.evaluate.score import with_known_truth
 from kit.evaluate.subgroups import intervals
-from kit.report import classes, pictures as images
+from kit.report import classes
+from kit.report import pictures as images
+from kit.report.judged import judged
 from kit.report.page import Block, Section, Text
+from kit.report.ranking import before_and_after
 from kit.stages.score import compare, mean_test, target_of
 
 
 def sections(read: Any) -> list[Section]:
     """All on probabilities, out of fold and of labelled test images."""
     test = with_known_truth(mean_test(read.run), read.examples)
-    tested = classes.judged(test, read.examples, read.decision) if len(test) else None
-    oof = classes.judged(read.oof, read.examples, read.decision)
+    tested = judged(test, read.examples, read.decision) if len(test) else None
+    oof = judged(read.oof, read.examples, read.decision)
     return classes.sections(oof, tested, read.scores, read.decision)
 
 
 def subgroups(read: Any, resamples: int) -> list[tuple[float, float]]:
     """The ends of the intervals of the score's parts."""
-    oof = classes.judged(read.oof, read.examples, read.decision)
+    oof = judged(read.oof, read.examples, read.decision)
     metric = find_metric(target_of(read.run).metric)
     rows = read.examples.set_index("id").loc[read.oof["id"]].reset_index()
 
@@ -45,11 +48,11 @@ def trained(read: Any) -> list[Block]:
         return []
     try:
         gain = headlines.gain(*compare([frozen, read.run]))
-        before = classes.judged(frozen.oof(), read.examples, read.decision)
+        before = judged(frozen.oof(), read.examples, read.decision)
     except DataError as error:
         return [Text(f"What training has added is not known: {error}", "note")]
-    after = classes.judged(read.oof, read.examples, read.decision)
-    return [Text(f"{gain[:1].upper()}{gain[1:]}."), *classes.before_and_after(before, after)]
+    after = judged(read.oof, read.examples, read.decision)
+    return [Text(f"{gain[:1].upper()}{gain[1:]}."), *before_and_after(before, after)]
 
 
 def pictures(read: Any, records: Records, ids: Collection[str]) -> dict[str, bytes]:
