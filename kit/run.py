@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from kit.config import Config, dump_config, read_config
 from kit.decisions import AnyDecision, schema_of_decision
 from kit.errors import ConfigError, DataError
 from kit.fold_files import BOOSTED, MODEL, WEIGHTS, FoldFiles, StateFiles
-from kit.schemas import AnyScores, EnsembleReport, Folds, schema_of_scores
+from kit.schemas import AnyScores, EnsembleReport, Explanations, Folds, schema_of_scores
 from kit.tasks import find_task
 
 if TYPE_CHECKING:
@@ -125,16 +125,6 @@ class Run:
         return self.directory / SUBMISSION
 
     @property
-    def ensemble_path(self) -> Path:
-        """`EnsembleReport`, of an ensemble."""
-        return self.directory / "ensemble.json"
-
-    @property
-    def ensemble_done(self) -> Path:
-        """The stamp of an ensemble."""
-        return self.directory / "ensembled.json"
-
-    @property
     def report_path(self) -> Path:
         """What `kit report` writes, a page."""
         return self.directory / "report.html"
@@ -155,9 +145,19 @@ class Run:
         return self.directory / "reported.json"
 
     @property
-    def explanations_path(self) -> Path:
-        """The entries of what `kit explain` wrote, whose pictures lie beside it."""
-        return self.directory / "explanations" / "explanations.json"
+    def ensemble_path(self) -> Path:
+        """`EnsembleReport`, of an ensemble."""
+        return self.directory / "ensemble.json"
+
+    @property
+    def ensemble_done(self) -> Path:
+        """The stamp of an ensemble."""
+        return self.directory / "ensembled.json"
+
+    @property
+    def explanations(self) -> "ExplanationFiles":
+        """Maps over images of the run."""
+        return ExplanationFiles(self.directory / "explanations")
 
     @property
     def frozen(self) -> "Run":
@@ -330,6 +330,46 @@ class Run:
     @property
     def _score_again(self) -> str:
         return f"run `kit score {self}` again"
+
+
+@dataclass(frozen=True)
+class ExplanationFiles:
+    """A folder of maps over images, of a run or of new images."""
+
+    folder: Path
+
+    @property
+    def index(self) -> Path:
+        """`Explanations`: the pictures; it is written last."""
+        return self.folder / "explanations.json"
+
+    @property
+    def scores(self) -> Path:
+        """`ExplanationScores`: the checks."""
+        return self.folder / "scores.json"
+
+    @property
+    def page(self) -> Path:
+        """The page for people to look at."""
+        return self.folder / "explanations.html"
+
+    def picture(self, number: int) -> Path:
+        """The picture of that number, a JPEG."""
+        return self.folder / f"{number:03d}.jpg"
+
+    def read(self) -> Explanations | None:
+        """The pictures; None where there are none. Raises DataError for a damaged index, and names of other files."""
+        if not self.index.exists():
+            return None
+        content: Explanations = files.read_model(self.index, Explanations, "run `kit explain` again")
+        for each in content.pictures:
+            files.inside(self.folder, each.file)
+        return content
+
+    def clear(self) -> None:
+        """Remove what is there: the index first, so that it never names pictures that are gone."""
+        for path in (self.index, self.scores, self.page, *sorted(self.folder.glob("[0-9][0-9][0-9]*.jpg"))):
+            path.unlink(missing_ok=True)
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:

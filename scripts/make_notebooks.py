@@ -113,7 +113,7 @@ plt.show()"""
 
 REPORT_TEXT = """## Report
 
-`report.html` in the run's folder says it all on one page, which needs nothing else: download it, print it, send it on."""
+`report.html` in the run's folder says it all on one page, which needs nothing else: download it, print it."""
 
 REPORT = """import html
 

@@ -56,7 +56,7 @@ def judge(
     name = _class_names if exclusive else _label_names
     false_positive, false_negative = judged.decided & (judged.true == 0), ~judged.decided & (judged.true == 1)
     columns = {
-        "truth": np.where(unknown, None, name(labels, judged.true == 1)),
+        "truth": np.where(unknown, np.array(None, object), name(labels, judged.true == 1)),
         "decision": name(labels, judged.decided),
         "p": judged.p,
         "loss": np.where(unknown, np.nan, judged.loss),

@@ -73,7 +73,7 @@ def _questions(
 
 
 def _margins(given: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The probabilities of the given classes [rows], and their margin over the largest other one, from -1..1 to 0..1."""
+    """The probabilities of the given classes [rows], and their margins over the largest others, as 0..1."""
     rows = np.arange(len(p))
     others = p.copy()
     others[rows, given] = -np.inf

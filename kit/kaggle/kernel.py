@@ -1,7 +1,7 @@
 """A Kaggle kernel of kit: installs it from the attached wheel, without internet, and runs a competition.
 
 `kit kaggle push` replaces the line PLAN and sends this one file; in Colab it is the same, after `pip install`. It
-leaves submission.csv, oof.parquet, scores.json, report.html and the run directory in the output folder, and fails loudly.
+leaves submission.csv, oof.parquet, scores.json, report.html and the run directory in the output, and fails loudly.
 """
 
 import hashlib

@@ -228,8 +228,8 @@ def _by_iou(boxes: JudgedBoxes) -> Figure:
 def _how(decision: BoxDecision) -> str:
     merge = decision.merge
     return (
-        f"Of boxes that overlap, from {merge.iou:g} on, {_MERGES[merge.merge]}. Of each label, those are kept whose score "
-        "reaches the cut: the one that is best on all out-of-fold boxes."
+        f"Of boxes that overlap, from {merge.iou:g} on, {_MERGES[merge.merge]}. Of each label, those are kept whose "
+        "score reaches the cut: the one that is best on all out-of-fold boxes."
     )
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from kit.evaluate.cases import choose
 from kit.evaluate.label_errors import CLASS
 from kit.report.page import Block, Gallery, Picture, Section, Table, Text, number
+from kit.schemas import Explanation
 
 FEW = 3  # labels, up to which galleries take the images of all of them together
 _OF_FEW, _OF_EACH = 12, 3  # images of a kind: of all labels together, of each of many
@@ -93,29 +94,19 @@ def label_errors(table: pd.DataFrame, pictures: Mapping[str, bytes], file: str, 
     return Section(title, anchor, [Text(text), Table(["image", "given", "suggested", "score"], cells, caption, 3)])
 
 
-def explanations(entries: Sequence[Mapping[str, Any]], pictures: Mapping[str, bytes]) -> Section:
-    """What the model looked at: pictures of `kit explain`, by file; entries have id, label, kind, p and truth."""
-    shown = [
-        Picture(
-            pictures[entry["file"]],
-            f"what spoke for {entry['label']} in {entry['id']}",
-            _lines(
-                [
-                    f"{entry['label']} {_probability(entry.get('p'))}",
-                    f"truth: {_known(entry.get('truth'))}",
-                    entry["id"],
-                ]
-            ),
-            str(entry.get("kind") or ""),
-        )
-        for entry in entries
-        if entry["file"] in pictures
-    ]
+def explanations(entries: Sequence[Explanation], pictures: Mapping[str, bytes]) -> Section:
+    """What the model looked at: the pictures of `kit explain`, by file."""
+    shown = []
+    for entry in entries:
+        if entry.file in pictures:
+            lines = ["", f"{entry.label} {_probability(entry.p)}", f"truth: {_known(entry.truth)}", entry.id]
+            alt = f"what spoke for {entry.label} in {entry.id}"
+            shown.append(Picture(pictures[entry.file], alt, _lines(lines), entry.kind))
     caption = (
-        "Where the model's probability came from: bright regions raised it most. Bright is not the same as ill; a map "
-        "that points beside the finding says that the model may have learnt something else."
+        "Where the probability of the label came from: bright regions raised it most. Bright is not the same as ill; a "
+        "map that points beside the finding says that the model may have learnt something else."
     )
-    return Section("What the model looked at", "explanations", [Gallery(shown, caption, 300)] if shown else [])
+    return Section("What the model looked at", "explanations", [Gallery(shown, caption, 200)] if shown else [])
 
 
 def _picture(case: Mapping[str, Any], image: bytes) -> Picture:

@@ -123,7 +123,9 @@ def _draw_thresholds(axes: Any, content: tuple[Curves, Number]) -> None:
 
 def _cut(value: Number) -> str:
     """A cut as it is shown: small ones with more digits."""
-    return number(value) if value is None or value >= 0.1 else f"{value:.3g}"
+    if value is None or value >= 0.01:
+        return number(value)
+    return number(value, 5) if value >= 0.0001 else f"{value:.0e}"
 
 
 _OF_CUTS = {"sensitivity": "recall", "specificity": "specificity", "precision": "precision", "F1": "f1", "MCC": "mcc"}

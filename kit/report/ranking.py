@@ -102,7 +102,8 @@ def _draw_pr(axes: Any, content: tuple[Sequence[Line], float]) -> None:
     axes.axhline(prevalence, color=style.CHANCE, linestyle="--", linewidth=1)
     _draw_lines(axes, lines)
     highest = max((line.y[line.x >= 0.1].max(initial=0) for line in lines), default=1.0)
-    axes.set_ylim(top=1.02 * end_of_axis(np.array([highest])))
+    end = end_of_axis(np.array([highest]))
+    axes.set_ylim(-0.01 * end, 1.02 * end)
 
 
 def _draw_lines(axes: Any, lines: Sequence[Line]) -> None:

@@ -1,7 +1,7 @@
 """A run, or several -> `report.html`: scores, figures and images on one page that needs nothing else. No Keras."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from kit.report import about, cases, page, result, training
 from kit.report import runs as of_runs
 from kit.report.page import Block, Page, Section, Text
 from kit.run import Run, names_of
+from kit.schemas import Explanation
 from kit.stages import report_boxes, report_classes
 from kit.stages.records import records_of
 from kit.stages.score import compare, score
@@ -33,6 +34,7 @@ _NO_RECORDS = (
     "The records of the images are not beside the run, so the page has no pictures: `--records` says where they are."
 )
 _IN_SHORT = "Three cases that are right, and three that are wrong, most surely both."
+_EXPLAINED = 48  # pictures
 _CHECKED = ("id", "label", "given", "suggested", "score")
 
 
@@ -70,7 +72,7 @@ def _inputs(runs: Sequence[Run], records: Records | None) -> dict[str, Any]:
     """What a report is made of."""
     first = runs[0]
     paths = [first.oof_path, first.test_path, first.examples_path, first.scores_path, first.decision_path]
-    paths += [first.config_path, first.environment_path, first.ensemble_path, first.explanations_path]
+    paths += [first.config_path, first.environment_path, first.ensemble_path, first.explanations.index]
     paths += [first.fold(k).history for k in first.trained_folds()]
     paths += [first.frozen.oof_path]
     for run in runs[1:]:
@@ -223,21 +225,12 @@ def _histories(run: Run) -> dict[int, pd.DataFrame]:
     return tables
 
 
-def _explanations(run: Run) -> tuple[list[Mapping[str, Any]], dict[str, bytes]]:
-    """The entries of `kit explain`, and its pictures by file; none where it did not run."""
-    path = run.explanations_path
-    if not path.is_file():
-        return [], {}
-    again = f"run `kit explain {run}` again"
-    content = files.read_json(path, again)
-    entries = content.get("entries", content.get("cases")) if isinstance(content, dict) else content
-    if not isinstance(entries, list) or not all(
-        isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("id", "label", "file"))
-        for entry in entries
-    ):
-        raise files.damaged(path, "its entries have no id, label and file", again)
-    images = {entry["file"]: files.inside(path.parent, entry["file"]) for entry in entries[:48]}
-    return entries, {name: image.read_bytes() for name, image in images.items() if image.is_file()}
+def _explanations(run: Run) -> tuple[list[Explanation], dict[str, bytes]]:
+    """The first pictures of `kit explain`, and their files by name; none where it did not run."""
+    content = run.explanations.read()  # raises for names that lie outside its folder
+    shown = content.pictures[:_EXPLAINED] if content else []
+    paths = {each.file: run.explanations.folder / each.file for each in shown}
+    return shown, {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
 
 
 def _labelled(read: _Read) -> int:
