@@ -50,15 +50,17 @@ def of_panels(
         for place, panel in zip(each, panels, strict=False):
             draw(place, panel.content)
             place.set_title(_short(panel.title, 26 if columns > 3 else 40))
-        for n, place in enumerate(each):
-            if n >= len(panels):
-                place.set_axis_off()
+        for place in each[len(panels) :]:
+            place.remove()
+        each = each[: len(panels)]
         if columns < 4:
             for n, place in enumerate(each):
                 place.set(xlabel=axes.x, ylabel=axes.y if n == 0 else "")
                 if legend:
                     place.legend(loc="best")
             return
+        for place in each:
+            place.locator_params(nbins=4)  # each tick is a text to be laid out
         figure = each[0].figure
         figure.supxlabel(axes.x, fontsize=9)
         figure.supylabel(axes.y, fontsize=9)
