@@ -79,6 +79,7 @@ def intervals(
     alt: str,
     caption: str = "",
     reference: float | None = None,
+    digits: int = 3,
 ) -> Figure:
     """Values with their intervals (name, value, low, high), the first at the top; `reference` is a line beside them."""
 
@@ -90,7 +91,9 @@ def intervals(
                 axes.plot([low, high], [n, n], color=style.COLOURS[0], linewidth=2, solid_capstyle="butt")
             if value is not None:
                 axes.plot([value], [n], "o", color=style.COLOURS[0], markersize=5)
-                axes.annotate(number(value), (value, n), (0, 5), textcoords="offset points", ha="center", fontsize=8)
+                axes.annotate(
+                    number(value, digits), (value, n), (0, 5), textcoords="offset points", ha="center", fontsize=8
+                )
         style.ticks(axes, [row[0] for row in rows], "y", longest=36)
         axes.set(xlabel=unit, ylim=(len(rows) - 0.5, -0.7))
 

@@ -57,6 +57,7 @@ def comparison(
             f"differences of {len(others)} runs to {first.run}; values are in the table",
             f"What each run has more than {first.run} (dashed: no difference), with its interval on the same patients.",
             0.0,
+            digits=4,
         ),
         Table(columns, rows, caption),
     ]
@@ -132,4 +133,4 @@ def _correlation(correlation: Mapping[str, Mapping[str, Any]]) -> Any:
 
 
 def _signed(value: float | int | None) -> str:
-    return "–" if value is None else f"{value:+.3f}"
+    return "–" if value is None else f"{value:+.4f}"
