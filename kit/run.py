@@ -261,10 +261,11 @@ class Run:
         files.write_text(self.config_path, dump_config(config))
 
     def forget_results(self) -> None:
-        """Remove predictions, scores and submission, as their models are about to be replaced."""
-        stamps = (self.predicted_done, self.clusters_done, self.scored_done)
+        """Remove predictions, scores, submission and report, as their models are about to be replaced."""
+        stamps = (self.predicted_done, self.clusters_done, self.scored_done, self.reported_done)
         tables = (self.oof_path, self.test_path, self.clusters_path)
-        for path in (*stamps, *tables, self.scores_path, self.decision_path, self.submission_path):
+        results = (self.scores_path, self.decision_path, self.submission_path, self.report_path)
+        for path in (*stamps, *tables, *results, self.labels_to_check_path):
             path.unlink(missing_ok=True)
 
     def write_scores(self, scores: AnyScores, decision: AnyDecision, inputs: dict[str, Any]) -> None:
