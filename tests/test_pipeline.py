@@ -481,7 +481,7 @@ def test_the_stages_one_by_one_end_with_the_same_files(finished, tmp_path, capsy
 
 
 def assert_same_results(one: Path, other: Path) -> None:
-    """Every file has the same bytes, but for HDF5 (its weights are equal) and what describes the machine or names the run."""
+    """Every file has the same bytes, but for HDF5 (its weights are equal), the machine's, and what names the run."""
     import h5py
 
     assert all_files(one) == all_files(other)
