@@ -58,6 +58,7 @@ bench: $(VENV)/.bench ## timings against the alternatives: make bench DATA=folde
 	$(BIN)/python scripts/bench/evaluate.py
 	$(BIN)/python scripts/bench/boxes.py
 	$(BIN)/python scripts/bench/explain.py
+	$(BIN)/python scripts/bench/report.py
 	$(BIN)/python scripts/bench/commands.py
 	$(if $(DATA),$(BIN)/python scripts/bench/predict.py --pcam $(DATA)/pcam --xrays $(DATA)/xrays)
 	$(BIN)/python scripts/bench/input.py $(if $(DATA),--pcam $(DATA)/pcam --xrays $(DATA)/xrays)

@@ -2,7 +2,8 @@
 
     runs/<competition>/<name>/
       config.yaml  environment.json  examples.parquet  folds.json  fold0/ fold1/ ...
-      oof.parquet  test.parquet  scores.json  decision.json  submission.csv  report.html  explanations/
+      oof.parquet  test.parquet  scores.json  decision.json  submission.csv
+      report.html  figures/  labels_to_check.csv  explanations/
 
 An ensemble's folder has the same files, and `ensemble.json` in the place of folds. Stamps (`predicted.json` and so on)
 say what a stage was run on (kit.files).
@@ -124,6 +125,26 @@ class Run:
         return self.directory / SUBMISSION
 
     @property
+    def report_path(self) -> Path:
+        """What `kit report` writes, a page."""
+        return self.directory / "report.html"
+
+    @property
+    def figures_path(self) -> Path:
+        """The folder of the report's figures, PNG."""
+        return self.directory / "figures"
+
+    @property
+    def labels_to_check_path(self) -> Path:
+        """Labels that are likely wrong, as the report found: id, label, given, suggested, score."""
+        return self.directory / "labels_to_check.csv"
+
+    @property
+    def reported_done(self) -> Path:
+        """The stamp of the report."""
+        return self.directory / "reported.json"
+
+    @property
     def ensemble_path(self) -> Path:
         """`EnsembleReport`, of an ensemble."""
         return self.directory / "ensemble.json"
@@ -240,10 +261,11 @@ class Run:
         files.write_text(self.config_path, dump_config(config))
 
     def forget_results(self) -> None:
-        """Remove predictions, scores and submission, as their models are about to be replaced."""
-        stamps = (self.predicted_done, self.clusters_done, self.scored_done)
+        """Remove predictions, scores, submission and report, as their models are about to be replaced."""
+        stamps = (self.predicted_done, self.clusters_done, self.scored_done, self.reported_done)
         tables = (self.oof_path, self.test_path, self.clusters_path)
-        for path in (*stamps, *tables, self.scores_path, self.decision_path, self.submission_path):
+        results = (self.scores_path, self.decision_path, self.submission_path, self.report_path)
+        for path in (*stamps, *tables, *results, self.labels_to_check_path):
             path.unlink(missing_ok=True)
 
     def write_scores(self, scores: AnyScores, decision: AnyDecision, inputs: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ from tests.conftest import TINY
 
 SETTINGS = [argument for setting in TINY for argument in ("--set", setting)]
 TRAIN, TEST = 360, 60  # images
+FIGURES = ("roc", "precision_recall", "confusion", "thresholds", "reliability", "histogram", "training")
 RUN_FILES = {
     "config.yaml",
     "environment.json",
@@ -47,6 +48,10 @@ RUN_FILES = {
     "submission.csv",
     "predicted.json",
     "scored.json",
+    "report.html",
+    "reported.json",
+    "labels_to_check.csv",
+    *(f"figures/{name}.png" for name in FIGURES),
     *(
         f"fold{k}/{name}"
         for k in range(2)
@@ -471,15 +476,17 @@ def test_the_stages_one_by_one_end_with_the_same_files(finished, tmp_path, capsy
     sample = str(data / "sample_submission.csv")
     assert main(["submission", "write", str(run), "--sample", sample, "--out", str(run / "submission.csv")]) == 0
     assert main(["submission", "check", "toy", str(run / "submission.csv"), "--sample", sample]) == 0
+    assert main(["report", str(run), "--records", str(records)]) == 0
     assert_same_results(finished, run)
 
 
 def assert_same_results(one: Path, other: Path) -> None:
-    """Every file has the same bytes, but for HDF5 (its weights are equal) and what describes the machine."""
+    """Every file has the same bytes, but for HDF5 (its weights are equal), the machine's, and what names the run."""
     import h5py
 
     assert all_files(one) == all_files(other)
     machine = (".h5", "done.json", "predicted.json", "predicted_oof.json", "predicted_test.json", "environment.json")
+    machine += ("report.html", "reported.json")
     exact = [name for name in RUN_FILES if not name.endswith(machine)]
     assert filecmp.cmpfiles(one, other, exact, shallow=False)[1:] == ([], [])
     for name in (name for name in RUN_FILES if name.endswith(".h5")):
