@@ -64,9 +64,9 @@ def judge(
         "error": np.where(false_positive, "false positive", np.where(false_negative, "false negative", "")),
     }
     table = pd.DataFrame({"id": np.repeat(predictions["id"].to_numpy(), len(labels))})
-    return table.assign(
-        label=np.tile(labels, len(predictions)), **{key: values.reshape(-1) for key, values in columns.items()}
-    )
+    texts = {"label": np.tile(labels, len(predictions)), "truth": columns.pop("truth").reshape(-1)}
+    table = table.assign(**{key: pd.Series(values, dtype=object) for key, values in texts.items()})
+    return table.assign(**{key: values.reshape(-1) for key, values in columns.items()})
 
 
 def choose(judged: pd.DataFrame, kind: str, count: int | None = None, seed: int = 0) -> pd.DataFrame:
