@@ -100,6 +100,7 @@ def test_a_run_leaves_the_files_of_the_contract(finished):
         "val_loss",
         "val_roc_auc",
         "learning_rate",
+        "seconds",
     ]
     assert json.loads((finished / "environment.json").read_text())["device"]["backend"] == os.environ["KERAS_BACKEND"]
 
@@ -486,9 +487,11 @@ def assert_same_results(one: Path, other: Path) -> None:
 
     assert all_files(one) == all_files(other)
     machine = (".h5", "done.json", "predicted.json", "predicted_oof.json", "predicted_test.json", "environment.json")
-    machine += ("report.html", "reported.json")
+    machine += ("report.html", "reported.json", "history.csv")
     exact = [name for name in RUN_FILES if not name.endswith(machine)]
     assert filecmp.cmpfiles(one, other, exact, shallow=False)[1:] == ([], [])
+    for name in (name for name in RUN_FILES if name.endswith("history.csv")):
+        pd.testing.assert_frame_equal(*(pd.read_csv(run / name).drop(columns="seconds") for run in (one, other)))
     for name in (name for name in RUN_FILES if name.endswith(".h5")):
         arrays: list[dict[str, np.ndarray]] = [{}, {}]
         for path, into in zip((one / name, other / name), arrays, strict=True):
