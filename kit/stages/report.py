@@ -64,8 +64,10 @@ def try_report(run: Run, records: Path) -> None:
     """`write_report`, whose failure is a line of the log: a run is done without it."""
     try:
         log.info(f"report: {write_report([run], records)}")
-    except (KitError, OSError) as error:
-        log.info(f"no report: {files.described(error) if isinstance(error, OSError) else error}")
+    except KitError as error:
+        log.info(f"no report: {error}")
+    except Exception as error:  # whatever goes wrong in a picture must not look like a failure of hours of training
+        log.info(f"no report: {type(error).__name__}: {error}")
 
 
 def _inputs(runs: Sequence[Run], records: Records | None) -> dict[str, Any]:
