@@ -11,8 +11,6 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kit.errors import ConfigError, nearest
 from kit.lazy import lazy
 from kit.models import heads, registry
@@ -20,10 +18,11 @@ from kit.models.cards import BACKBONE, ModelCard
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
     from kit.models.boosted import BoostedModel
 else:
-    keras = lazy("keras")
+    keras, np = lazy("keras"), lazy("numpy")
 layers, ops = lazy("keras.layers"), lazy("keras.ops")
 
 DEFAULT, HEAD = "efficientnet_lite0", "linear"  # the backbone and the head, unless others are named

@@ -8,7 +8,7 @@ from tests.backbones import registered
 SHAPE = (32, 32, 3)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def build(keras):
     """A function: name and arguments -> a registered model for 32x32 images and two labels."""
     from kit.models import registry
@@ -18,7 +18,7 @@ def build(keras):
         yield lambda name, **arguments: registry.build(name, shape=SHAPE, outputs=2, **arguments)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def images():
     return np.random.default_rng(0).integers(0, 256, (3, *SHAPE), dtype=np.uint8)
 
