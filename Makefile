@@ -17,7 +17,7 @@ SOURCE := setup.cfg pyproject.toml Makefile $(CONSTRAINTS)
 
 TEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 JAX_TEST := $(BIN)/python -m pytest --numprocesses 2 --dist load
-JAX_TESTS := tests/models tests/train tests/predict
+JAX_TESTS := tests/explain tests/models tests/train tests/predict
 
 .PHONY: help demo test test-real test-all fuzz lint train submit bench clean
 
@@ -57,6 +57,8 @@ bench: $(VENV)/.bench ## timings against the alternatives: make bench DATA=folde
 	$(BIN)/python scripts/bench/train.py
 	$(BIN)/python scripts/bench/evaluate.py
 	$(BIN)/python scripts/bench/boxes.py
+	$(BIN)/python scripts/bench/explain.py
+	$(BIN)/python scripts/bench/report.py
 	$(BIN)/python scripts/bench/commands.py
 	$(if $(DATA),$(BIN)/python scripts/bench/predict.py --pcam $(DATA)/pcam --xrays $(DATA)/xrays)
 	$(BIN)/python scripts/bench/input.py $(if $(DATA),--pcam $(DATA)/pcam --xrays $(DATA)/xrays)

@@ -1,6 +1,7 @@
 """The story of kit, and the file to read first: the stages in order, each reading files and writing files.
 
     raw files -> examples -> records -> folds -> fit each fold -> predictions -> scores -> decision -> submission
+                                                                                 `----> report
 
 A stage does nothing when what it would read has not changed since it wrote its files, and resumes where it was killed.
 There is no hidden state: the run directory (kit.run) is the state. Every stage is a function of kit.stages and a
@@ -27,6 +28,7 @@ from kit.stages.examples import check_folder, check_folds, list_examples, raw_fo
 from kit.stages.network import frozen_first
 from kit.stages.predict import predict, predict_images
 from kit.stages.records import build_records, records_folder
+from kit.stages.report import try_report, write_report
 from kit.stages.resume import config_of, refuse_other_settings
 from kit.stages.score import compare, score
 from kit.stages.submission import write_submission
@@ -44,6 +46,7 @@ __all__ = [
     "score",
     "start_run",
     "train",
+    "write_report",
     "write_submission",
 ]
 
@@ -60,6 +63,7 @@ def run(
     retrain: bool = False,
     trust: bool = False,
     quick: bool = False,
+    report: bool = True,
 ) -> Run:
     """All stages in order, skipping what is done; returns the run, with its scores and submission.
 
@@ -72,7 +76,8 @@ def run(
     trained are not trained again unless `retrain` allows it. `trust`: what its settings name outside it may be loaded.
 
     With `frozen_first` in its settings, a run of the frozen network comes first, in its folder `frozen`, and what
-    training has added to that is said at the end; `quick` stops after it, and returns it.
+    training has added to that is said at the end; `quick` stops after it, and returns it. A run that is done gets its
+    `report`, for people.
     """
     kit_log.show()
     deadline = session.deadline(max_hours)
@@ -119,7 +124,11 @@ def run(
                 log.info(headlines.in_a_line(its))
         if frozen and not quick and this.is_complete:
             log.info(headlines.gain(*compare([this.frozen, this])))
-    return this.frozen if quick and frozen else this
+        last = this.frozen if quick and frozen else this
+        if report and last.is_complete:
+            with _timed("report"):
+                try_report(last, built.directory)
+    return last
 
 
 def _in_order(config: Config, this: Run, frozen: Config | None, quick: bool) -> list[tuple[Config, Run]]:

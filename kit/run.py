@@ -2,7 +2,8 @@
 
     runs/<competition>/<name>/
       config.yaml  environment.json  examples.parquet  folds.json  fold0/ fold1/ ...
-      oof.parquet  test.parquet  scores.json  decision.json  submission.csv  report.html  explanations/
+      oof.parquet  test.parquet  scores.json  decision.json  submission.csv
+      report.html  figures/  labels_to_check.csv  explanations/
 
 An ensemble's folder has the same files, and `ensemble.json` in the place of folds. Stamps (`predicted.json` and so on)
 say what a stage was run on (kit.files).
@@ -12,7 +13,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from kit.config import Config, dump_config, read_config
 from kit.decisions import AnyDecision, schema_of_decision
 from kit.errors import ConfigError, DataError
 from kit.fold_files import BOOSTED, MODEL, WEIGHTS, FoldFiles, StateFiles
-from kit.schemas import AnyScores, EnsembleReport, Folds, schema_of_scores
+from kit.schemas import AnyScores, EnsembleReport, Explanations, Folds, schema_of_scores
 from kit.tasks import find_task
 
 if TYPE_CHECKING:
@@ -128,6 +129,26 @@ class Run:
         return self.directory / "exported" / name
 
     @property
+    def report_path(self) -> Path:
+        """What `kit report` writes, a page."""
+        return self.directory / "report.html"
+
+    @property
+    def figures_path(self) -> Path:
+        """The folder of the report's figures, PNG."""
+        return self.directory / "figures"
+
+    @property
+    def labels_to_check_path(self) -> Path:
+        """Labels that are likely wrong, as the report found: id, label, given, suggested, score."""
+        return self.directory / "labels_to_check.csv"
+
+    @property
+    def reported_done(self) -> Path:
+        """The stamp of the report."""
+        return self.directory / "reported.json"
+
+    @property
     def ensemble_path(self) -> Path:
         """`EnsembleReport`, of an ensemble."""
         return self.directory / "ensemble.json"
@@ -136,6 +157,11 @@ class Run:
     def ensemble_done(self) -> Path:
         """The stamp of an ensemble."""
         return self.directory / "ensembled.json"
+
+    @property
+    def explanations(self) -> "ExplanationFiles":
+        """Maps over images of the run."""
+        return ExplanationFiles(self.directory / "explanations")
 
     @property
     def frozen(self) -> "Run":
@@ -239,10 +265,11 @@ class Run:
         files.write_text(self.config_path, dump_config(config))
 
     def forget_results(self) -> None:
-        """Remove predictions, scores and submission, as their models are about to be replaced."""
-        stamps = (self.predicted_done, self.clusters_done, self.scored_done)
+        """Remove predictions, scores, submission and report, as their models are about to be replaced."""
+        stamps = (self.predicted_done, self.clusters_done, self.scored_done, self.reported_done)
         tables = (self.oof_path, self.test_path, self.clusters_path)
-        for path in (*stamps, *tables, self.scores_path, self.decision_path, self.submission_path):
+        results = (self.scores_path, self.decision_path, self.submission_path, self.report_path)
+        for path in (*stamps, *tables, *results, self.labels_to_check_path):
             path.unlink(missing_ok=True)
 
     def write_scores(self, scores: AnyScores, decision: AnyDecision, inputs: dict[str, Any]) -> None:
@@ -317,6 +344,46 @@ class Run:
     @property
     def _score_again(self) -> str:
         return f"run `kit score {self}` again"
+
+
+@dataclass(frozen=True)
+class ExplanationFiles:
+    """A folder of maps over images, of a run or of new images."""
+
+    folder: Path
+
+    @property
+    def index(self) -> Path:
+        """`Explanations`: the pictures; it is written last."""
+        return self.folder / "explanations.json"
+
+    @property
+    def scores(self) -> Path:
+        """`ExplanationScores`: the checks."""
+        return self.folder / "scores.json"
+
+    @property
+    def page(self) -> Path:
+        """The page for people to look at."""
+        return self.folder / "explanations.html"
+
+    def picture(self, number: int) -> Path:
+        """The picture of that number, a JPEG."""
+        return self.folder / f"{number:03d}.jpg"
+
+    def read(self) -> Explanations | None:
+        """The pictures; None where there are none. Raises DataError for a damaged index, and names of other files."""
+        if not self.index.exists():
+            return None
+        content: Explanations = files.read_model(self.index, Explanations, "run `kit explain` again")
+        for each in content.pictures:
+            files.inside(self.folder, each.file)
+        return content
+
+    def clear(self) -> None:
+        """Remove what is there: the index first, so that it never names pictures that are gone."""
+        for path in (self.index, self.scores, self.page, *sorted(self.folder.glob("[0-9][0-9][0-9]*.jpg"))):
+            path.unlink(missing_ok=True)
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:

@@ -1,4 +1,5 @@
-"""The JSON files of a run as types: `scores.json`, `folds.json`, `ensemble.json`; `decision.json` in kit.decisions.
+"""The JSON files of a run as types: `scores.json`, `folds.json`, `ensemble.json`, explanations; `decision.json` in
+kit.decisions.
 
 An undefined number, such as the ROC AUC of a label of which only one class occurs, is None (null).
 """
@@ -269,3 +270,49 @@ class EnsembleReport(Schema):
     metadata: list[str]
     base: str = "mean"  # the blend over which the others' gain is
     gate: str | None = None  # the classification run by which boxes may be weighed
+
+
+class ExplanationCheck(Schema):
+    """How far maps can be trusted: a value against that of maps that say nothing (`reference`), on so many images.
+
+    `passed` is None where the images are too few to tell; `sentence` says what was found.
+    """
+
+    name: str
+    unit: str
+    value: float
+    reference: float | None
+    passed: bool | None
+    images: int
+    sentence: str
+
+
+class ExplanationScores(Schema):
+    """`scores.json` of a folder of explanations: what maps they are, and their checks."""
+
+    run: str
+    method: str
+    folds: str  # own: of the one model that has not seen the image; mean: over all
+    checks: list[ExplanationCheck]
+
+
+class Explanation(Schema):
+    """A picture of a folder of explanations: a map over an image, for a label; the rest is as in kit.evaluate.cases.
+
+    `largest` is the highest value of the map before it was scaled: a part of the logit, or (occlusion) of the score.
+    """
+
+    id: str
+    label: str
+    file: str
+    kind: str
+    p: Number
+    truth: str | None
+    decision: str | None
+    largest: float
+
+
+class Explanations(Schema):
+    """`explanations.json`: the pictures of a folder, in their order."""
+
+    pictures: list[Explanation]

@@ -111,6 +111,18 @@ losses.set(title="loss: dashed in training, solid (of probabilities) on the fold
 scores.legend(frameon=False)
 plt.show()"""
 
+REPORT_TEXT = """## Report
+
+`report.html` in the run's folder says it all on one page, which needs nothing else: download it, print it."""
+
+REPORT = """import html
+
+from IPython.display import HTML
+
+if run.report_path.exists():
+    page = html.escape(run.report_path.read_text(encoding="utf-8"))
+    display(HTML(f'<iframe srcdoc="{{page}}" width="100%" height="900" style="border: 0"></iframe>'))"""
+
 SCORES = """pd.DataFrame({label: score.model_dump() for label, score in run.scores.labels.items()}).T"""
 
 
@@ -163,6 +175,8 @@ def notebook(name: str, url: str) -> dict:
         ("curves", CURVES.format()),
         ("scores-text", "## Scores of each label\n\nOut of fold, with their intervals; `!kit score RUN` says more."),
         ("scores", SCORES),
+        ("report-text", REPORT_TEXT),
+        ("report", REPORT.format()),
     ]
     return {
         "cells": [cell(kind, text) for kind, text in cells],

@@ -35,6 +35,7 @@ from tests.conftest import TINY
 
 SETTINGS = [argument for setting in TINY for argument in ("--set", setting)]
 TRAIN, TEST = 360, 60  # images
+FIGURES = ("roc", "precision_recall", "confusion", "thresholds", "reliability", "histogram", "training")
 RUN_FILES = {
     "config.yaml",
     "environment.json",
@@ -47,6 +48,10 @@ RUN_FILES = {
     "submission.csv",
     "predicted.json",
     "scored.json",
+    "report.html",
+    "reported.json",
+    "labels_to_check.csv",
+    *(f"figures/{name}.png" for name in FIGURES),
     *(
         f"fold{k}/{name}"
         for k in range(2)
@@ -95,6 +100,7 @@ def test_a_run_leaves_the_files_of_the_contract(finished):
         "val_loss",
         "val_roc_auc",
         "learning_rate",
+        "seconds",
     ]
     assert json.loads((finished / "environment.json").read_text())["device"]["backend"] == os.environ["KERAS_BACKEND"]
 
@@ -471,17 +477,21 @@ def test_the_stages_one_by_one_end_with_the_same_files(finished, tmp_path, capsy
     sample = str(data / "sample_submission.csv")
     assert main(["submission", "write", str(run), "--sample", sample, "--out", str(run / "submission.csv")]) == 0
     assert main(["submission", "check", "toy", str(run / "submission.csv"), "--sample", sample]) == 0
+    assert main(["report", str(run), "--records", str(records)]) == 0
     assert_same_results(finished, run)
 
 
 def assert_same_results(one: Path, other: Path) -> None:
-    """Every file has the same bytes, but for HDF5 (its weights are equal) and what describes the machine."""
+    """Every file has the same bytes, but for HDF5 (its weights are equal), the machine's, and what names the run."""
     import h5py
 
     assert all_files(one) == all_files(other)
     machine = (".h5", "done.json", "predicted.json", "predicted_oof.json", "predicted_test.json", "environment.json")
+    machine += ("report.html", "reported.json", "history.csv")
     exact = [name for name in RUN_FILES if not name.endswith(machine)]
     assert filecmp.cmpfiles(one, other, exact, shallow=False)[1:] == ([], [])
+    for name in (name for name in RUN_FILES if name.endswith("history.csv")):
+        pd.testing.assert_frame_equal(*(pd.read_csv(run / name).drop(columns="seconds") for run in (one, other)))
     for name in (name for name in RUN_FILES if name.endswith(".h5")):
         arrays: list[dict[str, np.ndarray]] = [{}, {}]
         for path, into in zip((one / name, other / name), arrays, strict=True):

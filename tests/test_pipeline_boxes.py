@@ -72,7 +72,7 @@ def test_views_see_the_same_objects(run, root, capsys):
 
     predictor = Predictor.open(run)
     paths = sorted((root / "test").glob("*.png"))
-    images = [image.image for image in predictor._prepared(paths)]
+    images = [image.image for image in predictor.prepared(paths)]
     plain = predictor.raw(images)
     predictor.settings = predictor.settings.model_copy(update={"tta": "mirror"})
     both = predictor.raw(images)

@@ -2,7 +2,7 @@
 """A Kaggle kernel of kit: installs it from the attached wheel, without internet, and runs a competition.
 
 `kit kaggle push` replaces the line PLAN and sends this one file; in Colab it is the same, after `pip install`. It
-leaves submission.csv, oof.parquet, scores.json and the run directory in the output folder, and fails loudly.
+leaves submission.csv, oof.parquet, scores.json, report.html and the run directory in the output, and fails loudly.
 """
 
 import hashlib
@@ -59,11 +59,11 @@ def main(competition, wheel, sha256, run_id, hours, settings, data, packages=())
     options = ["--run", run] if hours is None else ["--run", run, "--max-hours", hours]
     options += ["--data", find_mount(data) or data] if data else []
     code = kit(["run", *config, *map(str, options)])
-    results = [run / name for name in ("submission.csv", "oof.parquet", "scores.json") if (run / name).is_file()]
-    for path in results:
-        shutil.copy(path, OUTPUT)
-    written = [path for path in run.rglob("*") if path.suffix in (".csv", ".json", ".parquet", ".yaml")]
-    written += [OUTPUT / path.name for path in results]
+    names = ("submission.csv", "oof.parquet", "scores.json", "report.html")
+    results = [run / name for name in names if (run / name).is_file()]
+    suffixes = (".csv", ".html", ".json", ".parquet", ".png", ".yaml")
+    written = [path for path in run.rglob("*") if path.suffix in suffixes]
+    written += [pathlib.Path(shutil.copy(path, OUTPUT)) for path in results]
     sums = {str(path.relative_to(OUTPUT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in written}
     summary = {"run_id": run_id, "finished": code == 0, "sha256": sums}
     (OUTPUT / "kernel.json").write_text(json.dumps(summary, indent=1))

@@ -51,14 +51,19 @@ def at_least_one(text: str) -> int:
     return _whole(text, 1)
 
 
+def count(text: str) -> int:
+    """Parse a count that may be 0."""
+    return _whole(text, 0)
+
+
 def worker_count(text: str) -> int:
     """Parse a number of processes."""
     from kit.parallel import MOST_WORKERS  # here: it takes as long to import as `kit --help` may take
 
-    count = _whole(text, 1)
-    if count > MOST_WORKERS:
-        raise argparse.ArgumentTypeError(f"{count} processes are more than this machine can run, {MOST_WORKERS}")
-    return count
+    workers = _whole(text, 1)
+    if workers > MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{workers} processes are more than this machine can run, {MOST_WORKERS}")
+    return workers
 
 
 def numbers(text: str) -> list[int]:

@@ -19,7 +19,8 @@ def call(arguments: argparse.Namespace) -> int:
     run = arguments.out / "toy"
     code = run_and_print("toy", run=run)
     print(
-        f"\n{run} now holds a model per fold, out-of-fold and test predictions, scores.json and a checked submission.\n"
+        f"\n{run} now holds a model per fold, out-of-fold and test predictions, scores.json, a checked submission\n"
+        "and report.html, which says it all in figures and images: open it in a browser.\n"
         "Running the demo again takes seconds, and so does `kit score`: finished stages are skipped.\n"
         "Next, the same on real images:  kit run pcam --data DIR --run runs/pcam/first   (README.md says more)"
     )

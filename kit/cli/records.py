@@ -1,4 +1,4 @@
-"""Build, verify or describe TFRecords."""
+"""Build, verify, describe or export TFRecords."""
 
 import argparse
 from collections.abc import Sequence
@@ -38,22 +38,26 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "Read everything back and compare it with the manifest."
     verify = add_verb(verbs, "verify", _verify, text, "kit records verify records/pcam")
     info = add_verb(verbs, "info", _info, "Describe a records directory.", "kit records info records/pcam")
-    for verb in (verify, info):
+    example = "kit records export records/pcam --out images --ids ID ID"
+    export = add_verb(verbs, "export", _export, "Write the prepared images as files, with their labels.", example)
+    for verb in (verify, info, export):
         verb.add_argument("directory", type=folder, metavar="DIR")
+    export.add_argument("--out", type=folder, required=True, metavar="FOLDER", help="new, or empty")
+    export.add_argument("--format", choices=["png", "jpeg"], default="png", help="default: png; jpeg has quality 95")
+    export.add_argument("--ids", nargs="+", metavar="ID", help="only these images (default: all)")
 
 
 def _build(arguments: argparse.Namespace) -> None:
     from kit.config import load_config
-    from kit.data.table.examples import read_examples
     from kit.stages.check import check_settings
-    from kit.stages.examples import list_examples
+    from kit.stages.examples import examples_in, list_examples
     from kit.stages.records import build_records
 
     image = [f"image.{key}={value}" for key in ("size", "encoding") if (value := getattr(arguments, key)) is not None]
     config = load_config(arguments.competition, [*arguments.set, *image])
     check_settings(config)
     data, out = arguments.data, arguments.out
-    table = read_examples(arguments.examples) if arguments.examples else list_examples(config, Path(data))
+    table = examples_in(config, arguments.examples) if arguments.examples else list_examples(config, Path(data))
     if arguments.runner:
         from kit.data.records.beam import build_with_beam
 
@@ -84,6 +88,14 @@ def _info(arguments: argparse.Namespace) -> None:
     print(f"{size}, fingerprint {records.fingerprint[:12]}")
     print(describe(records).to_string(float_format="{:.1f}".format))
     _print_rejected(records.rejected)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from kit.data.records.export import export
+    from kit.data.records.manifest import open_records
+
+    count = export(open_records(arguments.directory), arguments.out, arguments.format, arguments.ids)
+    print(f"{counted(count, 'image')} with their labels: {arguments.out}")
 
 
 def _print_rejected(rejected: "Sequence[Rejected]") -> None:

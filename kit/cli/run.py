@@ -25,6 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     text = "stop after the run of the frozen network, in the folder frozen of the run: a score within minutes"
     parser.add_argument("--quick", action="store_true", help=text)
+    parser.add_argument("--no-report", action="store_true", help="leave out the report, which takes seconds")
     add_max_hours(parser)
     add_retrain(parser)
     add_trust(parser)
@@ -34,6 +35,7 @@ def call(arguments: argparse.Namespace) -> int:
     """Run `kit run`."""
     folders = (arguments.data, arguments.run, arguments.records)
     more = {"retrain": arguments.retrain, "trust": arguments.trust, "quick": arguments.quick}
+    more["report"] = not arguments.no_report
     return run_and_print(arguments.competition, *folders, arguments.set, arguments.max_hours, **more)
 
 
@@ -47,12 +49,13 @@ def run_and_print(
     retrain: bool = False,
     trust: bool = False,
     quick: bool = False,
+    report: bool = True,
 ) -> int:
     """All stages, then the scores; returns the exit code. Also what `kit demo` and a local `kit submit` do."""
     from kit import pipeline
     from kit.evaluate.text import as_text
 
-    result = pipeline.run(competition, data, run, records, settings, max_hours, retrain, trust, quick)
+    result = pipeline.run(competition, data, run, records, settings, max_hours, retrain, trust, quick, report)
     if not result.is_complete:
         return OUT_OF_TIME
     print(as_text(*pipeline.score(result)))
@@ -60,4 +63,6 @@ def run_and_print(
         print(f"no test images; out-of-fold predictions: {result.oof_path}")
     else:
         print(f"submission: {result.submission_path}")
+    if report and result.report_path.exists():
+        print(f"report: {result.report_path}")
     return DONE

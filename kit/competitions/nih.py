@@ -92,8 +92,9 @@ def entries(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
             "follow_up": pd.to_numeric(_column(raw, "Follow-up #"), errors="coerce"),
         }
     )
-    above = int((age > _OLDEST).sum())
-    return rows.reset_index(drop=True), {f"ages above {_OLDEST}, taken as missing": above} if above else {}
+    above = age[age > _OLDEST]
+    remark = f"ages above {_OLDEST}, taken as missing (the highest {above.max():g})"
+    return rows.reset_index(drop=True), {remark: len(above)} if len(above) else {}
 
 
 def _column(raw: pd.DataFrame, *names: str) -> pd.Series:

@@ -112,7 +112,7 @@ def headers(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, int]]:
     remarks = {
         "ages without a unit, read as years": bare & (age <= _OLDEST),
         "ages that are not DICOM ages, taken as missing": present & np.isnan(age),
-        f"ages above {_OLDEST}, taken as missing": age > _OLDEST,
+        f"ages above {_OLDEST}, taken as missing (the highest {np.nanmax(age, initial=0):g})": age > _OLDEST,
     }
     table["age"] = np.where(age <= _OLDEST, age, np.nan)
     return table, {remark: int(odd.sum()) for remark, odd in remarks.items() if odd.any()}

@@ -2,11 +2,14 @@
 
 from pydantic import Field
 
-from kit.config.base import Settings
+from kit.config.base import PathText, Settings
 
 
 class DataSettings(Settings):
-    """`data`: how much may be wrong with the raw files, and how large a shard of records gets."""
+    """`data`: which training images to leave out, how much may be wrong with the raw files, and the size of shards."""
+
+    # A CSV file with a column `id`, such as `labels_to_check.csv`: these training images are left out. null: none is.
+    exclude: PathText | None = None
 
     # How many expected images may have no file, and how many files no label, each as a share of the expected images.
     # More is an error; fewer are left out and reported.

@@ -88,15 +88,25 @@ def with_label_decisions(decision: Decision, predictions: pd.DataFrame) -> pd.Da
     """
     p, labels = probabilities(predictions, decision.labels), decision.labels
     if decision.classes is not None:
-        factors = decision.classes.factors if decision.classes.applied and decision.classes.factors else {}
-        best = (p * [factors.get(label, 1.0) for label in labels]).argmax(axis=1)
+        best = (p * class_factors(decision)).argmax(axis=1)
         return predictions.assign(**{DECISION: [labels[n] for n in best]})
-    cuts = [decision.thresholds[label].threshold if label in decision.thresholds else None for label in labels]
-    positive = p >= [0.5 if cut is None else cut for cut in cuts]
+    positive = p >= label_cuts(decision)
     if len(labels) == 1:
         return predictions.assign(**{DECISION: np.where(positive[:, 0], labels[0], f"not {labels[0]}")})
     names = ["|".join(label for label, yes in zip(labels, row, strict=True) if yes) or "none" for row in positive]
     return predictions.assign(**{DECISION: names})
+
+
+def class_factors(decision: Decision) -> np.ndarray:
+    """What the classes' probabilities are multiplied by before the largest is taken, float64 [classes]."""
+    factors = (decision.classes and decision.classes.applied and decision.classes.factors) or {}
+    return np.array([factors.get(label, 1.0) for label in decision.labels])
+
+
+def label_cuts(decision: Decision) -> np.ndarray:
+    """From which probability on each label is decided on, float64 [labels]; .5 where no threshold is known."""
+    cuts = [decision.thresholds[name].threshold if name in decision.thresholds else None for name in decision.labels]
+    return np.array([0.5 if cut is None else cut for cut in cuts])
 
 
 def check_prevalence(settings: EvaluateSettings, labels: list[str], balanced: bool) -> None:

@@ -134,11 +134,12 @@ def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> Submission
     """The plan with the weights that its kernel needs: `paths`, files found here, packages, and what it attaches.
 
     Where the kernel chooses the network (`auto`), a larger one's weights are sent if they are here. Loads Keras.
-    Raises ConfigError for weights, or a run of pseudo-labels, that a kernel cannot have.
+    Raises ConfigError for weights, and for other files and folders of this machine, that a kernel cannot have.
     """
     config = load_config(str(plan.config or plan.name), plan.settings)
-    if config.pseudo.run:
-        raise ConfigError("pseudo.run is a folder on this machine, which a kernel does not have")
+    for setting, value in (("pseudo.run", config.pseudo.run), ("data.exclude", config.data.exclude)):
+        if value:
+            raise ConfigError(f"{setting} = {value} is on this machine, a kernel does not have it: leave it out")
     from kit.runtime import devices
 
     arguments, is_open = config.model.arguments, config.model.name == AUTO and config.model.weights is None

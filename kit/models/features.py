@@ -6,13 +6,14 @@ need `split`: an intermediate output of one model is not what its later layers w
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
-from keras import ops
+from keras import layers, ops
 
 from kit.errors import ConfigError
 from kit.models.cards import BACKBONE
+from kit.models.heads import PROBABILITIES
 from kit.runtime import keras_private
 
 _LEVELS = range(2, 6)  # of pyramids: P2 (stride 4) to P5 (stride 32)
@@ -37,6 +38,62 @@ def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     levels = nodes[0].output_tensors if nodes else [last]
     features = levels if len(levels) > 1 else last
     return keras.Model(model.inputs, features), keras.Model(features, model.outputs[0])
+
+
+class Parts(NamedTuple):
+    """A model in two: `encoder`, images -> a list of features, and `scorer`, that list -> logits [B, labels].
+
+    `maps` are the numbers of those features whose places are places of the images: feature maps, or tokens (`as_map`).
+    """
+
+    encoder: keras.Model
+    scorer: keras.Model
+    maps: list[int]
+
+
+def up_to_logits(model: keras.Model) -> Parts:
+    """A model in two where its head begins, up to the logits: what comes before sigmoid or softmax.
+
+    The features are all that the head takes of the backbones: several maps where it takes several levels, those of
+    every view where it averages views; of views, `maps` has the image as it is alone. Of a network that finds boxes,
+    the logit is that of its most likely place. Raises ConfigError when there is no feature map, or no such logit.
+    """
+    logits = _logits(model)
+    nodes = [node for node in _nodes(model) if node.operation.name.startswith(BACKBONE)]
+    if not nodes:
+        features, maps = [_features(model)], [0]
+    else:
+        features = [tensor for node in nodes for tensor in node.output_tensors]
+        backbones = {id(node.operation) for node in nodes}
+        upright = nodes if len(nodes) == len(backbones) else [n for n in nodes if n.input_tensors[0] is model.inputs[0]]
+        own = {id(tensor) for node in upright for tensor in node.output_tensors if len(tensor.shape) in (3, 4)}
+        maps = [n for n, tensor in enumerate(features) if id(tensor) in own]
+        if not maps:
+            raise ConfigError(f"model {model.name} has no feature map: its head takes a vector")
+    try:
+        return Parts(keras.Model(model.inputs, features), keras.Model(features, logits), maps)
+    except ValueError as error:  # Keras: the graph is disconnected
+        raise ConfigError(
+            f"the head of model {model.name} takes more than its last feature map: choose the method occlusion"
+        ) from error
+
+
+def _logits(model: keras.Model) -> Any:
+    """The tensor [B, labels] of logits of a model, or (of a network that finds boxes) the largest of all places."""
+    names = {layer.name for layer in model.layers}
+    if isinstance(model.output, Mapping):
+        if "logits" in model.output:
+            places = model.output["logits"]
+        elif "mask" in names:
+            places = layers.Reshape((-1, model.get_layer("mask").input.shape[-1]))(model.get_layer("mask").input)
+        else:
+            raise ConfigError(
+                f"model {model.name} has no logit for gradients to start from: choose the method occlusion"
+            )
+        return ops.max(places, axis=1)
+    if PROBABILITIES not in names:
+        raise ConfigError(f"model {model.name} has no layer {PROBABILITIES}, before which its logits are")
+    return model.get_layer(PROBABILITIES).input
 
 
 def with_feature_map(model: keras.Model) -> keras.Model:

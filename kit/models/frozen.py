@@ -18,8 +18,11 @@ from kit.models.cards import BACKBONE, ModelCard
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
+
+    from kit.models.boosted import BoostedModel
 else:
-    keras = lazy("keras")
+    keras, np = lazy("keras"), lazy("numpy")
 layers, ops = lazy("keras.layers"), lazy("keras.ops")
 
 DEFAULT, HEAD = "efficientnet_lite0", "linear"  # the backbone and the head, unless others are named
@@ -135,6 +138,30 @@ def pooling_of(network: keras.Model, pool: Sequence[str] | None) -> list[str]:
 def head_of(model: keras.Model) -> keras.Model:
     """What follows the pooled features: float32 [B, d] -> probabilities; it shares the model's layers."""
     return keras.Model(model.get_layer(STANDARDISE).input, model.outputs[0])
+
+
+class Together:
+    """Models with the same frozen networks and different heads, as one that runs the networks once."""
+
+    def __init__(self, models: Sequence[keras.Model | BoostedModel]) -> None:
+        whole: list[Any] = [getattr(model, "network", model) for model in models]
+        features = whole[0].get_layer(STANDARDISE).input
+        self._network = keras.Model(whole[0].inputs, [head_of(model)(features) for model in whole])
+        self._trees = [getattr(model, "trees", None) for model in models]
+
+    def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+        """What each model predicts, float32 [B, models, labels]; raises what `BoostedModel` raises."""
+        parts = zip(self._network.predict_on_batch(images), self._trees, strict=True)
+        return np.stack([trees.probabilities(p) if trees else p for p, trees in parts], axis=1)
+
+
+def together(models: Sequence[keras.Model | BoostedModel]) -> Together | None:
+    """The models as one, where they are several heads on the same frozen networks; else None."""
+    whole: list[Any] = [getattr(model, "network", model) for model in models]
+    if len(whole) < 2 or not all(any(layer.name == STANDARDISE for layer in each.layers) for each in whole):
+        return None
+    first, *others = ([digest(network) for network in networks(each)] for each in whole)
+    return Together(models) if all(other == first for other in others) else None
 
 
 def digest(network: keras.Model) -> str:

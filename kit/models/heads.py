@@ -15,6 +15,7 @@ else:
 layers = lazy("keras.layers")
 
 
+PROBABILITIES = "probabilities"  # the name of the last layer of every model: what it takes are the logits
 LEVELS = ("P3", "P4", "P5")  # of a backbone, that the pooling `levels` takes: strides of 8, 16 and 32 pixels
 
 
@@ -89,7 +90,7 @@ def output(x: Any, outputs: int, activation: str, dropout: float = 0.0, dropout_
     else:
         masks = [layers.Dropout(dropout, name=f"head_dropout{n}") for n in range(dropout_samples)]
         x = layers.Average(name="mean_logits", dtype="float32")([logits(mask(x)) for mask in masks])
-    return layers.Activation(activation, name="probabilities", dtype="float32")(x)
+    return layers.Activation(activation, name=PROBABILITIES, dtype="float32")(x)
 
 
 def image_input(shape: tuple[int, int, int]) -> keras.KerasTensor:

@@ -56,7 +56,10 @@ class Predictor:
         decision: AnyDecision,
         settings: PredictSettings,
     ) -> None:
+        from kit.models.frozen import together  # here: it loads Keras
+
         self.models, self.image, self.decision, self.settings = list(models), image, decision, settings
+        self._together = together(self.models)
 
     @classmethod
     def open(cls, run: Run | Path | str, folds: Sequence[int] | None = None, trust: bool = False) -> "Predictor":
@@ -109,7 +112,7 @@ class Predictor:
         """
         images = [images] if isinstance(images, str | Path) else list(images)
         ids = [files.escaped(str(image)) if isinstance(image, str | Path) else str(n) for n, image in enumerate(images)]
-        rows = self._prepared(images)
+        rows = self.prepared(images)
         return self._table(ids, (_raised(name, row) for name, row in zip(ids, rows, strict=True)))
 
     def predict_files(self, paths: Sequence[Path]) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -119,7 +122,7 @@ class Predictor:
 
         def readable() -> Iterator[Prepared]:
             with progress_bar("predict", "image", len(paths)) as bar:
-                for path, row in zip(paths, self._prepared(paths), strict=True):
+                for path, row in zip(paths, self.prepared(paths), strict=True):
                     bar.update()
                     if isinstance(row, UnreadableImage):
                         unreadable[files.escaped(str(path))] = str(row)
@@ -140,11 +143,19 @@ class Predictor:
             count = len(batch)
             full = np.zeros((size if parts or count == size else count, *shape), np.uint8)
             full[:count] = batch
-            folds = [kind.rows(kind.of_images(model, full, self.settings), np.arange(count)) for model in self.models]
+            folds = [kind.rows(each, np.arange(count)) for each in self._by_fold(full)]
             parts.append(kind.fused(folds, self.settings))
         return kind.stacked(parts, len(self.decision.labels))
 
-    def _table(self, ids: list[str], prepared: Iterable[Prepared]) -> pd.DataFrame:
+    def _by_fold(self, images: np.ndarray) -> list[Any]:
+        """What each fold's model predicts for a batch; what they share, a frozen backbone, is run once."""
+        of_images = raw_of(self.decision.task).of_images
+        if self._together is not None:
+            return [*np.moveaxis(of_images(self._together, images, self.settings), 1, 0)]
+        return [of_images(model, images, self.settings) for model in self.models]
+
+    def raw_table(self, ids: list[str], prepared: Iterable[Prepared]) -> pd.DataFrame:
+        """As `raw`, as a table: id, and `p_<label>` or boxes in pixels of the source images."""
         sizes: list[Size] = []
 
         def images() -> Iterator[np.ndarray]:
@@ -154,12 +165,14 @@ class Predictor:
 
         raw = self.raw(images())  # first: it fills `ids` and `sizes`
         table, source = pd.DataFrame({"id": ids}, dtype=object), pd.DataFrame(sizes, columns=["width", "height"])
-        table = raw_of(self.decision.task).table(table, raw, self.decision.labels, source, self.image)
+        return raw_of(self.decision.task).table(table, raw, self.decision.labels, source, self.image)
+
+    def _table(self, ids: list[str], prepared: Iterable[Prepared]) -> pd.DataFrame:
+        table = self.raw_table(ids, prepared)
         return with_decisions(self.decision, sent(self.decision, table, fused=len(self.models) > 1))
 
-    def _prepared(self, images: Sequence[Any]) -> Iterator[Prepared | UnreadableImage]:
+    def prepared(self, images: Sequence[Any]) -> Iterator[Prepared | UnreadableImage]:
         """Every image as the records would hold it, or why it cannot be read; read by threads, some batches ahead."""
-
         sized = raw_of(self.decision.task).sized
 
         def read(image: Any) -> Prepared | UnreadableImage:

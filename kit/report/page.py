@@ -137,9 +137,15 @@ def number(value: float | int | None, digits: int = 3) -> str:
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """A share as `95 %`."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def interval(low: float | None, high: float | None, digits: int = 3) -> str:
     """The two ends of an interval."""
-    return "–" if low is None or high is None else f"{number(low, digits)} to {number(high, digits)}"
+    known = low is not None and high is not None and low == low and high == high
+    return f"{number(low, digits)} to {number(high, digits)}" if known else "–"
 
 
 def _runs(blocks: Sequence[Block]) -> list[tuple[str, list[Block]]]:

@@ -48,7 +48,7 @@ def with_boxes(
         if n < len(texts):
             place = corners[0][0] + 2, max(12, corners[0][1] - 4)
             cv2.putText(canvas, texts[n], place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 3, cv2.LINE_AA)
-            cv2.putText(canvas, texts[n], place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
+            cv2.putText(canvas, texts[n], place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
     return canvas
 
 

@@ -13,7 +13,8 @@ from kit.data.records.targets import target_format
 from kit.data.table import folds
 from kit.data.table.check import check_images
 from kit.data.table.counts import count_examples
-from kit.data.table.examples import Examples, validate
+from kit.data.table.examples import Examples, read_examples, validate
+from kit.data.table.exclude import without
 from kit.data.table.listing import require_folder
 from kit.errors import DataError, counted, remarked, some
 from kit.files import PART, expanded
@@ -25,8 +26,7 @@ log = logging.getLogger(__name__)
 
 def list_examples(config: Config, data: Path | str) -> Examples:
     """The example table of a raw folder, one row per image, checked. Lists files and reads tables, decodes no image."""
-    listed = find_competition(config.competition, config).read(expanded(data), config)
-    examples = validate(listed, config.data.max_missing)
+    examples = validate(_read(config, expanded(data)), config.data.max_missing)
     for names, what in (
         (examples.missing, ("expected image has no file", "expected images have no file")),
         (examples.surplus, ("image is unlabelled", "images are unlabelled")),
@@ -43,6 +43,23 @@ def list_examples(config: Config, data: Path | str) -> Examples:
     return examples
 
 
+def examples_in(config: Config, file: Path) -> Examples:
+    """The examples in a file that `kit examples` wrote, checked, without those that `data.exclude` names."""
+    examples = _leave_out(config, read_examples(file))
+    for note in examples.notes:
+        log.info(note)
+    return validate(examples, config.data.max_missing)
+
+
+def _read(config: Config, data: Path) -> Examples:
+    """The examples of a raw folder without those that `data.exclude` names, not yet checked."""
+    return _leave_out(config, find_competition(config.competition, config).read(data, config))
+
+
+def _leave_out(config: Config, examples: Examples) -> Examples:
+    return without(examples, Path(config.data.exclude)) if config.data.exclude else examples
+
+
 def check_folds(config: Config, examples: Examples) -> None:
     """Say what the folds of a run on these examples will lack; raises ConfigError where they cannot be."""
     train = examples.table[examples.table["split"] == "train"]
@@ -57,7 +74,15 @@ def check_folder(config: Config, data: Path | str) -> dict[str, Any]:
     Raises DataError when there is no image.
     """
     data = expanded(data)
-    examples = find_competition(config.competition, config).read(data, config)
+    return check_images(examples_as_they_are(config, data), data, config.image)
+
+
+def examples_as_they_are(config: Config, data: Path) -> Examples:
+    """The examples of a raw folder, even those that a run would refuse, which a note then says.
+
+    Raises DataError when there is no image.
+    """
+    examples = _read(config, data)
     if examples.table.empty:
         missing = (
             f": {len(examples.missing)} are expected, such as {some(examples.missing)}" if examples.missing else ""
@@ -67,13 +92,13 @@ def check_folder(config: Config, data: Path | str) -> dict[str, Any]:
     try:
         validate(examples, config.data.max_missing)
     except DataError as error:
-        examples = replace(examples, notes=(*examples.notes, f"a run would be refused: {error}"))
-    return check_images(examples, data, config.image)
+        return replace(examples, notes=(*examples.notes, f"a run would be refused: {error}"))
+    return examples
 
 
 def count_folder(config: Config, data: Path | str) -> dict[str, Any]:
     """How many images, groups and labels a raw folder has, and what is missing; decodes no image."""
-    return count_examples(find_competition(config.competition, config).read(expanded(data), config))
+    return count_examples(_read(config, expanded(data)))
 
 
 def raw_folder(competition: Competition, data: Path | None, default: Path) -> Path:

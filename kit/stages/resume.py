@@ -60,6 +60,7 @@ def _outside(config: Config) -> dict[str, Any]:
         "model.arguments.backbone": model if model != config.model.name else None,
         "model.weights": None if weights in _OWN_WEIGHTS else weights,
         "pseudo.run": config.pseudo.run,
+        "data.exclude": config.data.exclude,
         "image.steps": [step.model for step in steps],
         "runtime.trackers": [name for name in config.runtime.trackers if name != "tensorboard"],
     }

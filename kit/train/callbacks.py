@@ -159,11 +159,12 @@ class State(keras.callbacks.Callback):
         self.larger_is_better = larger_is_better
         self.phase, self.epochs, self.replayed = 0, 0, list[keras.callbacks.Callback]()
         self.parts, self.compiled = 1, lambda parts: best_of
+        self.started = 0.0
         self.values: dict[str, Any] = StateFiles(folder).read().model_dump()
 
     @property
     def history(self) -> list[Logs]:
-        """The logs of every epoch so far."""
+        """The logs of every epoch so far, and how long each took, with its validation."""
         return list(self.values["history"])
 
     @property
@@ -229,8 +230,12 @@ class State(keras.callbacks.Callback):
             if saved is not self.model:
                 _copy_optimizer(saved.optimizer, parts, self.model.optimizer, self.parts)
 
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self.started = time.monotonic()
+
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         now: Logs = {"phase": self.phase, **{name: float(value) for name, value in (logs or {}).items()}}
+        now["seconds"] = round(time.monotonic() - self.started, 1)
         name = f"epoch{len(self.history):04d}.weights.h5"
         self._save(self.model, name)
         with averaged(self.model):

@@ -63,7 +63,7 @@ def test_findings_patients_lists_and_boxes(root):
     assert table.loc["00000001_000.png", "age"] == 58
     assert table.loc["00000002_000.png", "age"] == pytest.approx(11 / 12)
     constant = "labels have one value in all training images, and cannot be learnt: Atelectasis, Consolidation, Edema"
-    assert examples.remarks == {"ages above 120, taken as missing": 1, f"{constant} and 8 more": 11}
+    assert examples.remarks == {"ages above 120, taken as missing (the highest 414)": 1, f"{constant} and 8 more": 11}
 
 
 def test_no_finding_is_a_label_of_the_target_fifteen(root):

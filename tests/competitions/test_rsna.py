@@ -50,7 +50,7 @@ def test_ages_are_years_and_impossible_ones_are_missing_and_counted(rsna_root):
     assert examples.remarks == {  # 62; abc; 130Y
         "ages without a unit, read as years": 1,
         "ages that are not DICOM ages, taken as missing": 1,
-        "ages above 120, taken as missing": 1,
+        "ages above 120, taken as missing (the highest 130)": 1,
     }
 
 

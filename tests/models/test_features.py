@@ -202,3 +202,23 @@ def test_a_head_on_levels_takes_the_means_of_three_maps(features, build, images,
     assert np.allclose(rest.predict_on_batch(found), model.predict_on_batch(images()), atol=1e-6)
     vector = keras.Model(model.input, model.get_layer("logits").input).predict_on_batch(images())
     assert np.allclose(vector, np.concatenate([each.mean(axis=(1, 2)) for each in found], axis=1), atol=1e-5)
+
+
+@pytest.mark.once
+def test_every_model_can_be_cut_at_its_logits(features, outline, classifier):
+    model = outline(classifier)
+    if classifier == "pneumonia_mlp":
+        with pytest.raises(ConfigError, match="its head takes a vector"):
+            features.up_to_logits(model)
+        return
+    parts = features.up_to_logits(model)
+    assert parts.scorer.output_shape == model.output_shape
+    assert len(parts.maps) >= 1
+
+
+@pytest.mark.once
+def test_detectors_whose_logits_cannot_be_reached_are_refused(build, features):
+    with pytest.raises(
+        ConfigError, match="model mask_rcnn has no logit for gradients to start from: choose the method"
+    ):
+        features.up_to_logits(build("mask_rcnn", backbone="breast_cnn", channels=8, units=8, proposals=4, rois=4))

@@ -152,3 +152,16 @@ def test_sources_outside_among_several_backbones():
     assert source_outside("features", {"backbone": ["hub/a", "mobilenet", "tfhub:b"]}) == "hub/a, tfhub:b"
     assert source_outside("features", {"backbone": ["resnet18", "mobilenet"]}) is None
     assert source_outside("features", {}) is None
+
+
+@pytest.mark.parametrize("views", ["none", "mirror"])
+def test_heads_on_the_same_backbones_run_them_once(keras, frozen, images, views):
+    models = [build(frozen, backbone=["tiny_map", "tiny_vector"], views=views, head=head) for head in ("linear", "mlp")]
+    for one, other in zip(*map(frozen.networks, models), strict=True):
+        other.set_weights(one.get_weights())
+    together = frozen.together(models)
+    each = np.stack([model.predict_on_batch(images) for model in models], axis=1)
+    assert np.abs(together.predict_on_batch(images) - each).max() < 1e-6
+    assert frozen.together(models[:1]) is None
+    frozen.networks(models[1])[0].set_weights([w + 1 for w in frozen.networks(models[1])[0].get_weights()])
+    assert frozen.together(models) is None

@@ -45,7 +45,9 @@ def test_the_frozen_network_comes_first_and_once(weights, _toy_folder, tmp_path,
     whole = pipeline.run("toy", _toy_folder, run, records, [*settings, "frozen_first=true"])
     assert whole.directory == run and whole.is_complete and whole.config.model.name == "tiny_map"
     assert [quick.fold(k).done.stat().st_mtime_ns for k in range(2)] == fitted
-    assert "to the frozen network's" in capsys.readouterr().out.splitlines()[-1]
+    *_, gain, report, _ = capsys.readouterr().out.splitlines()  # the last: how long the report took
+    assert "to the frozen network's" in gain and report == f"report: {whole.report_path}"
+    assert quick.report_path.exists()  # of the quick run, which ended with it
 
 
 def test_there_is_none_of_networks_that_know_nothing_yet():

@@ -6,6 +6,7 @@ grey in three channels taken as grey.
 
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,21 @@ def check_images(examples: Examples, root: Path, settings: ImageSettings, worker
 
     Sides are the official ones: the folders or lists of the data (column `part`), else train and test.
     """
-    kept = ["id", "path", "group", "split", "part", BOXES, *truth_columns(examples.labels)]
-    table = examples.table[[column for column in kept if column in examples.table.columns]].reset_index(drop=True)
-    seen = pd.DataFrame(look_at([*table["path"]], root, settings, workers), columns=Look._fields)
-    table = table.merge(seen, on="path", how="left", validate="one_to_one")
+    return report(examples, looked_at(examples.table, examples.labels, root, settings, workers))
+
+
+def looked_at(
+    table: pd.DataFrame, labels: Sequence[str], root: Path, settings: ImageSettings, workers: int | None = None
+) -> pd.DataFrame:
+    """The rows of an example table, every image decoded: the columns that `report` takes, and those of a `Look`."""
+    kept = ["id", "path", "group", "split", "part", BOXES, *truth_columns(labels)]
+    rows = table[[column for column in kept if column in table.columns]].reset_index(drop=True)
+    seen = pd.DataFrame(look_at([*rows["path"]], root, settings, workers), columns=Look._fields)
+    return rows.merge(seen, on="path", how="left", validate="one_to_one")
+
+
+def report(examples: Examples, table: pd.DataFrame) -> dict[str, Any]:
+    """What `check_images` returns, of examples that were looked at."""
     side = sides_of(table)
     readable = table[table["reason"].isna()]
     sizes = (readable["width"].astype(str) + "x" + readable["height"].astype(str)).value_counts()
@@ -45,7 +57,7 @@ def check_images(examples: Examples, root: Path, settings: ImageSettings, worker
         "channels": as_dict(readable["channels"].value_counts()),
         "with_alpha": sorted(readable["path"][readable["channels"].isin(["RGBA", "LA", "PA"])]),
         "unreadable": table[table["reason"].notna()][["path", "reason"]].to_dict("records"),
-        "remarks": dict(Counter(examples.remarks) + Counter(chain.from_iterable(seen["remarks"]))),
+        "remarks": dict(Counter(examples.remarks) + Counter(chain.from_iterable(table["remarks"]))),
         "duplicates": _duplicates(readable, side, examples),
     }
 

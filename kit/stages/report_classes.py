@@ -1,0 +1,60 @@
+"""What the report of a run says of probabilities. A part of kit/stages/report.py."""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from kit import headlines
+from kit.data.records.images import iter_images
+from kit.data.records.manifest import Records
+from kit.errors import DataError
+from kit.evaluate.metrics import find_metric
+from kit.evaluate.resample import statistic
+from kit.evaluate.score import with_known_truth
+from kit.evaluate.subgroups import intervals
+from kit.report import classes
+from kit.report import pictures as images
+from kit.report.judged import judged
+from kit.report.page import Block, Section, Text
+from kit.report.ranking import before_and_after
+from kit.stages.score import compare, mean_test, target_of
+
+
+def sections(read: Any) -> list[Section]:
+    """All on probabilities, out of fold and of labelled test images."""
+    test = with_known_truth(mean_test(read.run), read.examples)
+    tested = judged(test, read.examples, read.decision) if len(test) else None
+    oof = judged(read.oof, read.examples, read.decision)
+    return classes.sections(oof, tested, read.scores, read.decision)
+
+
+def subgroups(read: Any, resamples: int) -> list[tuple[float, float]]:
+    """The ends of the intervals of the score's parts."""
+    oof = judged(read.oof, read.examples, read.decision)
+    metric = find_metric(target_of(read.run).metric)
+    rows = read.examples.set_index("id").loc[read.oof["id"]].reset_index()
+
+    def of_part(inside: np.ndarray, group_of: np.ndarray) -> Any:
+        return statistic(metric, oof.y[inside], oof.p[inside], group_of)
+
+    return intervals(rows, read.scores.subgroups, of_part, resamples, read.config.evaluate)
+
+
+def trained(read: Any) -> list[Block]:
+    """What training has added to the frozen network, where its run is there and of the same images."""
+    frozen = read.run.frozen
+    if not (frozen.exists() and frozen.oof_path.exists()):
+        return []
+    try:
+        gain = headlines.gain(*compare([frozen, read.run]))
+        before = judged(frozen.oof(), read.examples, read.decision)
+    except DataError as error:
+        return [Text(f"What training has added is not known: {error}", "note")]
+    after = judged(read.oof, read.examples, read.decision)
+    return [Text(f"{gain[:1].upper()}{gain[1:]}."), *before_and_after(before, after)]
+
+
+def pictures(read: Any, records: Records, ids: Collection[str]) -> dict[str, bytes]:
+    """The images of these ids that the records hold, as JPEGs."""
+    return {name: images.jpeg(image) for name, image in iter_images(records, ids)}
