@@ -14,6 +14,7 @@ from keras import layers, ops
 
 from kit.decisions import Beta, Calibration, Curve, Decision, Isotonic, Platt, Prior
 from kit.errors import ConfigError
+from kit.models.frozen import together
 from kit.predict.views import VIEWS, Cropped, Scaled, Turned, View
 
 _LOBES = 3  # of Lanczos's window, as Pillow has it
@@ -30,8 +31,9 @@ def whole(models: Sequence[keras.Model], decision: Decision, any_size: bool = Fa
     shape = models[0].input_shape[1:]
     image = keras.Input((None, None, shape[2]) if any_size else shape, dtype="uint8", name="image")
     x = Conformed(shape[:2], name="conformed")(image) if any_size else image
+    shared = together(models)
     folds = [keras.Model(model.inputs[0], model.outputs[0], name=f"fold{k}") for k, model in enumerate(models)]
-    parts = [fold(turn(x)) for turn in views for fold in folds]
+    parts = [p for turn in views for p in (shared.network(turn(x)) if shared else [fold(turn(x)) for fold in folds])]
     p = layers.Average(dtype="float32", name="mean")(parts) if len(parts) > 1 else parts[0]
     return keras.Model(image, Sent(decision.calibration, decision.prior, name="probabilities")(p), name="kit")
 

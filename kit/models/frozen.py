@@ -141,17 +141,20 @@ def head_of(model: keras.Model) -> keras.Model:
 
 
 class Together:
-    """Models with the same frozen networks and different heads, as one that runs the networks once."""
+    """Models with the same frozen networks and different heads, as one that runs the networks once.
+
+    `network`: images -> what each of the models' networks says, a list of [B, labels].
+    """
 
     def __init__(self, models: Sequence[keras.Model | BoostedModel]) -> None:
         whole: list[Any] = [getattr(model, "network", model) for model in models]
         features = whole[0].get_layer(STANDARDISE).input
-        self._network = keras.Model(whole[0].inputs, [head_of(model)(features) for model in whole])
+        self.network = keras.Model(whole[0].inputs, [head_of(model)(features) for model in whole])
         self._trees = [getattr(model, "trees", None) for model in models]
 
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
         """What each model predicts, float32 [B, models, labels]; raises what `BoostedModel` raises."""
-        parts = zip(self._network.predict_on_batch(images), self._trees, strict=True)
+        parts = zip(self.network.predict_on_batch(images), self._trees, strict=True)
         return np.stack([trees.probabilities(p) if trees else p for p, trees in parts], axis=1)
 
 

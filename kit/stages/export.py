@@ -48,9 +48,12 @@ def export(
     decision = _probabilities(run.decision, name)
     from kit.export import example, formats
     from kit.export.whole import whole
+    from kit.models.boosted import BoostedModel
 
     formats.require(name)  # before the models are loaded
     predictor = Predictor.open(run, folds, trust)
+    if any(isinstance(each, BoostedModel) for each in predictor.models):
+        raise ConfigError(f"--format {name} cannot hold the trees of the head gbdt: choose --format kit")
     model = whole(predictor.models, decision, any_size)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,7 @@ def image(tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore")  # the converters' own
 @pytest.mark.parametrize("name", ["savedmodel", "onnx", "litert"])
-@pytest.mark.parametrize("any_size", [False, True], ids=["", "any_size"])
+@pytest.mark.parametrize("any_size", [pytest.param(False, marks=pytest.mark.slow), True], ids=["", "any_size"])
 def test_the_example_says_what_the_predictor_says(run, image, name, any_size, tmp_path):
     folder = export(run, name, tmp_path / "out", any_size=any_size)
     command = [sys.executable, str(folder / "example.py"), str(image)]
