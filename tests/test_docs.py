@@ -220,7 +220,7 @@ def test_settings_exist(pages):
         of_section = [
             match[0]
             for match in named
-            if match and match[1] in sections() and not re.search(r"\.(json|yaml|md|h5|py|png|parquet)$", match[0])
+            if match and match[1] in sections() and not re.search(r"\.(json|yaml|md|h5|py|png|parquet|onnx|tflite)$", match[0])
         ]
         count += len(of_set) + len(of_section)
         absent += [f"{name}: {path}" for path in (*of_set, *of_section) if not is_setting(path)]
