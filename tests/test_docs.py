@@ -40,6 +40,17 @@ class Snippet(NamedTuple):
 
 
 # ---- what a page holds
+FILES = (
+    ".json",
+    ".yaml",
+    ".md",
+    ".h5",
+    ".py",
+    ".png",
+    ".parquet",
+    ".onnx",
+    ".tflite",
+)  # endings of files, not settings
 
 
 def snippets(text: str) -> Iterator[Snippet]:
@@ -217,11 +228,7 @@ def test_settings_exist(pages):
     for name, text in pages.items():
         of_set = re.findall(r"--set[ \n]+([\w.]+)=", text)
         named = [re.match(r"([a-z_]+)\.([a-z_.]+)(?==|$)", code) for code, inline in snippets(text) if inline]
-        of_section = [
-            match[0]
-            for match in named
-            if match and match[1] in sections() and not re.search(r"\.(json|yaml|md|h5|py|png|parquet|onnx|tflite)$", match[0])
-        ]
+        of_section = [match[0] for match in named if match and match[1] in sections() and not match[0].endswith(FILES)]
         count += len(of_set) + len(of_section)
         absent += [f"{name}: {path}" for path in (*of_set, *of_section) if not is_setting(path)]
     assert count > 40
