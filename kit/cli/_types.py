@@ -25,7 +25,7 @@ def folder(text: str) -> Path:
 def run_or_file(text: str) -> Path:
     """Parse the path of a run, or of a file that `kit export` wrote."""
     file = path(text)
-    return file if file.is_file() else folder(text)
+    return file if file.name.endswith(".kit.zip") and file.is_file() else folder(text)
 
 
 def folder_or_address(text: str) -> str:
