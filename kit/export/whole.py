@@ -14,7 +14,7 @@ from keras import layers, ops
 
 from kit.decisions import Beta, Calibration, Curve, Decision, Isotonic, Platt, Prior
 from kit.errors import ConfigError
-from kit.models.frozen import together
+from kit.models.frozen import together, turned
 from kit.predict.views import VIEWS, Cropped, Scaled, Turned, View
 
 _LOBES = 3  # of Lanczos's window, as Pillow has it
@@ -102,18 +102,7 @@ def _turn(view: View, name: str) -> Callable[[Any], Any]:
             f"the views {name} are made outside the network: choose --format kit, or predict in other views first "
             "(`kit predict RUN --records DIR --tta dihedral`, then `kit score RUN`)"
         )
-    return lambda images: _turned(images, view.quarters, view.mirrored)
-
-
-def _turned(images: Any, quarters: int, mirrored: bool) -> Any:
-    """What `Turned` does to arrays: mirrored, then turned by so many quarters."""
-    x = ops.flip(images, axis=2) if mirrored else images
-    if quarters == 2:
-        return ops.flip(x, axis=(1, 2))
-    if quarters:
-        x = ops.transpose(x, (0, 2, 1, 3))
-        return ops.flip(x, axis=1 if quarters == 1 else 2)
-    return x
+    return lambda images: turned(images, view.quarters, view.mirrored)
 
 
 def _calibrated(p: Any, calibration: Calibration) -> Any:

@@ -70,12 +70,12 @@ def build(
     for kind in pool or ():
         _require("pool", kind, KINDS)
     image = heads.image_input(shape)
-    turned = [_turned(image, *turn) for turn in _TURNS[views]]
+    seen = [turned(image, *turn) for turn in _TURNS[views]]
     parts: list[Any] = []
     for n, (name, arguments) in enumerate(backbones(backbone, backbone_arguments)):
         network = _network(name, arguments, shape, n)
         kinds = kinds_of(_available(network), pool, name)
-        parts += _pooled(network, turned, kinds).values()
+        parts += _pooled(network, seen, kinds).values()
     x = layers.Concatenate(name="features", dtype="float32")(parts) if len(parts) > 1 else parts[0]
     from kit.models.pooling import Standardise  # here: it needs Keras, and listing the models does not
 
@@ -126,8 +126,8 @@ def networks(model: keras.Model) -> list[keras.Model]:
 def extractor(network: keras.Model, views: str, pool: Sequence[str] | None) -> keras.Model:
     """Images -> pooled features of a network, {kind: float32 [B, d]}."""
     image = heads.image_input(network.input_shape[1:])
-    turned = [_turned(image, *turn) for turn in _TURNS[views]]
-    return keras.Model(image, _pooled(network, turned, pooling_of(network, pool)))
+    seen = [turned(image, *turn) for turn in _TURNS[views]]
+    return keras.Model(image, _pooled(network, seen, pooling_of(network, pool)))
 
 
 def pooling_of(network: keras.Model, pool: Sequence[str] | None) -> list[str]:
@@ -227,7 +227,7 @@ def _mean(parts: Sequence[Any]) -> Any:
     return layers.Average(dtype="float32")(parts) if len(parts) > 1 else parts[0]
 
 
-def _turned(images: Any, quarters: int, mirrored: bool) -> Any:
+def turned(images: Any, quarters: int, mirrored: bool) -> Any:
     """Images [B, H, W, C] mirrored (left to right) or not, then turned by so many quarters."""
     x = ops.flip(images, axis=2) if mirrored else images
     if quarters == 2:

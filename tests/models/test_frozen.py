@@ -31,7 +31,7 @@ def build(frozen, **arguments):
 def test_views_are_those_of_prediction(frozen, images):
     for name, turns in frozen._TURNS.items():
         for turn, view in zip(turns, VIEWS[name], strict=True):
-            assert np.array_equal(np.asarray(frozen._turned(images, *turn)), view(images)), (name, turn)
+            assert np.array_equal(np.asarray(frozen.turned(images, *turn)), view(images)), (name, turn)
 
 
 @pytest.mark.parametrize("views", ["none", "mirror"])
