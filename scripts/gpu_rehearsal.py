@@ -199,7 +199,13 @@ def run_section(name, seconds, work, environment, log, add):
         errors="replace",
         start_new_session=True,  # so that what it started ends with it
     )
-    watch = threading.Timer(seconds, os.killpg, (process.pid, signal.SIGKILL))
+    out_of_time = threading.Event()
+
+    def stop():
+        out_of_time.set()
+        os.killpg(process.pid, signal.SIGKILL)
+
+    watch = threading.Timer(seconds, stop)
     watch.start()
     last = ""
     with log.open("w") as file:
@@ -212,7 +218,7 @@ def run_section(name, seconds, work, environment, log, add):
     code = process.wait()
     watch.cancel()
     took = round(time.monotonic() - started, 1)
-    if code == -signal.SIGKILL and took >= seconds:
+    if code and out_of_time.is_set():
         add({"section": name, "what": "the section", "cut off after": f"{took:.0f} s"})
     elif code:
         add({"section": name, "what": "the section", "failed": f"exit code {code}: {last} (see {log.name})"})
