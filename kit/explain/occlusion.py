@@ -60,7 +60,7 @@ def occlusion(
 class Occluder:
     """A function: image uint8 [H, W, C] -> its map, float32 [labels, H, W]; see `occlusion`.
 
-    Covered copies are made on the device, `batch_size` at a time, in the same compiled call as the network.
+    Covered copies are made on the device, at most `batch_size` at a time, in the same compiled call as the network.
     """
 
     def __init__(
@@ -70,9 +70,11 @@ class Occluder:
         patch: Patch | None = None,
         batch_size: int = 32,
     ) -> None:
-        self._network, self._labels, self._patch, self._size = network_of(model), labels, patch or Patch(), batch_size
+        self._network, self._labels, self._patch = network_of(model), labels, patch or Patch()
         height, width = self._network.input_shape[1:3]
         self._places, self._side = self._patch.places(height, width)
+        copies = len(self._places) + 1  # the whole image is one of them
+        self._size = -(-copies // -(-copies // batch_size))  # equal batches: what fills up the last one is wasted
         self._run = compiled(self._network, lambda image, fill, at: _covered(image, fill, at, self._side))
 
     def __call__(self, image: np.ndarray) -> np.ndarray:

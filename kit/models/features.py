@@ -24,6 +24,8 @@ _STRIDED = (
     keras.layers.MaxPooling2D,
     keras.layers.SeparableConv2D,
 )
+_MASK, _REGIONS = "mask", "detections"  # layers after the logits of networks that paint, and that judge regions
+_ANSWERS = ("logits", _MASK)  # what a painted mask is made of: maps, but no features
 _BORDERS = (keras.layers.Cropping2D, keras.layers.ZeroPadding2D)
 
 
@@ -56,7 +58,7 @@ def up_to_logits(model: keras.Model) -> Parts:
 
     The features are all that the head takes of the backbones: several maps where it takes several levels, those of
     every view where it averages views; of views, `maps` has the image as it is alone. Of a network that finds boxes,
-    the logit is that of its most likely place. Raises ConfigError when there is no feature map, or no such logit.
+    the logit is that of its most likely place, or region. Raises ConfigError where there is no feature map or logit.
     """
     logits = _logits(model)
     nodes = [node for node in _nodes(model) if node.operation.name.startswith(BACKBONE)]
@@ -84,8 +86,13 @@ def _logits(model: keras.Model) -> Any:
     if isinstance(model.output, Mapping):
         if "logits" in model.output:
             places = model.output["logits"]
-        elif "mask" in names:
-            places = layers.Reshape((-1, model.get_layer("mask").input.shape[-1]))(model.get_layer("mask").input)
+        elif _MASK in names:
+            places = layers.Reshape((-1, model.get_layer(_MASK).input.shape[-1]))(model.get_layer(_MASK).input)
+        elif _REGIONS in names:  # [B, regions, background and labels]
+            regions = model.get_layer(_REGIONS)
+            proposed, judged, _ = regions.input
+            judged = ops.reshape(judged, (-1, proposed.shape[1], regions.labels + 1))
+            places = judged[..., 1:] - judged[..., :1]
         else:
             raise ConfigError(
                 f"model {model.name} has no logit for gradients to start from: choose the method occlusion"
@@ -189,7 +196,7 @@ def _features(model: keras.Model, ranks: tuple[int, ...] = (3, 4)) -> keras.Kera
         if node.operation.name == BACKBONE:
             features = output
             break
-        if learnt and len(output.shape) == 4:
+        if learnt and len(output.shape) == 4 and node.operation.name not in _ANSWERS:
             features = output
     if features is None or len(features.shape) not in ranks:
         raise ConfigError(f"model {model.name} has no feature map: its head takes a vector")

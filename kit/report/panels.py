@@ -49,7 +49,7 @@ def of_panels(
         each = np.atleast_1d(grid).ravel()
         for place, panel in zip(each, panels, strict=False):
             draw(place, panel.content)
-            place.set_title(_short(panel.title, 26 if columns > 3 else 40))
+            place.set_title(style.short(panel.title, 26 if columns > 3 else 40))
         for place in each[len(panels) :]:
             place.remove()
         each = each[: len(panels)]
@@ -142,7 +142,3 @@ def shown(names: Sequence[str], order: np.ndarray | None = None) -> list[int]:
     """The places of those that have a panel: all, or the first `MOST` in this order (int [n]), in their own."""
     places = np.arange(len(names)) if order is None else np.asarray(order)
     return sorted(int(n) for n in places[:MOST])
-
-
-def _short(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -47,12 +47,16 @@ def drawn(
     import matplotlib as mpl
     from cycler import cycler
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
     width, height = _FULL if wide else _HALF
     with mpl.rc_context({**_SETTINGS, "axes.prop_cycle": cycler(color=COLOURS)}):
         figure = Figure(figsize=(width, height * tall))
         axes = figure.subplots(rows, columns)
         draw(axes, *arguments)
+        for legend in figure.findobj(Legend):
+            for entry in legend.get_texts():
+                entry.set_text(short(entry.get_text()))
         figure.draw_without_rendering()  # within these settings: texts are laid out when they are drawn
         figure.set_layout_engine("none")  # once is enough, and takes as long as all else
     return figure
@@ -85,9 +89,14 @@ def colour(n: int) -> str:
     return COLOURS[n % len(COLOURS)]
 
 
+def short(name: str, longest: int = 40) -> str:
+    """A name of at most so many characters: names come from data, and a long one would leave a figure no room."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
 def ticks(axes: "Axes", names: Sequence[str], axis: str = "x", longest: int = 24) -> None:
     """Name the places 0, 1, ... of an axis; long names are cut, and turned where there are many."""
-    shown = [name if len(name) <= longest else f"{name[: longest - 1]}…" for name in names]
+    shown = [short(name, longest) for name in names]
     turned = axis == "x" and (len(shown) > 4 or max(map(len, shown), default=0) > 10)
     which = axes.xaxis if axis == "x" else axes.yaxis
     which.set_ticks(range(len(shown)), labels=shown)

@@ -100,6 +100,70 @@ def test_detectors(keras, build, images):
     assert explain(painter, images, [0]).shape == (3, 1, 4, 4)
 
 
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        (
+            "hub/ResNetBackbone",
+            {
+                "input_conv_filters": [64],
+                "input_conv_kernel_sizes": [7],
+                "stackwise_num_filters": [64, 64, 64],
+                "stackwise_num_blocks": [1, 1, 1],
+                "stackwise_num_strides": [1, 2, 2],
+                "block_type": "basic_block",
+            },
+        ),
+        (
+            "hub/ViTBackbone",
+            {"patch_size": (8, 8), "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 16},
+        ),
+    ],
+)
+def test_backbones_of_keras_hub(build, images, name, config):
+    """The summed HiResCAM of a linear head on means is the logit without its bias: gradients reach the whole map."""
+    pytest.importorskip("keras_hub", reason="keras-hub is not installed: pip install keras-hub")
+    from kit.explain import cam
+    from kit.models.features import up_to_logits
+
+    model = build(name, config=config, units=[])
+    parts = up_to_logits(model)
+    logits = parts.scorer.predict_on_batch(parts.encoder.predict_on_batch(images))
+    for method in ("gradcam", "hirescam"):
+        maps = cam(model, images, method=method)
+        assert np.isfinite(maps).all()
+        assert (maps.std(axis=(2, 3)) > 0).all()
+        if "ResNet" in name:
+            assert np.allclose(maps.sum(axis=(2, 3)), logits, atol=1e-4)  # biases of an untrained head are 0
+
+
+def test_a_mask_whose_last_map_is_its_head(keras, build, images):
+    """HiResCAM under a 1 x 1 convolution is, at the most likely cell, its logit without the bias; 0 elsewhere."""
+    from kit.explain import cam
+
+    model = build("mask_net", width=4, depth=2)
+    logits = keras.Model(model.input, model.get_layer("logits").output).predict_on_batch(images)
+    bias = keras.ops.convert_to_numpy(model.get_layer("logits").bias)
+    maps = cam(model, images, method="hirescam")
+    assert maps.shape == (3, 2, *logits.shape[1:3])
+    assert np.allclose(maps.sum(axis=(2, 3)), (logits - bias).max(axis=(1, 2)), atol=1e-5)
+    assert ((maps != 0).sum(axis=(2, 3)) == 1).all()
+
+
+def test_the_logit_of_regions_is_that_of_the_best_one(keras, images):
+    from kit.explain import cam
+    from kit.models import registry
+    from kit.models.features import up_to_logits
+
+    settings = {"backbone": "tiny_levels", "channels": 8, "units": 8, "proposals": 4, "rois": 4}
+    model = registry.build("mask_rcnn", shape=images.shape[1:], outputs=1, **settings)
+    parts = up_to_logits(model)
+    logits = parts.scorer.predict_on_batch(parts.encoder.predict_on_batch(images))
+    best = np.asarray(model.predict_on_batch(images)["scores"]).max(axis=1, keepdims=True)
+    assert np.allclose(1 / (1 + np.exp(-logits)), best, atol=1e-6)
+    assert np.abs(cam(model, images, method="hirescam")).max() > 0
+
+
 def test_what_is_shown():
     from kit.explain import shown
 

@@ -214,11 +214,3 @@ def test_every_model_can_be_cut_at_its_logits(features, outline, classifier):
     parts = features.up_to_logits(model)
     assert parts.scorer.output_shape == model.output_shape
     assert len(parts.maps) >= 1
-
-
-@pytest.mark.once
-def test_detectors_whose_logits_cannot_be_reached_are_refused(build, features):
-    with pytest.raises(
-        ConfigError, match="model mask_rcnn has no logit for gradients to start from: choose the method"
-    ):
-        features.up_to_logits(build("mask_rcnn", backbone="breast_cnn", channels=8, units=8, proposals=4, rois=4))

@@ -67,7 +67,7 @@ def shares(what: str, parts: Sequence[tuple[str, np.ndarray]], names: Sequence[s
         of = inside & known
         classes = [f"{members[of, n].mean():.1%}" if of.any() else "–" for n in range(len(names))]
         rows.append([f"{inside.sum():,}", f"{inside.mean():.1%}", *classes])
-    titles = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name, _ in parts]
+    titles = [style.short(name, _LONGEST) for name, _ in parts]
     if len(names) <= _WIDE:
         return page.Table([what, *columns], [[name, *row] for name, row in zip(titles, rows, strict=True)])
     return page.Table([what, *titles], [[name, *cells] for name, *cells in zip(columns, *rows, strict=True)])

@@ -131,7 +131,7 @@ def _levels(axes: "Axes", names: Sequence[str], members: np.ndarray, shares: np.
     levels = (np.arange(shares.shape[1]) + 0.5) * 256 / shares.shape[1]
     for n, name in enumerate(names):
         if members[:, n].any():
-            axes.plot(levels, 100 * shares[members[:, n]].mean(axis=0), color=style.colour(n), label=_short(name))
+            axes.plot(levels, 100 * shares[members[:, n]].mean(axis=0), color=style.colour(n), label=name)
     axes.set(xlim=(0, 255), xlabel="grey level", ylabel="% of pixels")
     axes.set_ylim(bottom=0)
     axes.legend()
@@ -176,9 +176,7 @@ def steps(
     for n, (name, values) in enumerate(parts):
         if len(values):
             weights = np.full(len(values), 100 / len(values))
-            axes.hist(
-                values, edges, weights=weights, histtype="step", color=style.colour(n), label=_short(name), lw=1.6
-            )
+            axes.hist(values, edges, weights=weights, histtype="step", color=style.colour(n), label=name, lw=1.6)
     axes.set(xlabel=label, ylabel=unit)
     axes.legend()
 
@@ -191,10 +189,6 @@ def _edges(values: np.ndarray) -> np.ndarray:
         width = max(1, int(np.ceil((high - low + 1) / bars)))
         return np.arange(np.floor(low) - 0.5, high + width, width)
     return np.linspace(low, high if high > low else low + 1, bars + 1)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:23]}…"
 
 
 def remark_on_classes(names: Sequence[str], of: int) -> page.Text | None:
