@@ -3,8 +3,8 @@
     python scripts/bench/explain.py [--model efficientnet_lite0] [--weights imagenet] [--size 96] [--repeats 3]
 
 One image; patches of an eighth of its side in steps of a sixteenth (225 places), and those of 20 pixels in steps of 10
-at 224 px. Both ways make the same map (the largest difference is printed). The third is the network:
-as many images in one predict.
+at 224 px. Both ways make the same map (the largest difference is printed). The third way is the
+limit: as many images in one predict.
 """
 
 import argparse
