@@ -147,11 +147,15 @@ def with_digests(values: Any, folder: Traversable, own: Traversable, path: tuple
 # ---- files
 
 
-def add(folder: Path, trusted: bool = False) -> None:
-    """Make the files of a run's folder of code known; `trusted`: allow them to be executed, too."""
+def add(folder: Path, trusted: bool = False, shown: Path | None = None) -> None:
+    """Make the files of a run's folder of code known; `trusted`: allow them to be executed, too.
+
+    `shown` is the folder that messages name instead.
+    """
     if folder.is_dir():
         for path in sorted(path for path in folder.glob("*.py") if path.is_file() and _FILE.fullmatch(path.name)):
-            _add(_read(path, path.name), trusted)
+            source = _read(path, path.name)
+            _add(source._replace(place=str(shown / path.name)) if shown else source, trusted)
 
 
 def sources(names: Iterable[str]) -> list[Source]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kit import files
+from kit import extensions, files
 from kit.errors import ConfigError, DataError
 from kit.run import Run
 
@@ -54,7 +54,9 @@ def opened(path: Path | str) -> Iterator[Run]:
         return
     with tempfile.TemporaryDirectory(prefix="kit-") as folder:
         _unpack(path, Path(folder))
-        yield Run(folder)
+        run = Run(folder)
+        extensions.add(run.code_path, shown=path / extensions.CODE)
+        yield run
 
 
 def _unpack(path: Path, folder: Path) -> None:
