@@ -32,6 +32,7 @@ COMPETITION = "COMPETITION"  # what a competition is called in its file
 GROUPS = {"competition": "kit.competitions", "model": "kit.models", "metric": "kit.metrics"}  # of entry points
 # Where settings name code.
 PLACES = {("competition",), ("metric",), ("model", "name"), ("train", "loss", "name"), ("augment", "layers")}
+_LISTS = {("augment", "layers")}  # of several, which may be one text with commas between
 _REFERENCE = re.compile(r"(?P<path>[^:].*\.py)(?:@(?P<digest>[0-9a-f]{12}))?(?::(?P<name>[A-Za-z_]\w*))?", re.DOTALL)
 _FILE = re.compile(r"[A-Za-z_][\w-]*\.py")
 _LARGEST = 2**20  # bytes of a file
@@ -139,8 +140,10 @@ def with_digests(values: Any, folder: Traversable, own: Traversable, path: tuple
         return {key: with_digests(value, folder, own, (*path, str(key))) for key, value in values.items()}
     if path not in PLACES:
         return values
+    if path in _LISTS and isinstance(values, str):
+        values = [text.strip() for text in values.split(",") if text.strip()]
     if isinstance(values, list | tuple):
-        return [with_digests(each, folder, own, path) for each in values]
+        return [named(each, folder, own) if isinstance(each, str) else each for each in values]
     return named(values, folder, own) if isinstance(values, str) else values
 
 

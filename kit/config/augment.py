@@ -105,11 +105,6 @@ class AugmentSettings(Settings):
     # erasing and mixing, and move none.
     layers: tuple[str, ...] = ()
 
-    @field_validator("layers", mode="before")
-    @classmethod
-    def _listed(cls, names: Any) -> Any:
-        return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else names
-
     @field_validator("layers")
     @classmethod
     def _are_code(cls, names: tuple[str, ...]) -> tuple[str, ...]:

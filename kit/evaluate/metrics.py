@@ -132,7 +132,8 @@ def _number(name: str, function: Callable[..., Any]) -> Callable[..., float]:
     def value(y: np.ndarray, p: np.ndarray) -> float:
         result = call(y, p)
         if np.ndim(result) or not np.issubdtype(np.asarray(result).dtype, np.number):
-            raise ConfigError(f"{name} returned {type(result).__name__} {str(result)[:40]}: expected one number")
+            kind = f"an array {np.shape(result)}" if np.ndim(result) else type(result).__name__
+            raise ConfigError(f"{name} returned {kind}: expected one number")
         return float(result)
 
     return value
