@@ -281,7 +281,7 @@ def _require_trusted(source: Source) -> None:
     beside = [each for each in _SOURCES.values() if Path(each.place).parent == Path(source.place).parent]
     places = [files.escaped(each.place) for each in beside if each.sha256 not in known]
     was = "holds code that was" if len(places) == 1 else "hold code that was"
-    raise ConfigError(f"{some(places)} {was} not made on this machine, and would be executed: {TRUST}")
+    raise ConfigError(f"{some(places, 10)} {was} not made on this machine, and would be executed: {TRUST}")
 
 
 class _Loader(importlib.abc.ExecutionLoader):

@@ -41,6 +41,7 @@ class Snippet(NamedTuple):
 
 # ---- what a page holds
 FILES = (
+    ".csv",
     ".json",
     ".yaml",
     ".md",

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8").partition("\n## A config\n")[0]
 BLOCK = re.compile(r"```(?:python|yaml|toml)\n(# ([\w.]+)\n.*?)```", re.DOTALL)
 SMALL = ["folds=2", "image.size=32", "train.batch_size=8", "train.epochs=1", "evaluate.resamples=100"]
+SMALL = "".join(f" --set {setting}" for setting in SMALL) + " --no-report"
 pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 
@@ -110,8 +111,7 @@ def test_all_of_it_runs_from_an_installed_wheel(kit, site, tmp_path):
     for line in commands():
         if "lesion" in line and not (site / "lesion_tools.py").exists():
             install(site, files)
-        small = "".join(f" --set {setting}" for setting in SMALL) if line.startswith("kit run moles.yaml") else ""
-        printed.append(kit(line.replace("DIR", "data").replace(" own.yaml ", " own.yaml --no-report ") + small))
+        printed.append(kit(line.replace("DIR", "data") + (SMALL if line.startswith("kit run") else "")))
     assert len(printed) == 9
     assert (tmp_path / "moles.py").read_text() == files["moles.py"].partition("\n")[2]
     assert "out-of-fold pfbeta" in printed[3] and "out-of-fold lesion_share" in printed[8]
@@ -122,10 +122,10 @@ def test_all_of_it_runs_from_an_installed_wheel(kit, site, tmp_path):
     held = sorted(path.name for path in (tmp_path / "runs/moles/own/code").iterdir())
     assert held == ["aug.py", "losses.py", "metrics.py", "moles.py", "nets.py"]
 
-    jax = " --no-report --set runtime.backend=jax"
+    jax = f"{SMALL} --set runtime.backend=jax"
     assert "out-of-fold pfbeta" in kit(f"kit run own.yaml --data data --run runs/moles/jax{jax}")
     (tmp_path / "moles.py").write_text((tmp_path / "moles.py").read_text() + "\n")
-    said = kit("kit run own.yaml --data data --run runs/moles/own", 2)
+    said = kit(f"kit run own.yaml --data data --run runs/moles/own{SMALL}", 2)
     assert "2 folds that would be trained again, as these differ: moles.py has been edited." in said
     (tmp_path / "home" / "trusted.txt").unlink()  # as somebody else
     said = kit("kit predict own.kit.zip --images data/images --out theirs.csv", 2)
