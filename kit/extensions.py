@@ -175,10 +175,17 @@ def sources(names: Iterable[str]) -> list[Source]:
 
 
 def copy(names: Iterable[str], folder: Path) -> None:
-    """Leave the files that these names need in `folder`, and no others."""
+    """Leave the files that these names need in `folder`, and no others.
+
+    Raises ConfigError for a folder that is a link, which may lead to files of other runs, or of none.
+    """
+    names = list(names)
     kept = {source.file: source for source in sources(names)}
+    needed = {reference.file for reference in map(parse, names) if reference}
+    if folder.is_symlink():
+        raise ConfigError(f"{folder} is a link: put the folder that it leads to in its place")
     for path in folder.glob("*.py") if folder.is_dir() else ():
-        if path.name not in kept:
+        if path.name not in needed:
             path.unlink()
     for name, source in kept.items():
         path = folder / name
@@ -253,7 +260,8 @@ def load(text: str) -> Any:
     module = _module(source)
     name = reference.name or COMPETITION
     if not hasattr(module, name):
-        public = [key for key, value in vars(module).items() if callable(value) and value.__module__ == module.__name__]
+        own = vars(module).items()
+        public = [key for key, value in own if getattr(value, "__module__", None) == module.__name__]
         raise ConfigError(f"{source.place} has no {name}{nearest(name, public) if public else ''}")
     return getattr(module, name)
 

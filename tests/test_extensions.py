@@ -172,6 +172,12 @@ def test_a_run_holds_the_files_that_its_settings_name(tmp_path):
     assert (run.code_path / "m.py").read_text() == SHARE and run.config == config
     run.write_config(load_config("pcam"))
     assert not list(run.code_path.iterdir())
+    run.code_path.rmdir()
+    run.code_path.symlink_to(tmp_path)  # as a run of somebody else may have it
+    with pytest.raises(ConfigError, match="code is a link"):
+        run.write_config(load_config("pcam"))
+    assert (tmp_path / "m.py").exists()
+    run.code_path.unlink()
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "m.py").write_text("other = min")
     both = load_config("pcam", {"metric": f"{tmp_path}/m.py:share", "train.loss.name": f"{tmp_path}/b/m.py:other"})

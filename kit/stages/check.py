@@ -16,7 +16,7 @@ from kit.evaluate.metrics import METRICS, find_metric
 from kit.run import Run
 from kit.runtime import devices
 from kit.stages import initial_head
-from kit.stages.fold import fitted_part, settings_of_training
+from kit.stages.fold import code_settings, fitted_part, settings_of_training
 from kit.stages.model import build_frozen, build_model, require_model_of
 from kit.stages.network import provisional
 from kit.tables import truth
@@ -77,6 +77,8 @@ def is_trained(config: Config, run: Run) -> bool:
     if not run.exists() or len(run.trained_folds()) < config.folds:
         return False
     sections = {"folds", *settings_of_training(config)}
+    if code_settings(run.config) != code_settings(config):
+        return False
     return bool(run.config.model_dump(include=sections) == config.model_dump(include=sections))
 
 
