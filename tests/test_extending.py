@@ -19,7 +19,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8").partition("\n## A config\n")[0]
 BLOCK = re.compile(r"```(?:python|yaml|toml)\n(# ([\w.]+)\n.*?)```", re.DOTALL)
-SMALL = ["folds=2", "image.size=32", "train.batch_size=8", "train.epochs=1", "evaluate.resamples=100"]
+SMALL = [
+    "frozen_first=false",
+    "folds=2",
+    "image.size=32",
+    "train.batch_size=8",
+    "train.epochs=1",
+    "evaluate.resamples=100",
+]
 SMALL = "".join(f" --set {setting}" for setting in SMALL) + " --no-report"
 pytestmark = [pytest.mark.slow, pytest.mark.once]
 
