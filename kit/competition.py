@@ -15,7 +15,8 @@ class Target:
     """One of the things that can be learnt from the data of a competition.
 
     `task` names one of `kit.tasks.TASKS`; it and `labels` are empty where they depend on the data. `metric` names one
-    of `kit.evaluate.metrics.METRICS`, that of the leaderboard where there is one. `columns` is the format of the
+    of `kit.evaluate.metrics.METRICS`, that of the leaderboard where there is one, or one in the same file of one's own,
+    FILE.py:NAME. `columns` is the format of the
     submission (column -> label); None where no leaderboard takes this target: a submission has a column for each label.
     `means` are further means of the metric over some of the labels, by name. `frame` is the side, in pixels, of the
     square image that boxes refer to in the competition's tables and submissions; None: the image itself.

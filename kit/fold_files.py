@@ -1,10 +1,10 @@
-"""The folder of one fold of a run: the names of its files. A part of kit/run.py, by which it is imported."""
+"""Folders in a run, of one fold and of explanations: the names of their files. A part of kit/run.py, which has them."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from kit import files
-from kit.schemas import TrainingState
+from kit.schemas import Explanations, TrainingState
 
 MODEL, WEIGHTS = "model.json", "model.weights.h5"  # a model on disk: its builder's arguments, its weights
 BOOSTED = "boosted.json"  # the trees that correct it, where there are any
@@ -121,3 +121,43 @@ class FoldFiles:
     def state(self) -> StateFiles:
         """The state of training."""
         return StateFiles(self.folder / "state")
+
+
+@dataclass(frozen=True)
+class ExplanationFiles:
+    """A folder of maps over images, of a run or of new images."""
+
+    folder: Path
+
+    @property
+    def index(self) -> Path:
+        """`Explanations`: the pictures; it is written last."""
+        return self.folder / "explanations.json"
+
+    @property
+    def scores(self) -> Path:
+        """`ExplanationScores`: the checks."""
+        return self.folder / "scores.json"
+
+    @property
+    def page(self) -> Path:
+        """The page for people to look at."""
+        return self.folder / "explanations.html"
+
+    def picture(self, number: int) -> Path:
+        """The picture of that number, a JPEG."""
+        return self.folder / f"{number:03d}.jpg"
+
+    def read(self) -> Explanations | None:
+        """The pictures; None where there are none. Raises DataError for a damaged index, and names of other files."""
+        if not self.index.exists():
+            return None
+        content: Explanations = files.read_model(self.index, Explanations, "run `kit explain` again")
+        for each in content.pictures:
+            files.inside(self.folder, each.file)
+        return content
+
+    def clear(self) -> None:
+        """Remove what is there: the index first, so that it never names pictures that are gone."""
+        for path in (self.index, self.scores, self.page, *sorted(self.folder.glob("[0-9][0-9][0-9]*.jpg"))):
+            path.unlink(missing_ok=True)

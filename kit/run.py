@@ -3,7 +3,7 @@
     runs/<competition>/<name>/
       config.yaml  environment.json  examples.parquet  folds.json  fold0/ fold1/ ...
       oof.parquet  test.parquet  scores.json  decision.json  submission.csv
-      report.html  figures/  labels_to_check.csv  explanations/
+      report.html  figures/  labels_to_check.csv  explanations/  code/
 
 An ensemble's folder has the same files, and `ensemble.json` in the place of folds. Stamps (`predicted.json` and so on)
 say what a stage was run on (kit.files).
@@ -13,32 +13,38 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit import files, headlines
+from kit import extensions, files, headlines
 from kit.config import Config, dump_config, read_config
 from kit.decisions import AnyDecision, schema_of_decision
 from kit.errors import ConfigError, DataError
-from kit.fold_files import BOOSTED, MODEL, WEIGHTS, FoldFiles, StateFiles
-from kit.schemas import AnyScores, EnsembleReport, Explanations, Folds, schema_of_scores
+from kit.fold_files import BOOSTED, MODEL, WEIGHTS, ExplanationFiles, FoldFiles, StateFiles
+from kit.schemas import AnyScores, EnsembleReport, Folds, schema_of_scores
 from kit.tasks import find_task
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BOOSTED", "FORMAT_VERSION", "MODEL", "SUBMISSION", "WEIGHTS", "FoldFiles", "Run", "StateFiles", "names_of"]
+__all__ = ["BOOSTED", "FORMAT_VERSION", "MODEL", "SUBMISSION", "WEIGHTS"]
+__all__ += ["ExplanationFiles", "FoldFiles", "Run", "StateFiles", "names_of"]
 
 FORMAT_VERSION = 3  # of run directories; the same as that of records
 SUBMISSION = "submission.csv"
 
 
 class Run:
-    """A run directory; reading raises DataError or ConfigError, saying which stage writes what is missing."""
+    """A run directory; reading raises DataError or ConfigError, saying which stage writes what is missing.
 
-    def __init__(self, directory: Path | str) -> None:
+    `trust`: the code that it holds may be executed, wherever it comes from (kit.extensions).
+    """
+
+    def __init__(self, directory: Path | str, trust: bool = False) -> None:
         self.directory = files.expanded(directory)
+        if trust:
+            self.trust_code()
 
     def __str__(self) -> str:
         return str(self.directory)
@@ -68,6 +74,15 @@ class Run:
     def config_path(self) -> Path:
         """The resolved settings; a folder without it is no run."""
         return self.directory / "config.yaml"
+
+    @property
+    def code_path(self) -> Path:
+        """The folder of the files of code that its settings name (kit.extensions)."""
+        return self.directory / extensions.CODE
+
+    def trust_code(self) -> None:
+        """Allow the code that it holds to be executed."""
+        extensions.add(self.code_path, trusted=True)
 
     @property
     def examples_path(self) -> Path:
@@ -159,7 +174,7 @@ class Run:
         return self.directory / "ensembled.json"
 
     @property
-    def explanations(self) -> "ExplanationFiles":
+    def explanations(self) -> ExplanationFiles:
         """Maps over images of the run."""
         return ExplanationFiles(self.directory / "explanations")
 
@@ -191,6 +206,7 @@ class Run:
         """The resolved settings of the run; those of the images are its records'."""
         if not self.exists():
             raise ConfigError(f"{self} is not a run directory: it has no {self.config_path.name}; `kit run` makes one")
+        extensions.add(self.code_path)
         return read_config(self.config_path)
 
     @property
@@ -253,6 +269,7 @@ class Run:
     def prepare(self, config: Config, examples: "pd.DataFrame", folds: Folds) -> None:
         """Write the settings, examples and folds of a run; removes what is left of a split into more folds."""
         self.write_config(config)
+        extensions.remember(config.code)
         files.write_parquet(self.examples_path, examples)
         digest = files.sha256_of(self.examples_path)
         files.write_json(self.folds_path, folds.model_copy(update={"examples": digest}).as_json())
@@ -261,7 +278,8 @@ class Run:
                 shutil.rmtree(self.fold(k).folder, ignore_errors=True)
 
     def write_config(self, config: Config) -> None:
-        """Write the settings."""
+        """Write the settings, and the files of code that they name."""
+        extensions.copy(config.code, self.code_path)
         files.write_text(self.config_path, dump_config(config))
 
     def forget_results(self) -> None:
@@ -294,7 +312,8 @@ class Run:
         _ = self.decision, self.scores  # raises for those that are missing or damaged
         own = (self.config_path, self.folds_path, self.decision_path, self.scores_path, self.scored_done)
         folds = [self.fold(k) for k in self.trained_folds()]
-        return [*own, *(path for fold in folds for path in (fold.done, fold.history, *fold.model))]
+        code = sorted(self.code_path.glob("*.py"))
+        return [*own, *code, *(path for fold in folds for path in (fold.done, fold.history, *fold.model))]
 
     def begun_folds(self) -> list[int]:
         """The folds that would be lost if they were trained again: trained, or at least for an epoch."""
@@ -344,46 +363,6 @@ class Run:
     @property
     def _score_again(self) -> str:
         return f"run `kit score {self}` again"
-
-
-@dataclass(frozen=True)
-class ExplanationFiles:
-    """A folder of maps over images, of a run or of new images."""
-
-    folder: Path
-
-    @property
-    def index(self) -> Path:
-        """`Explanations`: the pictures; it is written last."""
-        return self.folder / "explanations.json"
-
-    @property
-    def scores(self) -> Path:
-        """`ExplanationScores`: the checks."""
-        return self.folder / "scores.json"
-
-    @property
-    def page(self) -> Path:
-        """The page for people to look at."""
-        return self.folder / "explanations.html"
-
-    def picture(self, number: int) -> Path:
-        """The picture of that number, a JPEG."""
-        return self.folder / f"{number:03d}.jpg"
-
-    def read(self) -> Explanations | None:
-        """The pictures; None where there are none. Raises DataError for a damaged index, and names of other files."""
-        if not self.index.exists():
-            return None
-        content: Explanations = files.read_model(self.index, Explanations, "run `kit explain` again")
-        for each in content.pictures:
-            files.inside(self.folder, each.file)
-        return content
-
-    def clear(self) -> None:
-        """Remove what is there: the index first, so that it never names pictures that are gone."""
-        for path in (self.index, self.scores, self.page, *sorted(self.folder.glob("[0-9][0-9][0-9]*.jpg"))):
-            path.unlink(missing_ok=True)
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:

@@ -39,6 +39,14 @@ TINY = [
 ]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory):
+    """Where kit keeps in mind which code was named on this machine: not this user's own."""
+    os.environ["KIT_HOME"] = str(tmp_path_factory.mktemp("home"))
+    yield
+    del os.environ["KIT_HOME"]
+
+
 @pytest.fixture(scope="session")
 def keras():
     """Keras on the backend that $KERAS_BACKEND names, set up as the kit does it."""

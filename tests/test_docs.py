@@ -41,6 +41,7 @@ class Snippet(NamedTuple):
 
 # ---- what a page holds
 FILES = (
+    ".csv",
     ".json",
     ".yaml",
     ".md",
@@ -133,7 +134,7 @@ def problem_of(parser: argparse.ArgumentParser, words: list[str], known: set[str
 
 def problem_of_settings(competition: str | None, settings: list[str], known: set[str]) -> str:
     """Why a competition or config does not exist or does not take the settings; empty if all is well."""
-    if competition is None or competition in PLACEHOLDERS | known or competition.endswith(".yaml"):
+    if competition is None or competition in PLACEHOLDERS | known or competition.endswith((".yaml", ".py")):
         absent = [setting for setting in settings if not is_setting(setting.partition("=")[0])]
         return f"no setting {' '.join(absent)}" if absent else ""
     try:
@@ -237,6 +238,10 @@ def test_settings_exist(pages):
 
 def test_example_configs_are_valid(pages, tmp_path):
     examples = [block for text in pages.values() for block in blocks(text, "yaml")]
+    for text in pages.values():  # the code that they name
+        for block in blocks(text, "python"):
+            if name := re.match(r"# (\w+\.py)\n", block):
+                (tmp_path / name[1]).write_text(block)
     for n, block in enumerate(examples):
         content = yaml.safe_load(block)
         if "space" in content:

@@ -22,6 +22,7 @@ GROUND = {
     "decisions",
     "delimited",
     "errors",
+    "extensions",
     "files",
     "fold_files",
     "headlines",

@@ -12,7 +12,8 @@ HOURS_HELP = "stop cleanly between epochs before this time is over (default: wha
 # Their files are listed, not imported, which would take longer than the help.
 _COMPETITIONS = sorted(each.name for each in pkgutil.iter_modules([str(Path(__file__).parents[1] / "competitions")]))
 COMPETITION_HELP = (
-    f"{', '.join(_COMPETITIONS)}, another config of `kit competitions`, or the path of a config of your own (YAML)"
+    f"{', '.join(_COMPETITIONS)}, another config of `kit competitions`, or the path of your own: a config (YAML) or a "
+    "competition (Python)"
 )
 MOUNTED_DATA_HELP = "raw files (default: where Kaggle mounts them)"
 
@@ -42,8 +43,8 @@ def add_retrain(parser: argparse.ArgumentParser) -> None:
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """--trust: whether a run may name things outside it."""
-    text = "load what the run names outside its folder (presets, SavedModels, other runs), which runs their code"
+    """--trust: whether a run may name things outside it, and hold code that was not made here."""
+    text = "run code that the run holds, and load what it names outside its folder (presets, SavedModels, other runs)"
     parser.add_argument("--trust", action="store_true", help=text)
 
 

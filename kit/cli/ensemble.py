@@ -2,6 +2,7 @@
 
 import argparse
 
+from kit.cli._arguments import add_trust
 from kit.cli._types import folder, names
 
 EXAMPLE = "kit ensemble runs/pcam/first runs/pcam/second --out runs/pcam/both"
@@ -19,6 +20,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "its score (default: auto)",
     )
     parser.add_argument("--metadata", type=names, default=[], metavar="age,sex", help="what boost may use too")
+    add_trust(parser)
 
 
 def call(arguments: argparse.Namespace) -> None:
@@ -27,6 +29,6 @@ def call(arguments: argparse.Namespace) -> None:
     from kit.run import Run
     from kit.stages.ensemble import ensemble
 
-    runs = [Run(folder) for folder in arguments.runs]
+    runs = [Run(folder, arguments.trust) for folder in arguments.runs]
     print(text.ensemble(ensemble(runs, Run(arguments.out), arguments.blend, arguments.metadata)))
     print(f"written as a run: {arguments.out}")

@@ -59,7 +59,7 @@ def call(arguments: argparse.Namespace) -> None:
         checks=arguments.checks,
         seed=arguments.seed,
     )
-    run = Run(arguments.run)
+    run = Run(arguments.run, arguments.trust)
     if bool(arguments.images) != bool(arguments.out):
         raise ConfigError("--images and --out go together: explanations of a run's own images are kept in the run")
     if arguments.images:
@@ -69,7 +69,7 @@ def call(arguments: argparse.Namespace) -> None:
     else:
         if wanted.ids and wanted.counts:
             raise ConfigError("--ids names the images: leave out what chooses others")
-        against = Run(arguments.against) if arguments.against else None
+        against = Run(arguments.against, arguments.trust) if arguments.against else None
         place, scores = explain(run, wanted, arguments.records, against, arguments.trust)
     for check in scores.checks:
         print(f"{check.name}: {check.sentence}")

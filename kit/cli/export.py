@@ -27,7 +27,7 @@ def call(arguments: argparse.Namespace) -> None:
     from kit.run import Run
     from kit.stages.export import export, write_card
 
-    run = Run(arguments.run)
+    run = Run(arguments.run, arguments.trust)
     path = export(run, arguments.format, arguments.out, arguments.folds, arguments.any_size, arguments.trust)
     print(path)
     if arguments.card:

@@ -45,7 +45,7 @@ def call(arguments: argparse.Namespace) -> None:
 
         if arguments.out or arguments.folds:
             raise ConfigError("--out and --folds go with --images: predictions of records are files of the run")
-        _predict_records(Run(arguments.run), arguments)
+        _predict_records(Run(arguments.run, arguments.trust), arguments)
         return
     if arguments.tta or arguments.set:
         raise ConfigError(

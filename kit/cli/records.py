@@ -62,7 +62,7 @@ def _build(arguments: argparse.Namespace) -> None:
         from kit.data.records.beam import build_with_beam
 
         beam = (arguments.runner, arguments.runner_option)
-        manifest = build_with_beam(config.competition, table, data, out, config.image, config.data, *beam)
+        manifest = build_with_beam(config.competition_name, table, data, out, config.image, config.data, *beam)
         count, shards, rejected = sum(shard.examples for shard in manifest.shards), manifest.shards, manifest.rejected
     else:
         records = build_records(config, table, Path(data), Path(out), arguments.workers)

@@ -2,6 +2,7 @@
 
 import argparse
 
+from kit.cli._arguments import add_trust
 from kit.cli._types import folder, output_file
 
 EXAMPLE = "kit report runs/pcam/first runs/pcam/second"
@@ -14,6 +15,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--records", type=folder, metavar="DIR", help=text)
     text = "write the page there, and nothing into RUN (default: report.html in the first RUN, with figures/)"
     parser.add_argument("--out", type=output_file, metavar="F.html", help=text)
+    add_trust(parser)
 
 
 def call(arguments: argparse.Namespace) -> None:
@@ -21,5 +23,5 @@ def call(arguments: argparse.Namespace) -> None:
     from kit.run import Run
     from kit.stages.report import write_report
 
-    runs = [Run(folder) for folder in arguments.runs]
+    runs = [Run(folder, arguments.trust) for folder in arguments.runs]
     print(f"report: {write_report(runs, arguments.records, arguments.out)}")

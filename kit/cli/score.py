@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from kit.cli._arguments import add_settings
+from kit.cli._arguments import add_settings, add_trust
 from kit.cli._types import folder
 
 EXAMPLE = "kit score runs/pcam/first runs/pcam/second"
@@ -14,6 +14,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", type=folder, nargs="+", metavar="RUN")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_settings(parser, "change a setting evaluate.* of the first RUN, which keeps it; may be repeated")
+    add_trust(parser)
 
 
 def call(arguments: argparse.Namespace) -> None:
@@ -22,7 +23,7 @@ def call(arguments: argparse.Namespace) -> None:
     from kit.run import Run
     from kit.stages.score import compare, score
 
-    runs = [Run(folder) for folder in arguments.runs]
+    runs = [Run(folder, arguments.trust) for folder in arguments.runs]
     scores, decision = score(runs[0], arguments.set)
     comparison = compare(runs) if len(runs) > 1 else []
     if arguments.json:

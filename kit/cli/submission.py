@@ -2,7 +2,7 @@
 
 import argparse
 
-from kit.cli._arguments import COMPETITION_HELP, add_verb, add_verbs, call_verb
+from kit.cli._arguments import COMPETITION_HELP, add_trust, add_verb, add_verbs, call_verb
 from kit.cli._types import folder, output_file, path
 from kit.errors import counted
 
@@ -17,6 +17,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     write.add_argument("run", type=folder, metavar="RUN", help="a run or an ensemble")
     write.add_argument("--sample", type=path, metavar="F", help="the sample submission, where there is one")
     write.add_argument("--out", type=output_file, required=True, metavar="F")
+    add_trust(write)
     example = "kit submission check pcam submission.csv --sample DIR/sample_submission.csv"
     check = add_verb(verbs, "check", _check, "Check whether the competition would accept a submission.", example)
     check.add_argument("competition", metavar="COMP", help=COMPETITION_HELP)
@@ -29,7 +30,7 @@ def _write(arguments: argparse.Namespace) -> None:
     from kit.run import Run
     from kit.stages.submission import write_submission
 
-    write_submission(Run(arguments.run), arguments.sample, arguments.out)
+    write_submission(Run(arguments.run, arguments.trust), arguments.sample, arguments.out)
     print(f"written and checked: {arguments.out}")
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from kit.cli import DONE
-from kit.cli._arguments import add_job, add_kernel
+from kit.cli._arguments import add_job, add_kernel, add_trust
 from kit.cli._types import folder, path
 from kit.cli.run import run_and_print
 from kit.errors import ConfigError
@@ -21,6 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ledger", type=path, default=Path("submissions.csv"), metavar="F.csv", help="the table of submissions"
     )
+    add_trust(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -43,7 +44,7 @@ def call(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--data is for what is scored here; a kernel of {plan.name} has its raw files from Kaggle")
     plan.validate()
     if plan.from_run:
-        scores = score(Run(plan.from_run))
+        scores = score(Run(plan.from_run, arguments.trust))
         if leaderboard:
             require_current_submission(Run(plan.from_run))
         if not leaderboard:

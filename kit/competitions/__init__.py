@@ -1,16 +1,21 @@
 """One module per competition, found by name: raw layout -> examples, targets, submission format.
 
-To add one, write `kit/competitions/NAME.py` with a `COMPETITION = Competition(...)`, and `configs/NAME.yaml`
-(docs/extending.md shows a whole one).
+Others are files of one's own, named by their paths, and those that packages register (kit.extensions):
+docs/extending.md shows a whole one.
 """
 
 import importlib
+import os
 import pkgutil
+import sys
 from dataclasses import replace
+from typing import Any
 
+from kit import extensions
 from kit.competition import Competition
-from kit.config import Source, configs_of
+from kit.config import Config, RuntimeSettings, Source, configs_of
 from kit.errors import ConfigError, nearest
+from kit.runtime import devices
 
 __all__ = ["as_text", "competition_names", "find_competition"]
 
@@ -21,20 +26,21 @@ def competition_names() -> list[str]:
 
 
 def find_competition(name: str, source: Source | None = None) -> Competition:
-    """The competition of that name, with the target that the settings choose.
+    """The competition of that name, with the target, and its metric, that the settings choose.
 
     Raises ConfigError for an unknown competition or target, with the nearest names, and for a setting of `Source` that
-    the competition does not read.
+    the competition does not read; of one that is not kit's, also for what is wrong with its code.
     """
-    if name not in competition_names():
-        raise ConfigError(f"unknown competition {name!r}{nearest(name, competition_names())}")
-    competition: Competition = importlib.import_module(f"{__name__}.{name}").COMPETITION
     source = source or Source()
-    accepted = _accepted(competition)
+    competition = _from_file(name, source) if extensions.is_code(name) else _by_name(name)
+    if source.metric is not None:
+        targets = {key: replace(target, metric=source.metric) for key, target in competition.targets.items()}
+        competition = replace(competition, targets=targets)
+    name, accepted = competition.name, {*_accepted(competition), "metric"}
     for key in Source.model_fields:
         if getattr(source, key) != getattr(Source(), key) and key not in accepted:
-            what = f"it takes {', '.join(sorted(accepted))}" if accepted else "it takes none of this kind"
-            raise ConfigError(f"{name} does not take the setting {key!r}; {what}")
+            what = ", ".join(sorted(_accepted(competition))) or "none of this kind"
+            raise ConfigError(f"{name} does not take the setting {key!r}; it takes {what}")
     if len(competition.targets) == 1 or source.target is None:
         return competition
     if source.target not in competition.targets and not competition.target.labels:
@@ -44,12 +50,52 @@ def find_competition(name: str, source: Source | None = None) -> Competition:
     return replace(competition, chosen=source.target)
 
 
+def _by_name(name: str) -> Competition:
+    """One of kit's own, or of a package's."""
+    own = competition_names()
+    other = extensions.from_package("competition", name, own)
+    if other is not None:
+        return _checked(other, name, f"the competition {name!r} of a package")
+    if name not in own:
+        raise ConfigError(f"unknown competition {name!r}{nearest(name, {*own, *extensions.installed('competition')})}")
+    competition: Competition = importlib.import_module(f"{__name__}.{name}").COMPETITION
+    return competition
+
+
+def _from_file(name: str, source: Source) -> Competition:
+    """One in a file; metrics that its targets name in the same file get its digest."""
+    if "keras" not in sys.modules:  # should the file import it
+        runtime = source.runtime if isinstance(source, Config) else RuntimeSettings()
+        os.environ["KERAS_BACKEND"] = devices.choose_backend(runtime)
+    competition = _checked(extensions.load(name), extensions.plain(name), extensions.place_of(name))
+    file = name.partition("@")[0]
+    targets = {
+        key: replace(target, metric=target.metric.replace(f"{file}:", f"{name.partition(':')[0]}:"))
+        for key, target in competition.targets.items()
+    }
+    return replace(competition, read=extensions.guarded(competition.read, name), targets=targets)
+
+
+def _checked(competition: Any, name: str, where: str) -> Competition:
+    """Raise ConfigError for what is no competition, or not of that name, or has the name of one of kit's."""
+    if not isinstance(competition, Competition):
+        raise ConfigError(f"{where}: expected a kit.competition.Competition, not a {type(competition).__name__}")
+    if name in competition_names():
+        raise ConfigError(f"{where}: {name!r} is a competition of kit's own: rename it")
+    if competition.name != name:
+        raise ConfigError(
+            f"{where}: name = {competition.name!r}: call it {name!r}, as its file or entry point is called"
+        )
+    return competition
+
+
 def as_text(part: str = "") -> str:
     """What `kit competitions PART` prints: of each competition with `part` in its name or title what can be set.
 
     Raises ConfigError when there is none.
     """
-    every = [find_competition(name) for name in competition_names()]
+    others = [name for name in extensions.installed("competition") if name not in competition_names()]
+    every = [find_competition(name) for name in (*competition_names(), *others)]
     matches = [each for each in every if part.lower() in f"{each.name} {each.title}".lower()]
     if not matches:
         raise ConfigError(f"no competition has {part!r} in its name or title{nearest(part, competition_names())}")
@@ -57,7 +103,7 @@ def as_text(part: str = "") -> str:
 
 
 def _lines(competition: Competition) -> list[str]:
-    configs = configs_of(competition.name)
+    configs = configs_of(competition.name) or [competition.name]
     targets = ", ".join(f"{name} ({target.metric})" for name, target in competition.targets.items())
     lines = [
         f"{competition.name}: {competition.title}",

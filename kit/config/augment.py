@@ -2,8 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from kit import extensions
 from kit.config.base import Settings
 from kit.errors import ConfigError
 
@@ -91,6 +101,22 @@ class AugmentSettings(Settings):
     mixup: float = Field(0, ge=0)  # alpha of MixUp's beta distribution
     cutmix: float = Field(0, ge=0, le=1)  # factor of Keras's CutMix
     fourier_mix: float = Field(0, ge=0)  # alpha of FourierMix (needs keras-cv)
+    # Layers of your own, FILE.py:NAME each (docs/extending.md), which change the pixels after all of the above but
+    # erasing and mixing, and move none.
+    layers: tuple[str, ...] = ()
+
+    @field_validator("layers")
+    @classmethod
+    def _are_code(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not (reference := extensions.parse(name)) or not reference.name:
+                raise ValueError(f"{name!r}: write each as FILE.py:NAME")
+        return names
+
+    @model_serializer(mode="wrap")
+    def _without_no_layers(self, serialize: SerializerFunctionWrapHandler) -> Any:
+        values = serialize(self)  # what was trained before there were such layers keeps its identity
+        return values if self.layers else {key: value for key, value in values.items() if key != "layers"}
 
     @model_validator(mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from kit import extensions
 from kit.config.as_written import kind_at, parse, parse_setting, shortened
 from kit.config.model import SHORT, in_full
 from kit.config.settings import Config
@@ -49,17 +50,23 @@ def _competitions() -> dict[str, str]:
 def load_config(name: str | Path, overrides: Overrides = (), base: Config | None = None) -> Config:
     """The config `name` (one of `config_names()`, or the path of a YAML file) with `a.b=value` overrides applied.
 
+    Of a competition of one's own, FILE.py or the name of a package's, it is FILE.yaml beside, if there is one, or else
+    has the settings of `csv`. Names of code get the digests of its files (kit.extensions), which are sought below the
+    folder of the YAML file, or of the current folder for overrides.
+
     `overrides` may also be a dictionary, nested or with keys such as "image.size". With `base`, the settings of a run
     that was started from that config, these come first: one of kit's own configs adds nothing to them, the values in a
     file replace them. Raises ConfigError for an unknown name or key (with the nearest ones) and for a value of the
     wrong kind.
     """
     name, overrides = str(name), as_overrides(overrides)
-    values = read_yaml(find_yaml(name, CONFIGS, "competition"), name)
+    values, complete = _written(name)
     if isinstance(values.get("model"), dict):
         values["model"] = in_full(values["model"])  # before anything is laid over it
     if base is not None:
-        values = _laid_over(Config, base.model_dump(), values if _is_path(name) else {})
+        values = _laid_over(Config, base.model_dump(), values if _is_path(name) or extensions.is_code(name) else {})
+    elif not complete:
+        values = {**read_yaml(CONFIGS / "csv.yaml", "csv"), **values}
     values["recipe"] = name
     config = validated(Config, _with_overrides(values, overrides), name)
     useless = _OVERRULED & {override.partition("=")[0] for override in overrides}
@@ -68,6 +75,25 @@ def load_config(name: str | Path, overrides: Overrides = (), base: Config | None
             f"--set {min(useless)} has no effect beside train.phases, which have their own: --set train.phases=[]"
         )
     return config
+
+
+def _written(name: str) -> tuple[dict[str, Any], bool]:
+    """The settings in a config, with the digests of code; and whether they are all there are.
+
+    A competition of one's own that has no config beside it brings nothing but its name.
+    """
+    reference = extensions.parse(name)
+    if reference is None:
+        if not _is_path(name) and name not in config_names() and name in extensions.installed("competition"):
+            return {"competition": name}, False
+        file = find_yaml(name, CONFIGS, "competition")
+        folder = file.parent if isinstance(file, Path) and _is_path(name) else CONFIGS
+        return dict(extensions.with_digests(read_yaml(file, name), folder, CONFIGS)), True
+    path = expanded(Path(reference.path))
+    beside = path.with_suffix(".yaml")
+    values = read_yaml(beside, str(beside)) if beside.is_file() else {}
+    own = {**values, "competition": name.replace(reference.path, path.name)}
+    return dict(extensions.with_digests(own, path.parent, CONFIGS)), beside.is_file()
 
 
 def with_settings(config: Config, overrides: Iterable[str]) -> Config:
@@ -193,7 +219,8 @@ def _with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
                 raise ConfigError(f"--set {shortened(text)}: {shortened(parent)!r} is a value, not a group of settings")
-        section[last] = parse_setting(value, kind_at(Config, [*parents, last]), f"--set {shortened(text)}")
+        parsed = parse_setting(value, kind_at(Config, [*parents, last]), f"--set {shortened(text)}")
+        section[last] = extensions.with_digests(parsed, Path(), CONFIGS, (*parents, last))
     return values
 
 

@@ -16,8 +16,8 @@ SHORT = ("backbone", "backbone_arguments", "head", "pool", "views", "units", "dr
 class ModelSettings(Settings):
     """`model`: a network of the registry (`kit models` lists them), its weights and its arguments."""
 
-    # A name from `kit models`, hub/PRESET (KerasHub) or tfhub:HANDLE (TensorFlow Hub); auto: a pre-trained network that
-    # suits images and machine, chosen once, when a run starts.
+    # A name from `kit models`, hub/PRESET (KerasHub), tfhub:HANDLE (TensorFlow Hub), or FILE.py:NAME, a function of
+    # your own (docs/extending.md); auto: a pre-trained network that suits images and machine, chosen as a run starts.
     name: PathText = "pcam_cnn"
     # none (random) | imagenet | the path of a weights file | kaggle:OWNER/NAME/FILE (a dataset) | run:RUN (the backbone
     # of another run) | preset or saved_model (what a library's network comes with); null: the model's own default.

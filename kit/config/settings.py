@@ -2,6 +2,7 @@
 
 from pydantic import Field, model_validator
 
+from kit import extensions
 from kit.config.augment import AugmentSettings
 from kit.config.data import DataSettings
 from kit.config.evaluate import EvaluateSettings
@@ -18,7 +19,9 @@ from kit.config.train import TrainSettings
 class Config(Source):
     """Everything a run depends on besides its data."""
 
-    competition: str  # a module of kit/competitions: pcam, rsna, ..., or csv and folders for your own images
+    # A module of kit/competitions: pcam, rsna, ..., or csv and folders for your own images; one of a package; or a file
+    # of your own, FILE.py.
+    competition: str
     recipe: str | None = None  # what a run was started from, the COMP of its command; kit writes it
     seed: int = Field(0, ge=0)  # of everything random
     folds: int = Field(5, ge=2)  # how many; each is predicted by a model that was trained on the others
@@ -36,6 +39,16 @@ class Config(Source):
     predict: PredictSettings = PredictSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+
+    @property
+    def competition_name(self) -> str:
+        """The competition's name; of one in a file, the file's without its ending."""
+        return extensions.plain(self.competition)
+
+    @property
+    def code(self) -> list[str]:
+        """The names, among the settings, of what is in files of one's own (kit.extensions)."""
+        return list(extensions.names_in(self.model_dump()))
 
     @property
     def split_seed(self) -> int:

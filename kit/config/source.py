@@ -1,4 +1,4 @@
-"""`target`, `table` and `columns`: how a competition's raw folder is read."""
+"""`target`, `metric`, `table` and `columns`: what is learnt, and how a competition's raw folder is read."""
 
 from typing import Any
 
@@ -56,6 +56,9 @@ class Source(Settings):
     # For your own images: boxes (where something is, by a file of boxes), or of two named classes the positive one;
     # null: the one whose name says so (yes, malignant).
     target: str | None = None
+    # What predictions are scored by, and epochs chosen by, instead of the target's own: a metric of kit or of a package
+    # (docs/extending.md), or FILE.py:NAME; null: the target's own. Every competition takes it.
+    metric: str | None = None
     # A file below the data folder. csv: the table of labels; medmnist: the .npz, where there are several. For boxes:
     # the CSV or COCO JSON that has them; null: the one in the folder itself.
     table: str | None = None

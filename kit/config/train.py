@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
+from kit import extensions
 from kit.config.base import Settings
 
 Optimizer = Literal[
@@ -11,11 +12,16 @@ Optimizer = Literal[
 ]
 
 
+def _or_code(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    return value if extensions.is_code(value) else validate(value)
+
+
 class LossSettings(Settings):
     """`train.loss`: what is minimised (formulas in kit/train/losses.py). Unknown labels (NaN) do not contribute."""
 
-    # focal: Lin et al. 2017; asymmetric: Ridnik et al. 2021, for labels that do not exclude each other.
-    name: Literal["crossentropy", "focal", "asymmetric"] = "crossentropy"
+    # focal: Lin et al. 2017; asymmetric: Ridnik et al. 2021, for labels that do not exclude each other; FILE.py:NAME, a
+    # function of your own (docs/extending.md), takes none of the settings below.
+    name: Annotated[Literal["crossentropy", "focal", "asymmetric"], WrapValidator(_or_code)] = "crossentropy"
     gamma: float = Field(2.0, ge=0)  # focusing exponent of focal; of asymmetric, for negatives only
     clip: float = Field(0.05, ge=0, lt=1)  # asymmetric: negatives with a probability below this do not contribute
     smoothing: float = Field(0.0, ge=0, lt=1)  # 0.1: the target 1 becomes 0.95 (of C exclusive classes: 0.9 + 0.1 / C)
@@ -24,6 +30,14 @@ class LossSettings(Settings):
     # for the positives of several labels.
     weights: Literal["none", "balanced", "effective"] | tuple[Annotated[float, Field(gt=0)], ...] = "none"
     effective_beta: float = Field(0.999, gt=0, lt=1)  # effective: nearer to 1, rare classes weigh more
+
+    @model_validator(mode="after")
+    def _alone(self) -> "LossSettings":
+        given = self.model_dump(exclude={"name"})
+        others = {key: field.default for key, field in type(self).model_fields.items() if key != "name"}
+        if extensions.is_code(self.name) and (changed := [key for key in given if given[key] != others[key]]):
+            raise ValueError(f"{self.name} is a loss of your own, and takes no {changed[0]}: leave it out")
+        return self
 
 
 class Phase(Settings):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from kit import extensions
 from kit.config import EvaluateSettings
 from kit.errors import ConfigError, nearest
 from kit.evaluate.boxes import metrics as box_metrics
@@ -93,13 +94,49 @@ METRICS: dict[str, Metric] = {
 
 
 def find_metric(name: str, settings: EvaluateSettings | None = None) -> Metric:
-    """The metric of that name, as the settings have it; ConfigError, with the nearest names, for an unknown one."""
-    if name not in METRICS:
-        raise ConfigError(f"unknown metric {name!r}{nearest(name, METRICS)}")
-    metric = METRICS[name]
+    """The metric of that name, as the settings have it; ConfigError, with the nearest names, for an unknown one.
+
+    It may be FILE.py@DIGEST:NAME, or one that a package registers (kit.extensions): a function of labels and
+    probabilities, or a `Metric` of one.
+    """
+    metric = _own(name)
+    if metric is None and name not in METRICS:
+        raise ConfigError(f"unknown metric {name!r}{nearest(name, {*METRICS, *extensions.installed('metric')})}")
+    metric = metric or METRICS[name]
     if settings is None:
         return metric
     return replace(metric, options={option: getattr(settings, option) for option in metric.options})
+
+
+def _own(name: str) -> Metric | None:
+    """A metric from outside kit, by the name of its function; None where it is not one."""
+    if extensions.is_code(name):
+        value, short = extensions.load(name), name.rpartition(":")[2]
+    else:
+        value, short = extensions.from_package("metric", name, METRICS), name
+    if value is None:
+        return None
+    metric = replace(value, name=short) if isinstance(value, Metric) else Metric(short, value)
+    if short in METRICS:
+        raise ConfigError(f"{extensions.place_of(name)}: {short} is a metric of kit's own: rename it")
+    if metric.needs != "probabilities":
+        raise ConfigError(f"{name}: a metric of your own takes labels and probabilities, not {metric.needs}")
+    extensions.require_call(metric.function, name, f"def {short}(y, p)", np.zeros((1, 1)), np.zeros((1, 1)))
+    return replace(metric, function=_number(name, metric.function))
+
+
+def _number(name: str, function: Callable[..., Any]) -> Callable[..., float]:
+    """The function, whose exceptions and values other than numbers become a ConfigError."""
+    call = extensions.guarded(function, name) if extensions.is_code(name) else function
+
+    def value(y: np.ndarray, p: np.ndarray) -> float:
+        result = call(y, p)
+        if np.ndim(result) or not np.issubdtype(np.asarray(result).dtype, np.number):
+            kind = f"an array {np.shape(result)}" if np.ndim(result) else type(result).__name__
+            raise ConfigError(f"{name} returned {kind}: expected one number")
+        return float(result)
+
+    return value
 
 
 def log_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:

@@ -30,6 +30,8 @@ def statistic(metric: metrics.Metric, y: Any, p: Any, group_of: np.ndarray, labe
     if metric.name in _LOSSES:
         summed = y.shape[1] if metric.name == "multiclass_log_loss" else 1
         return _mean_statistic(_LOSSES[metric.name](y, p), group_of, summed)
+    if metric.name not in _CURVES:
+        return _drawn(metric, y, p, group_of)
     curve = _CURVES[metric.name]
     curves = []
     for truth, score in zip(y.T, p.T, strict=True):
@@ -77,6 +79,20 @@ def numbered(groups: np.ndarray) -> tuple[np.ndarray, int]:
     """Each row's group as a number from 0 (int [rows]), and how many there are."""
     names, group_of = np.unique(groups, return_inverse=True)
     return group_of, len(names)
+
+
+def _drawn(metric: metrics.Metric, y: np.ndarray, p: np.ndarray, group_of: np.ndarray) -> Statistic:
+    """Of a metric that is known as a function alone: its value for the rows that are drawn, and for each label."""
+
+    def value(times: np.ndarray) -> np.ndarray:
+        rows = np.repeat(np.arange(len(group_of)), times[group_of])
+        truth, score = y[rows], p[rows]
+        whole = metric(truth, score)
+        labels = range(y.shape[1])
+        each = [metric(truth[:, [n]], score[:, [n]]) for n in labels] if len(labels) > 1 else [whole]
+        return np.array([whole, *each])
+
+    return value
 
 
 def _with_mean(each: np.ndarray) -> np.ndarray:

@@ -60,14 +60,18 @@ class Dataset:
         return self.paths[-1].name
 
 
-def make_wheel(config: Path | None = None) -> Wheel:
-    """This kit as a wheel, with its configs and `config`, if any; the same files give the same bytes."""
+def make_wheel(config: Path | None = None, own: tuple[tuple[str, bytes], ...] = ()) -> Wheel:
+    """This kit as a wheel, with its configs and `config`, if any; the same files give the same bytes.
+
+    `own` are further files beside its configs: names and contents.
+    """
     package = Path(kit.__file__).parent
     kept = [path for ending in ("py", "html") for path in package.rglob(f"*.{ending}")]
     sources = {f"kit/{path.relative_to(package).as_posix()}": path for path in kept}
     sources |= {f"kit/configs/{name}": path for name, path in _configs().items()}
     sources |= {f"kit/configs/{config.stem}.yaml": config} if config else {}
     content = {name: path.read_bytes() for name, path in sources.items()}
+    content |= {f"kit/configs/{name}": text for name, text in own}
     digest = hashlib.sha256()
     for name in sorted(content):
         digest.update(name.encode() + b"\0" + hashlib.sha256(content[name]).digest())

@@ -3,17 +3,19 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kit import files
+from kit import extensions, files
 from kit.competition import Competition
 from kit.competitions import find_competition
-from kit.config import Config, RuntimeSettings, load_config
+from kit.config import Config, RuntimeSettings, dump_config, load_config
+from kit.config.load import override
 from kit.config.model import AUTO
 from kit.errors import ConfigError, SubmissionError
 from kit.kaggle import bundle
-from kit.kaggle.bundle import Accelerator
+from kit.kaggle.bundle import Accelerator, Wheel
 from kit.run import Run
 from kit.stages.network import provisional
 
@@ -29,7 +31,8 @@ _KINDS: "dict[Accelerator, Kind]" = {"gpu": "GPU", "tpu": "TPU", "cpu": "CPU"}
 class SubmissionPlan:
     """What a submission consists of; equal plans, with the same code, give the same one.
 
-    `name` is a config's, `config` its file where it is not one of kit's own. `data` is a dataset with the raw files,
+    `name` is a config's, `config` its file where it is not one of kit's own; `own` are the files in its place, by name,
+    where it names code of one's own, and that code. `data` is a dataset with the raw files,
     where the competition has none on Kaggle; `hours` is the longest session. The files `weights` are sent along, and
     `datasets` and Kaggle `models` are attached; `packages` are installed beside those that kit always needs. With
     `from_run`, that finished run is submitted instead.
@@ -42,6 +45,7 @@ class SubmissionPlan:
     hours: float = 11.5
     data: str = ""
     config: Path | None = None
+    own: tuple[tuple[str, bytes], ...] = ()
     weights: tuple[Path, ...] = ()
     datasets: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
@@ -69,6 +73,11 @@ class SubmissionPlan:
         return round(self.hours - max(0.25, self.hours / 10), 4)
 
     @property
+    def wheel(self) -> Wheel:
+        """Kit, with all that the kernel needs of this plan."""
+        return bundle.make_wheel(None, self.own) if self.own else bundle.make_wheel(self.config)
+
+    @property
     def submission(self) -> Path:
         """The finished submission of `from_run`; raises SubmissionError where there is none."""
         path = Run(self.from_run or "").submission_path
@@ -80,8 +89,8 @@ class SubmissionPlan:
         """Raise ConfigError for a run of another competition, and a kernel that could not succeed or be named so."""
         if self.from_run:
             run = Run(self.from_run)
-            if run.exists() and run.config.competition != self.competition.name:
-                raise ConfigError(f"{run} is a run of {run.config.competition}, not of {self.competition.name}")
+            if run.exists() and run.config.competition_name != self.competition.name:
+                raise ConfigError(f"{run} is a run of {run.config.competition_name}, not of {self.competition.name}")
             return
         bundle.kernel_title(self.name)
         bundle.records_title(self.name)
@@ -101,7 +110,7 @@ class SubmissionPlan:
         weights = [files.sha256_of(path) for path in self.weights]
         extras = [list(self.packages), list(self.models)]
         options = [self.name, *self.settings, self.accelerator, self.hours, self.data, weights, extras]
-        return files.fingerprint([*options, bundle.make_wheel(self.config).sha256])
+        return files.fingerprint([*options, self.wheel.sha256])
 
 
 def plan_submission(
@@ -117,17 +126,41 @@ def plan_submission(
     `hours` is by default half an hour less than Kaggle's longest session.
     """
     config = load_config(competition, settings)
-    path = Path(competition) if competition.endswith((".yaml", ".yml")) else None
+    path = Path(competition) if competition.endswith((".yaml", ".yml", ".py")) else None
+    name = path.stem if path else competition
     return SubmissionPlan(
-        name=path.stem if path else competition,
+        name=name,
         competition=find_competition(config.competition, config),
-        settings=tuple(settings),
+        settings=_with_digests(settings, config),
         accelerator=accelerator,
         hours=bundle.HOURS[accelerator] - 0.5 if hours is None else hours,
         data=data,
         config=path,
+        own=_own_files(name, load_config(competition) if path else None, config),
         from_run=from_run,
     )
+
+
+def _with_digests(settings: Sequence[str], config: Config) -> tuple[str, ...]:
+    """The settings with names of code as kit has them: on another machine their files are in the wheel."""
+    every, texts = config.model_dump(), list[str]()
+    for text in settings:
+        path = text.partition("=")[0].split(".")
+        value = reduce(lambda values, key: values.get(key, {}) if isinstance(values, dict) else {}, path, every)
+        has_code = any(extensions.names_in(value, tuple(path)))
+        texts.append(override(".".join(path), value) if has_code else text)
+    return tuple(texts)
+
+
+def _own_files(name: str, written: Config | None, config: Config) -> tuple[tuple[str, bytes], ...]:
+    """The code that a config needs, and the config as it is `written`, if in a file: names beside kit's configs."""
+    sources = extensions.sources(config.code)
+    if not sources:
+        return ()
+    extensions.remember(config.code)  # for runs that come back from there
+    settings = {f"{name}.yaml": dump_config(written).encode()} if written else {}
+    code = {f"{extensions.CODE}/{source.file}": source.content for source in sources}
+    return tuple(sorted({**settings, **code}.items()))
 
 
 def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> SubmissionPlan:
@@ -140,6 +173,9 @@ def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> Submission
     for setting, value in (("pseudo.run", config.pseudo.run), ("data.exclude", config.data.exclude)):
         if value:
             raise ConfigError(f"{setting} = {value} is on this machine, a kernel does not have it: leave it out")
+    for kind, name in (("competition", config.competition), ("model", config.model.name), ("metric", config.metric)):
+        if name in extensions.installed(kind):
+            raise ConfigError(f"the {kind} {name} is of a package, which a kernel does not have: give a file, FILE.py")
     from kit.runtime import devices
 
     arguments, is_open = config.model.arguments, config.model.name == AUTO and config.model.weights is None

@@ -61,7 +61,7 @@ def write_bundle(
     plan.validate()
     for part in ("wheel", "weights", "kernel"):
         shutil.rmtree(folder / part, ignore_errors=True)
-    wheel = bundle.make_wheel(plan.config)
+    wheel = plan.wheel
     extra, installed = bundle.EXTRA_PACKAGES[plan.accelerator], dict.fromkeys([*bundle.PACKAGES, *plan.packages])
     datasets = [bundle.wheel_dataset(folder / "wheel", wheel, extra, list(installed))]
     if plan.weights:

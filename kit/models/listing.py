@@ -52,7 +52,7 @@ def _of_card(card: ModelCard) -> tuple[str, ...]:
     count = card.parameters[0] if card.parameters else 0
     size = (f"{count:,}", f"{count * 4e-6:.0f}") if count else ("", "")
     domain = "ImageNet" if card.weights == "imagenet" else ""
-    return card.name, *size, str(card.size), card.weights, domain, card.licence, _needs(card), card.source
+    return card.name, *size, str(card.size or ""), card.weights, domain, card.licence, _needs(card), card.source
 
 
 def _needs(card: ModelCard) -> str:

@@ -1,6 +1,7 @@
 """`@register_model`, `list_models()`, `build(name, ...)`: untrained models from uint8 images to probabilities.
 
-A name is that of a registered model, or of a library's: `hub/PRESET` (KerasHub), `tfhub:HANDLE` (TensorFlow-Hub).
+A name is that of a registered model, or of a library's: `hub/PRESET` (KerasHub), `tfhub:HANDLE` (TensorFlow-Hub); or
+that of one from outside kit, `FILE.py@DIGEST:NAME` or a package's (kit.extensions).
 Pre-trained weights go into a built model by `kit.models.weights.load_weights`.
 """
 
@@ -8,8 +9,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal
 
+from kit import extensions
 from kit.errors import ConfigError, nearest
 from kit.lazy import lazy
 from kit.models import heads
@@ -93,8 +97,8 @@ def backbone_card(
 
 
 def list_models() -> list[str]:
-    """Names of all registered models, sorted."""
-    return sorted(_cards())
+    """Names of all registered models, and of those of packages, sorted."""
+    return sorted({*_cards(), *extensions.installed("model")})
 
 
 def model_card(name: str) -> ModelCard:
@@ -103,9 +107,48 @@ def model_card(name: str) -> ModelCard:
         if name.startswith(prefix):
             card: ModelCard = importlib.import_module(f"kit.models.{module}").card(name)
             return card
+    if outside := _from_outside(name):
+        return outside
     if name not in _cards():
         raise ConfigError(f"unknown model {name!r}{nearest(name, _smallest_first())}")
     return _CARDS[name]
+
+
+def _from_outside(name: str) -> ModelCard | None:
+    """The card of a model in a file, or of a package's: a builder, as `register_model` takes it, or a card."""
+    is_code = extensions.is_code(name)
+    if is_code and not (short := name.partition("@")[2].partition(":")[2]):
+        raise ConfigError(f"model.name = {name}: which function? Write it as FILE.py:NAME")
+    if is_code and short in _cards():
+        raise ConfigError(f"{extensions.place_of(name)}: {short} is a model of kit's own: rename it")
+    value = extensions.load(name) if is_code else extensions.from_package("model", name, _cards())
+    if value is None:
+        return None
+    card = value if isinstance(value, ModelCard) else ModelCard(name, value, 0)
+    usage = "def NAME(*, shape, outputs, activation)"
+    extensions.require_call(card.builder, name, usage, shape=(1, 1, 3), outputs=1, activation="sigmoid")
+    return replace(card, name=name, builder=_built_as_asked(name, card))
+
+
+def _built_as_asked(name: str, card: ModelCard) -> Callable[..., keras.Model]:
+    """The builder of a model from outside, which raises ConfigError for what is no model of such images and labels."""
+    call = extensions.guarded(card.builder, name) if extensions.is_code(name) else card.builder
+
+    @wraps(card.builder)
+    def builder(*, shape: tuple[int, int, int], outputs: int, activation: str, **arguments: Any) -> keras.Model:
+        model = call(shape=shape, outputs=outputs, activation=activation, **arguments)
+        if not isinstance(model, keras.Model):
+            raise ConfigError(f"{name} returned a {type(model).__name__}, not a keras.Model")
+        if card.prediction == "probabilities":
+            sides = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+            if sides != ((None, *shape), (None, outputs)):
+                raise ConfigError(
+                    f"{name} returned a model from {sides[0]} to {sides[1]}: expected {(None, *shape)} to "
+                    f"{(None, outputs)}, a functional keras.Model"
+                )
+        return model
+
+    return builder
 
 
 def weights_card(name: str, arguments: Mapping[str, Any]) -> ModelCard:

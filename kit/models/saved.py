@@ -2,7 +2,7 @@
 
 (A `.keras` file written by a newer Keras does not load in an older one.) The saved model holds its preprocessing and
 never augmentation. Both files may come from someone else: loading them runs nothing but builders of kit, and reads
-nothing but these files, unless that is trusted.
+nothing but these files, unless that is trusted; a builder of one's own is in the run's folder of code.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 import kit
-from kit import files
+from kit import extensions, files
 from kit.errors import DataError
 from kit.lazy import lazy
 from kit.models import registry
 from kit.models.boosted import Boosted, BoostedModel
 from kit.models.trust import require_own
-from kit.run import BOOSTED, MODEL, WEIGHTS
+from kit.run import BOOSTED, MODEL, WEIGHTS, Run
 
 if TYPE_CHECKING:
     import h5py
@@ -87,6 +87,7 @@ def load_model(folder: Path, trust: bool | str = False) -> keras.Model | Boosted
     remedy, content = _remedy(folder), _read(folder)
     build, spec = content.build, content.build.model_dump()
     require_own(folder / MODEL, spec, trust)
+    extensions.add(Run(folder.parent).code_path, trusted=trust is True)
     _check_weights(folder / WEIGHTS, remedy)
     model = registry.build(**spec)
     try:

@@ -1,7 +1,8 @@
-"""A run that predicts new images, as one file: a zip of its settings, its decision and its folds' models.
+"""A run that predicts new images, as one file: a zip of its settings, its decision, its folds' models, and its code.
 
 It holds no image, no id and no prediction. It may come from someone else: only files of the names that a run has are
-unpacked, never more than the archive says, and they are read with a run's own checks (kit.run).
+unpacked, never more than the archive says, and they are read with a run's own checks (kit.run). Code in it is executed
+only where it was made, or is trusted (kit.extensions).
 """
 
 import re
@@ -11,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kit import files
+from kit import extensions, files
 from kit.errors import ConfigError, DataError
 from kit.run import Run
 
 ENDING = ".kit.zip"
-_NAME = re.compile(r"(?:[a-z]+\.(?:json|yaml)|fold\d{1,4}/[a-z]+(?:\.weights)?\.(?:json|csv|h5))")  # of what is packed
+_FOLD, _CODE = r"fold\d{1,4}/[a-z]+(?:\.weights)?\.(?:json|csv|h5)", r"code/[A-Za-z_][\w-]*\.py"
+_NAME = re.compile(rf"(?:[a-z]+\.(?:json|yaml)|{_FOLD}|{_CODE})")  # of what is packed
 _LARGEST = 64 * 2**30  # bytes that an archive may become
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold: the same content gives the same bytes
 
@@ -52,7 +54,9 @@ def opened(path: Path | str) -> Iterator[Run]:
         return
     with tempfile.TemporaryDirectory(prefix="kit-") as folder:
         _unpack(path, Path(folder))
-        yield Run(folder)
+        run = Run(folder)
+        extensions.add(run.code_path, shown=path / extensions.CODE)
+        yield run
 
 
 def _unpack(path: Path, folder: Path) -> None:

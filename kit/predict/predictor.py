@@ -65,13 +65,16 @@ class Predictor:
     def open(cls, run: Run | Path | str, folds: Sequence[int] | None = None, trust: bool = False) -> "Predictor":
         """The predictor of a run that is trained and scored, of all its folds or of some; or of a file (kit.export).
 
-        Nothing outside the run is read or fetched, unless `trust` allows the networks and image steps that need it.
+        Nothing outside the run is read or fetched, and no code executed that it holds and was not made here, unless
+        `trust` allows that.
         Raises ConfigError for these, for what is not a run with models, or has no such fold, and DataError for one that
         is damaged, or not trained or scored yet.
         """
         if not isinstance(run, Run):
             with opened(run) as unpacked:
                 return cls.open(unpacked, folds, trust)
+        if trust:
+            run.trust_code()
         config = run.config
         if run.is_ensemble:
             raise ConfigError(f"{run} is an ensemble and has no models of its own: predict with each of its runs")

@@ -75,9 +75,8 @@ def _data(facts: Facts) -> str:
     columns = [f"y_{label}" for label in facts.decision.labels if f"y_{label}" in examples]
     train = examples[examples["split"] == "train"]
     positives = [[_text(c.removeprefix("y_")), number(int((train[c] > 0.5).sum()))] for c in columns]
-    text = (
-        f"Competition or set: {_text(facts.config.competition)}. Groups (patients, slides) are never in two folds.\n\n"
-    )
+    name = _text(facts.config.competition_name)
+    text = f"Competition or set: {name}. Groups (patients, slides) are never in two folds.\n\n"
     return text + _table(["split", "images", "groups"], rows) + "\n\n" + _table(["label", "training images"], positives)
 
 

@@ -7,17 +7,20 @@ from importlib.util import find_spec
 import numpy as np
 import pandas as pd
 
+from kit import extensions
 from kit.competitions import find_competition
 from kit.config import Config, EvaluateSettings, ImageSettings, LossSettings, check_augment
+from kit.data.records.shards import image_shape
 from kit.errors import ConfigError, nearest
-from kit.evaluate.metrics import find_metric
+from kit.evaluate.metrics import METRICS, find_metric
 from kit.run import Run
 from kit.runtime import devices
 from kit.stages import initial_head
-from kit.stages.fold import fitted_part, settings_of_training
+from kit.stages.fold import code_settings, fitted_part, settings_of_training
 from kit.stages.model import build_frozen, build_model, require_model_of
 from kit.stages.network import provisional
 from kit.tables import truth
+from kit.tasks import find_task
 
 
 def check_settings(config: Config, run: Run | None = None) -> None:
@@ -30,7 +33,11 @@ def check_settings(config: Config, run: Run | None = None) -> None:
 
     config = provisional(config)
     target = find_competition(config.competition, config).target
-    find_metric(target.metric)
+    metric = find_metric(target.metric)
+    if target.task and metric.needs != find_task(target.task).prediction:
+        raise ConfigError(f"metric = {target.metric} is of {metric.needs}, but the target has none: choose another")
+    if extensions.is_code(config.model.name):
+        devices.set_up(config.runtime)  # its file imports Keras
     card = registry.model_card(config.model.name)
     if target.task:
         require_model_of(target.task, config)
@@ -70,6 +77,8 @@ def is_trained(config: Config, run: Run) -> bool:
     if not run.exists() or len(run.trained_folds()) < config.folds:
         return False
     sections = {"folds", *settings_of_training(config)}
+    if code_settings(run.config) != code_settings(config):
+        return False
     return bool(run.config.model_dump(include=sections) == config.model_dump(include=sections))
 
 
@@ -96,6 +105,10 @@ def _rehearse_network(config: Config, image: ImageSettings, task: str) -> None:
     for phase in config.train.all_phases:
         unfreeze(model, phase.unfreeze, config.train.freeze_batch_norm)
         make_optimizer(config.train, phase, 1, rates_of(model, phase.layer_decay), config.train.accumulate)
+    if config.augment.layers:
+        from kit.train.augment import try_layers
+
+        try_layers(config.augment, image_shape(image))
     objective = make_objective(task, LossSettings(), np.zeros((1, 1), np.float32))
     training_model(model, objective, config.augment, config.seed)
 
@@ -127,11 +140,18 @@ def check_columns(config: Config, labels: Sequence[str], examples: pd.DataFrame)
 
 
 def check_scoring(config: Config, labels: Sequence[str]) -> None:
-    """Raise ConfigError for `evaluate.test_prevalence` that the scores of these labels could not take."""
+    """Raise ConfigError for `evaluate.test_prevalence` that the scores of these labels could not take.
+
+    Also for a metric from outside kit that fails on so many labels.
+    """
     from kit.evaluate.decision import check_prevalence
     from kit.stages.score import is_balanced
 
     check_prevalence(config.evaluate, list(labels), is_balanced(config))
+    target = find_competition(config.competition, config).target
+    if target.metric not in METRICS:
+        y = np.eye(len(labels) + 1, len(labels))[np.arange(4 * len(labels) + 4) % (len(labels) + 1)]
+        find_metric(target.metric)(y, np.full_like(y, 1 / (len(labels) + 1)))
 
 
 def _check_boxes(config: Config) -> None:

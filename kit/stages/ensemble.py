@@ -39,8 +39,10 @@ def ensemble(runs: Sequence[Run], out: Run, how: str = "auto", metadata: Sequenc
     for run in runs:
         require_current(run)
         run.oof(), run.test()  # raises for one that has none yet, or damaged ones
-        if run.config.competition != first.config.competition:
-            raise DataError(f"{run} is a run of {run.config.competition!r}, {first} of {first.config.competition!r}")
+        if run.config.competition_name != first.config.competition_name:
+            raise DataError(
+                f"{run} is a run of {run.config.competition_name!r}, {first} of {first.config.competition_name!r}"
+            )
     if out.begun_folds():
         raise DataError(f"{out} is a run, which an ensemble would overwrite: give another --out")
     with out.locked():

@@ -88,7 +88,7 @@ def examples_as_they_are(config: Config, data: Path) -> Examples:
             f": {len(examples.missing)} are expected, such as {some(examples.missing)}" if examples.missing else ""
         )
         surplus = f"; the files there are named otherwise: {some(examples.surplus)}" if examples.surplus else ""
-        raise DataError(f"{data} holds no image of the competition {config.competition}{missing}{surplus}")
+        raise DataError(f"{data} holds no image of the competition {config.competition_name}{missing}{surplus}")
     try:
         validate(examples, config.data.max_missing)
     except DataError as error:

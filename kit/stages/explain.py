@@ -216,7 +216,7 @@ def _write(
             checks = _checks(first, rows, wanted, bar.update)
         scores = ExplanationScores(run=str(first.run), method=wanted.method, folds=wanted.folds, checks=checks)
         shown = [_shown(case, n, subjects, names, maps, wanted) for n, case in enumerate(cases.to_dict("records"))]
-        page = report.page(f"Explanations: {first.run.config.competition}, run {first.run.name}", scores, shown)
+        page = report.page(f"Explanations: {first.run.config.competition_name}, run {first.run.name}", scores, shown)
         place.clear()
         entries = []
         for n, (case, each) in enumerate(zip(cases.to_dict("records"), shown, strict=True)):

@@ -8,7 +8,6 @@ from kit.competitions import find_competition
 from kit.config import Config, load_config
 from kit.config.load import override
 from kit.data.records.manifest import MANIFEST, Records, open_records
-from kit.errors import DataError
 from kit.runtime import devices
 from kit.stages.check import check_settings, rehearse_training
 from kit.stages.examples import list_examples, raw_folder
@@ -64,8 +63,7 @@ def extract(
 def _records(config: Config, data: Path | None, records: Path | None, beside: Path) -> Records:
     if records and (records / MANIFEST).exists():
         opened = open_records(records)
-        if opened.competition != config.competition:
-            raise DataError(f"{records} holds records of {opened.competition!r}, not of {config.competition!r}")
+        opened.require_competition(config.competition_name)
         return opened
     folder = raw_folder(find_competition(config.competition, config), data, beside.parent / "data")
     rehearse_training(config, config.image)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from kit import files
+from kit import extensions, files
 from kit.config import Config
 from kit.data.records.manifest import Records
 from kit.data.table.leaks import assert_unseen
@@ -54,6 +54,7 @@ class Fold:
         settings = self.config.model_dump(include=settings_of_training(self.config))
         if "train" in settings:
             settings["input"] = self.config.input.model_dump(exclude={"cache", "most_boxes"})  # which change no value
+        settings |= code_settings(self.config)
         if digest := metadata_digest(self.config, self.records, "train"):
             settings["metadata"] = digest
         if self.config.pseudo.run:
@@ -83,6 +84,13 @@ def fitted_part(config: Config) -> Literal["network", "head"]:
 def settings_of_training(config: Config) -> set[str]:
     """The settings, of those of a network and its training, that its model depends on: those of a head are fewer."""
     return _SETTINGS[fitted_part(config)]
+
+
+def code_settings(config: Config) -> dict[str, str]:
+    """The names of what decides beside the settings of training: a competition in a file, another metric."""
+    competition = {"competition": config.competition} if extensions.is_code(config.competition) else {}
+    chooses = config.metric is not None and "train" in settings_of_training(config)  # the best epoch
+    return {**competition, **({"metric": str(config.metric)} if chooses else {})}
 
 
 def metadata_digest(config: Config, records: Records, split: str) -> str | None:

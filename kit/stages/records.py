@@ -21,7 +21,7 @@ def build_records(
 ) -> Records:
     """TFRecord shards by cell, with a manifest, in `out`; the one stage that decodes raw files."""
     folders = expanded(data), expanded(out)
-    records = build.build_records(config.competition, examples, *folders, config.image, config.data, workers)
+    records = build.build_records(config.competition_name, examples, *folders, config.image, config.data, workers)
     if records.rejected:
         log.info(f"left out, unreadable: {counted(len(records.rejected), 'image')} (reasons: {records.manifest_path})")
     return records
@@ -32,7 +32,7 @@ def records_folder(config: Config, examples: Examples, run: Path, records: Path 
 
     On Kaggle and Colab, which would keep them with the run, they go to a scratch folder.
     """
-    expected = fingerprint(config.competition, examples, config.image, config.data)
+    expected = fingerprint(config.competition_name, examples, config.image, config.data)
     shared = (session.scratch() or run.parent) / "records" / expected[:12]
     return mounted_records(expected) or records or shared
 

@@ -4,19 +4,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from kit import files
+from kit import extensions, files
 from kit.config import Config, load_config
 from kit.config.load import yaml_line
 from kit.config.model import AUTO
 from kit.errors import ConfigError, DataError, counted
 from kit.models.trust import TRUST, source_outside
 from kit.run import Run
-from kit.stages.fold import Fold, settings_of_training
+from kit.stages.fold import Fold, code_settings, settings_of_training
 from kit.stages.network import with_network
 
 _SPLIT = {"folds", "fold_seed", "image"}  # settings that a model depends on, beside those of its training
 _OWN_WEIGHTS = (None, "none", "imagenet")
-_IN_STAMP = {"seed", "input", "precision", "model", "augment", "train"}  # those that a stamp names as the config does
+# Settings that a stamp names as the config does.
+_IN_STAMP = {"seed", "input", "precision", "model", "augment", "train", "competition", "metric"}
 
 
 def config_of(run: Run, recipe: str, settings: Iterable[str], trust: bool = False) -> Config:
@@ -28,6 +29,8 @@ def config_of(run: Run, recipe: str, settings: Iterable[str], trust: bool = Fals
     `recipe` and `settings` name it too, or `trust` allows it), and what `refuse_other_run` does.
     """
     settings = list(settings)
+    if trust:
+        run.trust_code()
     config = load_config(recipe, settings)
     if not run.exists():
         return with_network(config)
@@ -68,7 +71,7 @@ def _outside(config: Config) -> dict[str, Any]:
 
 
 def _name(recipe: str) -> str:
-    return PurePath(recipe).name.removesuffix(".yaml").removesuffix(".yml")
+    return PurePath(recipe).name.removesuffix(".yaml").removesuffix(".yml").removesuffix(".py")
 
 
 def refuse_other_run(config: Config, run: Run) -> None:
@@ -77,9 +80,9 @@ def refuse_other_run(config: Config, run: Run) -> None:
         return
     if run.is_ensemble:
         raise DataError(f"{run} is an ensemble, which a run would overwrite: give another --run")
-    if run.config.competition != config.competition:
+    if run.config.competition_name != config.competition_name:
         raise DataError(
-            f"{run} is a run of {run.config.competition!r}, not of {config.competition!r}: give another --run"
+            f"{run} is a run of {run.config.competition_name!r}, not of {config.competition_name!r}: give another --run"
         )
     if run.folds_path.exists():  # a run that was killed at its very start has none
         _ = run.folds  # raises for another version
@@ -150,6 +153,8 @@ def _settings(config: Config) -> dict[str, Any]:
     values = config.model_dump(include=_SPLIT | settings_of_training(config))
     return {
         **values,
+        "competition": code_settings(config).get("competition"),
+        "metric": code_settings(config).get("metric"),
         "fold_seed": config.split_seed,
         **({"input": config.input.model_dump(exclude={"cache"})} if "train" in values else {}),
         "runtime": {"precision": config.runtime.precision},
@@ -161,7 +166,9 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """`key: before → after` of each setting that differs, in sections that both have."""
     old, new, shared = _flat(before), _flat(after), before.keys() & after.keys()
     changed = [key for key in {**old, **new} if key.partition(".")[0] in shared and old.get(key) != new.get(key)]
-    lines = [f"{key}: {_short(old.get(key))} → {_short(new.get(key))}" for key in changed]
+    pairs = {key: (old.get(key), new.get(key)) for key in changed}
+    texts = [extensions.edited(*pair) or f"{key}: {_short(pair[0])} → {_short(pair[1])}" for key, pair in pairs.items()]
+    lines = list(dict.fromkeys(texts))  # one file may have several names
     return lines[:6] + ([f"and {len(lines) - 6} more"] if len(lines) > 6 else [])
 
 

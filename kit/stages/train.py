@@ -29,7 +29,7 @@ from kit.data.records.pseudo import sure_labels, with_pseudo_labels
 from kit.data.table.cells import split_folds
 from kit.data.table.folds import check_dealt
 from kit.data.table.leaks import assert_no_leak
-from kit.errors import ConfigError, DataError, TrainingError, counted
+from kit.errors import ConfigError, TrainingError, counted
 from kit.evaluate.metrics import Metric, find_metric
 from kit.evaluate.validation import epoch_values, monitor_of
 from kit.models.frozen import metadata_columns
@@ -69,8 +69,7 @@ def start_run(config: Config, records: Records, run: Run, retrain: bool = False)
     Raises DataError for records of another competition, and for a directory that holds another run; ConfigError when a
     fold that is trained, or begun, would be trained again, unless `retrain` allows that. Then nothing is written.
     """
-    if records.competition != config.competition:
-        raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
+    records.require_competition(config.competition_name)
     refuse_other_run(config, run)
     config = with_network(config, run)
     config = config.model_copy(update={"image": records.image})  # what was built is what is trained on
@@ -192,7 +191,7 @@ def _fit(
         size = cache_bytes(records, fold.train, config.input.cache)
         log.info(f"{fold.title}  keeps its {config.input.cache} images in memory: {size / 2**30:.2f} GiB")
     trackers = open_trackers(
-        config.runtime.trackers, f"kit-{config.competition}", f"{run.name} {fold.title}", fold.files.folder
+        config.runtime.trackers, f"kit-{config.competition_name}", f"{run.name} {fold.title}", fold.files.folder
     )
     started = time.monotonic()
     with naming_damage(records):

@@ -32,7 +32,7 @@ def entry(run: Run, submission: Path, description: str = "") -> dict[str, Any]:
     runs = run.ensemble.runs if run.is_ensemble else [str(run)]
     return {
         "sent": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "competition": run.config.competition,
+        "competition": run.config.competition_name,
         "sha256": files.sha256_of(submission),
         "runs": " ".join(runs),
         "config": files.sha256_of(run.config_path)[:12],

@@ -3,12 +3,15 @@
 The layer is part of the model that is fitted (`kit.train.fit.training_model`), never of the one that is saved.
 """
 
+import inspect
 import warnings
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from kit import extensions
 from kit.config import AugmentSettings, check_augment
 from kit.errors import ConfigError
 from kit.train import border
@@ -138,7 +141,32 @@ def _changes(settings: AugmentSettings, seed: int) -> list[Any]:
     if settings.grid_mask:
         grid = _keras_cv("grid_mask").GridMask(ratio_factor=(0.2, 0.5), seed=seed + 3, dtype="float32")
         changes.append(_Sometimes(grid, settings.grid_mask, seed + 4))
+    changes += [_own(name, seed + 20 + n) for n, name in enumerate(settings.layers)]
     return changes
+
+
+def _own(name: str, seed: int) -> Any:
+    """A layer of one's own, with the seed where it takes one; raises ConfigError for what is no layer."""
+    make, short = extensions.load(name), name.rpartition(":")[2]
+    usage = f"class {short}(keras.layers.Layer)"
+    seeds = {"seed": seed} if callable(make) and "seed" in inspect.signature(make).parameters else {}
+    extensions.require_call(make, name, usage, **seeds)
+    layer = extensions.call_of(name)(**seeds)
+    if not isinstance(layer, keras.layers.Layer):
+        raise ConfigError(f"{name} is no layer of Keras: write it as `{usage}`")
+    return layer
+
+
+def try_layers(settings: AugmentSettings, shape: tuple[int, int, int]) -> None:
+    """Raise ConfigError for a layer of one's own that fails on such images, or changes their shape."""
+    images = ops.convert_to_tensor(np.full((2, *shape), 100, "float32"))
+    for name in settings.layers:
+        changed = extensions.guarded(_own(name, 0), name)(images, training=True)
+        if getattr(changed, "shape", None) != images.shape:
+            raise ConfigError(
+                f"{name} makes {getattr(changed, 'shape', type(changed).__name__)} of images {tuple(images.shape)}: a "
+                "layer changes pixels, not shapes"
+            )
 
 
 class _Sometimes(keras.layers.Layer):

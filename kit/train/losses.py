@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from kit import extensions
 from kit.config import LossSettings
 from kit.errors import ConfigError
 
@@ -17,9 +18,29 @@ def make_loss(task: str, settings: LossSettings, labels: np.ndarray) -> Loss:
 
     `labels` [n, L] are those of the training rows, from which class weights are computed. For labels (binary,
     multilabel) the loss is the sum over the known ones / L, for exclusive classes their cross-entropy. Raises
-    ConfigError for a wrong number of weights, and for asymmetric loss of exclusive classes.
+    ConfigError for a wrong number of weights, and for asymmetric loss of exclusive classes. A loss of one's own,
+    FILE.py@DIGEST:NAME, is a function of labels and probabilities alone.
     """
+    if extensions.is_code(settings.name):
+        return _own(settings.name, labels)
     return _TASKS[task].loss(settings, class_weights(task, settings, labels).astype("float32"))
+
+
+def _own(name: str, labels: np.ndarray) -> Loss:
+    """A loss from a file; it has to be one number for each row, also where a label is unknown."""
+    function = extensions.call_of(name)
+    short = name.rpartition(":")[2]
+    extensions.require_call(extensions.load(name), name, f"def {short}(y, p)", None, None)
+    count = max(labels.shape[-1], 1)
+    y, p = np.zeros((3, count), "float32"), np.full((3, count), 1 / (count + 1), "float32")
+    y[0, 0], y[1] = 1, np.nan
+    values = function(ops.convert_to_tensor(y), ops.convert_to_tensor(p))
+    if tuple(getattr(values, "shape", ())) != (3,):
+        shape = getattr(values, "shape", type(values).__name__)
+        raise ConfigError(f"{name} returned {shape} of labels (3, {count}): expected (3,), the loss of each row")
+    if not np.isfinite(ops.convert_to_numpy(values)).all():
+        raise ConfigError(f"{name} is not finite for a row whose labels are unknown (NaN): leave them out, as kit's do")
+    return function
 
 
 def class_weights(task: str, settings: LossSettings, labels: np.ndarray) -> np.ndarray:

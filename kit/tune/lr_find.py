@@ -12,7 +12,7 @@ from kit.config import load_config
 from kit.data.records.batches import naming_damage, train_batches
 from kit.data.records.manifest import open_records
 from kit.data.table.cells import split_folds
-from kit.errors import ConfigError, DataError
+from kit.errors import ConfigError
 from kit.runtime import devices
 from kit.stages.check import check_settings
 from kit.stages.fold import fitted_part, fold_seed
@@ -35,8 +35,7 @@ def lr_find(competition: str, records: Path | str, out: Path | str, settings: It
     if fitted_part(config) == "head":
         raise ConfigError(f"model.name = {config.model.name}: its head has no learning rate to find")
     opened = open_records(Path(records))
-    if opened.competition != config.competition:
-        raise DataError(f"{opened.directory} holds records of {opened.competition!r}, not of {config.competition!r}")
+    opened.require_competition(config.competition_name)
     device = devices.set_up(config.runtime)
     from kit.train.objectives import make_objective
     from kit.train.rates import find_rate
@@ -62,7 +61,12 @@ def lr_find(competition: str, records: Path | str, out: Path | str, settings: It
             scope=device.scope,
         )
     files.write_text(out.with_suffix(".csv"), curve.to_csv(index=False))
-    draw(curve, rate, out, f"{config.model.name} on {config.competition}: {config.train.optimizer}, batches of {size}")
+    draw(
+        curve,
+        rate,
+        out,
+        f"{config.model.name} on {config.competition_name}: {config.train.optimizer}, batches of {size}",
+    )
     return rate
 
 

@@ -20,7 +20,7 @@ from kit.config.load import override
 from kit.config.model import AUTO
 from kit.data.records.manifest import Records, open_records
 from kit.data.table.cells import CELLS, split_folds
-from kit.errors import ConfigError, DataError, TrainingError, nearest
+from kit.errors import ConfigError, TrainingError, nearest
 from kit.evaluate.metrics import find_metric
 from kit.evaluate.validation import monitor_of
 from kit.runtime import devices, session
@@ -55,7 +55,7 @@ def search(
     """
     settings = list(settings)
     checked, config = _checked(competition, space, settings)
-    folder = Path(run) if run else Path("runs", config.competition, "search")
+    folder = Path(run) if run else Path("runs", config.competition_name, "search")
     settings += _network(config, checked, folder)
     deadline = session.deadline(hours)  # building records counts too
     opened = open_records(Path(records)) if records else _build_records(config, Path(data) if data else None, folder)
@@ -181,8 +181,7 @@ def _set_up(
 ) -> SearchSetup:
     shared = (*space.settings, *settings)
     config = load_config(base, shared)
-    if records.competition != config.competition:
-        raise DataError(f"{records.directory} holds records of {records.competition!r}, not of {config.competition!r}")
+    records.require_competition(config.competition_name)
     return SearchSetup(
         base=base,
         settings=shared,

@@ -3,20 +3,18 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
-import kit.competitions
 from kit import pipeline
 from kit.competitions import competition_names, find_competition
 from kit.config import Source, config_names, load_config
+from kit.config.new import write_competition
 from kit.errors import ConfigError, DataError
 from kit.evaluate.metrics import METRICS
 from kit.stages import examples as stage
 from kit.stages.examples import raw_folder
 from kit.tasks import TASKS
-from tests.conftest import TINY
 
 EXTENDING = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
 
@@ -66,47 +64,31 @@ def test_raw_files_are_given_or_mounted(tmp_path, monkeypatch):
     assert raw_folder(nih, None, tmp_path / "own") == Path("/kaggle/input/nih-chest-xrays/data")
 
 
-def block(kind, first):
-    """The code block of docs/extending.md that opens with a line."""
-    blocks = re.findall(rf"```{kind}\n(.*?)```", EXTENDING, re.DOTALL)
-    (match,) = [text for text in blocks if text.startswith(first)]
+def block(name):
+    """The code block of docs/extending.md that opens with the name of a file."""
+    (match,) = re.findall(rf"```\w+\n# {name}\n(.*?)```", EXTENDING, re.DOTALL)
     return match
 
 
-def test_the_competition_of_the_docs_runs(write_images, tmp_path, monkeypatch, keras):
-    code, config = block("python", "# kit/competitions/moles.py"), block("yaml", "# configs/moles.yaml")
-    modules = tmp_path / "modules"
-    modules.mkdir()
-    (modules / "moles.py").write_text(code)
-    (tmp_path / "moles.yaml").write_text(config)
-    monkeypatch.setattr(kit.competitions, "__path__", [*kit.competitions.__path__, str(modules)])
-    root = write_images(*(f"photos/m{n}.png" for n in range(30)))
+def test_the_code_of_the_docs_runs(write_images, tmp_path, monkeypatch, keras):
+    """As tests/test_extending.py does, which installs kit for it."""
+    for name in ("moles.py", "metrics.py", "nets.py", "losses.py", "aug.py", "own.yaml"):
+        (tmp_path / name).write_text(block(name))
+    write_competition("spots", "csv", tmp_path)
+    assert (tmp_path / "spots.py").read_text().replace("spots", "moles").replace("Spots", "Moles") == block("moles.py")
+    root = write_images(*(f"images/m{n}.png" for n in range(30)))
     truth = [f"m{n},p{n // 2},{n // 2 % 2}" for n in range(24)]
-    (root / "truth.csv").write_text("\n".join(["photo,patient,melanoma", *truth]) + "\n")
+    (root / "train.csv").write_text("\n".join(["id,patient,label", *truth]) + "\n")
     sample = [f"m{n},0.5" for n in range(24, 30)]
-    (root / "sample_submission.csv").write_text("\n".join(["photo,target", *sample]) + "\n")
-    result = pipeline.run(
-        str(tmp_path / "moles.yaml"), data=root, run=tmp_path / "run", settings=[*TINY, "train.batch_size=4"]
-    )
+    (root / "sample_submission.csv").write_text("\n".join(["id,label", *sample]) + "\n")
+    small = ["image.size=32", "train.epochs=1", "train.batch_size=4", "evaluate.resamples=100"]
+    own = str(tmp_path / "own.yaml")
+    result = pipeline.run(own, root, tmp_path / "run", settings=small, report=False)
+    assert result.scores.metric == "pfbeta"
     sent = pd.read_csv(result.submission_path)
-    assert list(sent) == ["photo", "target"]
-    assert sent["photo"].tolist() == [f"m{n}" for n in range(24, 30)]
+    assert list(sent) == ["id", "label"] and sent["id"].tolist() == [f"m{n}" for n in range(24, 30)]
     table = pd.read_parquet(tmp_path / "run" / "examples.parquet").set_index("id")
     assert table.loc["m0", "group"] == table.loc["m1", "group"] == "p0"
-
-
-@pytest.mark.once
-def test_the_model_of_the_docs_is_what_its_card_says(keras, monkeypatch):
-    from kit.models import registry
-
-    registry.list_models()
-    monkeypatch.setattr(registry, "_CARDS", dict(registry._CARDS))
-    exec(block("python", "# kit/models/small.py"), {})
-    card = registry.model_card("small_cnn")
-    model = registry.build("small_cnn", shape=(card.size, card.size, 3), outputs=1)
-    trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-    assert (model.count_params(), trainable) == card.parameters
-    images = np.random.default_rng(0).integers(0, 256, (2, card.size, card.size, 3), dtype=np.uint8)
-    p = model.predict_on_batch(images)
-    assert p.shape == (2, 1)
-    assert ((p > 0) & (p < 1)).all()
+    (tmp_path / "moles.py").write_text(block("moles.py") + "\n")
+    with pytest.raises(ConfigError, match=r"2 folds that would be trained again, .*: moles\.py has been edited"):
+        pipeline.run(own, root, tmp_path / "run", settings=small)

@@ -1,6 +1,7 @@
 """What is sent: a wheel that pip takes, kernels with every field, and requests that can be read beforehand."""
 
 import json
+import os
 import subprocess
 import sys
 import types
@@ -8,12 +9,13 @@ import zipfile
 
 import pytest
 
-from kit import files
+from kit import extensions, files
 from kit.cli import main
 from kit.competitions import competition_names, find_competition
+from kit.config.new import write_competition
 from kit.errors import ConfigError, DataError, KitError
 from kit.kaggle import bundle, waiting
-from kit.kaggle.plan import SubmissionPlan
+from kit.kaggle.plan import SubmissionPlan, plan_submission, with_weights
 from tests.kaggle.conftest import plan_of, run_files
 
 
@@ -49,6 +51,41 @@ def test_a_config_of_ones_own_goes_into_the_wheel(tmp_path):
     assert wheel.name != bundle.make_wheel().name
     (tmp_path / wheel.name).write_bytes(wheel.content)
     assert zipfile.ZipFile(tmp_path / wheel.name).read("kit/configs/mine.yaml") == b"competition: pcam\nfolds: 3\n"
+
+
+def test_code_of_ones_own_goes_into_the_wheel_and_is_found_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_competition("moles", "csv", tmp_path)
+    (tmp_path / "moles.py").write_text((tmp_path / "moles.py").read_text().replace("slug=None", 'slug="moles-2026"'))
+    (tmp_path / "m.py").write_text("def share(y, p):\n    return float((p > 0.5).mean())\n")
+    (tmp_path / "other").mkdir()
+    for name in ("moles.yaml", "moles.py"):
+        plan = plan_submission(name, ["folds=3", "metric=m.py:share"], "cpu")
+        assert (plan.name, plan.competition.slug) == ("moles", "moles-2026")
+        assert [file for file, _ in plan.own] == ["code/m.py", "code/moles.py", "moles.yaml"]
+        wheel = plan.wheel
+        (tmp_path / wheel.name).write_bytes(wheel.content)
+        code = (
+            f"import sys; sys.path.insert(0, {str(tmp_path / wheel.name)!r})\n"
+            "from kit.config import load_config; from kit.competitions import find_competition\n"
+            "from kit.evaluate.metrics import find_metric\n"
+            f"config = load_config({plan.name!r}, {list(plan.settings)!r})\n"
+            "target = find_competition(config.competition, config).target\n"
+            "print(config.folds, config.augment.rotation, find_metric(target.metric).name, config.competition)\n"
+        )
+        environment = {**os.environ, "KIT_HOME": str(tmp_path / "nobody")}
+        run = [sys.executable, "-P", "-c", code]
+        done = subprocess.run(run, cwd=tmp_path / "other", env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.split()[:3] == ["3", "180.0", "share"] and done.stdout.split()[3].startswith("moles.py@")
+        (tmp_path / "moles.py").write_text((tmp_path / "moles.py").read_text() + "\n")
+        assert plan_submission(name, [], "cpu").fingerprint() != plan.fingerprint()
+
+
+def test_a_kernel_does_not_have_a_package(monkeypatch):
+    monkeypatch.setattr(extensions, "installed", lambda kind: ["theirs"] if kind == "metric" else [])
+    plan = SubmissionPlan("pcam", find_competition("pcam"), ("metric=theirs",))
+    with pytest.raises(ConfigError, match=r"the metric theirs is of a package, which a kernel does not have"):
+        with_weights(plan)
 
 
 def test_a_kernel_with_hostile_settings_is_the_same_script_with_another_plan():

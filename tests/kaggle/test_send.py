@@ -59,7 +59,7 @@ def test_a_changed_wheel_is_a_new_version_of_its_dataset(stub, submitted, monkey
     wheel = bundle.make_wheel()
     other = bundle.Wheel(wheel.name.replace("-py3", "1-py3"), wheel.content + b"x", "0" * 64)
     other = dataclasses.replace(other, sha256=__import__("hashlib").sha256(other.content).hexdigest())
-    monkeypatch.setattr(bundle, "make_wheel", lambda config=None: other)
+    monkeypatch.setattr(bundle, "make_wheel", lambda *_: other)
     submitted()
     assert stub.count("CreateDatasetVersion") == 1
     assert other.name in stub.datasets["fakeuser/kit-wheel-for-kernels"]["files"]
@@ -279,7 +279,7 @@ def test_a_lost_version_of_a_dataset_is_found(stub, submitted, monkeypatch):
     wheel = bundle.make_wheel()
     other = bundle.Wheel("kit-9-py3-none-any.whl", b"x", hashlib.sha256(b"x").hexdigest())
     for fault in ("lost", "reset", 500):
-        monkeypatch.setattr(bundle, "make_wheel", lambda config=None, wheel=other: wheel)
+        monkeypatch.setattr(bundle, "make_wheel", lambda *_, wheel=other: wheel)
         stub.fail("CreateDatasetVersion", fault)
         for _ in range(2):
             try:

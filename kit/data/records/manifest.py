@@ -88,6 +88,11 @@ class Records:
         """Path of the manifest."""
         return self.directory / MANIFEST
 
+    def require_competition(self, name: str) -> None:
+        """Raise DataError unless they are records of that competition."""
+        if self.competition != name:
+            raise DataError(f"{self.directory} holds records of {self.competition!r}, not of {name!r}")
+
     def shard_paths(self, cells: list[int] | None) -> list[Path]:
         """The shards of some training cells, or of the test set (None), in order."""
         chosen: set[int | None] = {None} if cells is None else set(cells)
