@@ -93,7 +93,7 @@ class Decision(Schema):
     """`decision.json`: how the mean of the folds' raw outputs becomes what is sent or shown.
 
     `calibration` comes first, then the change of `prior`; the thresholds cut the result. `labels` are in the order of
-    the network's outputs, `views` names the test-time augmentation (kit.predict.views).
+    the network's outputs, `views` names the test-time augmentation (kit.predict.views). `sends`: what a submission has.
     """
 
     task: str
@@ -103,6 +103,7 @@ class Decision(Schema):
     prior: Prior | None = None
     thresholds: dict[str, Threshold]
     classes: ClassFactors | None = None
+    sends: Literal["probabilities", "decisions"] = "probabilities"
 
     @model_validator(mode="after")
     def _of_its_labels(self) -> "Decision":

@@ -23,6 +23,7 @@ _RULES = {
     "youden": _Grammar(0, 0, 0, 0, "youden"),
     "balanced_accuracy": _Grammar(0, 0, 0, 0, "balanced_accuracy"),
     "mcc": _Grammar(0, 0, 0, 0, "mcc"),
+    "kappa": _Grammar(0, 0, 0, 0, "kappa"),
     "fbeta": _Grammar(1, 1, 1e-6, 1e6, "fbeta:BETA, such as fbeta:2"),
     "sensitivity_at_specificity": _Grammar(
         1, 1, 0, 1, "sensitivity_at_specificity:S, such as sensitivity_at_specificity:0.95"
@@ -59,9 +60,12 @@ class EvaluateSettings(Settings):
 
     resamples: int = Field(2000, ge=100)  # of the bootstrap, over groups
     confidence: float = Field(0.95, gt=0, lt=1)  # level of the intervals
-    # What the threshold of each label maximises out of fold: f1, fbeta:BETA, youden, balanced_accuracy, mcc,
-    # sensitivity_at_specificity:S, specificity_at_sensitivity:S, cost:FP,FN, prevalence or prevalence:SHARE.
-    threshold: str = "f1"
+    # What the threshold of each label maximises out of fold: f1, fbeta:BETA, youden, balanced_accuracy, mcc, kappa,
+    # sensitivity_at_specificity:S, specificity_at_sensitivity:S, cost:FP,FN, prevalence or prevalence:SHARE. metric:
+    # what serves the competition's metric, f1 where that takes probabilities.
+    threshold: str = "metric"
+    # What is sent, and scored: probabilities, or decisions (0 or 1, by the thresholds). auto: what the metric takes.
+    send: Literal["auto", "probabilities", "decisions"] = "auto"
     # Calibration of the submitted probabilities, fitted out of fold. With a single label only isotonic can change the
     # ROC AUC: it makes ties.
     calibration: Literal["none", "temperature", "platt", "isotonic", "beta"] = "none"
@@ -78,7 +82,8 @@ class EvaluateSettings(Settings):
     @classmethod
     def _is_rule(cls, rule: str) -> str:
         try:
-            parse_rule(rule)
+            if rule != "metric":
+                parse_rule(rule)
         except ConfigError as error:  # pydantic expects a ValueError, and says which setting it was
             raise ValueError(str(error)) from error
         return rule

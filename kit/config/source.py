@@ -56,6 +56,10 @@ class Source(Settings):
     # For your own images: boxes (where something is, by a file of boxes), or of two named classes the positive one;
     # null: the one whose name says so (yes, malignant).
     target: str | None = None
+    # What predictions are scored by, in place of the competition's own metric: see docs/scores.md for their names.
+    metric: str | None = None
+    # Options of the metric: {above: .8} of partial_auc, {beta: 1} of pfbeta, {weights: {LABEL: 2}} of weighted ones.
+    metric_options: dict[str, Any] = {}
     # A file below the data folder. csv: the table of labels; medmnist: the .npz, where there are several. For boxes:
     # the CSV or COCO JSON that has them; null: the one in the folder itself.
     table: str | None = None

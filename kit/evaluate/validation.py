@@ -1,6 +1,7 @@
 """The values of an epoch, by which the best one is chosen and training stops."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -19,15 +20,15 @@ def epoch_values(
 
 def monitor_of(metric: Metric) -> Metric:
     """The metric that epochs are chosen by: the metric itself, or another where it needs a decision first."""
-    return find_metric(metric.monitor) if metric.monitor else metric
+    return replace(find_metric(metric.monitor), columns=metric.columns) if metric.monitor else metric
 
 
 def _of_probabilities(
     predictions: pd.DataFrame, examples: pd.DataFrame, labels: Sequence[str], metric: Metric
 ) -> dict[str, float]:
     table = with_truth(predictions, examples, labels)
-    y, p = truth(table, labels), probabilities(table, labels)
-    return {"val_loss": log_loss(y, p), f"val_{metric.name}": metric(y, p)}
+    y, p, monitor = truth(table, labels), probabilities(table, labels), monitor_of(metric)
+    return {"val_loss": log_loss(y, p), f"val_{monitor.name}": monitor(y, p)}
 
 
 def _of_boxes(

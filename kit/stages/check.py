@@ -10,7 +10,7 @@ import pandas as pd
 from kit.competitions import find_competition
 from kit.config import Config, EvaluateSettings, ImageSettings, LossSettings, check_augment
 from kit.errors import ConfigError, nearest
-from kit.evaluate.metrics import find_metric
+from kit.evaluate.metrics import metric_of
 from kit.run import Run
 from kit.runtime import devices
 from kit.stages import initial_head
@@ -30,8 +30,12 @@ def check_settings(config: Config, run: Run | None = None) -> None:
 
     config = provisional(config)
     target = find_competition(config.competition, config).target
-    find_metric(target.metric)
+    metric = metric_of(target, config.evaluate, target.labels)
     card = registry.model_card(config.model.name)
+    if config.metric and metric.needs != card.prediction:
+        raise ConfigError(
+            f"metric = {metric.name} measures {metric.needs}, but {config.model.name} predicts {card.prediction}"
+        )
     if target.task:
         require_model_of(target.task, config)
     check_augment(config.augment, card.prediction, config.image.color)

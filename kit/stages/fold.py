@@ -56,6 +56,8 @@ class Fold:
             settings["input"] = self.config.input.model_dump(exclude={"cache", "most_boxes"})  # which change no value
         if digest := metadata_digest(self.config, self.records, "train"):
             settings["metadata"] = digest
+        if (self.config.metric or self.config.metric_options) and "train" in settings:
+            settings["metric"] = [self.config.metric, self.config.metric_options]  # which chooses the epoch
         if self.config.pseudo.run:
             settings["pseudo"] = [self.config.pseudo.model_dump(exclude={"run"}), pseudo_digest(self)]
         return {

@@ -9,7 +9,7 @@ from kit import headlines
 from kit.data.records.images import iter_images
 from kit.data.records.manifest import Records
 from kit.errors import DataError
-from kit.evaluate.metrics import find_metric
+from kit.evaluate.decision import as_scored
 from kit.evaluate.resample import statistic
 from kit.evaluate.score import with_known_truth
 from kit.evaluate.subgroups import intervals
@@ -18,7 +18,7 @@ from kit.report import pictures as images
 from kit.report.judged import judged
 from kit.report.page import Block, Section, Text
 from kit.report.ranking import before_and_after
-from kit.stages.score import compare, mean_test, target_of
+from kit.stages.score import compare, mean_test, metric_of_run
 
 
 def sections(read: Any) -> list[Section]:
@@ -32,11 +32,12 @@ def sections(read: Any) -> list[Section]:
 def subgroups(read: Any, resamples: int) -> list[tuple[float, float]]:
     """The ends of the intervals of the score's parts."""
     oof = judged(read.oof, read.examples, read.decision)
-    metric = find_metric(target_of(read.run).metric)
+    metric = metric_of_run(read.run)
     rows = read.examples.set_index("id").loc[read.oof["id"]].reset_index()
+    p = as_scored(metric, oof.y, oof.p, read.oof["fold"].to_numpy())
 
     def of_part(inside: np.ndarray, group_of: np.ndarray) -> Any:
-        return statistic(metric, oof.y[inside], oof.p[inside], group_of)
+        return statistic(metric, oof.y[inside], p[inside], group_of)
 
     return intervals(rows, read.scores.subgroups, of_part, resamples, read.config.evaluate)
 

@@ -151,6 +151,7 @@ def _settings(config: Config) -> dict[str, Any]:
     return {
         **values,
         "fold_seed": config.split_seed,
+        **(config.model_dump(include={"metric", "metric_options"}) if "train" in values else {}),
         **({"input": config.input.model_dump(exclude={"cache"})} if "train" in values else {}),
         "runtime": {"precision": config.runtime.precision},
         "pseudo": config.pseudo.model_dump(exclude={"run"}) if config.pseudo.run else {"run": None},

@@ -9,7 +9,7 @@ import pandas as pd
 from kit import files
 from kit.competitions import find_competition
 from kit.errors import SubmissionError, counted, some
-from kit.evaluate.sent import sent
+from kit.evaluate.sent import submitted
 from kit.run import Run
 from kit.stages.score import mean_test, score
 from kit.submit.submission import check_submission, make_submission, read_submission, same_cells, stand_in
@@ -28,8 +28,8 @@ def write_submission(run: Run, sample: Path | str | None, out: Path | str) -> No
     with run.locked():
         _, decision = score(run)
         predictions, oof, examples = (
-            sent(decision, mean_test(run), fused=True),
-            sent(decision, run.oof()),
+            submitted(decision, mean_test(run), fused=True),
+            submitted(decision, run.oof()),
             run.examples(),
         )
         submission = make_submission(competition, predictions, expected, examples)
@@ -45,7 +45,7 @@ def write_submission(run: Run, sample: Path | str | None, out: Path | str) -> No
 
 def sent_oof(run: Run) -> pd.DataFrame:
     """The out-of-fold predictions as they would be sent; of a run that is not scored yet, as they are."""
-    return sent(run.decision, run.oof()) if run.decision_path.exists() else run.oof()
+    return submitted(run.decision, run.oof()) if run.decision_path.exists() else run.oof()
 
 
 def require_current_submission(run: Run) -> None:
@@ -59,7 +59,7 @@ def require_current_submission(run: Run) -> None:
         raise SubmissionError(f"{run} has no {run.submission_path.name}: {again.replace(' again', '')}")
     submission = read_submission(run.submission_path, competition.id_column)
     _, decision = score(run)
-    expected = make_submission(competition, sent(decision, mean_test(run), fused=True), None, run.examples())
+    expected = make_submission(competition, submitted(decision, mean_test(run), fused=True), None, run.examples())
     columns = [column for column in expected.columns if column != competition.id_column]
     both = expected.merge(submission, on=competition.id_column, suffixes=("", "_sent"))
     if both.empty or not {*columns} <= {*submission.columns}:

@@ -30,7 +30,7 @@ from kit.data.table.cells import split_folds
 from kit.data.table.folds import check_dealt
 from kit.data.table.leaks import assert_no_leak
 from kit.errors import ConfigError, DataError, TrainingError, counted
-from kit.evaluate.metrics import Metric, find_metric
+from kit.evaluate.metrics import Metric, metric_of
 from kit.evaluate.validation import epoch_values, monitor_of
 from kit.models.frozen import metadata_columns
 from kit.models.metadata import check_metadata
@@ -115,7 +115,8 @@ def train(
         folds = start_run(config, records, run, retrain)
         _warn_of_seen_images(config)
         _warn_of_random_weights(config)
-        metric = find_metric(find_competition(config.competition, config).target.metric)
+        target, exclusive = find_competition(config.competition, config).target, find_task(records.task).exclusive
+        metric = metric_of(target, config.evaluate, records.labels, exclusive)
         if fitted_part(config) == "head" and not all(folds[k].is_trained() for k in chosen):
             log.info("only a head is fitted, on features of a frozen backbone: augment, train and input play no part")
         return all(train_fold(folds[k], metric, deadline, len(chosen) - n) for n, k in enumerate(chosen, 1))
