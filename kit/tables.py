@@ -19,7 +19,9 @@ _ROUNDING, _UNEVEN = 1e-5, 1e-2  # of float32 probabilities, and of sums of them
 DECISION = "decision"  # the label or labels decided on, by thresholds or the likeliest class
 
 
-_NO_METADATA = ("id", "path", "bytes", "split", "group", "cell", "fold", "crc32", "boxes", "box_labels", DECISION)
+CASE = "case"  # of which the image is a part, where several images are of one
+
+_NO_METADATA = ("id", "path", "bytes", "split", "group", CASE, "cell", "fold", "crc32", "boxes", "box_labels", DECISION)
 
 
 def is_metadata(column: str) -> bool:

@@ -75,6 +75,11 @@ class EvaluateSettings(Settings):
     # What an image without any box, true or predicted, counts in rsna_mean_average_precision. The competition's page
     # does not say; the leaderboard's scores are possible only if such images are left out.
     empty_images: Literal["left_out", "one", "zero"] = "left_out"
+    # How predictions of the images of a case (columns.case) become one: their mean, the largest, noisy_or (1 - the
+    # product of 1 - p), the mean of their logits; tuned: the best of these out of fold, reported nested.
+    case_rule: Literal["tuned", "mean", "max", "noisy_or", "logit"] = "tuned"
+    # A column of the example table, such as the side: images of a case that agree in it are averaged before the rule.
+    case_part: str | None = None
     # Columns of the example table by whose values scores are broken down; ages are banded, absent columns skipped.
     subgroups: tuple[str, ...] = ("sex", "age", "view_position")
 

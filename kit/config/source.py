@@ -28,6 +28,9 @@ class ColumnSettings(Settings):
     # The patient or slide, which never spans two folds; null: every image is a group of its own. A column; or a regular
     # expression, whose first capture group (or whole match) in the id (`folders`: in the path below the class) it is.
     group: str | None = None
+    # What is predicted, scored and submitted as one where several images show it, such as the sides of a patient: a
+    # column, or several (a list, or "a,b"), whose values are joined by "_". A case is of one group. `csv` alone.
+    case: tuple[str, ...] = ()
     # Share of the images that may have no group; each of them is then a group of its own. More is an error.
     ungrouped: float = Field(0.0, ge=0, le=1)
     # For `folders`, how deep the class folders are: 1 is the top (below train and test), 2 is below hospitals or
@@ -39,7 +42,7 @@ class ColumnSettings(Settings):
     # train, val (dealt into folds like train) or test; null: rows without a label are the test set.
     split: str | None = None
 
-    @field_validator("label", "unknown", "metadata", mode="before")
+    @field_validator("label", "unknown", "metadata", "case", mode="before")
     @classmethod
     def _split_at_commas(cls, texts: Any) -> Any:
         """A text is split at commas; numbers, as YAML reads 1 and -1, are texts."""

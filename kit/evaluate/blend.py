@@ -12,8 +12,7 @@ import pandas as pd
 
 from kit.errors import ConfigError, nearest
 from kit.evaluate.calibration import logit, normalised, sigmoid
-from kit.evaluate.metrics import Metric
-from kit.evaluate.validation import monitor_of
+from kit.evaluate.metrics import Metric, monitor_of
 from kit.lazy import lazy
 
 optimize, stats = lazy("scipy.optimize"), lazy("scipy.stats")

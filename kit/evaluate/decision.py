@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kit.config import EvaluateSettings
-from kit.decisions import Calibration, ClassFactors, Decision, Prior, Threshold
+from kit.decisions import Calibration, CaseRule, ClassFactors, Decision, Prior, Threshold
 from kit.errors import ConfigError, counted, some
 from kit.evaluate import calibration
 from kit.evaluate.metrics import Metric
@@ -67,6 +67,20 @@ def decide(
         classes=_class_factors(labels, y, q, held_out) if exclusive else None,
         **({"sends": "decisions"} if metric is not None and metric.decisions else {}),
     )
+
+
+def of_cases(decision: Decision, nested: Decision, rule: CaseRule) -> Decision:
+    """The decision on cases that `rule` makes of images, what is honest of it from that on the nested predictions."""
+    thresholds = {
+        label: each.model_copy(update={"cross_validated": nested.thresholds[label].cross_validated})
+        for label, each in decision.thresholds.items()
+    }
+    classes = decision.classes
+    if classes is not None and nested.classes is not None:
+        value, applied = nested.classes.balanced_accuracy_cross_validated, nested.classes.applied
+        honest = {"balanced_accuracy_cross_validated": value, "applied": applied and classes.factors is not None}
+        classes = classes.model_copy(update=honest)
+    return decision.model_copy(update={"thresholds": thresholds, "classes": classes, "cases": rule})
 
 
 def as_scored(metric: Metric, y: np.ndarray, p: np.ndarray, fold: np.ndarray) -> np.ndarray:

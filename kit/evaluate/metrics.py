@@ -36,7 +36,8 @@ class Metric:
 
     `monitor` names the metric by which the best epoch is chosen, where it is another one: RSNA's depends on a cut that
     is chosen only when all folds are trained, AP50 needs none. A metric of `decisions` is computed of 0 and 1, as they
-    are sent for it; `rule` is the threshold rule that serves it. `options` are those it takes, with their
+    are sent for it; `rule` is the threshold rule that serves it. One that `ranks`, or cuts, sees the order of
+    predictions alone, not their scale. `options` are those it takes, with their
     defaults, those in `settings` from `evaluate`.
     """
 
@@ -50,6 +51,7 @@ class Metric:
     resampled: Callable[..., Statistic] | None = None
     rule: str = "f1"
     decisions: bool = False
+    ranks: bool = False
     columns: Columns = field(default_factory=Columns)
 
     def __call__(self, y: Any, p: Any) -> float:
@@ -115,7 +117,11 @@ def brier(y: np.ndarray, p: np.ndarray) -> float:
 def _metric(
     name: str, function: Callable[..., float] | None, resampled: Callable[..., Statistic], **more: Any
 ) -> Metric:
-    return Metric(name, function, resampled=resampled, decisions=name in SENT_AS_DECISIONS, **more)
+    decisions = name in SENT_AS_DECISIONS
+    return Metric(name, function, resampled=resampled, decisions=decisions, ranks=decisions or name in _RANKS, **more)
+
+
+_RANKS = ("roc_auc", "average_precision", "partial_auc", "weighted_auc", "c_index")
 
 
 # The metrics that a competition may be scored by.
@@ -182,6 +188,11 @@ def metric_of(
         rule = settings.threshold
     columns = Columns(tuple(labels), exclusive and len(labels) > 1)
     return replace(metric, options=options, decisions=decisions, rule=rule, columns=columns)
+
+
+def monitor_of(metric: Metric) -> Metric:
+    """The metric that epochs are chosen by: the metric itself, or another where it needs a decision first."""
+    return replace(find_metric(metric.monitor), columns=metric.columns) if metric.monitor else metric
 
 
 def accuracy(y: np.ndarray, p: np.ndarray, exclusive: bool) -> float:

@@ -143,6 +143,7 @@ def _check_boxes(config: Config) -> None:
     calibrated = config.evaluate.calibration != "none" or config.evaluate.test_prevalence is not None
     for name, is_set in (
         ("pseudo.run", config.pseudo.run),
+        ("columns.case", config.columns.case),
         ("evaluate.calibration and test_prevalence", calibrated),
         ("evaluate.threshold", config.evaluate.threshold != EvaluateSettings().threshold),
         ("train.loss", config.train.loss != LossSettings()),

@@ -18,7 +18,7 @@ from kit.stages.score import mean_test, metric_of_run
 from kit.tables import TRUTH, predicted_labels, truth, with_probabilities, with_truth
 from kit.tasks import find_task
 
-_NO_METADATA = ("id", "path", "split", "group", "cell")
+_NO_METADATA = ("id", "path", "split", "group", "case", "cell")
 
 
 def ensemble(runs: Sequence[Run], out: Run, how: str = "auto", metadata: Sequence[str] = ()) -> EnsembleReport:

@@ -15,13 +15,14 @@ from kit.evaluate import score as scoring
 from kit.evaluate.boxes import score as box_score
 from kit.evaluate.boxes.score import Predicted
 from kit.evaluate.clusters import of_clusters
-from kit.evaluate.decision import decide
+from kit.evaluate.decision import decide, of_cases
 from kit.evaluate.metrics import Metric, metric_of
 from kit.predict.merging import over_folds
 from kit.run import Run, names_of
 from kit.schemas import AnyScores, BoxScores, Comparison, Scores
 from kit.stages.current import changed_settings, require_current, settings_of_boxes
 from kit.stages.fold import fitted_part
+from kit.stages.per_case import as_decided, scored_examples, what_is_scored
 from kit.tasks import find_task
 
 
@@ -97,18 +98,26 @@ def mean_test(run: Run) -> pd.DataFrame:
 
 
 def _score_probabilities(run: Run, config: Config, target: Target) -> tuple[Scores, Decision]:
-    task, oof, examples = find_task(run.folds.task), run.oof(), run.examples()
+    task = find_task(run.folds.task)
     note = {"network": scoring.OPTIMISM, "head": scoring.NESTED}[fitted_part(config)]
     metric = metric_of(target, config.evaluate, run.folds.labels, task.exclusive)
-    decision = decide(
-        oof, examples, task.name, task.exclusive, config.evaluate, config.predict.tta, is_balanced(config), metric
-    )
+    tables = what_is_scored(run, config, metric, mean_test(run))
+
+    def decided(oof: pd.DataFrame) -> Decision:
+        options = config.evaluate, config.predict.tta, is_balanced(config), metric
+        return decide(oof, tables.examples, task.name, task.exclusive, *options)
+
+    decision = decided(tables.oof)
+    if tables.rule is not None:
+        decision = of_cases(decision, decided(tables.nested), tables.rule)
+        note = f"{note} {tables.words()}"
     by = scoring.Yardstick(metric, task.exclusive, config.evaluate, target.means, note, decision)
-    scores = scoring.score(oof, mean_test(run), examples, by)
+    scores = scoring.score(tables.nested, tables.test, tables.examples, by)
     source = _clusters_of(run)
     if source is None or (clusters := source.clusters()) is None:
         return scores, decision
-    left_out = of_clusters(clusters, source.oof(), examples, by.metric, config.evaluate)
+    clusters, oof = (as_decided(run, decision, table) for table in (clusters, source.oof()))
+    left_out = of_clusters(clusters, oof, tables.examples, by.metric, config.evaluate)
     return scores.model_copy(
         update={"left_out_clusters": left_out.model_copy(update={"frozen": source is not run})}
     ), decision
@@ -126,8 +135,9 @@ def _clusters_of(run: Run) -> Run | None:
 
 def _compare_probabilities(runs: dict[str, Run]) -> list[Comparison]:
     first = next(iter(runs.values()))
-    tables = {name: run.oof() for name, run in runs.items()}
-    return scoring.compare_runs(tables, first.examples(), metric_of_run(first), first.config.evaluate)
+    metric = metric_of_run(first)
+    tables = {name: what_is_scored(run, run.config, metric, run.test().head(0)).nested for name, run in runs.items()}
+    return scoring.compare_runs(tables, scored_examples(first), metric, first.config.evaluate)
 
 
 def _score_boxes(run: Run, config: Config, target: Target) -> tuple[BoxScores, BoxDecision]:

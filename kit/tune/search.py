@@ -21,8 +21,7 @@ from kit.config.model import AUTO
 from kit.data.records.manifest import Records, open_records
 from kit.data.table.cells import CELLS, split_folds
 from kit.errors import ConfigError, DataError, TrainingError, nearest
-from kit.evaluate.metrics import Metric, metric_of
-from kit.evaluate.validation import monitor_of
+from kit.evaluate.metrics import Metric, metric_of, monitor_of
 from kit.runtime import devices, session
 from kit.stages.check import check_settings
 from kit.stages.examples import list_examples, raw_folder

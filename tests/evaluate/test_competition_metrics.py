@@ -15,10 +15,10 @@ from kit.errors import ConfigError
 from kit.evaluate import ensemble
 from kit.evaluate.blend import Rows
 from kit.evaluate.decision import as_scored, decide, decisions_of
-from kit.evaluate.metrics import METRICS, metric_of
+from kit.evaluate.metrics import METRICS, metric_of, monitor_of
 from kit.evaluate.resample import numbered, statistic
 from kit.evaluate.score import Yardstick, compare_runs, score
-from kit.evaluate.validation import epoch_values, monitor_of
+from kit.evaluate.validation import epoch_values
 
 NAN = float("nan")
 SEEDS = st.integers(0, 10**6)
