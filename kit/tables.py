@@ -21,7 +21,12 @@ DECISION = "decision"  # the label or labels decided on, by thresholds or the li
 
 CASE = "case"  # of which the image is a part, where several images are of one
 
-_NO_METADATA = ("id", "path", "bytes", "split", "group", CASE, "cell", "fold", "crc32", "boxes", "box_labels", DECISION)
+FOLD_OF = "fold_of"  # by which training images are dealt into folds, where the user says so
+
+_NO_METADATA = (
+    *("id", "path", "bytes", "split", "group", CASE, FOLD_OF, "cell", "fold", "crc32"),
+    *("boxes", "box_labels", DECISION),
+)
 
 
 def is_metadata(column: str) -> bool:

@@ -36,6 +36,9 @@ class ColumnSettings(Settings):
     # For `folders`, how deep the class folders are: 1 is the top (below train and test), 2 is below hospitals or
     # patients; null: seen from the names.
     class_folder: int | None = Field(None, ge=1)
+    # Your own folds: a column whose values (0, 1, 2 ...) are the folds of training images; `folds` is their number.
+    # null: kit deals them. `csv` alone.
+    fold: str | None = None
     # Further columns that go into the example table as metadata (a list, or "a,b,c"), for models that take such: see
     # model.arguments.metadata. `csv` alone.
     metadata: tuple[str, ...] = ()

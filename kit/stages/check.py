@@ -144,6 +144,7 @@ def _check_boxes(config: Config) -> None:
     for name, is_set in (
         ("pseudo.run", config.pseudo.run),
         ("columns.case", config.columns.case),
+        ("repeats", config.repeats > 1),
         ("evaluate.calibration and test_prevalence", calibrated),
         ("evaluate.threshold", config.evaluate.threshold != EvaluateSettings().threshold),
         ("train.loss", config.train.loss != LossSettings()),

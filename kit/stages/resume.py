@@ -14,7 +14,7 @@ from kit.run import Run
 from kit.stages.fold import Fold, settings_of_training
 from kit.stages.network import with_network
 
-_SPLIT = {"folds", "fold_seed", "image"}  # settings that a model depends on, beside those of its training
+_SPLIT = {"folds", "fold_seed", "fold_by", "image"}  # settings that a model depends on, beside those of its training
 _OWN_WEIGHTS = (None, "none", "imagenet")
 _IN_STAMP = {"seed", "input", "precision", "model", "augment", "train"}  # those that a stamp names as the config does
 
