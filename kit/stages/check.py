@@ -145,6 +145,7 @@ def _check_boxes(config: Config) -> None:
         ("pseudo.run", config.pseudo.run),
         ("columns.case", config.columns.case),
         ("repeats", config.repeats > 1),
+        ("train.relabel", config.train.relabel.run),
         ("evaluate.calibration and test_prevalence", calibrated),
         ("evaluate.threshold", config.evaluate.threshold != EvaluateSettings().threshold),
         ("train.loss", config.train.loss != LossSettings()),

@@ -60,6 +60,7 @@ def _outside(config: Config) -> dict[str, Any]:
         "model.arguments.backbone": model if model != config.model.name else None,
         "model.weights": None if weights in _OWN_WEIGHTS else weights,
         "pseudo.run": config.pseudo.run,
+        "train.relabel.run": config.train.relabel.run,
         "data.exclude": config.data.exclude,
         "image.steps": [step.model for step in steps],
         "runtime.trackers": [name for name in config.runtime.trackers if name != "tensorboard"],
@@ -116,6 +117,8 @@ def _changes_of_inputs(fold: Fold) -> list[str]:
     changes += [f"the {key} settings" for key in ("image", "folds") if _plain(then.get(key)) != _plain(now[key])]
     if then.get("metadata") != now.get("metadata"):
         changes.append("the values of model.arguments.metadata")
+    if then.get("relabel") != _plain(now.get("relabel")):
+        changes.append("the labels that train.relabel gives")
     if then.get("pseudo") != _plain(now.get("pseudo")):
         changes.append("the pseudo-labels")
     return changes if then else []
@@ -148,6 +151,9 @@ def _refusal(run: Run, count: int, why: str) -> str:
 def _settings(config: Config) -> dict[str, Any]:
     """The settings that decide what a fold is trained on and how."""
     values = config.model_dump(include=_SPLIT | settings_of_training(config))
+    if "train" in values:
+        relabel = config.train.relabel
+        values["train"]["relabel"] = {"weight": relabel.weight if relabel.run else None}
     return {
         **values,
         "fold_seed": config.split_seed,

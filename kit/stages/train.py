@@ -39,6 +39,7 @@ from kit.run import FORMAT_VERSION, Run
 from kit.runtime import devices
 from kit.runtime.devices import Device
 from kit.schemas import Folds
+from kit.stages.features import OutOfTime
 from kit.stages.fold import (
     Fold,
     fitted_part,
@@ -47,11 +48,13 @@ from kit.stages.fold import (
     pseudo_digest,
     pseudo_predictions,
     refuse_leaking_weights,
+    relabel_inputs,
 )
 from kit.stages.head import fit_head
 from kit.stages.initial_head import start_linear
 from kit.stages.model import build_model
 from kit.stages.network import with_network
+from kit.stages.relabel import relabelled
 from kit.stages.resume import lost_folds, refuse_other_run, refuse_to_lose
 from kit.tables import truth
 from kit.tasks import find_task
@@ -137,8 +140,14 @@ def train_fold(
     if not fold.is_trained():
         if _drop_state_of_other(fold) or fold.files.done.exists():
             log.info(f"{fold.title}  was trained with other settings: training it again")
-        if not FITS[fitted_part(fold.config)](_with_pseudo_labels(fold), metric, deadline, folds_after, callbacks):
+        try:
+            prepared = _with_pseudo_labels(relabelled(fold, deadline))
+        except OutOfTime:
             return False
+        if not FITS[fitted_part(fold.config)](prepared, metric, deadline, folds_after, callbacks):
+            return False
+        if fold.config.train.relabel.run:
+            files.write_json(fold.files.relabel, relabel_inputs(fold.config, fold.files.relabel)[1])
         if fold.config.pseudo.run:
             files.write_json(fold.files.pseudo, pseudo_digest(fold))
         files.mark_done(fold.files.done, fold.inputs, [*fold.files.model, fold.files.history], keep_inputs=True)
