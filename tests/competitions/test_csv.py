@@ -42,6 +42,8 @@ def test_cases_of_several_images(root):
     table = validate(read(root, text, case=("who", "side"), group="who"), 0).table.set_index("id")
     assert table["case"].tolist() == ["p0_L", "p0_L", "p0_R", "p0_R", "p1_L", "p1_L"]
     assert table["group"].tolist() == ["p0"] * 4 + ["p1"] * 2
+    kept = read(root, text, case=("who", "side"), metadata=("side",)).table.set_index("id")
+    assert kept["side"].tolist() == ["L", "L", "R", "R", "L", "L"]
     alone = validate(read(root, text, case="who,side"), 0).table  # a case is never split, whatever is known of patients
     assert alone["group"].tolist() == alone["case"].tolist()
     with pytest.raises(DataError, match=r"1 case is of several groups \(patients\).* such as L"):
