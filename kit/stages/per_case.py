@@ -11,6 +11,13 @@ from kit.evaluate.per_case import by_case, choose_rule, examples_of_cases, has_c
 from kit.run import Run
 from kit.tasks import find_task
 
+_WORDS = {
+    "mean": "the mean of {}",
+    "max": "the largest of {}",
+    "noisy_or": "the noisy-or of {}",
+    "logit": "the mean logit of {}",
+}
+
 
 class Scored(NamedTuple):
     """What is scored: predictions of images or, where these are parts of cases, of cases, with their example table.
@@ -25,13 +32,20 @@ class Scored(NamedTuple):
     examples: pd.DataFrame
     rule: CaseRule | None = None
 
+    def by_plain_rule(self, predictions: pd.DataFrame, images: pd.DataFrame, exclusive: bool) -> pd.DataFrame:
+        """Further predictions of images, as those of cases by a rule that no row chose: that named, or the mean."""
+        if self.rule is None:
+            return predictions
+        plain = CaseRule(rule="mean" if self.rule.metric else self.rule.rule, part=self.rule.part)
+        return by_case(predictions, images, plain, exclusive)
+
     def words(self) -> str:
         """How cases are made of images, for people."""
         if self.rule is None:
             return ""
-        part = f" over the means of each {self.rule.part}" if self.rule.part else ""
+        what = f"the means of each {self.rule.part}" if self.rule.part else "its images"
         tuned = "; a fold's cases by the rule that the other folds chose" if self.rule.metric else ""
-        return f"Scored are {len(self.oof)} cases of several images, each by the {self.rule.rule}{part}{tuned}."
+        return f"Scored are {len(self.oof)} cases, each by {_WORDS[self.rule.rule].format(what)}{tuned}."
 
 
 def what_is_scored(run: Run, config: Config, metric: Metric, test: pd.DataFrame) -> Scored:
@@ -43,6 +57,11 @@ def what_is_scored(run: Run, config: Config, metric: Metric, test: pd.DataFrame)
     rule, nested = choose_rule(oof, examples, metric, settings.case_rule, settings.case_part)
     of_cases, of_test = (by_case(table, examples, rule, exclusive) for table in (oof, test))
     return Scored(nested, of_cases, of_test, examples_of_cases(examples, exclusive), rule)
+
+
+def scored_oof(run: Run, config: Config, metric: Metric) -> pd.DataFrame:
+    """The out-of-fold predictions that are scored: of cases nested, each fold by the rule that the others choose."""
+    return what_is_scored(run, config, metric, run.test().head(0)).nested
 
 
 def as_decided(run: Run, decision: AnyDecision, predictions: pd.DataFrame) -> pd.DataFrame:

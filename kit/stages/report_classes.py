@@ -4,7 +4,6 @@ from collections.abc import Collection
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from kit import headlines
 from kit.data.records.images import iter_images
@@ -19,7 +18,8 @@ from kit.report import pictures as images
 from kit.report.judged import Judged, judged
 from kit.report.page import Block, Section, Text
 from kit.report.ranking import before_and_after
-from kit.stages.per_case import as_decided, scored_examples
+from kit.run import Run
+from kit.stages.per_case import as_decided, scored_examples, scored_oof
 from kit.stages.score import compare, mean_test, metric_of_run
 
 
@@ -28,15 +28,15 @@ def sections(read: Any) -> list[Section]:
     examples = scored_examples(read.run)
     test = with_known_truth(as_decided(read.run, read.decision, mean_test(read.run)), examples)
     tested = judged(test, examples, read.decision) if len(test) else None
-    oof = _judged_oof(read, read.oof)
+    oof = _judged_oof(read, read.run)
     return classes.sections(oof, tested, read.scores, read.decision)
 
 
 def subgroups(read: Any, resamples: int) -> list[tuple[float, float]]:
     """The ends of the intervals of the score's parts."""
-    oof, metric = _judged_oof(read, read.oof), metric_of_run(read.run)
-    table = as_decided(read.run, read.decision, read.oof)
-    rows = scored_examples(read.run).set_index("id").loc[table["id"]].reset_index()
+    oof, metric = _judged_oof(read, read.run), metric_of_run(read.run)
+    ids = scored_oof(read.run, read.config, metric)["id"]
+    rows = scored_examples(read.run).set_index("id").loc[ids].reset_index()
     p = as_scored(metric, oof.y, oof.p, oof.fold)
 
     def of_part(inside: np.ndarray, group_of: np.ndarray) -> Any:
@@ -52,16 +52,17 @@ def trained(read: Any) -> list[Block]:
         return []
     try:
         gain = headlines.gain(*compare([frozen, read.run]))
-        before = _judged_oof(read, frozen.oof())
+        before = _judged_oof(read, frozen)
     except DataError as error:
         return [Text(f"What training has added is not known: {error}", "note")]
-    after = _judged_oof(read, read.oof)
+    after = _judged_oof(read, read.run)
     return [Text(f"{gain[:1].upper()}{gain[1:]}."), *before_and_after(before, after)]
 
 
-def _judged_oof(read: Any, oof: pd.DataFrame) -> Judged:
-    """Out-of-fold predictions of what the run scores."""
-    return judged(as_decided(read.run, read.decision, oof), scored_examples(read.run), read.decision)
+def _judged_oof(read: Any, run: Run) -> Judged:
+    """Out-of-fold predictions of what is scored, of this run or of that of its frozen network."""
+    oof = scored_oof(run, read.config, metric_of_run(read.run))
+    return judged(oof, scored_examples(read.run), read.decision)
 
 
 def pictures(read: Any, records: Records, ids: Collection[str]) -> dict[str, bytes]:

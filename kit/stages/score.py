@@ -22,7 +22,7 @@ from kit.run import Run, names_of
 from kit.schemas import AnyScores, BoxScores, Comparison, Scores
 from kit.stages.current import changed_settings, require_current, settings_of_boxes
 from kit.stages.fold import fitted_part
-from kit.stages.per_case import as_decided, scored_examples, what_is_scored
+from kit.stages.per_case import scored_examples, scored_oof, what_is_scored
 from kit.tasks import find_task
 
 
@@ -116,7 +116,7 @@ def _score_probabilities(run: Run, config: Config, target: Target) -> tuple[Scor
     source = _clusters_of(run)
     if source is None or (clusters := source.clusters()) is None:
         return scores, decision
-    clusters, oof = (as_decided(run, decision, table) for table in (clusters, source.oof()))
+    clusters, oof = (tables.by_plain_rule(table, run.examples(), task.exclusive) for table in (clusters, source.oof()))
     left_out = of_clusters(clusters, oof, tables.examples, by.metric, config.evaluate)
     return scores.model_copy(
         update={"left_out_clusters": left_out.model_copy(update={"frozen": source is not run})}
@@ -136,7 +136,7 @@ def _clusters_of(run: Run) -> Run | None:
 def _compare_probabilities(runs: dict[str, Run]) -> list[Comparison]:
     first = next(iter(runs.values()))
     metric = metric_of_run(first)
-    tables = {name: what_is_scored(run, run.config, metric, run.test().head(0)).nested for name, run in runs.items()}
+    tables = {name: scored_oof(run, run.config, metric) for name, run in runs.items()}
     return scoring.compare_runs(tables, scored_examples(first), metric, first.config.evaluate)
 
 

@@ -52,7 +52,7 @@ def test_cases_are_scored_and_resampled(run):
     assert scores.value == decision.cases.nested  # one fold's others choose another rule, on another scale
     assert largest - 0.03 < scores.value < largest
     assert scores.delong is not None  # every case is a group, so cases are what is resampled
-    assert "Scored are 90 cases of several images, each by the max" in scores.note
+    assert "Scored are 90 cases, each by the largest of its images; a fold's" in scores.note
     assert decision.thresholds["tumour"].cross_validated is not None
     named, of_mean = score(run, ["evaluate.case_rule=mean"])
     assert named.value < scores.value and of_mean.cases.rule == "mean" and of_mean.cases.nested is None
