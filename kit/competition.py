@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kit.config import Source
     from kit.data.table.examples import Examples
+
+# The metrics of decisions: what is sent for them is 0 or 1 for each label, not a probability.
+SENT_AS_DECISIONS = ("macro_f1", "balanced_accuracy", "quadratic_kappa")
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,8 @@ class Target:
 
     `task` names one of `kit.tasks.TASKS`; it and `labels` are empty where they depend on the data. `metric` names one
     of `kit.evaluate.metrics.METRICS`, that of the leaderboard where there is one, or one in the same file of one's own,
-    FILE.py:NAME. `columns` is the format of the
-    submission (column -> label); None where no leaderboard takes this target: a submission has a column for each label.
+    FILE.py:NAME; `metric_options` are its options. `columns` is the format of the submission (column -> label); None
+    where no leaderboard takes this target: a submission has a column for each label.
     `means` are further means of the metric over some of the labels, by name. `frame` is the side, in pixels, of the
     square image that boxes refer to in the competition's tables and submissions; None: the image itself.
     """
@@ -28,6 +31,7 @@ class Target:
     columns: Mapping[str, str] | None = None
     means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     frame: int | None = None
+    metric_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

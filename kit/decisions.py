@@ -89,11 +89,26 @@ class ClassFactors(Schema):
     applied: bool = False
 
 
+class CaseRule(Schema):
+    """How predictions of the images of a case become one: the images of a `part` (such as a side) are averaged first.
+
+    Where the rule was tuned, `metric` told which is best: the value of each rule on the very cases, and the `nested`
+    one, of folds whose rule the others chose.
+    """
+
+    rule: Literal["mean", "max", "noisy_or", "logit"]
+    part: str | None = None
+    metric: str | None = None
+    on_the_cases_that_chose_it: dict[str, Number] = {}
+    nested: Number = None
+
+
 class Decision(Schema):
     """`decision.json`: how the mean of the folds' raw outputs becomes what is sent or shown.
 
-    `calibration` comes first, then the change of `prior`; the thresholds cut the result. `labels` are in the order of
-    the network's outputs, `views` names the test-time augmentation (kit.predict.views).
+    Where images are parts of `cases`, these come first. Then come `calibration` and the change of `prior`; the
+    thresholds cut the result. `labels` are in the order of the network's outputs, `views` names the test-time
+    augmentation (kit.predict.views), `sends` what a submission has.
     """
 
     task: str
@@ -103,6 +118,8 @@ class Decision(Schema):
     prior: Prior | None = None
     thresholds: dict[str, Threshold]
     classes: ClassFactors | None = None
+    cases: CaseRule | None = None
+    sends: Literal["probabilities", "decisions"] = "probabilities"
 
     @model_validator(mode="after")
     def _of_its_labels(self) -> "Decision":

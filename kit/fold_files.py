@@ -36,6 +36,16 @@ class StateFiles:
         """Test images with pseudo-labels, as a shard."""
         return self.folder / "pseudo.tfrecord"
 
+    @property
+    def relabelled(self) -> Path:
+        """What other heads say of the training images: id, `p_*`."""
+        return self.folder / "relabelled.parquet"
+
+    @property
+    def relabelled_records(self) -> Path:
+        """The folder of shards with these labels."""
+        return self.folder / "relabelled"
+
     def read(self) -> TrainingState:
         """How far training has come."""
         return files.read_model(self.state, TrainingState, self.remedy) if self.state.exists() else TrainingState()
@@ -116,6 +126,11 @@ class FoldFiles:
     def pseudo(self) -> Path:
         """The SHA-256 of the predictions that pseudo-labels came from."""
         return self.folder / "pseudo.json"
+
+    @property
+    def relabel(self) -> Path:
+        """The fingerprint of the heads that labels came from."""
+        return self.folder / "relabel.json"
 
     @property
     def state(self) -> StateFiles:

@@ -6,6 +6,7 @@ called, as the command line and `kit.run` do; a program of your own may configur
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,6 +30,14 @@ def show() -> None:
         _ROOT.addHandler(_Lines())
     _ROOT.setLevel(logging.INFO)
     _ROOT.propagate = False
+
+
+@contextmanager
+def timed(log: logging.Logger, stage: str) -> Iterator[None]:
+    """After the block, say how long the stage took."""
+    started = time.monotonic()
+    yield
+    log.info(f"{stage}: {time.monotonic() - started:.1f} s")
 
 
 @contextmanager

@@ -10,8 +10,7 @@ command of its own; `run` is all of them. What follows `predict` needs no Keras.
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from kit import headlines
@@ -28,6 +27,7 @@ from kit.stages.examples import check_folder, check_folds, list_examples, raw_fo
 from kit.stages.network import frozen_first
 from kit.stages.predict import predict, predict_images
 from kit.stages.records import build_records, records_folder
+from kit.stages.repeats import average, settings_of_repeat
 from kit.stages.report import try_report, write_report
 from kit.stages.resume import config_of, refuse_other_settings
 from kit.stages.score import compare, score
@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+_timed = partial(kit_log.timed, log)
 
 
 def run(
@@ -77,10 +78,10 @@ def run(
 
     With `frozen_first` in its settings, a run of the frozen network comes first, in its folder `frozen`, and what
     training has added to that is said at the end; `quick` stops after it, and returns it. A run that is done gets its
-    `report`, for people.
+    `report`, for people. With `repeats`, further runs follow with other seeds, and their average is returned.
     """
     kit_log.show()
-    deadline = session.deadline(max_hours)
+    deadline, started = session.deadline(max_hours), time.monotonic()
     settings = as_overrides(settings)
     recipe = load_config(competition, settings)
     this = Run(run or Path("runs", find_competition(recipe.competition, recipe).name, "run"))
@@ -128,17 +129,18 @@ def run(
         if report and last.is_complete:
             with _timed("report"):
                 try_report(last, built.directory)
-    return last
+    runs = [last]
+    while len(runs) < config.repeats and runs[-1].is_complete and not quick:
+        left = max_hours and max(0.0, max_hours - (time.monotonic() - started) / 3600)
+        changed, folder = [*settings, *settings_of_repeat(config, len(runs))], this.repeat(len(runs)).directory
+        runs.append(_run(competition, data, folder, built.directory, changed, left, retrain, trust))
+    return average(runs, sample) if len(runs) > 1 and runs[-1].is_complete else runs[-1]
+
+
+_run = run  # which is the name of an argument in it
 
 
 def _in_order(config: Config, this: Run, frozen: Config | None, quick: bool) -> list[tuple[Config, Run]]:
     """The runs to be made, each with its settings: that of the frozen network first, where there is to be one."""
     first = [(frozen, this.frozen)] if frozen else []
     return [*first, *([] if frozen and quick else [(config, this)])]
-
-
-@contextmanager
-def _timed(stage: str) -> Iterator[None]:
-    started = time.monotonic()
-    yield
-    log.info(f"{stage}: {time.monotonic() - started:.1f} s")

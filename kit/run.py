@@ -183,6 +183,10 @@ class Run:
         """The run that comes first, of a head on the frozen network, where the config wants one."""
         return Run(self.directory / "frozen")
 
+    def repeat(self, n: int = 0) -> "Run":
+        """The n-th repeat of this run, with other seeds, where the config wants some; 0: the average of all."""
+        return Run(self.directory / (f"repeat{n}" if n else "repeats"))
+
     def exists(self) -> bool:
         """Whether the directory holds a run, or an ensemble."""
         return self.config_path.is_file()
@@ -366,10 +370,7 @@ class Run:
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
-    """Names that tell runs apart: their folders', or whole paths where two are alike.
-
-    Raises ConfigError when one is given twice.
-    """
+    """Names that tell runs apart: their folders', or whole paths; ConfigError when one is given twice."""
     if len({run.directory.resolve() for run in runs}) < len(runs):
         raise ConfigError("the same run is given twice")
     names = [run.name for run in runs]

@@ -269,6 +269,7 @@ class EnsembleReport(Schema):
     weights: dict[str, float] | None
     metadata: list[str]
     base: str = "mean"  # the blend over which the others' gain is
+    repeats: dict[str, Number] = {}  # of repeats of a run, which are averaged: each one's own score
     gate: str | None = None  # the classification run by which boxes may be weighed
 
 

@@ -19,7 +19,14 @@ _ROUNDING, _UNEVEN = 1e-5, 1e-2  # of float32 probabilities, and of sums of them
 DECISION = "decision"  # the label or labels decided on, by thresholds or the likeliest class
 
 
-_NO_METADATA = ("id", "path", "bytes", "split", "group", "cell", "fold", "crc32", "boxes", "box_labels", DECISION)
+CASE = "case"  # of which the image is a part, where several images are of one
+
+FOLD_OF = "fold_of"  # by which training images are dealt into folds, where the user says so
+
+_NO_METADATA = (
+    *("id", "path", "bytes", "split", "group", CASE, FOLD_OF, "cell", "fold", "crc32"),
+    *("boxes", "box_labels", DECISION),
+)
 
 
 def is_metadata(column: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kit.cli import DONE, OUT_OF_TIME
 from kit.cli._arguments import MOUNTED_DATA_HELP, add_config, add_max_hours, add_retrain, add_trust
-from kit.cli._types import folder
+from kit.cli._types import at_least_one, folder
 
 EXAMPLE = "kit run pcam --data DIR --run runs/pcam/first"
 
@@ -23,6 +23,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="default: records/ beside the run, shared by its neighbours; on Kaggle and Colab a scratch folder",
     )
+    text = "train all folds N times, with other seeds and folds, and average (repeats=N)"
+    parser.add_argument("--repeats", type=at_least_one, metavar="N", help=text)
     text = "stop after the run of the frozen network, in the folder frozen of the run: a score within minutes"
     parser.add_argument("--quick", action="store_true", help=text)
     parser.add_argument("--no-report", action="store_true", help="leave out the report, which takes seconds")
@@ -36,7 +38,8 @@ def call(arguments: argparse.Namespace) -> int:
     folders = (arguments.data, arguments.run, arguments.records)
     more = {"retrain": arguments.retrain, "trust": arguments.trust, "quick": arguments.quick}
     more["report"] = not arguments.no_report
-    return run_and_print(arguments.competition, *folders, arguments.set, arguments.max_hours, **more)
+    settings = [*arguments.set, *([f"repeats={arguments.repeats}"] if arguments.repeats else [])]
+    return run_and_print(arguments.competition, *folders, settings, arguments.max_hours, **more)
 
 
 def run_and_print(

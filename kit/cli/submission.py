@@ -38,6 +38,7 @@ def _check(arguments: argparse.Namespace) -> None:
     from kit.competitions import find_competition
     from kit.config import load_config
     from kit.run import Run
+    from kit.stages.per_case import scored_examples
     from kit.stages.submission import sent_oof
     from kit.submit.submission import check_submission, read_submission
 
@@ -45,7 +46,7 @@ def _check(arguments: argparse.Namespace) -> None:
     competition = find_competition(config.competition, config)
     submission, sample = (read_submission(path, competition.id_column) for path in (arguments.file, arguments.sample))
     run = Run(arguments.run) if arguments.run else None
-    known = (sent_oof(run), run.examples()) if run else ()
+    known = (sent_oof(run), scored_examples(run)) if run else ()
     for remark in check_submission(competition, submission, sample, *known):
         print(f"noticed: {remark}")
     print(f"{arguments.file}: {counted(len(submission), 'row')}, as {competition.name} requires")

@@ -19,6 +19,8 @@ from kit.runtime import devices
 
 __all__ = ["as_text", "competition_names", "find_competition"]
 
+_OF_ALL = ("metric", "metric_options")  # fields of `Source` that every competition takes
+
 
 def competition_names() -> list[str]:
     """The names of kit's competitions."""
@@ -28,26 +30,33 @@ def competition_names() -> list[str]:
 def find_competition(name: str, source: Source | None = None) -> Competition:
     """The competition of that name, with the target, and its metric, that the settings choose.
 
-    Raises ConfigError for an unknown competition or target, with the nearest names, and for a setting of `Source` that
-    the competition does not read; of one that is not kit's, also for what is wrong with its code.
+    Its metric is that of the settings, where they name one. Raises ConfigError for an unknown competition or target,
+    with the nearest names, and for a setting of `Source` that the competition does not read; of one that is not kit's,
+    also for what is wrong with its code.
     """
     source = source or Source()
     competition = _from_file(name, source) if extensions.is_code(name) else _by_name(name)
-    if source.metric is not None:
-        targets = {key: replace(target, metric=source.metric) for key, target in competition.targets.items()}
-        competition = replace(competition, targets=targets)
-    name, accepted = competition.name, {*_accepted(competition), "metric"}
+    name, accepted = competition.name, _accepted(competition)
     for key in Source.model_fields:
-        if getattr(source, key) != getattr(Source(), key) and key not in accepted:
-            what = ", ".join(sorted(_accepted(competition))) or "none of this kind"
-            raise ConfigError(f"{name} does not take the setting {key!r}; it takes {what}")
+        if getattr(source, key) != getattr(Source(), key) and key not in (*accepted, *_OF_ALL):
+            what = f"it takes {', '.join(sorted(accepted))}" if accepted else "it takes none of this kind"
+            raise ConfigError(f"{name} does not take the setting {key!r}; {what}")
     if len(competition.targets) == 1 or source.target is None:
-        return competition
+        return _measured(competition, source)
     if source.target not in competition.targets and not competition.target.labels:
-        return competition  # one of the labels, which its reader knows
+        return _measured(competition, source)  # one of the labels, which its reader knows
     if source.target not in competition.targets:
         raise ConfigError(f"{name} has no target {source.target!r}{nearest(source.target, competition.targets)}")
-    return replace(competition, chosen=source.target)
+    return _measured(replace(competition, chosen=source.target), source)
+
+
+def _measured(competition: Competition, source: Source) -> Competition:
+    """The competition with the metric of the settings, and its options."""
+    target, name = competition.target, competition.chosen or next(iter(competition.targets))
+    own = {} if source.metric and source.metric != target.metric else target.metric_options
+    metric, options = source.metric or target.metric, {**own, **source.metric_options}
+    changed = replace(target, metric=metric, metric_options=options)
+    return replace(competition, targets={**competition.targets, name: changed})
 
 
 def _by_name(name: str) -> Competition:

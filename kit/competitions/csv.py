@@ -28,7 +28,7 @@ from kit.data.table.masks import are_masks
 from kit.data.table.raw import match, read_table, refuse_rows
 from kit.data.table.unused import patient_column_hint, split_column_hint
 from kit.errors import ConfigError, DataError
-from kit.tables import is_metadata, labels_of
+from kit.tables import CASE, FOLD_OF, is_metadata, labels_of
 
 
 def read(root: Path, source: Source) -> Examples:
@@ -41,7 +41,8 @@ def read(root: Path, source: Source) -> Examples:
         what = f"has no {source.table}" if source.table else "needs a table of labels"
         raise DataError(f"{root} {what}: give one below it with --set table=FILE.csv; found {found_in(root)}")
     path = root / source.table
-    used = [columns.id, *columns.label, *([columns.split] if columns.split else []), *columns.metadata]
+    used = [columns.id, *columns.label, *([columns.split] if columns.split else []), *columns.metadata, *columns.case]
+    used += [columns.fold] if columns.fold else []
     remedy = "choose with --set columns.id=NAME and --set columns.label=NAME"
     raw = read_table(path, used, columns.id, remedy=remedy)
     y, task, remarks = read_labels(path, raw, columns, source.target)
@@ -56,8 +57,17 @@ def read(root: Path, source: Source) -> Examples:
         bad = (split == "train") & unlabelled
         remedy = "correct it, or delete the row"
         refuse_rows(path, raw, bad, columns.label[0], "a label, although its split is train", remedy)
-    metadata = _metadata(path, raw, source)
-    rows = pd.concat([pd.DataFrame({"id": raw[columns.id], "split": split}), y, metadata], axis=1)
+    metadata, cases = _metadata(path, raw, source), _cases(path, raw, source)
+    rows = pd.concat(
+        [
+            pd.DataFrame({"id": raw[columns.id], "split": split}),
+            y,
+            metadata,
+            cases,
+            _folds(path, raw, split, columns.fold),
+        ],
+        axis=1,
+    )
     images, odd = _images(root, source.table, rows["id"])
     names, compared = name_images(path, columns.id, rows["id"], images, columns.loose_ids)
     table, missing, surplus = match(rows, images.assign(id=names))
@@ -67,7 +77,7 @@ def read(root: Path, source: Source) -> Examples:
     else:
         note = describe_groups(groups)
     of_split = split_column_hint(raw, used) if columns.split is None else None
-    table["group"] = groups.fillna(table["id"])
+    table["group"] = groups.fillna(table[CASE if columns.case else "id"])
     notes = tuple(filter(None, (note, of_split)))
     return Examples(table, tuple(labels_of(y)), task, missing, surplus, remarks | compared | odd, notes)
 
@@ -84,6 +94,26 @@ def _metadata(path: Path, raw: pd.DataFrame, source: Source) -> pd.DataFrame:
     numbers = {name: pd.to_numeric(texts, errors="coerce") for name, texts in table.items()}
     whole = {name: column for name, column in numbers.items() if (column.notna() == table[name].notna()).all()}
     return table.assign(**{str(name): column for name, column in whole.items()})
+
+
+def _folds(path: Path, raw: pd.DataFrame, split: pd.Series, column: str | None) -> pd.DataFrame:
+    """The column `fold_of`, from that which `columns.fold` names; without one, a table without columns."""
+    if column is None:
+        return pd.DataFrame(index=raw.index)
+    values = known(raw[column])
+    refuse_rows(path, raw, values.isna() & (split == "train"), column, "a fold, although its split is train")
+    return pd.DataFrame({FOLD_OF: values.astype(object).where(split == "train", None)}, raw.index)
+
+
+def _cases(path: Path, raw: pd.DataFrame, source: Source) -> pd.DataFrame:
+    """The column `case`, from those that `columns.case` names; without any, a table without columns."""
+    columns = source.columns.case
+    if not columns:
+        return pd.DataFrame(index=raw.index)
+    for name in columns:
+        refuse_rows(path, raw, known(raw[name], source.columns.unknown).isna(), name, "a part of the name of a case")
+    names = ["_".join(parts) for parts in zip(*(raw[name].str.strip() for name in columns), strict=True)]
+    return pd.DataFrame({CASE: names}, raw.index)
 
 
 def _images(root: Path, table: str, ids: pd.Series) -> tuple[pd.DataFrame, dict[str, int]]:

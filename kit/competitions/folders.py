@@ -45,6 +45,9 @@ def read(root: Path, source: Source) -> Examples:
     """Examples from class folders of any names, or with boxes; raises DataError for fewer than two classes."""
     if source.target == BOXES:
         return read_box_examples(root, source, every_image=True)
+    for setting in ("case", "fold"):
+        if getattr(source.columns, setting):
+            raise ConfigError(f"columns.{setting} names columns of a table, which folders do not have (kit run csv)")
     if source.table is not None:
         raise ConfigError(f"table = {source.table!r}: folders by class need none; boxes do: --set target=boxes")
     rows, remarks = list_classes(root, source.columns.class_folder)

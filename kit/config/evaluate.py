@@ -23,6 +23,7 @@ _RULES = {
     "youden": _Grammar(0, 0, 0, 0, "youden"),
     "balanced_accuracy": _Grammar(0, 0, 0, 0, "balanced_accuracy"),
     "mcc": _Grammar(0, 0, 0, 0, "mcc"),
+    "kappa": _Grammar(0, 0, 0, 0, "kappa"),
     "fbeta": _Grammar(1, 1, 1e-6, 1e6, "fbeta:BETA, such as fbeta:2"),
     "sensitivity_at_specificity": _Grammar(
         1, 1, 0, 1, "sensitivity_at_specificity:S, such as sensitivity_at_specificity:0.95"
@@ -59,9 +60,12 @@ class EvaluateSettings(Settings):
 
     resamples: int = Field(2000, ge=100)  # of the bootstrap, over groups
     confidence: float = Field(0.95, gt=0, lt=1)  # level of the intervals
-    # What the threshold of each label maximises out of fold: f1, fbeta:BETA, youden, balanced_accuracy, mcc,
-    # sensitivity_at_specificity:S, specificity_at_sensitivity:S, cost:FP,FN, prevalence or prevalence:SHARE.
-    threshold: str = "f1"
+    # What the threshold of each label maximises out of fold: f1, fbeta:BETA, youden, balanced_accuracy, mcc, kappa,
+    # sensitivity_at_specificity:S, specificity_at_sensitivity:S, cost:FP,FN, prevalence or prevalence:SHARE. metric:
+    # what serves the competition's metric, f1 where that takes probabilities.
+    threshold: str = "metric"
+    # What is sent, and scored: probabilities, or decisions (0 or 1, by the thresholds). auto: what the metric takes.
+    send: Literal["auto", "probabilities", "decisions"] = "auto"
     # Calibration of the submitted probabilities, fitted out of fold. With a single label only isotonic can change the
     # ROC AUC: it makes ties.
     calibration: Literal["none", "temperature", "platt", "isotonic", "beta"] = "none"
@@ -71,6 +75,11 @@ class EvaluateSettings(Settings):
     # What an image without any box, true or predicted, counts in rsna_mean_average_precision. The competition's page
     # does not say; the leaderboard's scores are possible only if such images are left out.
     empty_images: Literal["left_out", "one", "zero"] = "left_out"
+    # How predictions of the images of a case (columns.case) become one: their mean, the largest, noisy_or (1 - the
+    # product of 1 - p), the mean of their logits; tuned: the best of these out of fold, reported nested.
+    case_rule: Literal["tuned", "mean", "max", "noisy_or", "logit"] = "tuned"
+    # A column of the example table, such as the side: images of a case that agree in it are averaged before the rule.
+    case_part: str | None = None
     # Columns of the example table by whose values scores are broken down; ages are banded, absent columns skipped.
     subgroups: tuple[str, ...] = ("sex", "age", "view_position")
 
@@ -78,7 +87,8 @@ class EvaluateSettings(Settings):
     @classmethod
     def _is_rule(cls, rule: str) -> str:
         try:
-            parse_rule(rule)
+            if rule != "metric":
+                parse_rule(rule)
         except ConfigError as error:  # pydantic expects a ValueError, and says which setting it was
             raise ValueError(str(error)) from error
         return rule

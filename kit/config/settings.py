@@ -27,6 +27,12 @@ class Config(Source):
     folds: int = Field(5, ge=2)  # how many; each is predicted by a model that was trained on the others
     # Seed of the split into folds; null: seed. Runs that are to be blended need the same folds, and so the same seed.
     fold_seed: int | None = Field(None, ge=0)
+    # A column of the example table, such as the hospital, the scanner or the year, whose values no fold splits: with as
+    # many folds as values, each is left out by itself. null: folds are dealt by patients. Your own folds: columns.fold.
+    fold_by: str | None = None
+    # How often all folds are trained, each time with another seed and other folds (kit run). The predictions are
+    # averaged, in RUN/repeats; the further runs are RUN/repeat1, RUN/repeat2, ...
+    repeats: int = Field(1, ge=1, le=50)
     # Before the network is trained, a linear head on its frozen features, in RUN/frozen: a score and a submission soon.
     frozen_first: bool = False
     pseudo: PseudoSettings = PseudoSettings()

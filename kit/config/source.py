@@ -28,18 +28,24 @@ class ColumnSettings(Settings):
     # The patient or slide, which never spans two folds; null: every image is a group of its own. A column; or a regular
     # expression, whose first capture group (or whole match) in the id (`folders`: in the path below the class) it is.
     group: str | None = None
+    # What is predicted, scored and submitted as one where several images show it, such as the sides of a patient: a
+    # column, or several (a list, or "a,b"), whose values are joined by "_". A case is of one group. `csv` alone.
+    case: tuple[str, ...] = ()
     # Share of the images that may have no group; each of them is then a group of its own. More is an error.
     ungrouped: float = Field(0.0, ge=0, le=1)
     # For `folders`, how deep the class folders are: 1 is the top (below train and test), 2 is below hospitals or
     # patients; null: seen from the names.
     class_folder: int | None = Field(None, ge=1)
+    # Your own folds: a column whose values (0, 1, 2 ...) are the folds of training images; `folds` is their number.
+    # null: kit deals them. `csv` alone.
+    fold: str | None = None
     # Further columns that go into the example table as metadata (a list, or "a,b,c"), for models that take such: see
     # model.arguments.metadata. `csv` alone.
     metadata: tuple[str, ...] = ()
     # train, val (dealt into folds like train) or test; null: rows without a label are the test set.
     split: str | None = None
 
-    @field_validator("label", "unknown", "metadata", mode="before")
+    @field_validator("label", "unknown", "metadata", "case", mode="before")
     @classmethod
     def _split_at_commas(cls, texts: Any) -> Any:
         """A text is split at commas; numbers, as YAML reads 1 and -1, are texts."""
@@ -56,9 +62,11 @@ class Source(Settings):
     # For your own images: boxes (where something is, by a file of boxes), or of two named classes the positive one;
     # null: the one whose name says so (yes, malignant).
     target: str | None = None
-    # What predictions are scored by, and epochs chosen by, instead of the target's own: a metric of kit or of a package
-    # (docs/extending.md), or FILE.py:NAME; null: the target's own. Every competition takes it.
+    # What predictions are scored by, and epochs chosen by, instead of the target's own: a metric of kit (docs/scores.md)
+    # or of a package (docs/extending.md), or FILE.py:NAME; null: the target's own. Every competition takes it.
     metric: str | None = None
+    # Options of the metric: {above: .8} of partial_auc, {beta: 1} of pfbeta, {weights: {LABEL: 2}} of weighted ones.
+    metric_options: dict[str, Any] = {}
     # A file below the data folder. csv: the table of labels; medmnist: the .npz, where there are several. For boxes:
     # the CSV or COCO JSON that has them; null: the one in the folder itself.
     table: str | None = None

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from kit import extensions
-from kit.config.base import Settings
+from kit.config.base import PathText, Settings
 
 Optimizer = Literal[
     "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion", "nadam", "rmsprop", "sgd"
@@ -38,6 +38,17 @@ class LossSettings(Settings):
         if extensions.is_code(self.name) and (changed := [key for key in given if given[key] != others[key]]):
             raise ValueError(f"{self.name} is a loss of your own, and takes no {changed[0]}: leave it out")
         return self
+
+
+class RelabelSettings(Settings):
+    """`train.relabel`: labels that may be wrong, mixed with what heads on frozen features say of them out of fold.
+
+    The label that the model of a fold learns of an image comes from a head that was fitted neither on the fold of that
+    image nor on the one the model is validated on. Scores are of the labels as they are.
+    """
+
+    run: PathText | None = None  # a run of heads on frozen features, such as RUN/frozen; null: labels stay as they are
+    weight: float = Field(0.3, ge=0, le=1)  # of the probability; 1 - weight is that of the label
 
 
 class Phase(Settings):
@@ -97,6 +108,7 @@ class TrainSettings(Settings):
     ema_momentum: float = Field(0.999, gt=0, lt=1)  # per update
     swa_epochs: int = Field(5, ge=2)  # of the last phase
     loss: LossSettings = LossSettings()
+    relabel: RelabelSettings = RelabelSettings()
 
     @property
     def all_phases(self) -> tuple[Phase, ...]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from kit.errors import ConfigError, nearest
 from kit.evaluate.calibration import logit, normalised, sigmoid
-from kit.evaluate.metrics import Metric
+from kit.evaluate.metrics import Metric, monitor_of
 from kit.lazy import lazy
 
 optimize, stats = lazy("scipy.optimize"), lazy("scipy.stats")
@@ -40,9 +40,13 @@ class Rows:
         return Rows(self.members[:, chosen], self.y[chosen], self.metric, self.exclusive, metadata)
 
     def goodness(self) -> Callable[[np.ndarray], float]:
-        """The metric as a function of predictions [N, L], negated where smaller values are better."""
-        value = value_of(self.metric, self.y)
-        return lambda p: self.metric.gain(value(p), 0.0)
+        """The metric as a function of predictions [N, L], negated where smaller values are better.
+
+        Where it needs decisions, that by which epochs are chosen.
+        """
+        metric = monitor_of(self.metric)
+        value = value_of(metric, self.y)
+        return lambda p: metric.gain(value(p), 0.0)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from kit.config import EvaluateSettings
+from kit.evaluate.decision import as_scored
 from kit.evaluate.metrics import Metric
 from kit.evaluate.score import compare_runs
 from kit.schemas import LeftOutClusters, defined
@@ -23,7 +24,10 @@ def of_clusters(
     rows = left_out.merge(examples[["id", "group"]], on="id")
     other = oof.set_index("id").loc[rows["id"]].reset_index()
     y = truth(with_truth(rows, examples, predicted_labels(rows)), predicted_labels(rows))
-    p, p_other = (probabilities(table, predicted_labels(rows)) for table in (rows, other))
+    p, p_other = (
+        as_scored(metric, y, probabilities(table, predicted_labels(rows)), table["fold"].to_numpy())
+        for table in (rows, other)
+    )
     clusters = []
     for n in sorted(rows["fold"].unique()):
         inside = (rows["fold"] == n).to_numpy()

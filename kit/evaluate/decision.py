@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from kit.config import EvaluateSettings
-from kit.decisions import Calibration, ClassFactors, Decision, Prior, Threshold
+from kit.decisions import Calibration, CaseRule, ClassFactors, Decision, Prior, Threshold
 from kit.errors import ConfigError, counted, some
 from kit.evaluate import calibration
+from kit.evaluate.metrics import Metric
 from kit.evaluate.thresholds import (
     HeldOut,
     all_cuts,
@@ -19,6 +20,7 @@ from kit.evaluate.thresholds import (
     cross_validated,
     cross_validated_classes,
     decided,
+    nested_positives,
 )
 from kit.schemas import Number
 from kit.tables import DECISION, predicted_labels, probabilities, probability_columns, truth, with_truth
@@ -32,11 +34,13 @@ def decide(
     settings: EvaluateSettings,
     views: str = "none",
     balanced: bool = False,
+    metric: Metric | None = None,
 ) -> Decision:
     """The decision that out-of-fold predictions (id, fold, `p_*`) and settings lead to.
 
-    `balanced`: training showed the model another prevalence than the data has. Raises ConfigError for a test prevalence
-    that is not one number per label, or that balancing makes impossible to correct to.
+    The `metric` says what is sent, and the rule of thresholds (None: probabilities, F1). `balanced`: training showed
+    the model another prevalence than the data has. Raises ConfigError for a test prevalence that is not one number per
+    label, or that balancing makes impossible to correct to.
     """
     labels = predicted_labels(oof)
     check_prevalence(settings, labels, balanced)
@@ -59,9 +63,58 @@ def decide(
         views=views,
         calibration=calibrator,
         prior=prior,
-        thresholds=_thresholds(labels, y, q, held_out, settings.threshold),
+        thresholds=_thresholds(labels, y, q, held_out, _rule(settings, metric)),
         classes=_class_factors(labels, y, q, held_out) if exclusive else None,
+        **({"sends": "decisions"} if metric is not None and metric.decisions else {}),
     )
+
+
+def of_cases(decision: Decision, nested: Decision, rule: CaseRule) -> Decision:
+    """The decision on cases that `rule` makes of images, what is honest of it from that on the nested predictions."""
+    thresholds = {
+        label: each.model_copy(update={"cross_validated": nested.thresholds[label].cross_validated})
+        for label, each in decision.thresholds.items()
+    }
+    classes = decision.classes
+    if classes is not None and nested.classes is not None:
+        value, applied = nested.classes.balanced_accuracy_cross_validated, nested.classes.applied
+        honest = {"balanced_accuracy_cross_validated": value, "applied": applied and classes.factors is not None}
+        classes = classes.model_copy(update=honest)
+    return decision.model_copy(update={"thresholds": thresholds, "classes": classes, "cases": rule})
+
+
+def as_scored(metric: Metric, y: np.ndarray, p: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """What the metric is to be computed of, [rows, labels]: the probabilities or, where decisions are sent, these.
+
+    Then a fold is decided as the other folds choose; of a single fold from .5 on, or the likeliest class.
+    """
+    if not metric.decisions:
+        return p
+    y, p = y.astype(np.float64), p.astype(np.float64)
+    held_out = [(fold == k, p) for k in np.unique(fold)]
+    if metric.columns.exclusive:
+        return _nested_classes(y, p, held_out)
+    each = []
+    for label, score in zip(y.T, p.T, strict=True):
+        positive = nested_positives(label, [(inside, score) for inside, _ in held_out], metric.rule)
+        each.append(score >= 0.5 if positive is None else positive)
+    return np.column_stack(each).astype(np.float64)
+
+
+def _nested_classes(y: np.ndarray, p: np.ndarray, held_out: HeldOut) -> np.ndarray:
+    """The classes decided on, float64 one-hot [rows, K]: with factors where these are surely better than none."""
+    classes, labelled = p.argmax(axis=1), ~np.isnan(y).any(axis=1)
+    if len(held_out) > 1 and _have_all_classes(y, held_out):
+        nested, true = cross_validated_classes(y, held_out), y.argmax(axis=1)
+        if _is_surely_better(true[labelled], classes[labelled], nested[labelled]):
+            classes = nested
+    return (np.arange(p.shape[1]) == classes[:, None]).astype(np.float64)
+
+
+def _have_all_classes(y: np.ndarray, held_out: HeldOut) -> bool:
+    """Whether every class occurs in all the other folds of each, as factors need."""
+    labelled, true = ~np.isnan(y).any(axis=1), y.argmax(axis=1)
+    return all(len(np.unique(true[labelled & ~inside])) == y.shape[1] for inside, _ in held_out)
 
 
 def send(calibrator: Calibration, prior: Prior | None, p: np.ndarray) -> np.ndarray:
@@ -78,6 +131,22 @@ def sent_probabilities(decision: Decision, predictions: pd.DataFrame) -> pd.Data
         return predictions
     p = send(decision.calibration, decision.prior, probabilities(predictions, decision.labels).astype(np.float64))
     return predictions.assign(**dict(zip(probability_columns(decision.labels), p.T, strict=True)))
+
+
+def submitted_probabilities(decision: Decision, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Predictions as they are submitted: the probabilities that are sent or, where decisions are, 0 and 1."""
+    table = sent_probabilities(decision, predictions)
+    if decision.sends == "probabilities":
+        return table
+    p = decisions_of(decision, probabilities(table, decision.labels))
+    return table.assign(**dict(zip(probability_columns(decision.labels), p.T, strict=True)))
+
+
+def decisions_of(decision: Decision, p: np.ndarray) -> np.ndarray:
+    """What is decided on, float64 [rows, labels] of 0 and 1, from the probabilities that are sent."""
+    if decision.classes is not None:
+        return (np.arange(p.shape[1]) == (p * class_factors(decision)).argmax(axis=1)[:, None]).astype(np.float64)
+    return (p >= label_cuts(decision)).astype(np.float64)
 
 
 def with_label_decisions(decision: Decision, predictions: pd.DataFrame) -> pd.DataFrame:
@@ -122,6 +191,13 @@ def check_prevalence(settings: EvaluateSettings, labels: list[str], balanced: bo
         )
 
 
+def _rule(settings: EvaluateSettings, metric: Metric | None) -> str:
+    """The rule of thresholds: that of the metric, which has it from the settings."""
+    if metric is not None:
+        return metric.rule
+    return "f1" if settings.threshold == "metric" else settings.threshold
+
+
 def _prevalence(y: np.ndarray) -> np.ndarray:
     """The share of positives among each label's known rows [labels]; 0, which is not shifted, where there are none."""
     rows = (~np.isnan(y)).sum(axis=0)
@@ -158,9 +234,8 @@ def _class_factors(labels: list[str], y: np.ndarray, p: np.ndarray, held_out: He
         return float(np.mean([right[truth[labelled] == c].mean() for c in np.unique(truth[labelled])]))
 
     argmax = balanced_accuracy(p.argmax(axis=1))
-    complete = [len(np.unique(truth[labelled & ~inside])) == len(labels) for inside, _ in held_out]
-    if not (complete and all(complete)):
-        return ClassFactors(balanced_accuracy_of_argmax=argmax)  # factors need every class in all the other folds
+    if not (held_out and _have_all_classes(y, held_out)):
+        return ClassFactors(balanced_accuracy_of_argmax=argmax)
     factors = class_weights(y[labelled], p[labelled])
     nested = cross_validated_classes(y, held_out)
     return ClassFactors(

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from kit.errors import DataError, some
 from kit.evaluate import blend
 from kit.evaluate.blend import Blend, Rows
+from kit.evaluate.decision import as_scored
 from kit.evaluate.resample import interval, numbered, resample, share_above, statistic
 from kit.tables import predicted_labels, probabilities, probability_columns, truth_columns
 
@@ -84,13 +85,14 @@ def compare_blends(
     group_of, count = numbered(groups)
     bar = tqdm(names, desc="blends", leave=False, disable=None)
     predictions = {name: nested(name, rows, fold) for name in bar}
-    statistics = [statistic(rows.metric, rows.y, predictions[name], group_of) for name in names]
+    measured = {name: as_scored(rows.metric, rows.y, p, fold) for name, p in predictions.items()}
+    statistics = [statistic(rows.metric, rows.y, measured[name], group_of) for name in names]
     values = resample(statistics, count, resamples)[:, :, 0]
     table = []
     for n, name in enumerate(names):
         gains = rows.metric.gain(values[:, n], values[:, 0])
-        value, plain = (rows.metric(rows.y, predictions[which]) for which in (name, "mean"))
-        fitted = blend.fit(name, rows).apply(rows.members, rows.metadata)
+        value, plain = (rows.metric(rows.y, measured[which]) for which in (name, "mean"))
+        fitted = as_scored(rows.metric, rows.y, blend.fit(name, rows).apply(rows.members, rows.metadata), fold)
         low, high = interval(values[:, n], confidence)
         gain_low, gain_high = interval(gains, confidence)
         sure_low, _ = interval(gains, 1 - (1 - confidence) / max(1, len(names) - 1))

@@ -1,11 +1,12 @@
 """Metrics of probabilities against labels; arrays [rows, labels], unknown labels (NaN) left out.
 
-Those of boxes are in kit.evaluate.boxes.metrics and have their names here. An undefined value (a label of which only
-one class occurs) is NaN, never 0. scikit-learn's functions are used where they take arrays; what follows from counts is
-computed from counts, since scikit-learn would pass over all rows again.
+Those of boxes are in kit.evaluate.boxes.metrics and have their names here, as have those that are defined by how they
+are resampled (kit.evaluate.ranking, kit.evaluate.sums). An undefined value (a label of which only one class occurs) is
+NaN, never 0. scikit-learn's functions are used where they take arrays; what follows from counts is computed from
+counts, since scikit-learn would pass over all rows again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -13,9 +14,14 @@ import numpy as np
 import pandas as pd
 
 from kit import extensions
+from kit.competition import SENT_AS_DECISIONS, Target
 from kit.config import EvaluateSettings
 from kit.errors import ConfigError, nearest
+from kit.evaluate import ranking, sums
 from kit.evaluate.boxes import metrics as box_metrics
+from kit.evaluate.columns import Columns, Statistic
+from kit.evaluate.metric_options import check_options
+from kit.evaluate.sums import class_losses, log_losses, squared_errors
 from kit.lazy import lazy
 
 sk = lazy("sklearn.metrics")
@@ -26,24 +32,62 @@ class Metric:
     """What predictions are scored by; calling it with truth and prediction gives the value.
 
     `needs` is the part of a prediction that it scores: `probabilities` [rows, labels], or `boxes` (kit.boxes.Boxes).
+    Without a `function`, it is `resampled` with every row once: truth, prediction, the group of each row (int [rows]),
+    `columns` and options -> `Statistic`. Without `resampled`, the bootstrap calls `function` on the rows drawn.
+
     `monitor` names the metric by which the best epoch is chosen, where it is another one: RSNA's depends on a cut that
-    is chosen only when all folds are trained, AP50 needs none. `options` are the settings of `evaluate` that it takes.
+    is chosen only when all folds are trained, AP50 needs none. A metric of `decisions` is computed of 0 and 1, as they
+    are sent for it; `rule` is the threshold rule that serves it. One that `ranks`, or cuts, sees the order of
+    predictions alone, not their scale. `options` are those it takes, with their
+    defaults, those in `settings` from `evaluate`.
     """
 
     name: str
-    function: Callable[..., float]
+    function: Callable[..., float] | None = None
     larger_is_better: bool = True
     needs: Literal["probabilities", "boxes"] = "probabilities"
     monitor: str = ""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: tuple[str, ...] = ()
+    resampled: Callable[..., Statistic] | None = None
+    rule: str = "f1"
+    decisions: bool = False
+    ranks: bool = False
+    columns: Columns = field(default_factory=Columns)
 
     def __call__(self, y: Any, p: Any) -> float:
         """The value; NaN where it is undefined."""
-        return self.function(y, p, **self.options)
+        if self.function is not None:
+            return self.function(y, p, **self.options)
+        if not len(y):
+            return float("nan")
+        return float(self.statistic(y, p, np.arange(len(y)))(np.ones(len(y)))[0])
+
+    def statistic(self, y: np.ndarray, p: np.ndarray, group_of: np.ndarray) -> Statistic:
+        """The metric of probabilities as a function of how often each group is drawn."""
+        if self.resampled is not None:
+            return self.resampled(y, p, group_of, self.columns, **self.options)
+        return self._of_drawn_rows(y, p, group_of)
+
+    def only(self, places: Sequence[int]) -> "Metric":
+        """The metric of some of the columns."""
+        return replace(self, columns=self.columns.only(places))
 
     def gain(self, value: Any, reference: Any) -> Any:
         """How much better `value` is than `reference` (numbers or arrays): positive when better."""
         return value - reference if self.larger_is_better else reference - value
+
+    def _of_drawn_rows(self, y: np.ndarray, p: np.ndarray, group_of: np.ndarray) -> Statistic:
+        places = range(y.shape[1])
+
+        def value(times: np.ndarray) -> np.ndarray:
+            rows = np.repeat(np.arange(len(y)), times[group_of].astype(int))
+            if not len(rows):
+                return np.full(1 + len(places), np.nan)
+            each = [self.only([n])(y[rows][:, [n]], p[rows][:, [n]]) for n in places]
+            return np.array([self(y[rows], p[rows]), *each])
+
+        return value
 
 
 def roc_auc(y: np.ndarray, p: np.ndarray) -> float:
@@ -71,21 +115,47 @@ def brier(y: np.ndarray, p: np.ndarray) -> float:
     return _mean_of_defined(squared_errors(y, p))
 
 
+def _metric(
+    name: str, function: Callable[..., float] | None, resampled: Callable[..., Statistic], **more: Any
+) -> Metric:
+    decisions = name in SENT_AS_DECISIONS
+    return Metric(name, function, resampled=resampled, decisions=decisions, ranks=decisions or name in _RANKS, **more)
+
+
+_RANKS = ("roc_auc", "average_precision", "partial_auc", "weighted_auc", "c_index")
+
+
 # The metrics that a competition may be scored by.
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("roc_auc", roc_auc),
-        Metric("average_precision", average_precision),
-        Metric("log_loss", log_loss, larger_is_better=False),
-        Metric("multiclass_log_loss", multiclass_log_loss, larger_is_better=False),
-        Metric("brier", brier, larger_is_better=False),
+        _metric("roc_auc", roc_auc, ranking.roc_auc_of),
+        _metric("average_precision", average_precision, ranking.average_precision_of),
+        _metric("log_loss", log_loss, sums.log_loss_of, larger_is_better=False),
+        _metric("multiclass_log_loss", multiclass_log_loss, sums.class_log_loss_of, larger_is_better=False),
+        _metric("brier", brier, sums.brier_of, larger_is_better=False),
+        _metric("partial_auc", None, ranking.partial_auc_of, options={"above": 0.8}),
+        _metric("weighted_auc", None, ranking.roc_auc_of, options={"weights": {}}),
+        _metric("c_index", None, ranking.c_index_of),
+        _metric("weighted_log_loss", None, sums.log_loss_of, larger_is_better=False, options={"weights": {}}),
+        _metric(
+            "grouped_log_loss",
+            None,
+            sums.grouped_log_loss_of,
+            larger_is_better=False,
+            options={"groups": {}, "weights": {}, "any_weight": 6.0},
+        ),
+        _metric("pfbeta", None, sums.pfbeta_of, options={"beta": 1.0}),
+        _metric("macro_f1", None, sums.macro_f1_of, monitor="average_precision"),
+        _metric("balanced_accuracy", None, sums.balanced_accuracy_of, monitor="roc_auc", rule="balanced_accuracy"),
+        _metric("quadratic_kappa", None, sums.quadratic_kappa_of, rule="kappa"),
         Metric(
             "rsna_mean_average_precision",
             box_metrics.rsna_mean_average_precision,
             needs="boxes",
             monitor="box_ap50",
             options={"empty_images": "left_out"},
+            settings=("empty_images",),
         ),
         Metric("box_ap50", box_metrics.box_ap50, needs="boxes"),
         Metric("box_ap", box_metrics.box_ap, needs="boxes"),
@@ -105,7 +175,7 @@ def find_metric(name: str, settings: EvaluateSettings | None = None) -> Metric:
     metric = metric or METRICS[name]
     if settings is None:
         return metric
-    return replace(metric, options={option: getattr(settings, option) for option in metric.options})
+    return replace(metric, options={**metric.options, **{key: getattr(settings, key) for key in metric.settings}})
 
 
 def _own(name: str) -> Metric | None:
@@ -139,20 +209,27 @@ def _number(name: str, function: Callable[..., Any]) -> Callable[..., float]:
     return value
 
 
-def log_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Binary cross-entropy of every row and label; NaN where the label is unknown."""
-    clipped = np.clip(p.astype(np.float64), 1e-7, 1 - 1e-7)
-    return np.where(np.isnan(y), np.nan, -np.where(y > 0.5, np.log(clipped), np.log1p(-clipped)))
+def metric_of(
+    target: Target, settings: EvaluateSettings | None = None, labels: Sequence[str] = (), exclusive: bool = False
+) -> Metric:
+    """The metric of a target with its options, of these labels (unknown: none), which may be `exclusive` classes.
+
+    Raises ConfigError for an unknown metric, and options that it does not take.
+    """
+    metric = find_metric(target.metric, settings)
+    check_options(metric.name, target.metric_options, {*metric.options} - {*metric.settings}, labels)
+    options, sent = {**metric.options, **target.metric_options}, settings.send if settings else "auto"
+    decisions = metric.decisions if sent == "auto" else sent == "decisions"
+    rule = f"fbeta:{options['beta']:g}" if "beta" in options else metric.rule
+    if settings and settings.threshold != "metric":
+        rule = settings.threshold
+    columns = Columns(tuple(labels), exclusive and len(labels) > 1)
+    return replace(metric, options=options, decisions=decisions, rule=rule, columns=columns)
 
 
-def class_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """What each row and class adds to `multiclass_log_loss`; NaN where the label is unknown."""
-    return np.where(np.isnan(y), np.nan, np.where(y > 0.5, -np.log(np.clip(p.astype(np.float64), 1e-7, 1)), 0))
-
-
-def squared_errors(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Squared error of every row and label; NaN where the label is unknown."""
-    return np.square(p.astype(np.float64) - y)
+def monitor_of(metric: Metric) -> Metric:
+    """The metric that epochs are chosen by: the metric itself, or another where it needs a decision first."""
+    return replace(find_metric(metric.monitor), columns=metric.columns) if metric.monitor else metric
 
 
 def accuracy(y: np.ndarray, p: np.ndarray, exclusive: bool) -> float:

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from kit.evaluate import metrics
 from kit.evaluate.boxes import metrics as box_metrics
+from kit.evaluate.columns import Statistic, with_mean
 
-# How often each group is drawn (int [groups]) -> float64 [1 + labels]: the metric, then that of each label alone.
-Statistic = Callable[[np.ndarray], np.ndarray]
+__all__ = ["Statistic", "by_group", "interval", "numbered", "resample", "share_above", "statistic"]
 
 
 def statistic(metric: metrics.Metric, y: Any, p: Any, group_of: np.ndarray, labels: int | None = None) -> Statistic:
@@ -23,21 +23,11 @@ def statistic(metric: metrics.Metric, y: Any, p: Any, group_of: np.ndarray, labe
 
     `labels`: how many there are, for boxes cannot tell (None: those that occur).
     """
-    if metric.name in _BOXES:
-        of_label = partial(_BOXES[metric.name], **metric.options)
-        each = by_group(box_metrics.each_label(of_label, y, p, labels), group_of)
-        return lambda times: _with_mean(each(times)[:, 0])
-    if metric.name in _LOSSES:
-        summed = y.shape[1] if metric.name == "multiclass_log_loss" else 1
-        return _mean_statistic(_LOSSES[metric.name](y, p), group_of, summed)
-    if metric.name not in _CURVES:
-        return _drawn(metric, y, p, group_of)
-    curve = _CURVES[metric.name]
-    curves = []
-    for truth, score in zip(y.T, p.T, strict=True):
-        labelled = ~np.isnan(truth)
-        curves.append(curve(truth[labelled] > 0.5, score[labelled], group_of[labelled]))
-    return lambda times: _with_mean(np.array([of_label(times) for of_label in curves]))
+    if metric.name not in _BOXES:
+        return metric.statistic(y, p, group_of)
+    of_label = partial(_BOXES[metric.name], **metric.options)
+    each = by_group(box_metrics.each_label(of_label, y, p, labels), group_of)
+    return lambda times: with_mean(each(times)[:, 0])
 
 
 def by_group(value: Callable[[np.ndarray], np.ndarray], group_of: np.ndarray) -> Statistic:
@@ -81,84 +71,8 @@ def numbered(groups: np.ndarray) -> tuple[np.ndarray, int]:
     return group_of, len(names)
 
 
-def _drawn(metric: metrics.Metric, y: np.ndarray, p: np.ndarray, group_of: np.ndarray) -> Statistic:
-    """Of a metric that is known as a function alone: its value for the rows that are drawn, and for each label."""
-
-    def value(times: np.ndarray) -> np.ndarray:
-        rows = np.repeat(np.arange(len(group_of)), times[group_of])
-        truth, score = y[rows], p[rows]
-        whole = metric(truth, score)
-        labels = range(y.shape[1])
-        each = [metric(truth[:, [n]], score[:, [n]]) for n in labels] if len(labels) > 1 else [whole]
-        return np.array([whole, *each])
-
-    return value
-
-
-def _with_mean(each: np.ndarray) -> np.ndarray:
-    """The mean of the labels for which the metric is defined, then the value of each label."""
-    return np.append(box_metrics.mean_of_defined(each), each)
-
-
-def _mean_statistic(losses: np.ndarray, group_of: np.ndarray, summed: int) -> Statistic:
-    """A mean of losses [rows, labels], from each group's sums; over all labels it is multiplied by `summed`."""
-    defined = ~np.isnan(losses)
-    groups = int(group_of.max()) + 1
-    sums, counts = (
-        np.column_stack([np.bincount(group_of, column, groups) for column in values.T])
-        for values in (np.where(defined, losses, 0.0), defined.astype(np.float64))
-    )
-
-    def value(times: np.ndarray) -> np.ndarray:
-        total, count = times @ sums, times @ counts
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.concatenate([[summed * total.sum() / count.sum()], total / count])
-
-    return value
-
-
-def _roc_curve(positive: np.ndarray, score: np.ndarray, group_of: np.ndarray) -> Callable[[np.ndarray], float]:
-    """The share of pairs of a positive and a negative that are in order, ties counting half (Hanley & McNeil 1982)."""
-    negative = np.argsort(score[~positive], kind="stable")
-    ordered, of_negative = score[~positive][negative], group_of[~positive][negative]
-    below, upto = (np.searchsorted(ordered, score[positive], side) for side in ("left", "right"))
-    of_positive = group_of[positive]
-
-    def value(times: np.ndarray) -> float:
-        weights = times[of_positive]
-        before = np.concatenate([[0], np.cumsum(times[of_negative])])
-        pairs = float(weights.sum()) * float(before[-1])
-        return float(weights @ (before[below] + before[upto])) / 2 / pairs if pairs else float("nan")
-
-    return value
-
-
-def _precision_curve(positive: np.ndarray, score: np.ndarray, group_of: np.ndarray) -> Callable[[np.ndarray], float]:
-    """Average precision: the mean over positives of the precision at their score, as scikit-learn takes it."""
-    order = np.argsort(-score[positive], kind="stable")
-    scores, of_positive = score[positive][order], group_of[positive][order]
-    others = np.argsort(-score[~positive], kind="stable")
-    of_negative = group_of[~positive][others]
-    same = np.searchsorted(-scores, -scores, "right")
-    above = np.searchsorted(-score[~positive][others], -scores, "right")
-
-    def value(times: np.ndarray) -> float:
-        weights = times[of_positive]
-        hits = np.concatenate([[0], np.cumsum(weights)])
-        misses = np.concatenate([[0], np.cumsum(times[of_negative])])
-        if not hits[-1] or not misses[-1]:
-            return float("nan")
-        taken = weights > 0
-        recalled = hits[same][taken]
-        return float(weights[taken] @ (recalled / (recalled + misses[above][taken])) / hits[-1])
-
-    return value
-
-
 _BOXES: dict[str, Callable[..., box_metrics.Weighed]] = {
     "rsna_mean_average_precision": box_metrics.rsna_of,
     "box_ap50": box_metrics.ap50_of,
     "box_ap": box_metrics.ap_of,
 }
-_LOSSES = {"log_loss": metrics.log_losses, "multiclass_log_loss": metrics.class_losses, "brier": metrics.squared_errors}
-_CURVES = {"roc_auc": _roc_curve, "average_precision": _precision_curve}

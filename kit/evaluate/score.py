@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from kit.config import EvaluateSettings
+from kit.decisions import Decision
 from kit.errors import DataError, counted
 from kit.evaluate import calibration, metrics
+from kit.evaluate.decision import as_scored, decisions_of, sent_probabilities
 from kit.evaluate.delong import delong_interval
 from kit.evaluate.ensemble import aligned
 from kit.evaluate.metrics import Metric
@@ -35,7 +37,7 @@ class Yardstick:
     """How predictions are measured: the metric, whether labels are `exclusive` classes, and the settings.
 
     `means` are further means of the metric, each over some of the labels, by name. `note` says what the out-of-fold
-    rows have been used for.
+    rows have been used for. Of test rows a metric of decisions measures those of `decision`.
     """
 
     metric: Metric
@@ -43,6 +45,17 @@ class Yardstick:
     settings: EvaluateSettings
     means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     note: str = OPTIMISM
+    decision: Decision | None = None
+
+    def of_oof(self, rows: pd.DataFrame) -> np.ndarray:
+        """What the metric measures of out-of-fold predictions with truth, [rows, labels]."""
+        return as_scored(self.metric, truth(rows), probabilities(rows), rows["fold"].to_numpy())
+
+    def of_test(self, rows: pd.DataFrame) -> np.ndarray:
+        """What the metric measures of test predictions, [rows, labels]."""
+        if not self.metric.decisions or self.decision is None:
+            return probabilities(rows)
+        return decisions_of(self.decision, probabilities(sent_probabilities(self.decision, rows)))
 
 
 def score(oof: pd.DataFrame, test: pd.DataFrame, examples: pd.DataFrame, by: Yardstick) -> Scores:
@@ -76,8 +89,10 @@ def compare_runs(
     first, members = aligned({name: table.drop(columns="fold") for name, table in runs.items()}, "training")
     y = truth(_with_truth(first, examples, predicted_labels(next(iter(runs.values())))))
     group_of, count = numbered(_groups(first, examples).to_numpy())
-    values = resample([statistic(metric, y, p, group_of) for p in members], count, settings.resamples)[:, :, 0]
-    value = [metric(y, p) for p in members]
+    folds = [table.sort_values("id")["fold"].to_numpy() for table in runs.values()]
+    measured = [as_scored(metric, y, p, fold) for p, fold in zip(members, folds, strict=True)]
+    values = resample([statistic(metric, y, p, group_of) for p in measured], count, settings.resamples)[:, :, 0]
+    value = [metric(y, p) for p in measured]
     lines = []
     for n, name in enumerate(runs):
         low, high = interval(values[:, n] - values[:, 0], settings.confidence)
@@ -88,13 +103,13 @@ def compare_runs(
 
 
 def subgroups(
-    rows: pd.DataFrame, examples: pd.DataFrame, metric: Metric, columns: tuple[str, ...]
+    rows: pd.DataFrame, p: np.ndarray, examples: pd.DataFrame, metric: Metric, columns: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    """The metric in each part of the rows by a column of the example table: column, part, rows, value, small.
+    """The metric of `p` in each part of the rows by a column of the example table: column, part, rows, value, small.
 
     Ages are cut into bands. `small`: no label has 30 rows of its rarer class in that part.
     """
-    y, p, parts = truth(rows), probabilities(rows), []
+    y, parts = truth(rows), list[dict[str, Any]]()
     for column, part, inside in parts_of(examples.set_index("id").loc[rows["id"]], columns):
         positives = np.nansum(y[inside], axis=0)
         rarer = np.minimum(positives, (~np.isnan(y[inside])).sum(axis=0) - positives)
@@ -104,13 +119,13 @@ def subgroups(
 
 
 def _score_oof(oof: pd.DataFrame, examples: pd.DataFrame, by: Yardstick) -> dict[str, Any]:
-    labels, y, p = predicted_labels(oof), truth(oof), probabilities(oof)
+    labels, y, p, measured = predicted_labels(oof), truth(oof), probabilities(oof), by.of_oof(oof)
     rows_of = {int(k): (oof["fold"] == k).to_numpy() for k in sorted(oof["fold"].unique())}
-    folds = {k: by.metric(y[rows], p[rows]) for k, rows in rows_of.items()}
+    folds = {k: by.metric(y[rows], measured[rows]) for k, rows in rows_of.items()}
     defined = np.array([value for value in folds.values() if not np.isnan(value)])
     mean = float(defined.mean()) if len(defined) else float("nan")
     deviation = float(defined.std(ddof=1)) if len(defined) > 1 else float("nan")
-    scores = _score_rows(oof, examples, by)
+    scores = _score_rows(oof, measured, examples, by)
     apart = abs(scores["value"] - mean) > deviation
     return {
         **scores,
@@ -131,28 +146,29 @@ def _score_test(test: pd.DataFrame, examples: pd.DataFrame, by: Yardstick) -> di
 
     Where it shares groups with the training images, also the value without them.
     """
-    scores = _score_rows(test, examples, by)
+    measured = by.of_test(test)
+    scores = _score_rows(test, measured, examples, by)
     group = _groups(test, examples)
     shared = group.isin(set(examples["group"][examples["split"] == "train"])).to_numpy()
     scores["groups_also_in_training"] = int(group[shared].nunique())
     if shared.any():
-        scores["value_without_them"] = by.metric(truth(test)[~shared], probabilities(test)[~shared])
+        scores["value_without_them"] = by.metric(truth(test)[~shared], measured[~shared])
     return scores
 
 
-def _score_rows(rows: pd.DataFrame, examples: pd.DataFrame, by: Yardstick) -> dict[str, Any]:
-    """The scores of any rows with truth and probabilities."""
+def _score_rows(rows: pd.DataFrame, measured: np.ndarray, examples: pd.DataFrame, by: Yardstick) -> dict[str, Any]:
+    """The scores of any rows with truth and probabilities; the metric is that of `measured` [rows, labels]."""
     metric, settings = by.metric, by.settings
     labels, y, p = predicted_labels(rows), truth(rows), probabilities(rows)
     group_of, count = numbered(_groups(rows, examples).to_numpy())
-    values = resample([statistic(metric, y, p, group_of)], count, settings.resamples)[:, 0]
+    values = resample([statistic(metric, y, measured, group_of)], count, settings.resamples)[:, 0]
     limits = [interval(column, settings.confidence) for column in values.T]
     low, high = limits[0]
     scores = {
         "metric": metric.name,
         "rows": len(rows),
         "groups": count,
-        "value": metric(y, p),
+        "value": metric(y, measured),
         "interval": {
             "low": low,
             "high": high,
@@ -165,17 +181,23 @@ def _score_rows(rows: pd.DataFrame, examples: pd.DataFrame, by: Yardstick) -> di
         ends = delong_interval(y[labelled, 0] > 0.5, p[labelled, 0], settings.confidence)
         scores["delong"] = dict(zip(("low", "high"), ends, strict=True))
     scores["labels"] = {
-        label: {"value": metric(y[:, [n]], p[:, [n]]), "low": limits[n + 1][0], "high": limits[n + 1][1]}
+        label: {
+            "value": metric.only([n])(y[:, [n]], measured[:, [n]]),
+            "low": limits[n + 1][0],
+            "high": limits[n + 1][1],
+        }
         for n, label in enumerate(labels)
     }
     if by.means:
         places = {name: [labels.index(label) for label in subset] for name, subset in by.means.items()}
-        scores["means"] = {name: metric(y[:, columns], p[:, columns]) for name, columns in places.items()}
+        scores["means"] = {
+            name: metric.only(columns)(y[:, columns], measured[:, columns]) for name, columns in places.items()
+        }
     return {
         **scores,
         "accuracy": metrics.accuracy(y, p, by.exclusive),
         "metrics": metrics.report(y, p, by.exclusive, labels),
-        "subgroups": subgroups(rows, examples, metric, settings.subgroups),
+        "subgroups": subgroups(rows, measured, examples, metric, settings.subgroups),
     }
 
 

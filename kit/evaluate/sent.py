@@ -10,7 +10,7 @@ from kit.boxes import boxes_of, one_row_each, with_boxes
 from kit.decisions import AnyDecision, BoxDecision, Decision
 from kit.evaluate.boxes.decision import apply
 from kit.evaluate.boxes.score import gate_of
-from kit.evaluate.decision import sent_probabilities, with_label_decisions
+from kit.evaluate.decision import sent_probabilities, submitted_probabilities, with_label_decisions
 from kit.tables import DECISION
 
 
@@ -20,6 +20,12 @@ def sent(decision: AnyDecision, predictions: pd.DataFrame, fused: bool = False) 
     `fused`: they are those of several folds' models together, not each of one model.
     """
     table: pd.DataFrame = _KINDS[type(decision)].sent(decision, predictions, fused)
+    return table
+
+
+def submitted(decision: AnyDecision, predictions: pd.DataFrame, fused: bool = False) -> pd.DataFrame:
+    """Raw predictions as a submission has them: `sent`, or 0 and 1 where the metric takes decisions."""
+    table: pd.DataFrame = _KINDS[type(decision)].submitted(decision, predictions, fused)
     return table
 
 
@@ -52,6 +58,7 @@ def _with_box_decisions(decision: BoxDecision, predictions: pd.DataFrame) -> pd.
 
 class _Kind(NamedTuple):
     sent: Callable[[Any, pd.DataFrame, bool], pd.DataFrame]
+    submitted: Callable[[Any, pd.DataFrame, bool], pd.DataFrame]
     decided: Callable[[Any, pd.DataFrame], pd.DataFrame]
     in_cells: Callable[[pd.DataFrame], pd.DataFrame]
 
@@ -59,8 +66,9 @@ class _Kind(NamedTuple):
 _KINDS: dict[type, _Kind] = {
     Decision: _Kind(
         lambda decision, predictions, fused: sent_probabilities(decision, predictions),
+        lambda decision, predictions, fused: submitted_probabilities(decision, predictions),
         with_label_decisions,
         lambda table: table,
     ),
-    BoxDecision: _Kind(_sent_boxes, _with_box_decisions, one_row_each),
+    BoxDecision: _Kind(_sent_boxes, _sent_boxes, _with_box_decisions, one_row_each),
 }

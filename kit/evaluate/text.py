@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from kit.decisions import AnyDecision, ClassFactors, Decision
+from kit.decisions import AnyDecision, CaseRule, ClassFactors, Decision
 from kit.evaluate.boxes import text as box_text
 from kit.schemas import (
     AnyScores,
@@ -43,12 +43,20 @@ def _of_probabilities(scores: Scores, decision: Decision) -> str:
         sections += [[*_headline("test", scores.test), *overlap], _table(scores.test)]
     sections += [
         _left_out(scores),
+        _cases(decision.cases),
         _calibration(scores.calibration.cross_fitted),
         _thresholds(decision),
         _class_factors(decision.classes),
         [*(f"warning: {warning}" for warning in scores.warnings), scores.note],
     ]
     return "\n\n".join("\n".join(section) for section in sections if section)
+
+
+def _cases(rule: CaseRule | None) -> list[str]:
+    if rule is None or rule.metric is None:
+        return []
+    values = ", ".join(f"{name} {_shown(value)}" for name, value in rule.on_the_cases_that_chose_it.items())
+    return [f"images of a case: {rule.rule}; {rule.metric} nested {_shown(rule.nested)}, on all cases {values}"]
 
 
 def comparison(lines: Sequence[Comparison], confidence: float) -> str:

@@ -1,6 +1,6 @@
 """Where to cut a probability, by a rule, exactly; and what the cut is worth on rows that did not choose it.
 
-A rule is a name with maybe a number: `f1`, `fbeta:2`, `youden`, `mcc`, `balanced_accuracy`,
+A rule is a name with maybe a number: `f1`, `fbeta:2`, `youden`, `mcc`, `kappa`, `balanced_accuracy`,
 `sensitivity_at_specificity:0.95` (the most sensitive cut that is at least so specific),
 `specificity_at_sensitivity:0.95`, `cost:1,5` (a false positive costs 1, a false negative 5) and `prevalence` (as many
 called positive as are; `prevalence:0.1`: a tenth).
@@ -54,7 +54,17 @@ def cross_validated(y: np.ndarray, held_out: HeldOut, rule: str) -> dict[str, fl
     """`decisions` on all rows, each fold cut at the threshold that the other folds choose: an honest estimate.
 
     `y` float [rows], NaN where the label is unknown. None when a single fold has known labels: no other can choose.
-    Folds that share one array of scores, as uncalibrated ones do, sort it once.
+    """
+    labelled = ~np.isnan(y)
+    positive = nested_positives(y, held_out, rule)
+    return None if positive is None else decided(y[labelled] > 0.5, positive[labelled])
+
+
+def nested_positives(y: np.ndarray, held_out: HeldOut, rule: str) -> np.ndarray | None:
+    """Which rows are positive, bool [rows], each fold cut at the threshold that the other folds choose.
+
+    None when a single fold has known labels. Rows of unknown labels are not positive. Folds that share one array of
+    scores, as uncalibrated ones do, sort it once.
     """
     labelled = ~np.isnan(y)
     folds = [(labelled & inside, p) for inside, p in held_out if (labelled & inside).any()]
@@ -68,7 +78,7 @@ def cross_validated(y: np.ndarray, held_out: HeldOut, rule: str) -> dict[str, fl
         others = order[(labelled & ~inside)[order]]
         cuts = _cuts_of_sorted(y[others] > 0.5, p[others])
         positive[inside] = p[inside] >= best_threshold(cuts, rule)
-    return decided(y[labelled] > 0.5, positive[labelled])
+    return positive
 
 
 def decided(y: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
@@ -162,6 +172,13 @@ def _mcc(tp: np.ndarray, fp: np.ndarray, positives: float, negatives: float) -> 
     return _share(tp * negatives - fp * positives, np.sqrt(product))
 
 
+def _kappa(tp: np.ndarray, fp: np.ndarray, positives: float, negatives: float) -> np.ndarray:
+    total, predicted = positives + negatives, tp + fp
+    agreement = (tp + negatives - fp) / total
+    chance = (predicted * positives + (total - predicted) * negatives) / total**2
+    return _share(agreement - chance, 1 - chance)
+
+
 def _at_least(floor: float, of_sensitivity: bool) -> Objective:
     def objective(tp: np.ndarray, fp: np.ndarray, positives: float, negatives: float) -> np.ndarray:
         sensitivity, specificity = _share(tp, positives), 1 - _share(fp, negatives)
@@ -197,6 +214,7 @@ _OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "youden": lambda: _youden,
     "balanced_accuracy": lambda: _youden,  # the same cut: (Youden's J + 1) / 2
     "mcc": lambda: _mcc,
+    "kappa": lambda: _kappa,
     "sensitivity_at_specificity": lambda floor: _at_least(floor, of_sensitivity=False),
     "specificity_at_sensitivity": lambda floor: _at_least(floor, of_sensitivity=True),
     "cost": _cost,

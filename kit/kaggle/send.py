@@ -19,6 +19,7 @@ from kit.kaggle.output import FAILED, fetch_output, kernel_state, wait_for_kerne
 from kit.kaggle.plan import SubmissionPlan
 from kit.kaggle.push import preflight, push_kernel
 from kit.run import Run
+from kit.stages.per_case import scored_examples
 from kit.stages.submission import sent_oof
 from kit.submit import ledger
 from kit.submit.submission import check_submission, read_submission
@@ -112,7 +113,7 @@ def check_against_sample(job: SubmissionJob, kaggle: Kaggle, path: Path, run: Ru
         raise KaggleError(message) from error
     try:
         submission = read_submission(path, competition.id_column)
-        remarks = check_submission(competition, submission, sample, sent_oof(run), run.examples())
+        remarks = check_submission(competition, submission, sample, sent_oof(run), scored_examples(run))
     except SubmissionError as error:
         raise job.fail(SubmissionError(f"{path}: {error}")) from error
     for remark in remarks:

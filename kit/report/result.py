@@ -13,6 +13,15 @@ NAMES = {
     "log_loss": "log loss",
     "multiclass_log_loss": "log loss",
     "brier": "Brier score",
+    "partial_auc": "partial ROC AUC",
+    "weighted_auc": "weighted ROC AUC",
+    "c_index": "C-index",
+    "weighted_log_loss": "weighted log loss",
+    "grouped_log_loss": "log loss of groups",
+    "pfbeta": "probabilistic F score",
+    "macro_f1": "F1",
+    "balanced_accuracy": "balanced accuracy",
+    "quadratic_kappa": "quadratic kappa",
     "rsna_mean_average_precision": "RSNA's metric",
     "box_ap50": "AP50",
     "box_ap": "AP",
@@ -25,12 +34,30 @@ _MEANINGS = {
     "log_loss": "Log loss punishes probabilities that are sure and wrong: 0 is perfect, always saying .5 gets .693.",
     "multiclass_log_loss": "Log loss is the mean of −log of the probability given to the true class: 0 is perfect.",
     "brier": "The Brier score is the mean squared error of a probability: 0 is perfect, always saying .5 gets .25.",
+    "partial_auc": "Partial ROC AUC is the area under the curve where so much of the finding is caught as the "
+    "competition demands: from 0 to 1 minus that share (.2 for .8).",
+    "weighted_auc": "ROC AUC is the share of pairs, of an image with the finding and one without, that are ranked "
+    "right, averaged over the labels, some of which count more.",
+    "c_index": "The C-index is the share of pairs of patients, of which one is known to have the event first, that are "
+    "ranked so: guessing gets 50 %.",
+    "weighted_log_loss": "Log loss punishes probabilities that are sure and wrong: 0 is perfect. Some labels count "
+    "more.",
+    "grouped_log_loss": "Log loss punishes probabilities that are sure and wrong: 0 is perfect. It is the mean over "
+    "groups of classes and any injury, in which injured patients count more.",
+    "pfbeta": "The probabilistic F score counts each probability as that part of an alarm: 1 is perfect.",
+    "macro_f1": "F1 is the harmonic mean of the share of alarms that are right and the share of the finding that is "
+    "caught: 1 is perfect.",
+    "balanced_accuracy": "Balanced accuracy is the share of images that are decided right, each class counting alike: "
+    "guessing gets 1 divided by the number of classes.",
+    "quadratic_kappa": "Quadratic kappa is 1 where all are decided right and 0 where they agree as by chance; an error "
+    "counts with the square of its distance.",
     "rsna_mean_average_precision": "RSNA's metric is, for each image, hits / (hits + missed boxes + false boxes), in "
     "the mean over eight demands on the overlap and over all images with a box, true or found: 1 is perfect.",
     "box_ap50": "AP50 is the share of found boxes that are right, averaged over all sensitivities, where a box is "
     "right that overlaps a true one by half (intersection over union of .5): 1 is perfect.",
     "box_ap": "AP is as AP50, averaged over ten demands on the overlap, from .5 to .95: 1 is perfect.",
 }
+_NO_PLAIN_MEAN = ("weighted_", "grouped_", "c_index", "multiclass_")
 
 
 def name_of(metric: str) -> str:
@@ -63,7 +90,7 @@ def section(scores: AnyScores, folds: int, groups_known: bool, pictures: Sequenc
 
 def _meaning(scores: AnyScores) -> str:
     text = _MEANINGS.get(scores.metric, "").format(percent="–" if scores.value is None else percent(scores.value, 1))
-    mean = f" It is the mean of {len(scores.labels)} labels." if len(scores.labels) > 1 else ""
+    mean = f" It is the mean of {len(scores.labels)} labels." if _is_mean(scores) else ""
     trained = len(scores.folds)
     if trained == 1:
         return f"{text}{mean} Out of fold: the images that are scored were held back from training, patient by patient."
@@ -71,6 +98,10 @@ def _meaning(scores: AnyScores) -> str:
         f"{text}{mean} Out of fold: each image was judged by the one of {trained} models that had seen neither it nor "
         "any other image of its patient in training."
     )
+
+
+def _is_mean(scores: AnyScores) -> bool:
+    return len(scores.labels) > 1 and not scores.metric.startswith(_NO_PLAIN_MEAN)
 
 
 def _measured_on(scores: AnyScores) -> Table:

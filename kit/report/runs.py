@@ -78,6 +78,8 @@ def ensemble(report: EnsembleReport) -> Section:
         for name, blend in report.blends.items()
     ]
     names = ", ".join(Path(run).name for run in report.runs)
+    if report.repeats:
+        return _repeats(report)
     text = f"Blended are {names}. The way is {report.chosen}, because {report.reason}."
     if report.gate:
         text += f" Boxes may be weighed by the probabilities of {Path(report.gate).name}."
@@ -89,6 +91,19 @@ def ensemble(report: EnsembleReport) -> Section:
     columns = ["blend", metric, "interval", f"gain over {report.base}", "its interval"]
     caption = "Ways to blend, each fold by a blend fitted on the others. The chosen one's value is slightly optimistic."
     return Section("What it is blended from", "ensemble", [*blocks, Table(columns, rows, caption)])
+
+
+def _repeats(report: EnsembleReport) -> Section:
+    metric = name_of(report.metric)
+    caption = (
+        "Runs that differ in their seeds and folds alone. How far their scores lie apart is chance: a change of the "
+        "recipe that gains less is no gain. What is scored here is the average of their predictions."
+    )
+    rows = [[name, number(value)] for name, value in report.repeats.items()]
+    blocks: list[Block] = [Table(["repeat", metric], rows, caption)]
+    if len(report.correlation) > 1:
+        blocks.append(_correlation(report.correlation))
+    return Section("What it is averaged from", "ensemble", blocks)
 
 
 def _weights(weights: Mapping[str, float]) -> Any:

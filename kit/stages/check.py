@@ -12,7 +12,7 @@ from kit.competitions import find_competition
 from kit.config import Config, EvaluateSettings, ImageSettings, LossSettings, check_augment
 from kit.data.records.shards import image_shape
 from kit.errors import ConfigError, nearest
-from kit.evaluate.metrics import METRICS, find_metric
+from kit.evaluate.metrics import metric_of
 from kit.run import Run
 from kit.runtime import devices
 from kit.stages import initial_head
@@ -33,12 +33,14 @@ def check_settings(config: Config, run: Run | None = None) -> None:
 
     config = provisional(config)
     target = find_competition(config.competition, config).target
-    metric = find_metric(target.metric)
-    if target.task and metric.needs != find_task(target.task).prediction:
-        raise ConfigError(f"metric = {target.metric} is of {metric.needs}, but the target has none: choose another")
     if extensions.is_code(config.model.name):
         devices.set_up(config.runtime)  # its file imports Keras
+    metric = metric_of(target, config.evaluate, target.labels)
     card = registry.model_card(config.model.name)
+    if config.metric and metric.needs != card.prediction:
+        raise ConfigError(
+            f"metric = {metric.name} measures {metric.needs}, but {config.model.name} predicts {card.prediction}"
+        )
     if target.task:
         require_model_of(target.task, config)
     check_augment(config.augment, card.prediction, config.image.color)
@@ -159,6 +161,9 @@ def _check_boxes(config: Config) -> None:
     calibrated = config.evaluate.calibration != "none" or config.evaluate.test_prevalence is not None
     for name, is_set in (
         ("pseudo.run", config.pseudo.run),
+        ("columns.case", config.columns.case),
+        ("repeats", config.repeats > 1),
+        ("train.relabel", config.train.relabel.run),
         ("evaluate.calibration and test_prevalence", calibrated),
         ("evaluate.threshold", config.evaluate.threshold != EvaluateSettings().threshold),
         ("train.loss", config.train.loss != LossSettings()),

@@ -39,7 +39,7 @@ def leave_out_clusters(run: Run, fold: Fold) -> None:
     the clusters); nor where no two clusters look different.
     """
     config = fold.config
-    comparable = config.predict.tta == "none" and not config.pseudo.run
+    comparable = config.predict.tta == "none" and not (config.pseudo.run or config.train.relabel.run)
     if fitted_part(config) != "head" or not comparable or (config.model.weights or "").startswith("run:"):
         return _forget(run)
     inputs = {"version": _VERSION, **{name: value for name, value in fold.inputs.items() if name != "fold"}}

@@ -10,10 +10,11 @@ import pandas as pd
 from kit.boxes import BOXES, LABELS, boxes_of
 from kit.competitions import find_competition
 from kit.config import Config
-from kit.data.table.cells import assign_cells, split_folds
+from kit.data.table.cells import split_folds
 from kit.data.table.check import looked_at, report
 from kit.data.table.counts import sides_of
 from kit.data.table.examples import Examples
+from kit.data.table.fold_columns import deal_cells
 from kit.data.table.survey import Classes, classes_of, draw, show, survey_images
 from kit.errors import ConfigError, counted
 from kit.files import expanded
@@ -106,7 +107,7 @@ def _folds(config: Config, examples: Examples) -> tuple[np.ndarray | None, str]:
     except ConfigError as error:
         doubt = f"A run would be refused: {error}"
     try:
-        cell = assign_cells(train)
+        cell = deal_cells(train)
         dealt = split_folds(int(cell.max()) + 1, config.folds, config.split_seed)
     except ConfigError as error:
         return None, doubt or f"A run would be refused: {error}"

@@ -10,16 +10,15 @@ from kit import files
 from kit.errors import ConfigError, DataError
 from kit.evaluate import blend
 from kit.evaluate import ensemble as blending
-from kit.evaluate.metrics import find_metric
 from kit.run import Run, names_of
 from kit.schemas import BlendScore, EnsembleReport
 from kit.stages import ensemble_boxes
 from kit.stages.current import require_current
-from kit.stages.score import mean_test, target_of
+from kit.stages.score import mean_test, metric_of_run
 from kit.tables import TRUTH, predicted_labels, truth, with_probabilities, with_truth
 from kit.tasks import find_task
 
-_NO_METADATA = ("id", "path", "split", "group", "cell")
+_NO_METADATA = ("id", "path", "split", "group", "case", "cell")
 
 
 def ensemble(runs: Sequence[Run], out: Run, how: str = "auto", metadata: Sequence[str] = ()) -> EnsembleReport:
@@ -79,7 +78,7 @@ def _blend(
     labels = predicted_labels(first.oof())
     tables = {name: run.examples() for name, run in zip(names, runs, strict=True)}
     blending.require_same_truth(tables, oof["id"], labels)
-    metric, exclusive = find_metric(target_of(first).metric, settings), find_task(first.folds.task).exclusive
+    metric, exclusive = metric_of_run(first), find_task(first.folds.task).exclusive
     y = truth(with_truth(oof, examples, labels), labels).astype(np.float64)
     rows = blend.Rows(members, y, metric, exclusive, _metadata(examples, oof["id"], metadata))
     fold, groups = oof["fold"].to_numpy(), oof["id"].map(examples.set_index("id")["group"]).to_numpy()

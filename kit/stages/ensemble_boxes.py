@@ -10,10 +10,9 @@ from kit.errors import ConfigError, DataError, some
 from kit.evaluate.boxes.ensemble import BEST, ensemble
 from kit.evaluate.boxes.score import Predicted, require_alike
 from kit.evaluate.ensemble import correlations
-from kit.evaluate.metrics import find_metric
 from kit.run import Run
 from kit.schemas import EnsembleReport
-from kit.stages.score import mean_test, target_of
+from kit.stages.score import mean_test, metric_of_run
 from kit.tables import predicted_labels, probability_columns
 from kit.tasks import find_task
 
@@ -42,7 +41,7 @@ def blend(
     for name, run in named.items():
         if run.folds.labels != labels:
             raise DataError(f"{name} predicts other labels: {some(run.folds.labels)}, not {some(labels)}")
-    metric = find_metric(target_of(first).metric, settings)
+    metric = metric_of_run(first)
     bare = oof[next(iter(members))]
     predicted = {name: Predicted(oof[name], run.examples(), labels, metric, settings) for name, run in members.items()}
     require_alike(predicted)

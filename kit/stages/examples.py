@@ -15,11 +15,13 @@ from kit.data.table.check import check_images
 from kit.data.table.counts import count_examples
 from kit.data.table.examples import Examples, read_examples, validate
 from kit.data.table.exclude import without
+from kit.data.table.fold_columns import deal_by, require_dealt, require_folds
 from kit.data.table.listing import require_folder
-from kit.errors import DataError, counted, remarked, some
+from kit.errors import ConfigError, DataError, counted, remarked, some
 from kit.files import PART, expanded
 from kit.runtime.session import find_mount
 from kit.stages.fold import least_rows
+from kit.tables import FOLD_OF
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ def list_examples(config: Config, data: Path | str) -> Examples:
 
 def examples_in(config: Config, file: Path) -> Examples:
     """The examples in a file that `kit examples` wrote, checked, without those that `data.exclude` names."""
-    examples = _leave_out(config, read_examples(file))
+    examples = _dealt(config, _leave_out(config, read_examples(file)))
     for note in examples.notes:
         log.info(note)
     return validate(examples, config.data.max_missing)
@@ -53,16 +55,28 @@ def examples_in(config: Config, file: Path) -> Examples:
 
 def _read(config: Config, data: Path) -> Examples:
     """The examples of a raw folder without those that `data.exclude` names, not yet checked."""
-    return _leave_out(config, find_competition(config.competition, config).read(data, config))
+    return _dealt(config, _leave_out(config, find_competition(config.competition, config).read(data, config)))
 
 
 def _leave_out(config: Config, examples: Examples) -> Examples:
     return without(examples, Path(config.data.exclude)) if config.data.exclude else examples
 
 
+def _dealt(config: Config, examples: Examples) -> Examples:
+    """The examples with the column that deals folds, where the settings name one."""
+    if config.fold_by and config.columns.fold:
+        raise ConfigError("fold_by and columns.fold both say how folds are dealt: give one of them")
+    if config.fold_by:
+        return deal_by(examples, config.fold_by)
+    if config.columns.fold and FOLD_OF in examples.table.columns:
+        require_dealt(examples, "columns.fold")
+    return examples
+
+
 def check_folds(config: Config, examples: Examples) -> None:
     """Say what the folds of a run on these examples will lack; raises ConfigError where they cannot be."""
     train = examples.table[examples.table["split"] == "train"]
+    require_folds(train, config.folds, fixed=config.columns.fold is not None)
     target_format(examples.task).padding(train, config.input.most_boxes)  # raises where boxes have no room
     for note in folds.check_folds(train, examples.labels, config.folds, config.split_seed, least_rows(config)):
         log.info(note)

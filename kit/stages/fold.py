@@ -55,8 +55,13 @@ class Fold:
         if "train" in settings:
             settings["input"] = self.config.input.model_dump(exclude={"cache", "most_boxes"})  # which change no value
         settings |= code_settings(self.config)
+            settings["train"].pop("relabel")
         if digest := metadata_digest(self.config, self.records, "train"):
             settings["metadata"] = digest
+        if self.config.train.relabel.run:
+            settings["relabel"] = relabel_inputs(self.config, self.files.relabel)
+        if (self.config.metric or self.config.metric_options) and "train" in settings:
+            settings["metric"] = [self.config.metric, self.config.metric_options]  # which chooses the epoch
         if self.config.pseudo.run:
             settings["pseudo"] = [self.config.pseudo.model_dump(exclude={"run"}), pseudo_digest(self)]
         return {
@@ -137,6 +142,15 @@ def folds_of(run: Run, config: Config, records: Records) -> list[Fold]:
     """The folds of a run."""
     cells = run.folds.folds
     return [Fold(config, records, cells, k, run.fold(k)) for k in range(len(cells))]
+
+
+def relabel_inputs(config: Config, kept: Path) -> list[Any]:
+    """What the labels depend on that heads of another run give: how much they count, and these heads."""
+    run, weight = Run(config.train.relabel.run or ""), config.train.relabel.weight
+    if not run.exists() and kept.exists():  # a trained fold needs that run no more
+        heads = files.read_json(kept, f"restore it, or {run}, from which labels came")
+        return [weight, heads]
+    return [weight, files.fingerprint([run.config.seed, run.config.model.model_dump()])]
 
 
 def pseudo_digest(fold: Fold) -> str:

@@ -11,8 +11,8 @@ import pandas as pd
 from kit import files
 from kit.data.table.cells import assign_cells
 from kit.data.table.leaks import assert_no_leak
-from kit.evaluate.metrics import Metric
-from kit.evaluate.validation import epoch_values, monitor_of
+from kit.evaluate.metrics import Metric, monitor_of
+from kit.evaluate.validation import epoch_values
 from kit.run import Run
 from kit.runtime import devices
 from kit.runtime.devices import Device

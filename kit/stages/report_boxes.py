@@ -11,13 +11,12 @@ from kit.data.records.images import iter_images
 from kit.data.records.manifest import Records
 from kit.evaluate.boxes import decision as box_decision
 from kit.evaluate.boxes.score import gate_of, measured_by
-from kit.evaluate.metrics import find_metric
 from kit.evaluate.resample import statistic
 from kit.evaluate.subgroups import intervals
 from kit.report import boxes as of_boxes
 from kit.report import pictures as images
 from kit.report.page import Section
-from kit.stages.score import target_of
+from kit.stages.score import metric_of_run
 
 _SIDE = 320  # pixels of a picture with boxes
 NOTE = (
@@ -34,7 +33,7 @@ def sections(read: Any) -> list[Section]:
 def subgroups(read: Any, resamples: int) -> list[tuple[float, float]]:
     """The ends of the intervals of the score's parts, of boxes as the run's decision keeps them."""
     boxes, rows = _judged(read), _rows(read)
-    metric = find_metric(target_of(read.run).metric, read.config.evaluate)
+    metric = metric_of_run(read.run)
     measured = measured_by(metric, boxes.found, boxes.kept)
 
     def of_part(inside: np.ndarray, group_of: np.ndarray) -> Any:

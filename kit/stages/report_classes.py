@@ -9,34 +9,38 @@ from kit import headlines
 from kit.data.records.images import iter_images
 from kit.data.records.manifest import Records
 from kit.errors import DataError
-from kit.evaluate.metrics import find_metric
+from kit.evaluate.decision import as_scored
 from kit.evaluate.resample import statistic
 from kit.evaluate.score import with_known_truth
 from kit.evaluate.subgroups import intervals
 from kit.report import classes
 from kit.report import pictures as images
-from kit.report.judged import judged
+from kit.report.judged import Judged, judged
 from kit.report.page import Block, Section, Text
 from kit.report.ranking import before_and_after
-from kit.stages.score import compare, mean_test, target_of
+from kit.run import Run
+from kit.stages.per_case import as_decided, scored_examples, scored_oof
+from kit.stages.score import compare, mean_test, metric_of_run
 
 
 def sections(read: Any) -> list[Section]:
     """All on probabilities, out of fold and of labelled test images."""
-    test = with_known_truth(mean_test(read.run), read.examples)
-    tested = judged(test, read.examples, read.decision) if len(test) else None
-    oof = judged(read.oof, read.examples, read.decision)
+    examples = scored_examples(read.run)
+    test = with_known_truth(as_decided(read.run, read.decision, mean_test(read.run)), examples)
+    tested = judged(test, examples, read.decision) if len(test) else None
+    oof = _judged_oof(read, read.run)
     return classes.sections(oof, tested, read.scores, read.decision)
 
 
 def subgroups(read: Any, resamples: int) -> list[tuple[float, float]]:
     """The ends of the intervals of the score's parts."""
-    oof = judged(read.oof, read.examples, read.decision)
-    metric = find_metric(target_of(read.run).metric)
-    rows = read.examples.set_index("id").loc[read.oof["id"]].reset_index()
+    oof, metric = _judged_oof(read, read.run), metric_of_run(read.run)
+    ids = scored_oof(read.run, read.config, metric)["id"]
+    rows = scored_examples(read.run).set_index("id").loc[ids].reset_index()
+    p = as_scored(metric, oof.y, oof.p, oof.fold)
 
     def of_part(inside: np.ndarray, group_of: np.ndarray) -> Any:
-        return statistic(metric, oof.y[inside], oof.p[inside], group_of)
+        return statistic(metric, oof.y[inside], p[inside], group_of)
 
     return intervals(rows, read.scores.subgroups, of_part, resamples, read.config.evaluate)
 
@@ -48,11 +52,17 @@ def trained(read: Any) -> list[Block]:
         return []
     try:
         gain = headlines.gain(*compare([frozen, read.run]))
-        before = judged(frozen.oof(), read.examples, read.decision)
+        before = _judged_oof(read, frozen)
     except DataError as error:
         return [Text(f"What training has added is not known: {error}", "note")]
-    after = judged(read.oof, read.examples, read.decision)
+    after = _judged_oof(read, read.run)
     return [Text(f"{gain[:1].upper()}{gain[1:]}."), *before_and_after(before, after)]
+
+
+def _judged_oof(read: Any, run: Run) -> Judged:
+    """Out-of-fold predictions of what is scored, of this run or of that of its frozen network."""
+    oof = scored_oof(run, read.config, metric_of_run(read.run))
+    return judged(oof, scored_examples(read.run), read.decision)
 
 
 def pictures(read: Any, records: Records, ids: Collection[str]) -> dict[str, bytes]:

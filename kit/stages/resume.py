@@ -14,7 +14,7 @@ from kit.run import Run
 from kit.stages.fold import Fold, code_settings, settings_of_training
 from kit.stages.network import with_network
 
-_SPLIT = {"folds", "fold_seed", "image"}  # settings that a model depends on, beside those of its training
+_SPLIT = {"folds", "fold_seed", "fold_by", "image"}  # settings that a model depends on, beside those of its training
 _OWN_WEIGHTS = (None, "none", "imagenet")
 # Settings that a stamp names as the config does.
 _IN_STAMP = {"seed", "input", "precision", "model", "augment", "train", "competition", "metric"}
@@ -63,6 +63,7 @@ def _outside(config: Config) -> dict[str, Any]:
         "model.arguments.backbone": model if model != config.model.name else None,
         "model.weights": None if weights in _OWN_WEIGHTS else weights,
         "pseudo.run": config.pseudo.run,
+        "train.relabel.run": config.train.relabel.run,
         "data.exclude": config.data.exclude,
         "image.steps": [step.model for step in steps],
         "runtime.trackers": [name for name in config.runtime.trackers if name != "tensorboard"],
@@ -119,6 +120,8 @@ def _changes_of_inputs(fold: Fold) -> list[str]:
     changes += [f"the {key} settings" for key in ("image", "folds") if _plain(then.get(key)) != _plain(now[key])]
     if then.get("metadata") != now.get("metadata"):
         changes.append("the values of model.arguments.metadata")
+    if then.get("relabel") != _plain(now.get("relabel")):
+        changes.append("the labels that train.relabel gives")
     if then.get("pseudo") != _plain(now.get("pseudo")):
         changes.append("the pseudo-labels")
     return changes if then else []
@@ -151,11 +154,15 @@ def _refusal(run: Run, count: int, why: str) -> str:
 def _settings(config: Config) -> dict[str, Any]:
     """The settings that decide what a fold is trained on and how."""
     values = config.model_dump(include=_SPLIT | settings_of_training(config))
+    if "train" in values:
+        relabel = config.train.relabel
+        values["train"]["relabel"] = {"weight": relabel.weight if relabel.run else None}
     return {
         **values,
         "competition": code_settings(config).get("competition"),
         "metric": code_settings(config).get("metric"),
         "fold_seed": config.split_seed,
+        **(config.model_dump(include={"metric", "metric_options"}) if "train" in values else {}),
         **({"input": config.input.model_dump(exclude={"cache"})} if "train" in values else {}),
         "runtime": {"precision": config.runtime.precision},
         "pseudo": config.pseudo.model_dump(exclude={"run"}) if config.pseudo.run else {"run": None},

@@ -15,13 +15,14 @@ from kit.evaluate import score as scoring
 from kit.evaluate.boxes import score as box_score
 from kit.evaluate.boxes.score import Predicted
 from kit.evaluate.clusters import of_clusters
-from kit.evaluate.decision import decide
-from kit.evaluate.metrics import Metric, find_metric
+from kit.evaluate.decision import decide, of_cases
+from kit.evaluate.metrics import Metric, metric_of
 from kit.predict.merging import over_folds
 from kit.run import Run, names_of
 from kit.schemas import AnyScores, BoxScores, Comparison, Scores
 from kit.stages.current import changed_settings, require_current, settings_of_boxes
 from kit.stages.fold import fitted_part
+from kit.stages.per_case import scored_examples, scored_oof, what_is_scored
 from kit.tasks import find_task
 
 
@@ -42,7 +43,7 @@ def score(run: Run, settings: Iterable[str] = ()) -> tuple[AnyScores, AnyDecisio
             "evaluate": config.evaluate.model_dump(),
             "views": config.predict.tta,
             "balanced": is_balanced(config),
-            "metric": target.metric,
+            "metric": [target.metric, dict(target.metric_options)] if target.metric_options else target.metric,
             "means": {name: list(labels) for name, labels in target.means.items()},
             "task": task.name,
             **settings_of_boxes(config.predict, task.name),
@@ -78,6 +79,12 @@ def target_of(run: Run) -> Target:
     return find_competition(run.config.competition, run.config).target
 
 
+def metric_of_run(run: Run) -> Metric:
+    """What the run is scored by."""
+    folds = run.folds
+    return metric_of(target_of(run), run.config.evaluate, folds.labels, find_task(folds.task).exclusive)
+
+
 def is_balanced(config: Config) -> bool:
     """Whether training showed classes in other shares than the data has; that of a head never does."""
     if fitted_part(config) == "head":
@@ -91,17 +98,26 @@ def mean_test(run: Run) -> pd.DataFrame:
 
 
 def _score_probabilities(run: Run, config: Config, target: Target) -> tuple[Scores, Decision]:
-    task, oof, examples = find_task(run.folds.task), run.oof(), run.examples()
+    task = find_task(run.folds.task)
     note = {"network": scoring.OPTIMISM, "head": scoring.NESTED}[fitted_part(config)]
-    by = scoring.Yardstick(find_metric(target.metric), task.exclusive, config.evaluate, target.means, note)
-    decision = decide(
-        oof, examples, task.name, task.exclusive, config.evaluate, config.predict.tta, is_balanced(config)
-    )
-    scores = scoring.score(oof, mean_test(run), examples, by)
+    metric = metric_of(target, config.evaluate, run.folds.labels, task.exclusive)
+    tables = what_is_scored(run, config, metric, mean_test(run))
+
+    def decided(oof: pd.DataFrame) -> Decision:
+        options = config.evaluate, config.predict.tta, is_balanced(config), metric
+        return decide(oof, tables.examples, task.name, task.exclusive, *options)
+
+    decision = decided(tables.oof)
+    if tables.rule is not None:
+        decision = of_cases(decision, decided(tables.nested), tables.rule)
+        note = f"{note} {tables.words()}"
+    by = scoring.Yardstick(metric, task.exclusive, config.evaluate, target.means, note, decision)
+    scores = scoring.score(tables.nested, tables.test, tables.examples, by)
     source = _clusters_of(run)
     if source is None or (clusters := source.clusters()) is None:
         return scores, decision
-    left_out = of_clusters(clusters, source.oof(), examples, by.metric, config.evaluate)
+    clusters, oof = (tables.by_plain_rule(table, run.examples(), task.exclusive) for table in (clusters, source.oof()))
+    left_out = of_clusters(clusters, oof, tables.examples, by.metric, config.evaluate)
     return scores.model_copy(
         update={"left_out_clusters": left_out.model_copy(update={"frozen": source is not run})}
     ), decision
@@ -119,12 +135,13 @@ def _clusters_of(run: Run) -> Run | None:
 
 def _compare_probabilities(runs: dict[str, Run]) -> list[Comparison]:
     first = next(iter(runs.values()))
-    tables = {name: run.oof() for name, run in runs.items()}
-    return scoring.compare_runs(tables, first.examples(), find_metric(target_of(first).metric), first.config.evaluate)
+    metric = metric_of_run(first)
+    tables = {name: scored_oof(run, run.config, metric) for name, run in runs.items()}
+    return scoring.compare_runs(tables, scored_examples(first), metric, first.config.evaluate)
 
 
 def _score_boxes(run: Run, config: Config, target: Target) -> tuple[BoxScores, BoxDecision]:
-    predicted = _predicted(run, config, find_metric(target.metric, config.evaluate))
+    predicted = _predicted(run, config, metric_of(target, config.evaluate, run.folds.labels))
     decision = predicted.decide(run.folds.task, config.predict.tta, config.predict.boxes)
     decision = box_score.with_fused_cuts(decision, run.test(), mean_test(run))
     return box_score.score(predicted, mean_test(run), run.examples(), decision), decision
@@ -132,7 +149,7 @@ def _score_boxes(run: Run, config: Config, target: Target) -> tuple[BoxScores, B
 
 def _compare_boxes(runs: dict[str, Run]) -> list[Comparison]:
     first = next(iter(runs.values()))
-    metric = find_metric(target_of(first).metric, first.config.evaluate)
+    metric = metric_of_run(first)
     each = {name: _predicted(run, first.config, metric) for name, run in runs.items()}
     box_score.require_alike(each)
     decided = {

@@ -8,9 +8,11 @@ import pandas as pd
 
 from kit import files
 from kit.competitions import find_competition
+from kit.decisions import AnyDecision
 from kit.errors import SubmissionError, counted, some
-from kit.evaluate.sent import sent
+from kit.evaluate.sent import submitted
 from kit.run import Run
+from kit.stages.per_case import as_decided, scored_examples
 from kit.stages.score import mean_test, score
 from kit.submit.submission import check_submission, make_submission, read_submission, same_cells, stand_in
 
@@ -27,11 +29,7 @@ def write_submission(run: Run, sample: Path | str | None, out: Path | str) -> No
     expected = read_submission(files.expanded(sample), competition.id_column) if sample else None
     with run.locked():
         _, decision = score(run)
-        predictions, oof, examples = (
-            sent(decision, mean_test(run), fused=True),
-            sent(decision, run.oof()),
-            run.examples(),
-        )
+        predictions, oof, examples = _submitted_test(run, decision), sent_oof(run), scored_examples(run)
         submission = make_submission(competition, predictions, expected, examples)
         sample_or_own = submission if expected is None else expected
         for remark in check_submission(competition, submission, sample_or_own, oof, examples):
@@ -45,7 +43,14 @@ def write_submission(run: Run, sample: Path | str | None, out: Path | str) -> No
 
 def sent_oof(run: Run) -> pd.DataFrame:
     """The out-of-fold predictions as they would be sent; of a run that is not scored yet, as they are."""
-    return sent(run.decision, run.oof()) if run.decision_path.exists() else run.oof()
+    if not run.decision_path.exists():
+        return run.oof()
+    decision = run.decision
+    return submitted(decision, as_decided(run, decision, run.oof()))
+
+
+def _submitted_test(run: Run, decision: AnyDecision) -> pd.DataFrame:
+    return submitted(decision, as_decided(run, decision, mean_test(run)), fused=True)
 
 
 def require_current_submission(run: Run) -> None:
@@ -59,7 +64,7 @@ def require_current_submission(run: Run) -> None:
         raise SubmissionError(f"{run} has no {run.submission_path.name}: {again.replace(' again', '')}")
     submission = read_submission(run.submission_path, competition.id_column)
     _, decision = score(run)
-    expected = make_submission(competition, sent(decision, mean_test(run), fused=True), None, run.examples())
+    expected = make_submission(competition, _submitted_test(run, decision), None, scored_examples(run))
     columns = [column for column in expected.columns if column != competition.id_column]
     both = expected.merge(submission, on=competition.id_column, suffixes=("", "_sent"))
     if both.empty or not {*columns} <= {*submission.columns}:

@@ -29,9 +29,9 @@ from kit.data.records.pseudo import sure_labels, with_pseudo_labels
 from kit.data.table.cells import split_folds
 from kit.data.table.folds import check_dealt
 from kit.data.table.leaks import assert_no_leak
-from kit.errors import ConfigError, TrainingError, counted
-from kit.evaluate.metrics import Metric, find_metric
-from kit.evaluate.validation import epoch_values, monitor_of
+from kit.errors import ConfigError, DataError, TrainingError, counted
+from kit.evaluate.metrics import Metric, metric_of, monitor_of
+from kit.evaluate.validation import epoch_values
 from kit.models.frozen import metadata_columns
 from kit.models.metadata import check_metadata
 from kit.predict.predict import predict
@@ -39,6 +39,7 @@ from kit.run import FORMAT_VERSION, Run
 from kit.runtime import devices
 from kit.runtime.devices import Device
 from kit.schemas import Folds
+from kit.stages.features import OutOfTime
 from kit.stages.fold import (
     Fold,
     fitted_part,
@@ -47,11 +48,13 @@ from kit.stages.fold import (
     pseudo_digest,
     pseudo_predictions,
     refuse_leaking_weights,
+    relabel_inputs,
 )
 from kit.stages.head import fit_head
 from kit.stages.initial_head import start_linear
 from kit.stages.model import build_model
 from kit.stages.network import with_network
+from kit.stages.relabel import relabelled
 from kit.stages.resume import lost_folds, refuse_other_run, refuse_to_lose
 from kit.tables import truth
 from kit.tasks import find_task
@@ -114,7 +117,8 @@ def train(
         folds = start_run(config, records, run, retrain)
         _warn_of_seen_images(config)
         _warn_of_random_weights(config)
-        metric = find_metric(find_competition(config.competition, config).target.metric)
+        target, exclusive = find_competition(config.competition, config).target, find_task(records.task).exclusive
+        metric = metric_of(target, config.evaluate, records.labels, exclusive)
         if fitted_part(config) == "head" and not all(folds[k].is_trained() for k in chosen):
             log.info("only a head is fitted, on features of a frozen backbone: augment, train and input play no part")
         return all(train_fold(folds[k], metric, deadline, len(chosen) - n) for n, k in enumerate(chosen, 1))
@@ -135,8 +139,14 @@ def train_fold(
     if not fold.is_trained():
         if _drop_state_of_other(fold) or fold.files.done.exists():
             log.info(f"{fold.title}  was trained with other settings: training it again")
-        if not FITS[fitted_part(fold.config)](_with_pseudo_labels(fold), metric, deadline, folds_after, callbacks):
+        try:
+            prepared = _with_pseudo_labels(relabelled(fold, deadline))
+        except OutOfTime:
             return False
+        if not FITS[fitted_part(fold.config)](prepared, metric, deadline, folds_after, callbacks):
+            return False
+        if fold.config.train.relabel.run:
+            files.write_json(fold.files.relabel, relabel_inputs(fold.config, fold.files.relabel)[1])
         if fold.config.pseudo.run:
             files.write_json(fold.files.pseudo, pseudo_digest(fold))
         files.mark_done(fold.files.done, fold.inputs, [*fold.files.model, fold.files.history], keep_inputs=True)

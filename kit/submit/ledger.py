@@ -8,8 +8,10 @@ from typing import Any
 import pandas as pd
 
 from kit import files
-from kit.errors import DataError, counted
+from kit.errors import DataError
 from kit.run import Run
+from kit.submit.tracking import as_text as as_lines
+from kit.submit.tracking import track_ledger
 
 COLUMNS = (
     "sent",  # UTC, in seconds
@@ -90,7 +92,7 @@ def write(path: Path, line: dict[str, Any]) -> pd.DataFrame:
 
 
 def as_text(table: pd.DataFrame) -> str:
-    """The ledger as text: each competition's submissions, and how well out-of-fold scores predicted their ranks."""
+    """The ledger as text: each competition's submissions, and whether scores out of fold track the board."""
     if table.empty:
         return "nothing submitted yet"
     lines = []
@@ -99,15 +101,9 @@ def as_text(table: pd.DataFrame) -> str:
         lines.append(f"{competition} ({', '.join(sorted(set(rows['metric'])))})")
         columns = ["sent", "runs", *_SCORES, "description"]
         lines.append(short[columns].to_string(index=False, float_format="{:.4f}".format, na_rep="-"))
-        for board in ("public", "private"):
-            scored = rows.dropna(subset=["oof", board])
-            if len(scored) > 2 and scored["oof"].nunique() > 1 and scored[board].nunique() > 1:
-                rank = scored["oof"].rank().corr(scored[board].rank())  # Spearman's
-                gap = (scored[board] - scored["oof"]).median()
-                lines.append(
-                    f"out of fold against {board}: rank correlation {rank:.2f}, median difference {gap:+.4f} "
-                    f"({counted(len(scored), 'submission')})"
-                )
+        for (_, metric, board), tracking in track_ledger(rows).items():
+            several = f" ({metric})" if rows["metric"].nunique() > 1 else ""
+            lines += as_lines(tracking, f"{board}{several}")
     return "\n".join(lines)
 
 

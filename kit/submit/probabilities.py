@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from kit.competition import Competition
+from kit.competition import SENT_AS_DECISIONS, Competition
 from kit.errors import SubmissionError, counted
 from kit.submit.formats import Format, line_of
 from kit.tables import PROBABILITY, predicted_labels, probabilities
@@ -25,6 +25,8 @@ def _check(
     oof: pd.DataFrame | None,
     examples: pd.DataFrame | None,
 ) -> list[str]:
+    if _are_decisions(competition, oof):
+        return _check_decisions(competition, submission, columns)
     for column in columns:
         values = _numbers(submission, column, competition.id_column)
         distinct = np.unique(values)
@@ -41,6 +43,28 @@ def _check(
     if oof is not None:
         _check_exchanged(competition, submission, list(columns), oof)
     return []
+
+
+def _are_decisions(competition: Competition, oof: pd.DataFrame | None) -> bool:
+    """Whether 0 and 1 are to be sent: the metric takes no probabilities, or the run does not send them."""
+    if competition.target.metric in SENT_AS_DECISIONS:
+        return True
+    return oof is not None and len(oof) > 2 and bool(np.isin(probabilities(oof), (0, 1)).all())
+
+
+def _check_decisions(competition: Competition, submission: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    remarks = []
+    for column in columns:
+        values = _numbers(submission, column, competition.id_column)
+        if (other := ~np.isin(values, (0, 1))).any():
+            row = int(np.flatnonzero(other)[0])
+            raise SubmissionError(
+                f"column {column!r}: {values[row]:g} in line {line_of(submission, row)} is neither 0 nor 1, but "
+                f"{competition.name} is scored by decisions"
+            )
+        if len(values) > 2 and len(np.unique(values)) == 1:
+            remarks.append(f"column {column!r} holds only {values[0]:g}")
+    return remarks
 
 
 def _same(a: pd.Series, b: pd.Series) -> np.ndarray:
@@ -87,6 +111,10 @@ def _logit(p: np.ndarray) -> np.ndarray:
     return np.log(clipped / (1 - clipped))
 
 
-PROBABILITIES = Format(
-    _columns, missing=lambda cells: cells.mean(), check=_check, same=_same, stand_in="the mean prediction"
-)
+def _missing(cells: pd.Series) -> float:
+    """The mean prediction; where decisions are sent, what most images have."""
+    mean = float(cells.mean())
+    return float(mean >= 0.5) if cells.isin((0, 1)).all() else mean
+
+
+PROBABILITIES = Format(_columns, missing=_missing, check=_check, same=_same, stand_in="the mean prediction")

@@ -20,14 +20,14 @@ from kit.config.load import override
 from kit.config.model import AUTO
 from kit.data.records.manifest import Records, open_records
 from kit.data.table.cells import CELLS, split_folds
-from kit.errors import ConfigError, TrainingError, nearest
-from kit.evaluate.metrics import find_metric
-from kit.evaluate.validation import monitor_of
+from kit.errors import ConfigError, DataError, TrainingError, nearest
+from kit.evaluate.metrics import Metric, metric_of, monitor_of
 from kit.runtime import devices, session
 from kit.stages.check import check_settings
 from kit.stages.examples import list_examples, raw_folder
 from kit.stages.network import provisional, with_network
 from kit.stages.records import build_records, records_folder
+from kit.tasks import find_task
 from kit.tune.processes import end_with_parent, helpers, wait_for
 from kit.tune.space import Space, check_space, read_space
 from kit.tune.study import SEARCH, SearchSetup, Study, import_optuna, varied_settings
@@ -191,10 +191,15 @@ def _set_up(
         cells=inner_folds(records.cells, config.folds, config.split_seed),
         held_out=split_folds(records.cells, config.folds, config.split_seed)[0],
         folder=folder,
-        metric=monitor_of(find_metric(find_competition(config.competition, config).target.metric)),
+        metric=monitor_of(_metric(config, records)),
         trials=trials,
         deadline=deadline,
     )
+
+
+def _metric(config: Config, records: Records) -> Metric:
+    target, exclusive = find_competition(config.competition, config).target, find_task(records.task).exclusive
+    return metric_of(target, config.evaluate, records.labels, exclusive)
 
 
 def _log_best(study: Study, arguments: Sequence[str]) -> None:

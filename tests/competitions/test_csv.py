@@ -37,6 +37,23 @@ def test_one_label_of_0_and_1(root):
     assert table["path"].tolist() == IMAGES
 
 
+def test_cases_of_several_images(root):
+    text = "id,label,who,side\n" + "".join(f"{n},{n % 2},p{n // 4},{'LR'[n % 4 // 2]}\n" for n in range(6))
+    table = validate(read(root, text, case=("who", "side"), group="who"), 0).table.set_index("id")
+    assert table["case"].tolist() == ["p0_L", "p0_L", "p0_R", "p0_R", "p1_L", "p1_L"]
+    assert table["group"].tolist() == ["p0"] * 4 + ["p1"] * 2
+    kept = read(root, text, case=("who", "side"), metadata=("side",)).table.set_index("id")
+    assert kept["side"].tolist() == ["L", "L", "R", "R", "L", "L"]
+    alone = validate(read(root, text, case="who,side"), 0).table  # a case is never split, whatever is known of patients
+    assert alone["group"].tolist() == alone["case"].tolist()
+    with pytest.raises(DataError, match=r"1 case is of several groups \(patients\).* such as L"):
+        validate(read(root, text, case="side", group="who"), 0)
+    with pytest.raises(DataError, match=r"labels.csv, line 3: side is '', not a part of the name of a case"):
+        read(root, text.replace("1,1,p0,L", "1,1,p0,"), case=("who", "side"))
+    with pytest.raises(DataError, match="3 cases are of several classes; such as p0_L"):
+        validate(read(root, text.replace("4,0", "4,2"), case=("who", "side")), 0)
+
+
 @pytest.mark.parametrize("name", ["{n}", "{n}.png", "images/{n}.png"])
 def test_images_are_named_by_path_name_or_stem(root, name):
     examples = read(root, rows(*(f"{name.format(n=n)},{n % 2},p" for n in range(6))))

@@ -145,12 +145,14 @@ def test_a_gain_is_positive_for_better_predictions(name):
 
 
 def test_metrics_by_which_end_is_better():
-    smaller = {"log_loss", "multiclass_log_loss", "brier"}
+    smaller = {"log_loss", "multiclass_log_loss", "weighted_log_loss", "grouped_log_loss", "brier"}
     of_boxes = {"rsna_mean_average_precision", "box_ap50", "box_ap"}
     assert {name for name, metric in METRICS.items() if not metric.larger_is_better} == smaller
     assert {name for name, metric in METRICS.items() if metric.needs == "boxes"} == of_boxes
     assert {name: metric.monitor for name, metric in METRICS.items() if metric.monitor} == {
-        "rsna_mean_average_precision": "box_ap50"
+        "rsna_mean_average_precision": "box_ap50",
+        "macro_f1": "average_precision",
+        "balanced_accuracy": "roc_auc",
     }
 
 

@@ -12,7 +12,7 @@ from kit.evaluate.metrics import METRICS, accuracy
 from kit.evaluate.score import Yardstick, compare_runs, score, subgroups, with_known_truth
 from kit.evaluate.text import as_text, comparison, ensemble
 from kit.schemas import EnsembleReport, Scores
-from kit.tables import truth_columns, with_truth
+from kit.tables import probabilities, truth_columns, with_truth
 
 SETTINGS = EvaluateSettings(resamples=100)
 AUC = METRICS["roc_auc"]
@@ -167,7 +167,8 @@ def test_the_interval_goes_by_groups_and_delong_is_left_out_where_they_have_seve
 def test_subgroups_are_scored_and_small_ones_marked():
     table = binary().assign(sex=["F"] * 350 + ["M"] * 48 + [None] * 2, age=[np.nan, 17.5] + [18.0, 39.0] * 199)
     rows = with_truth(oof_of(table), table, ["x"])
-    parts = {(part["column"], part["part"]): part for part in subgroups(rows, table, AUC, ("sex", "age", "view"))}
+    p = probabilities(rows)
+    parts = {(part["column"], part["part"]): part for part in subgroups(rows, p, table, AUC, ("sex", "age", "view"))}
     assert {key: part["rows"] for key, part in parts.items()} == {
         ("sex", "F"): 350, ("sex", "M"): 48, ("age", "0 to 17"): 1, ("age", "18 to 39"): 398
     }  # fmt: skip

@@ -66,6 +66,29 @@ def test_scores_of_two_runs(make_run, capsys):
     assert found["scores"]["subgroups"][0]["part"] == "40 to 59"
 
 
+def test_a_metric_of_decisions_is_scored_and_sent_as_decisions(make_run, sample, tmp_path):
+    run = make_run("first", settings=["metric=macro_f1"])
+    scores, decision = score(run)
+    assert (scores.metric, decision.sends, decision.thresholds["tumour"].rule) == ("macro_f1", "decisions", "f1")
+    assert scores.value == pytest.approx(decision.thresholds["tumour"].cross_validated["f1"])
+    write_submission(run, sample, tmp_path / "submission.csv")
+    sent = pd.read_csv(tmp_path / "submission.csv").set_index("id")["label"]
+    p = run.test().groupby("id")["p_tumour"].mean()
+    assert sent.to_dict() == (p >= decision.thresholds["tumour"].threshold).astype(float).to_dict()
+    with pytest.raises(ConfigError, match="metric_options: macro_f1 takes no option 'beta'"):
+        score(make_run("second", settings=["metric=macro_f1", "metric_options={beta: 2}"]))
+
+
+def test_probabilities_may_be_sent_as_decisions(make_run, sample, tmp_path):
+    run = make_run("first", settings=["metric=pfbeta"])
+    soft, _ = score(run)
+    hard, decision = score(run, ["evaluate.send=decisions"])
+    assert decision.sends == "decisions" and hard.value == decision.thresholds["tumour"].cross_validated["f1"]
+    assert hard.value > soft.value  # as in RSNA 2022, whose metric rewards what is sure
+    write_submission(run, sample, tmp_path / "submission.csv")
+    assert set(pd.read_csv(tmp_path / "submission.csv")["label"]) == {0, 1}
+
+
 def test_scoring_needs_no_keras(make_run):
     run = make_run("first")
     code = (

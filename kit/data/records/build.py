@@ -36,8 +36,8 @@ from kit.data.records.manifest import (
 )
 from kit.data.records.shards import Note, Shard, ShardRows, build_shard, image_shape, note_path
 from kit.data.records.targets import target_format
-from kit.data.table.cells import assign_cells
 from kit.data.table.examples import Examples
+from kit.data.table.fold_columns import deal_cells
 from kit.errors import DataError, FullDisk, WorkerDied, remarked, share_to_allow, some
 from kit.parallel import count_workers, in_processes, progress_bar
 from kit.runtime.session import mounted
@@ -187,7 +187,7 @@ def _report_undecodable(table: pd.DataFrame, root: Path, data: DataSettings) -> 
 
 def with_cells(table: pd.DataFrame) -> pd.DataFrame:
     """The example table with a column `cell` (-1 for test), in the order of the shards: training cells, then test."""
-    cell = assign_cells(table[table["split"] == "train"]).reindex(table.index, fill_value=-1)
+    cell = deal_cells(table[table["split"] == "train"]).reindex(table.index, fill_value=-1)
     return table.assign(cell=cell).sort_values(
         ["split", "cell", "id"], ascending=[False, True, True], ignore_index=True
     )

@@ -30,7 +30,14 @@ MANIFEST, EXAMPLES, BUILDING = "manifest.json", "examples.parquet", "building.js
 
 VERSION = 3  # of the format and of what `prepare` does to pixels; older records are refused
 _NOT_OPENED = ("format_version", "sha256")  # fields of a manifest that opened records do not have
-_IDENTITY = ("id", "path", "bytes", "group", "crc32")  # with the truth, the columns that decide what is trained on
+_IDENTITY = (
+    "id",
+    "path",
+    "bytes",
+    "group",
+    "fold_of",
+    "crc32",
+)  # with the truth, the columns that decide what is trained on
 
 
 class Fingerprints(Schema):

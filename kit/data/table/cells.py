@@ -59,6 +59,8 @@ def split_folds(cells: int, folds: int, seed: int) -> list[list[int]]:
             f"folds = {folds}: these records have {cells} cells, so folds can be "
             + (", ".join(usable) or "none: there is only one group (patient)")
         )
+    if folds == cells:
+        return [[k] for k in range(folds)]
     rng = np.random.default_rng(seed)
     dealt = [rng.permutation(folds) + start for start in range(0, cells, folds)]
     return [sorted(int(block[fold]) for block in dealt if block[fold] < cells) for fold in range(folds)]

@@ -1,7 +1,8 @@
 """The example table: one row per image, the contract between a competition's raw files and everything after.
 
 Columns: `id` str, unique; `path` str, relative to the data root; `bytes` int64, the size of the file; `split`
-train|test; `group` str (patient, slide; the id when unknown); a float32 column `y_<label>` for each label (NaN =
+train|test; `group` str (patient, slide; the id when unknown); `case` str, where several images are of one (each case is
+of one group, and on one side of the split); a float32 column `y_<label>` for each label (NaN =
 unknown); `boxes`, where a competition has them: lists of [x, y, width, height] in pixels of the source. A task that
 predicts boxes has `width` and `height` of every image too (NaN of one that cannot be read), y_<label> says whether an
 image has a box of the label, and `box_labels`, where there are several, are lists of the boxes' labels. Further columns
@@ -18,7 +19,7 @@ import pandas as pd
 from kit import files
 from kit.data.table.boxes import require_boxes
 from kit.errors import DataError, counted, share_to_allow, some
-from kit.tables import labels_of, truth_columns
+from kit.tables import CASE, labels_of, truth_columns
 from kit.tasks import TASKS, find_task
 
 _COLUMNS = ["id", "path", "bytes", "split", "group"]
@@ -71,6 +72,8 @@ def validate(examples: Examples, max_missing: float) -> Examples:
         several = table["id"][table[y].notna().all(axis=1) & (table[y].sum(axis=1) != 1)]
         if len(several):
             raise DataError(f"{counted(len(several), 'image has', 'images have')} no class or several: {some(several)}")
+    if CASE in table.columns:
+        _require_cases(table, y, find_task(examples.task).exclusive)
     remarks = examples.remarks | _LEARNABLE[find_task(examples.task).prediction](train, examples.labels, examples.task)
     others = [column for column in table.columns if column not in (*_COLUMNS, *y)]
     table = table.sort_values(["split", "id"], ignore_index=True)[[*_COLUMNS, *y, *others]]
@@ -120,6 +123,24 @@ def _require_boxes(train: pd.DataFrame, labels: tuple[str, ...], task: str) -> d
 
 
 _LEARNABLE = {"probabilities": require_both_values, "boxes": _require_boxes}  # by what the task predicts
+
+
+def _require_cases(table: pd.DataFrame, y: list[str], exclusive: bool) -> None:
+    """Raise DataError for images without a case, and cases of several groups or splits, or of several classes."""
+    if (absent := table[CASE].isna() | (table[CASE].astype(str) == "")).any():
+        raise DataError(
+            f"{counted(int(absent.sum()), 'image has', 'images have')} no case: {some(table['id'][absent])}"
+        )
+    for columns, what in (
+        (["group"], "groups (patients): a case is of one, which no fold splits"),
+        (["split"], "splits (train, test)"),
+        *([(y, "classes")] if exclusive else []),
+    ):
+        known = table.dropna(subset=columns)[[CASE, *columns]].drop_duplicates()
+        several = known[CASE][known[CASE].duplicated()]
+        if len(several):
+            cases = counted(several.nunique(), "case is", "cases are")
+            raise DataError(f"{cases} of several {what}; such as {several.iloc[0]} (columns.case)")
 
 
 def _numbers(table: pd.DataFrame, labels: tuple[str, ...]) -> np.ndarray:

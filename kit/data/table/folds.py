@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from kit.data.table.cells import CELLS, assign_cells, split_folds
+from kit.data.table.cells import CELLS, split_folds
+from kit.data.table.fold_columns import deal_cells
 from kit.errors import ConfigError, some
 from kit.tables import truth
 
@@ -27,7 +28,7 @@ def check_folds(table: pd.DataFrame, labels: tuple[str, ...], folds: int, seed: 
     if groups > _FEW:
         _require_batch(len(table) - -(-len(table) // folds), batch_size)
         return []
-    cell = assign_cells(table)
+    cell = deal_cells(table)
     cells = int(cell.max()) + 1
     if cells >= CELLS and cells % folds:
         return []  # split_folds says so

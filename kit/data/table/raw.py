@@ -73,8 +73,8 @@ def match(
         first = duplicates["id"].iloc[0]
         paths = duplicates["path"][duplicates["id"] == first]
         raise DataError(f"{first!r} is the name of several files: {some(paths, 2)}. Name images by their paths")
-    joined = rows.merge(images[~repeated], on=[*on], how="outer", indicator="side", validate="one_to_one")
-    missing = tuple(sorted(joined["id"][joined["side"] == "left_only"]))
-    surplus = tuple(sorted([*joined["path"][joined["side"] == "right_only"], *images["path"][repeated]]))
-    table = joined[joined["side"] == "both"].drop(columns="side").reset_index(drop=True)
+    joined = rows.merge(images[~repeated], on=[*on], how="outer", indicator="_merge", validate="one_to_one")
+    missing = tuple(sorted(joined["id"][joined["_merge"] == "left_only"]))
+    surplus = tuple(sorted([*joined["path"][joined["_merge"] == "right_only"], *images["path"][repeated]]))
+    table = joined[joined["_merge"] == "both"].drop(columns="_merge").reset_index(drop=True)
     return table.astype({"bytes": "int64"}), missing, surplus
