@@ -41,13 +41,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _push(arguments: argparse.Namespace) -> None:
     from kit.kaggle.client import Kaggle
+    from kit.kaggle.dry_run import dry_run
     from kit.kaggle.push import kernel_page
-    from kit.kaggle.rehearse import rehearse
     from kit.kaggle.send import push
 
     plan = _kernel_plan(arguments)
     if arguments.dry_run:
-        print(rehearse(plan, submitting=False))
+        print(dry_run(plan, submitting=False))
         return
     job = push(plan, plan.jobs_folder, Kaggle(), arguments.again)
     page, version = kernel_page(job), job.state.version

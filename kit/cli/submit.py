@@ -52,9 +52,9 @@ def call(arguments: argparse.Namespace) -> int:
     else:
         plan = with_weights(plan, arguments.weights)
     if arguments.dry_run:
-        from kit.kaggle.rehearse import rehearse
+        from kit.kaggle.dry_run import dry_run
 
-        print(rehearse(plan))
+        print(dry_run(plan))
         return DONE
     from kit.kaggle.job import finished_job
 

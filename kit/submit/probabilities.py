@@ -88,5 +88,10 @@ def _logit(p: np.ndarray) -> np.ndarray:
 
 
 PROBABILITIES = Format(
-    _columns, missing=lambda cells: cells.mean(), check=_check, same=_same, stand_in="the mean prediction"
+    _columns,
+    missing=lambda cells: cells.mean(),
+    check=_check,
+    same=_same,
+    stand_in="the mean prediction",
+    constant=lambda share: round(share, 6),
 )

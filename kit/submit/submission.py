@@ -11,6 +11,7 @@ from kit.errors import DataError, SubmissionError, counted, some
 from kit.submit.boxes import BOXES
 from kit.submit.formats import Format, line_of, owner_of
 from kit.submit.probabilities import PROBABILITIES
+from kit.tables import TRUTH
 from kit.tasks import find_task
 
 # What the cells of a submission hold, by what the task predicts.
@@ -50,6 +51,23 @@ def make_submission(
 def stand_in(competition: Competition) -> str:
     """What an image gets that could not be read, in words."""
     return _format_of(competition.target).stand_in
+
+
+def constants(competition: Competition, examples: pd.DataFrame | None = None) -> dict[str, float | str]:
+    """The submission's columns -> a cell that is right for no image in particular: a label's share of the training set.
+
+    Without an example table, or for a label that it does not have, a half; of boxes, none.
+    """
+    form, columns = _format_of(competition.target), competition.target.columns
+    columns = columns or {label: label for label in competition.target.labels}
+    trained = None if examples is None else examples[examples["split"] == "train"]
+    return {column: form.constant(_share(trained, label)) for column, label in columns.items()}
+
+
+def _share(examples: pd.DataFrame | None, label: str) -> float:
+    truth = None if examples is None else examples.get(f"{TRUTH}{label}")
+    share = 0.5 if truth is None else float(truth.mean())
+    return share if np.isfinite(share) else 0.5
 
 
 def same_cells(competition: Competition, column: str, a: pd.Series, b: pd.Series) -> np.ndarray:

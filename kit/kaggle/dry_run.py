@@ -13,7 +13,7 @@ from kit.kaggle.push import write_bundle
 from kit.run import SUBMISSION
 
 
-def rehearse(plan: SubmissionPlan, submitting: bool = True) -> str:
+def dry_run(plan: SubmissionPlan, submitting: bool = True) -> str:
     """What a submission would do, in words, and its requests, one per line; without `submitting`, only the push.
 
     Writes the bundle, needs no login and sends nothing.
@@ -61,7 +61,7 @@ def _kernel_lines(plan: SubmissionPlan, folder: Path, datasets: list[Dataset], s
         ref = bundle.dataset_ref(bundle.OWNER, dataset.title)
         lines.append(f"asks GetDatasetStatus, GetDataset, ListDatasetFiles of {ref}: unless it has {dataset.marker}")
         for file in dataset.paths:
-            lines.append(_request_line("  StartBlobUpload", requests.start_upload(file), f"then PUT {file}"))
+            lines.append(_request_line("  StartBlobUpload", requests.start_blob_upload(file), f"then PUT {file}"))
         tokens = [f"token of {file.name}" for file in dataset.paths]
         request = requests.create_dataset(ref, dataset.title, tokens)
         lines.append(_request_line("  CreateDataset", request, "or its next version"))
@@ -76,7 +76,9 @@ def _kernel_lines(plan: SubmissionPlan, folder: Path, datasets: list[Dataset], s
 
 def _submission_lines(name: str, slug: str, path: Path | None) -> list[str]:
     if path:
-        start = _request_line("StartSubmissionUpload", requests.start_upload(path, slug), f"then PUT {path}, if valid")
+        start = _request_line(
+            "StartSubmissionUpload", requests.start_submission_upload(path, slug), f"then PUT {path}, if valid"
+        )
     else:
         body = json.dumps({"competitionName": slug, "fileName": SUBMISSION})
         start = f"StartSubmissionUpload {body}   (then PUT it, if valid)"
