@@ -176,9 +176,14 @@ def dataset_ref(owner: str, title: str) -> str:
     return f"{owner}/{slugify(title)}"
 
 
-def kernel_ref(owner: str, name: str) -> str:
-    """owner/slug of the kernel that runs the config `name`."""
-    return f"{owner}/{slugify(kernel_title(name))}"
+def inference_title(name: str) -> str:
+    """The title of the kernel that predicts a hidden test set; raises ConfigError as `kernel_title` does."""
+    return _checked(f"kit {_words(name)} inference", name)
+
+
+def model_title(name: str) -> str:
+    """The title of the Kaggle Model with runs of the config `name`; raises ConfigError as `kernel_title` does."""
+    return _checked(f"kit {_words(name)} model", name)
 
 
 def kernel_title(name: str) -> str:
@@ -225,20 +230,19 @@ def _words(name: str) -> str:
 
 
 def kernel_metadata(
-    name: str,
+    title: str,
     competition: Competition,
     owner: str,
     accelerator: Accelerator,
     datasets: Sequence[str],
     models: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`kernel-metadata.json` of the kernel that runs the config `name`; `datasets` and Kaggle `models` are attached.
+    """`kernel-metadata.json` of the kernel of that title; `datasets` and Kaggle `models` are attached.
 
-    Raises ConfigError for an unknown accelerator, and for a name that Kaggle would turn into another slug, or none.
+    Raises ConfigError for an unknown accelerator.
     """
     if accelerator not in SHAPES:
         raise ConfigError(f"unknown accelerator {accelerator!r}: use gpu, tpu or cpu")
-    title = kernel_title(name)
     is_dataset = "/" in (competition.slug or "")
     return {
         "id": f"{owner}/{slugify(title)}",
@@ -283,8 +287,17 @@ def kernel_source(
     }
     if packages:
         plan["packages"] = {path.name: files.sha256_of(path) for path in packages}
-    lines = Path(__file__).with_name("kernel.py").read_text(encoding="utf-8").split("\n")
-    return "\n".join(f"PLAN = {plan!r}" if line.startswith("PLAN = ") else line for line in lines)
+    return with_plan(script("kernel.py"), plan)
+
+
+def script(name: str) -> str:
+    """The text of a script of this folder."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def with_plan(text: str, plan: Mapping[str, Any]) -> str:
+    """A script with another line `PLAN = ...`."""
+    return "\n".join(f"PLAN = {plan!r}" if line.startswith("PLAN = ") else line for line in text.split("\n"))
 
 
 def dataset_metadata(owner: str, title: str) -> dict[str, Any]:

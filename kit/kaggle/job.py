@@ -127,7 +127,7 @@ def open_job(plan: SubmissionPlan, parent: Path, again: bool = False, sleep: Sle
     same = _of_plan(jobs, fingerprint)
     if same and not (again and same.state.has_ended):
         return same
-    if jobs and not same and not again and not plan.from_run:
+    if jobs and not same and not again and not plan.from_run and not plan.code:  # these name what they send
         last = jobs[0]
         if last.state.push_begun and not last.state.has_ended:
             log.info(f"continuing {last.run_id}, pushed from other code or settings; --again starts a new one instead")
@@ -147,9 +147,9 @@ def locked_job(
         yield open_job(plan, parent, again, sleep)
 
 
-def finished_job(plan: SubmissionPlan) -> SubmissionJob | None:
-    """The last job of that plan, if it is done: nothing is needed of Kaggle to tell its result."""
-    job = _of_plan(_jobs(plan, plan.jobs_folder), plan.fingerprint())
+def finished_job(plan: SubmissionPlan, parent: Path | None = None) -> SubmissionJob | None:
+    """The last job of that plan in `parent`, if it is done: nothing is needed of Kaggle to tell its result."""
+    job = _of_plan(_jobs(plan, parent or plan.jobs_folder), plan.fingerprint())
     return job if job and job.state.done else None
 
 

@@ -16,13 +16,30 @@ from kit.kaggle import bundle
 from kit.kaggle.bundle import Accelerator
 from kit.run import Run
 from kit.stages.network import provisional
+from kit.stages.publish import content_of
 
 if TYPE_CHECKING:
     from kit.models.cards import ModelCard
     from kit.runtime.devices import Kind
 
 log = logging.getLogger(__name__)
+CODE = "code"  # the folder of code submissions, beside those of files
+CODE_HOURS = 9.0  # that most code competitions give a kernel
+LICENSE = "Apache 2.0"  # one of Kaggle's names: a private model needs one, too
 _KINDS: "dict[Accelerator, Kind]" = {"gpu": "GPU", "tpu": "TPU", "cpu": "CPU"}
+
+
+@dataclass(frozen=True)
+class CodePlan:
+    """What a code submission predicts with: a run or a blend (None: a constant), published under a licence.
+
+    `model` and `manifest` say where it is published: the version of a Kaggle Model, and the SHA-256 of its manifest.
+    """
+
+    run: Path | None
+    license_name: str = LICENSE
+    model: str = ""
+    manifest: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,7 +49,7 @@ class SubmissionPlan:
     `name` is a config's, `config` its file where it is not one of kit's own. `data` is a dataset with the raw files,
     where the competition has none on Kaggle; `hours` is the longest session. The files `weights` are sent along, and
     `datasets` and Kaggle `models` are attached; `packages` are installed beside those that kit always needs. With
-    `from_run`, that finished run is submitted instead.
+    `from_run`, that finished run is submitted instead; with `code`, a kernel that predicts a hidden test set.
     """
 
     name: str
@@ -47,6 +64,7 @@ class SubmissionPlan:
     models: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     from_run: Path | None = None
+    code: CodePlan | None = None
 
     @property
     def is_local(self) -> bool:
@@ -56,7 +74,13 @@ class SubmissionPlan:
     @property
     def jobs_folder(self) -> Path:
         """Where the submissions of a config are kept: beside its runs."""
-        return Path("runs", self.name, "kaggle")
+        folder = Path("runs", self.name, "kaggle")
+        return folder / CODE if self.code else folder
+
+    @property
+    def title(self) -> str:
+        """The title of the kernel; raises ConfigError where Kaggle would not take it."""
+        return bundle.inference_title(self.name) if self.code else bundle.kernel_title(self.name)
 
     @property
     def session_seconds(self) -> int:
@@ -83,19 +107,32 @@ class SubmissionPlan:
             if run.exists() and run.config.competition != self.competition.name:
                 raise ConfigError(f"{run} is a run of {run.config.competition}, not of {self.competition.name}")
             return
-        bundle.kernel_title(self.name)
-        bundle.records_title(self.name)
+        _ = self.title, bundle.records_title(self.name)
         longest = bundle.HOURS[self.accelerator]
         if not 0.25 < self.hours <= longest:
             limits = f"a session with {self.accelerator} takes more than 0.25 and up to {longest:g} hours"
             raise ConfigError(f"{limits}, not {self.hours:g}")
+        if self.code:
+            return self._validate_code(self.code)
         if not self.competition.slug and not self.data:
             raise ConfigError(f"a kernel would not find the raw files of {self.name}: give --dataset OWNER/NAME")
         if self.data and self.data.count("/") != 1:
             raise ConfigError(f"--dataset {self.data}: write it as OWNER/NAME")
 
+    def _validate_code(self, code: CodePlan) -> None:
+        if not self.competition.leaderboard:
+            raise ConfigError(f"{self.name} has no leaderboard on Kaggle: there is nothing to submit a kernel to")
+        if code.run and (other := Run(code.run).config.competition) != self.competition.name:
+            raise ConfigError(f"{code.run} is a run of {other}, not of {self.competition.name}")
+
     def fingerprint(self) -> str:
-        """SHA-256 of the whole plan, including kit's code and the files."""
+        """SHA-256 of the whole plan, including kit's code and the files; of a code submission, without kit's code.
+
+        A newer kit is no reason to submit the same weights once more.
+        """
+        if self.code:
+            content = content_of(Run(self.code.run)) if self.code.run else []
+            return files.fingerprint([self.name, [*self.settings], self.accelerator, self.hours, CODE, content])
         if self.from_run:
             return files.fingerprint([self.name, files.sha256_of(self.submission)])
         weights = [files.sha256_of(path) for path in self.weights]
@@ -111,10 +148,12 @@ def plan_submission(
     hours: float | None = None,
     data: str = "",
     from_run: Path | None = None,
+    code: CodePlan | None = None,
 ) -> SubmissionPlan:
     """The plan of a submission of a config, by its name or the path of its file; without weights (`with_weights`).
 
-    `hours` is by default half an hour less than Kaggle's longest session.
+    `hours` is by default half an hour less than Kaggle's longest session; of a code submission, what most competitions
+    give one.
     """
     config = load_config(competition, settings)
     path = Path(competition) if competition.endswith((".yaml", ".yml")) else None
@@ -123,11 +162,18 @@ def plan_submission(
         competition=find_competition(config.competition, config),
         settings=tuple(settings),
         accelerator=accelerator,
-        hours=bundle.HOURS[accelerator] - 0.5 if hours is None else hours,
+        hours=(CODE_HOURS if code else bundle.HOURS[accelerator] - 0.5) if hours is None else hours,
         data=data,
         config=path,
         from_run=from_run,
+        code=code,
     )
+
+
+def by_code(plan: SubmissionPlan, run: Path | None, license_name: str = LICENSE) -> SubmissionPlan:
+    """The plan that submits a kernel which predicts with a run, in the place of files."""
+    hours = min(plan.hours, CODE_HOURS)
+    return replace(plan, from_run=None, code=CodePlan(run, license_name), hours=hours, weights=(), data="", packages=())
 
 
 def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> SubmissionPlan:

@@ -33,7 +33,7 @@ class Member(Schema):
 
 
 class Manifest(Schema):
-    """`inference.json`: the runs whose weighted mean is decided on, and a submission's cells for what has no prediction.
+    """`inference.json`: runs, whose weighted mean is decided on, and cells of a submission for what has no prediction.
 
     `decision` is what `decision.json` of the run, or of the blend, holds.
     """
@@ -67,6 +67,12 @@ def publish_files(run: Run, folder: Path) -> list[Path]:
     )
     files.write_json(folder / MANIFEST, manifest.as_json())
     return [*(folder / member.file for member in members), folder / MANIFEST]
+
+
+def content_of(run: Run) -> list[list[str]]:
+    """What identifies what `publish_files` would write: the runs' files by their SHA-256."""
+    runs = [run.decision_path], *(Run(each).files_of_predictor() for each in _weights(run))
+    return [[files.sha256_of(path) for path in paths] for paths in runs]
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -128,8 +128,19 @@ def check_submission(
     number of boxes is remarked on (`boxes`, those that the decision keeps). Given the example table (id, width,
     height), boxes are checked against the sizes of images where the competition has no frame.
     """
-    remarks = []
     key = competition.id_column
+    remarks = check_rows(submission, sample, key)
+    columns = list(submission.columns.drop(key))
+    forms = {column: _format_of(owner_of(competition, column)) for column in columns}
+    for form in _FORMATS.values():
+        if own := [column for column in columns if forms[column] is form]:
+            remarks += form.check(competition, submission, own, oof, examples)
+    return remarks
+
+
+def check_rows(submission: pd.DataFrame, sample: pd.DataFrame, key: str) -> list[str]:
+    """Raise SubmissionError unless columns and ids (column `key`) are the sample's; returns remarks."""
+    remarks = []
     if list(submission.columns) != list(sample.columns):
         raise SubmissionError(f"columns are {list(submission.columns)}, the sample has {list(sample.columns)}")
     ids, expected = submission[key], sample[key]
@@ -142,11 +153,6 @@ def check_submission(
         raise SubmissionError("; ".join(problems))
     if not ids.reset_index(drop=True).equals(expected.reset_index(drop=True)):
         remarks.append("the rows are in another order than the sample's; they are matched by id")
-    columns = list(submission.columns.drop(key))
-    forms = {column: _format_of(owner_of(competition, column)) for column in columns}
-    for form in _FORMATS.values():
-        if own := [column for column in columns if forms[column] is form]:
-            remarks += form.check(competition, submission, own, oof, examples)
     return remarks
 
 
