@@ -74,6 +74,11 @@ class SubmissionPlan:
         return self.from_run is None and not self.competition.slug and not self.data
 
     @property
+    def is_constant(self) -> bool:
+        """Whether a kernel is submitted that predicts with no run."""
+        return self.code is not None and self.code.run is None
+
+    @property
     def jobs_folder(self) -> Path:
         """Where the submissions of a config are kept: beside its runs."""
         folder = Path("runs", self.name, "kaggle")

@@ -130,11 +130,11 @@ def _all_steps(job: SubmissionJob, kaggle: Kaggle, journal: Path, again: bool) -
             job.update(scored=True, description=entry.description, **scores)
         state = job.state
         log.info(f"{job.run_id} on the leaderboard: {state.score_text}")
-        if not plan.code or plan.code.run:  # a constant has no out-of-fold score
+        if not plan.is_constant:  # that has no out-of-fold score
             line = ledger.entry(run, path, state.description)
             sent = {"sha256": plan.fingerprint()} if plan.code else {}  # its output here is not what was scored
             ledger.write(journal, {**line, **sent, "public": state.public, "private": state.private})
-    job.update(done=True, failed=None, run=str(run))
+    job.update(done=True, failed=None, run="" if plan.is_constant else str(run))
 
 
 def check_against_sample(job: SubmissionJob, kaggle: Kaggle, path: Path, run: Run) -> None:
