@@ -30,7 +30,7 @@ _ERRORS = (
     (("server raised", "server_raised"), "the kernel's server failed on a hidden case",
      "rehearse: `kit kaggle rehearse COMP --from-run RUN`"),
     (("gateway",), "the competition's own gateway failed, which costs no submission", "submit again with --again"),
-    (("time limit", "time cap", "timeout", "timed out"), "predicting the hidden test set took longer than the competition allows",
+    (("time limit", "time cap", "timeout", "timed out"), "predicting took longer than the competition allows",
      "rehearse with the hidden number of cases (--cases N), and submit with fewer --hours, folds or views"),
     (("exceeded allowed compute", "memory"), "the kernel ran out of memory, or used more than it may",
      "set a smaller predict.batch_size, and rehearse with --cases N, which extrapolates memory"),

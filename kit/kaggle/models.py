@@ -65,13 +65,16 @@ def _ensure_version(
     model, marker = "/".join(variation.split("/")[:2]), paths[-1].name
     others: set[int] = set()  # versions of other content
     uploaded, lost, exists = False, 0, False
+    refused: KaggleError | None = None
     looks = waiting.looks(kaggle, sleep, 30 * 60, lambda: _version_with(kaggle, variation, marker, others))
     for n, (number, newest) in enumerate(looks):
         if number:
             return number
         lost += lost > 0
-        if lost > _LOOKS:  # it did not arrive; at worst, it becomes two versions
-            uploaded, lost = False, 0
+        if refused and lost > _LOOKS:
+            raise refused
+        if lost > _LOOKS or (refused and newest):  # it did not arrive; at worst, it becomes two versions
+            uploaded, lost, refused = False, 0, None
         if uploaded:
             if n:
                 log.info(f"waiting for the model {variation}")
@@ -88,6 +91,10 @@ def _ensure_version(
         except Unanswered as error:
             log.info(f"{error}; looking for it")
             lost = 1
+        except KaggleError as error:
+            if newest or error.status not in (None, 409):
+                raise
+            refused, lost = error, 1  # perhaps as an earlier upload, which does not show yet, has the name
         uploaded = True
     raise KaggleError(f"the model {variation} is not ready after half an hour; run the same command to keep waiting")
 

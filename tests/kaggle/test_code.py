@@ -111,6 +111,12 @@ def test_a_model_is_published_once_per_content(stub, run):
     assert stub.model_requests[1]["body"]["versionNotes"].startswith("run: contents-")
 
 
+def test_a_model_that_kaggle_refuses_for_good(stub, run, monkeypatch):
+    monkeypatch.setattr(stub, "create_model_instance", lambda fields: {"error": "quota of models"})
+    with pytest.raises(KaggleError, match=r"did not accept the model .*/keras/run: quota of models"):
+        publish_run(Kaggle(sleep=stub.waited.append), "pcam", Run(run), "MIT", stub.waited.append)
+
+
 def test_kit_kaggle_model(stub, run, monkeypatch, capsys):
     monkeypatch.setattr(waiting, "pauses", lambda sleep, seconds: range(20))
     for _ in range(2):
@@ -131,7 +137,7 @@ CALLS = [
     "StartBlobUpload", "PUT", "CreateModelInstance", "SaveKernel", "GetKernelSessionStatus",
     "CreateCodeSubmission", "ListSubmissions", "GetSubmission",
 ]  # fmt: skip
-FAULTS = [400, 401, 403, 404, 409, 429, 500, 520, "reset", "lost", "truncated", "html"]
+FAULTS = [400, 401, 403, 404, 429, 500, "reset", "lost", "html"]
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -170,7 +176,7 @@ def test_cut_off_at_any_call_the_same_command_continues(stub, submitted, plan, m
         submitted(plan)
     assert submitted(plan).state.public == 0.95
     assert len(stub.kernels[KERNEL].sources) == len(stub.submissions) == 1
-    assert len(stub.models[VARIATION]) == (2 if call == "CreateModelInstance" and done and len(stub.models) > 1 else 1)
+    assert len(stub.models[VARIATION]) == 1
 
 
 @pytest.mark.parametrize("lag", [1, 9, 13])
@@ -367,9 +373,9 @@ def test_a_name_that_is_too_long_for_a_model():
 
 
 DRIVER = """
-import sys
+import sys, time
 from kit.kaggle import waiting
-waiting.pauses = lambda sleep, seconds: range(30)
+waiting.pauses = lambda sleep, seconds: (time.sleep(0.01) or n for n in range(30 if seconds <= waiting.LAG else 5000))
 from kit.cli import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -389,20 +395,23 @@ def test_killed_at_ten_random_moments_it_is_pushed_and_submitted_once(stub, run,
 
     whole = subprocess.run([*command, "--dry-run"], cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert b"CreateCodeSubmission" in whole.stdout
-    chance, kills = random.Random(20), 0
-    while kills < 10:
-        seen, process, calls = len(stub.calls), start(), chance.randint(1, 12)
+    chance, at, score = random.Random(21), [], stub.scored
+    stub.scored = lambda entry: {}  # it stays pending
+    while len(at) < 10:
+        seen, process, calls = len(stub.calls), start(), chance.randint(5, 40)
         while process.poll() is None and len(stub.calls) < seen + calls:  # wherever it is by then
             time.sleep(0.002)
-        time.sleep(chance.random() * 0.05)
-        if process.poll() is not None:
-            break
+        time.sleep(chance.random() * 0.02)
+        assert process.poll() is None, process.communicate()[0]
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        kills += 1
+        at.append(stub.calls[-1])
+    stub.scored = score
     process = start()
     printed, _ = process.communicate()
     assert process.returncode == 0, printed
     assert "on the leaderboard: public 0.95" in printed
     assert len(stub.kernels[KERNEL].sources) == len(stub.submissions) == 1
     assert stub.count("SaveKernel") == stub.count("CreateCodeSubmission") == 1
+
+    assert {"GetSubmission", "ListSubmissions"} & {*at} and len({*at}) > 3, f"they were spread over the calls: {at}"
