@@ -58,6 +58,12 @@ def add_kernel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=path, action="append", default=[], metavar="FILE", help=text)
 
 
+def add_predicting(parser: argparse.ArgumentParser) -> None:
+    """--from-run, --blend, --constant: what a code submission predicts with."""
+    parser.add_argument("--from-run", type=folder, metavar="RUN", help="the run, or blend, that predicts")
+    add_code(parser)
+
+
 def add_code(parser: argparse.ArgumentParser) -> None:
     """What a code submission predicts with, beside --from-run."""
     source = parser.add_mutually_exclusive_group()

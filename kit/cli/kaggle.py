@@ -4,7 +4,16 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING
 
-from kit.cli._arguments import add_code, add_config, add_job, add_kernel, add_license, add_verb, add_verbs, call_verb
+from kit.cli._arguments import (
+    add_config,
+    add_job,
+    add_kernel,
+    add_license,
+    add_predicting,
+    add_verb,
+    add_verbs,
+    call_verb,
+)
 from kit.cli._types import at_least_one, folder, path, positive
 from kit.errors import counted
 
@@ -32,6 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "Write what would be sent into a folder: wheel, weights, kernel."
     bundle = add_verb(verbs, "bundle", _bundle, text, "kit kaggle bundle pcam --out bundle")
     add_kernel(bundle)
+    add_predicting(bundle)
     bundle.add_argument("--out", type=folder, required=True, metavar="DIR")
     text = "Publish records as a private dataset: kernels attach it and start at once."
     records = add_verb(verbs, "records", _records, text, "kit kaggle records pcam --records records/pcam")
@@ -51,8 +61,7 @@ _REHEARSED = "kit kaggle rehearse pcam --from-run runs/pcam/first"
 
 def _add_rehearse(parser: argparse.ArgumentParser) -> None:
     add_kernel(parser)
-    parser.add_argument("--from-run", type=folder, metavar="RUN", help="the run, or blend, that predicts")
-    add_code(parser)
+    add_predicting(parser)
     parser.add_argument(
         "--cases", type=at_least_one, metavar="N", help="cases of the hidden test set (default: the run's)"
     )
@@ -114,10 +123,12 @@ def _bundle(arguments: argparse.Namespace) -> None:
     from kit.kaggle.bundle import OWNER
     from kit.kaggle.push import export_bundle
 
-    for file in export_bundle(_kernel_plan(arguments), arguments.out):
+    by_code = arguments.from_run or arguments.blend or arguments.constant
+    for file in export_bundle((_code_plan if by_code else _kernel_plan)(arguments), arguments.out):
         print(f"{file.stat().st_size:>12,}  {file}")
     command = f"kit kaggle push {shlex.quote(arguments.competition)}"
-    print(f"`{command}` sends the same. By hand: first replace {OWNER} in the metadata.")
+    same = "" if by_code else f"`{command}` sends the same. "
+    print(f"{same}By hand: first replace {OWNER} in the metadata{' and the kernel' if by_code else ''}.")
 
 
 def _records(arguments: argparse.Namespace) -> None:
@@ -142,13 +153,18 @@ def _model(arguments: argparse.Namespace) -> None:
 
 
 def _rehearse(arguments: argparse.Namespace) -> None:
-    from kit.kaggle.plan import code_plan
     from kit.kaggle.rehearsal import rehearse
 
-    options = (arguments.accelerator, arguments.hours, arguments.from_run, arguments.constant, arguments.blend)
-    plan = code_plan(arguments.competition, arguments.set, *options)
+    plan = _code_plan(arguments)
     lines = rehearse(plan, arguments.cases, arguments.data, arguments.kernel, arguments.memory, arguments.trust)
     print("\n".join([*lines, "nothing failed"]))
+
+
+def _code_plan(arguments: argparse.Namespace) -> "SubmissionPlan":
+    from kit.kaggle.plan import code_plan
+
+    options = (arguments.accelerator, arguments.hours, arguments.from_run, arguments.constant, arguments.blend)
+    return code_plan(arguments.competition, arguments.set, *options)
 
 
 def _kernel_plan(arguments: argparse.Namespace) -> "SubmissionPlan":

@@ -1,7 +1,7 @@
 """What a submission would ask and send, without doing so."""
 
 import json
-from dataclasses import replace
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,10 @@ from kit import files
 from kit.kaggle import bundle, requests
 from kit.kaggle.bundle import Dataset
 from kit.kaggle.login import require_client
-from kit.kaggle.models import variation_of
+from kit.kaggle.models import staged
 from kit.kaggle.plan import SubmissionPlan
 from kit.kaggle.push import write_bundle
-from kit.run import SUBMISSION, Run
+from kit.run import SUBMISSION
 
 
 def dry_run(plan: SubmissionPlan, submitting: bool = True) -> str:
@@ -29,7 +29,8 @@ def dry_run(plan: SubmissionPlan, submitting: bool = True) -> str:
     words = []
     if path is None:
         folder = plan.jobs_folder / "dry-run"
-        plan = _as_published(plan)
+        shutil.rmtree(folder / "model", ignore_errors=True)
+        plan = staged(plan, bundle.OWNER, folder / "model")
         datasets = write_bundle(plan, folder, bundle.OWNER, "kit-00000000")
         words += _kernel_words(plan, datasets, submitting)
         lines += _kernel_lines(plan, folder, datasets, submitting)
@@ -83,14 +84,6 @@ def _kernel_lines(plan: SubmissionPlan, folder: Path, datasets: list[Dataset], s
     if submitting:
         lines.append(f"asks GetKernelSessionStatus, ListKernelSessionOutput of {metadata['id']} until it is complete")
     return lines
-
-
-def _as_published(plan: SubmissionPlan) -> SubmissionPlan:
-    """The plan with the model version that its run would become, were it the first."""
-    if plan.code is None or plan.code.run is None:
-        return plan
-    model = f"{variation_of(bundle.OWNER, plan.name, Run(plan.code.run))}/1"
-    return replace(plan, code=replace(plan.code, model=model))
 
 
 def _code_lines(plan: SubmissionPlan) -> list[str]:

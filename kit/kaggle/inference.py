@@ -44,7 +44,7 @@ def main(competition, wheel, sha256, run_id, hours, settings, accelerator="cpu",
         summary = submit_hidden(competition, settings, weights, OUTPUT, hours * 3600, accelerator)
     except KitError as error:
         return f"kit: {error}"
-    results = [path for path in (OUTPUT / "submission.csv", OUTPUT / "submission.parquet") if path.is_file()]
+    results = OUTPUT.glob("submission.*")  # parquet, where a gateway wrote it
     sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in results}
     summary = {"run_id": run_id, "finished": True, "sha256": sums, **summary}
     (OUTPUT / "kernel.json").write_text(json.dumps(summary, indent=1))

@@ -4,6 +4,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from kit import files
@@ -11,6 +12,7 @@ from kit.errors import counted
 from kit.kaggle import bundle, waiting
 from kit.kaggle.client import Kaggle
 from kit.kaggle.http import KaggleError, Unanswered
+from kit.kaggle.plan import SubmissionPlan
 from kit.run import Run
 from kit.stages.publish import MANIFEST, publish_files
 
@@ -50,6 +52,17 @@ def marked_files(run: Run, folder: Path) -> list[Path]:
     marker = folder / f"contents-{files.fingerprint(sums)[:12]}.json"
     files.write_json(marker, sums)
     return [*paths, marker]
+
+
+def staged(plan: SubmissionPlan, owner: str, folder: Path) -> SubmissionPlan:
+    """Write what a code submission would publish into an empty `folder`; returns the plan as if that were version 1."""
+    if plan.code is None or plan.code.run is None:
+        return plan
+    folder.mkdir(parents=True)
+    run = Run(plan.code.run)
+    marked_files(run, folder)
+    model, manifest = f"{variation_of(owner, plan.name, run)}/1", files.sha256_of(folder / MANIFEST)
+    return replace(plan, code=replace(plan.code, model=model, manifest=manifest))
 
 
 def _ensure_version(

@@ -14,6 +14,7 @@ from kit.kaggle.code import inference_source, published
 from kit.kaggle.datasets import ensure_dataset
 from kit.kaggle.http import KaggleError, Unanswered
 from kit.kaggle.job import SubmissionJob
+from kit.kaggle.models import staged
 from kit.kaggle.plan import SubmissionPlan
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,8 @@ def export_bundle(plan: SubmissionPlan, folder: Path) -> list[Path]:
     """`write_bundle` for nobody in particular; returns its files. Raises ConfigError for a folder of other things."""
     if folder.exists() and any(folder.iterdir()) and not (folder / "kernel" / "kernel-metadata.json").exists():
         raise ConfigError(f"{folder} is not empty, and not an earlier bundle: give another --out")
-    write_bundle(plan, folder, bundle.OWNER)
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    write_bundle(staged(plan, bundle.OWNER, folder / "model"), folder, bundle.OWNER)
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 

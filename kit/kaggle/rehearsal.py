@@ -9,18 +9,16 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kit import files
 from kit.errors import ConfigError, SubmissionError, counted
 from kit.kaggle import bundle
 from kit.kaggle.code import OUTPUTS
 from kit.kaggle.machine import Files, Ran, make_python, run_session
-from kit.kaggle.models import marked_files, variation_of
+from kit.kaggle.models import staged
 from kit.kaggle.plan import SubmissionPlan
 from kit.kaggle.push import write_bundle
 from kit.kaggle.text import visible
 from kit.run import Run
 from kit.stages.imitation import Pictures, faults_of, imitate, pictures_of
-from kit.stages.publish import MANIFEST
 
 log = logging.getLogger(__name__)
 RERUN = {"KAGGLE_IS_COMPETITION_RERUN": "1"}
@@ -174,14 +172,9 @@ class _Stage:
 def _sent(plan: SubmissionPlan, folder: Path) -> tuple[dict[str, Files], str]:
     """What the kernel of a plan attaches, by owner/name, and its script; nothing is sent."""
     mounts: dict[str, Files] = {}
-    if plan.code and plan.code.run:
-        run, place = Run(plan.code.run), folder / "model"
-        place.mkdir(parents=True)
-        paths = marked_files(run, place)
-        model = f"{variation_of('me', plan.name, run)}/1"
-        mounts[model] = {path.name: path.read_bytes() for path in paths}
-        published = replace(plan.code, model=model, manifest=files.sha256_of(place / MANIFEST))
-        plan = replace(plan, code=published)
+    plan = staged(plan, "me", folder / "model")
+    if plan.code and plan.code.model:
+        mounts[plan.code.model] = {path.name: path.read_bytes() for path in (folder / "model").iterdir()}
     for dataset in write_bundle(plan, folder, "me"):
         ref = bundle.dataset_ref("me", dataset.title)
         mounts[ref] = {path.name: path.read_bytes() for path in dataset.paths}

@@ -415,3 +415,16 @@ def test_killed_at_ten_random_moments_it_is_pushed_and_submitted_once(stub, run,
     assert stub.count("SaveKernel") == stub.count("CreateCodeSubmission") == 1
 
     assert {"GetSubmission", "ListSubmissions"} & {*at} and len({*at}) > 3, f"they were spread over the calls: {at}"
+
+
+def test_the_bundle_of_a_code_submission(here, run, capsys):
+    for _ in range(2):
+        assert main(["kaggle", "bundle", "pcam", "--from-run", str(run), "--out", "bundle"]) == 0
+    assert "replace INSERT_YOUR_NAME_HERE in the metadata and the kernel" in capsys.readouterr().out
+    metadata = json.loads((here / "bundle/kernel/kernel-metadata.json").read_text())
+    assert metadata["model_sources"] == ["INSERT_YOUR_NAME_HERE/kit-pcam-model/keras/run/1"]
+    kernel = plan_of((here / "bundle/kernel/kernel.py").read_text())
+    manifest = (here / "bundle/model/inference.json").read_bytes()
+    assert (
+        kernel["manifest"] == hashlib.sha256(manifest).hexdigest() and kernel["model"] == metadata["model_sources"][0]
+    )
