@@ -150,7 +150,9 @@ def locked_job(
 def finished_job(plan: SubmissionPlan, parent: Path | None = None) -> SubmissionJob | None:
     """The last job of that plan in `parent`, if it is done: nothing is needed of Kaggle to tell its result."""
     job = _of_plan(_jobs(plan, parent or plan.jobs_folder), plan.fingerprint())
-    return job if job and job.state.done else None
+    if job is None or not job.state.done:
+        return None
+    return job if job.state.scored or not plan.competition.leaderboard else None  # else it only trained
 
 
 def last_pushed_job(plan: SubmissionPlan) -> SubmissionJob:

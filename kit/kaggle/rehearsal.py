@@ -23,6 +23,7 @@ from kit.stages.imitation import Pictures, faults_of, imitate, pictures_of
 log = logging.getLogger(__name__)
 RERUN = {"KAGGLE_IS_COMPETITION_RERUN": "1"}
 _FEW, _MOST = 3, 64  # cases of the commit run, and of the rerun
+_LONGEST = 3600.0  # seconds of a scene, after which it is no use to wait
 _GIB = 2**30
 
 
@@ -127,7 +128,7 @@ class _Stage:
             (slug, data),
             RERUN if scene.rerun else {},
             self.memory * _GIB,
-            self.plan.hours * 3600,
+            min(_LONGEST, self.plan.hours * 3600),
         )
 
     def _failure(self, scene: Scene, ran: Ran, ids: list[str], known: list[str]) -> str:
@@ -135,10 +136,10 @@ class _Stage:
         last = next((line for line in reversed(visible(ran.log).splitlines()) if line.strip()), "it says nothing")
         if ran.internet:
             return f"the internet is used, which is off there: it reaches for {ran.internet[0]}; attach what is needed"
+        if ran.stopped == "time":
+            return f"too slow: {counted(scene.cases, 'case')} took more than {ran.seconds / 3600:.2g} h here"
         if ran.stopped == "memory" or "MemoryError" in ran.log or ran.code in (-9, 137):
             return f"out of memory: it took {_gib(ran)} of the session's {self.memory:g} GiB"
-        if ran.stopped == "time":
-            return f"too slow: {counted(scene.cases, 'case')} took more than the session's {self.plan.hours:g} hours"
         if "the weights are missing" in ran.log:
             return last if "the weights are missing" in last else "the weights are missing: they are not attached"
         if ran.code:
@@ -160,7 +161,7 @@ class _Stage:
         limit = self.plan.training_hours
         most = int((limit * 3600 - few[0].seconds) / each) if each > 0 else count
         lines.append(
-            f"{counted(count, 'hidden case')} would take {hours:.2f} h on this machine's CPU ({each:.3f} s a case) of "
+            f"{counted(count, 'hidden case')} would take {hours:.2f} h on this machine ({each:.3f} s a case) of "
             f"the {limit:g} h that a kernel of {self.plan.hours:g} h has for them, and {memory:.1f} GiB of memory, "
             f"which grew by {growth / 2**20:.1f} MiB a case"
         )

@@ -107,7 +107,9 @@ def train(plan: SubmissionPlan, parent: Path, kaggle: Kaggle, again: bool = Fals
         push_kernel(job, kaggle, submitting=False, again=again)
         wait_for_kernel(job, kaggle)
         fetch_output(job, kaggle)
-        return fetch_weights(job, kaggle) / "runs" / plan.name / "kernel"
+        run = fetch_weights(job, kaggle) / "runs" / plan.name / "kernel"
+        job.update(done=True, failed=None, run=str(run))
+        return run
 
 
 def _all_steps(job: SubmissionJob, kaggle: Kaggle, journal: Path, again: bool) -> None:

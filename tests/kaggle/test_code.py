@@ -283,6 +283,17 @@ def test_a_commit_run_with_other_ids_than_the_sample_is_not_submitted(stub, subm
     assert not stub.submissions and len(stub.kernels[KERNEL].sources) == 1
 
 
+def test_a_gateways_submission_is_a_parquet_file(stub, submitted, plan):
+    def run(source, mounts):
+        code, log, output = inference_output(source, mounts)
+        content = output.pop("submission.csv")
+        summary = {**json.loads(output["kernel.json"]), "sha256": {}}
+        return code, log, {**output, "submission.parquet": content, "kernel.json": json.dumps(summary).encode()}
+
+    stub.run_kernel = run
+    assert submitted(plan).state.public == 0.95 and stub.submissions[0]["fileName"] == "submission.parquet"
+
+
 # ---- the ways to ask for it
 
 
@@ -330,6 +341,10 @@ def test_a_kernel_trains_first_where_no_run_is_given(stub, submitted, tmp_path):
     assert job.state.public == 0.95 and stub.submissions[0]["code"] == (KERNEL, 1)
     assert len(stub.kernels["fakeuser/kit-pcam-kernel"].sources) == len(stub.kernels[KERNEL].sources) == 1
     assert list(stub.models) == ["fakeuser/kit-pcam-model/keras/kernel"]
+    assert submitted().run_id == job.run_id and len(stub.submissions) == 1
+    other = submitted(dataclasses.replace(PLAN, settings=("folds=3",)))
+    assert len(stub.kernels["fakeuser/kit-pcam-kernel"].sources) == 2, "other settings are trained"
+    assert other.run_id != job.run_id and len(stub.submissions) == 2
 
 
 def test_a_constant_goes_first(stub, here, capsys):

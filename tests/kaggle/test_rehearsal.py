@@ -12,7 +12,7 @@ from kit.cli import main
 from kit.competitions import toy
 from kit.competitions.pcam import COMPETITION
 from kit.errors import ConfigError, DataError, SubmissionError
-from kit.kaggle import bundle, waiting
+from kit.kaggle import bundle, rehearsal, waiting
 from kit.kaggle.code import inference_source
 from kit.kaggle.machine import make_python, run_session
 from kit.kaggle.plan import CodePlan
@@ -66,7 +66,7 @@ def test_a_kernel_that_does_it_right(rehearsed):
         "the rerun: 40 cases",
     ]
     assert re.match(
-        r"40 hidden cases would take 0\.\d\d h on this machine's CPU .* of the 8\.1 h that a kernel of 9 h", lines[3]
+        r"40 hidden cases would take 0\.\d\d h on this machine .* of the 8\.1 h that a kernel of 9 h", lines[3]
     )
 
 
@@ -158,6 +158,12 @@ def test_a_gateway_is_code_that_has_to_be_trusted(rehearsed, tmp_path):
         rehearsed("write(ids)", data=tmp_path / "data")
     lines = rehearsed("write(ids)", data=tmp_path / "data", trust=True)
     assert len(lines) == 3 and "empty test set" not in "".join(lines)
+
+
+def test_a_kernel_that_hangs(rehearsed, monkeypatch):
+    monkeypatch.setattr(rehearsal, "_LONGEST", 1.0)
+    with pytest.raises(SubmissionError, match=r"the commit run: too slow: 3 cases took more than 0\.000\d+ h here"):
+        rehearsed("time.sleep(600)")
 
 
 def test_what_cannot_be_rehearsed(plan, tmp_path):
