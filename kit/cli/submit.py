@@ -86,21 +86,15 @@ def _plan(arguments: argparse.Namespace) -> "SubmissionPlan":
 
 
 def _job(arguments: argparse.Namespace, plan: "SubmissionPlan") -> "SubmissionJob":
-    from kit.kaggle.job import finished_job
-    from kit.kaggle.plan import by_code
+    from kit.kaggle.job import finished_job_of_run
     from kit.run import Run
     from kit.stages.submission import require_current_submission
     from kit.submit import ledger
 
-    job = None
-    if plan.from_run:
-        job = finished_job(by_code(plan, plan.from_run))  # where the competition takes kernels only
-        if Run(plan.from_run).submission_path.is_file():
-            require_current_submission(Run(plan.from_run))
-            job = job or finished_job(plan)
-    else:
-        job = finished_job(plan)
-    if job and not arguments.again:
+    if plan.from_run and Run(plan.from_run).submission_path.is_file():
+        require_current_submission(Run(plan.from_run))
+    job = None if arguments.again else finished_job_of_run(plan)
+    if job:
         return job
     from kit.kaggle.client import Kaggle
     from kit.kaggle.send import submit

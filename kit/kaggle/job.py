@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from kit import files
 from kit.errors import ConfigError, DataError, KitError
 from kit.kaggle.answers import SubmissionCount
-from kit.kaggle.plan import SubmissionPlan
+from kit.kaggle.plan import SubmissionPlan, by_code
+from kit.run import Run
 
 log = logging.getLogger(__name__)
 Sleep = Callable[[float], None]
@@ -153,6 +154,17 @@ def finished_job(plan: SubmissionPlan, parent: Path | None = None) -> Submission
     if job is None or not job.state.done:
         return None
     return job if job.state.scored or not plan.competition.leaderboard else None  # else it only trained
+
+
+def finished_job_of_run(plan: SubmissionPlan) -> SubmissionJob | None:
+    """The last job that submitted `plan.from_run`, as code or as a file, if it is done."""
+    if not plan.from_run:
+        return finished_job(plan)
+    with suppress(KitError):  # without its weights, for one, it was never submitted as code
+        code = by_code(plan, plan.from_run)
+        if code.jobs_folder.is_dir() and (job := finished_job(code)):
+            return job
+    return finished_job(plan) if Run(plan.from_run).submission_path.is_file() else None
 
 
 def last_pushed_job(plan: SubmissionPlan) -> SubmissionJob:

@@ -70,8 +70,10 @@ def publish_files(run: Run, folder: Path) -> list[Path]:
 
 
 def content_of(run: Run) -> list[list[str]]:
-    """What identifies what `publish_files` would write: the runs' files by their SHA-256."""
+    """What identifies what `publish_files` would write: SHA-256 of the runs' files. DataError where one is gone."""
     runs = [run.decision_path], *(Run(each).files_of_predictor() for each in _weights(run))
+    if gone := next((path for paths in runs for path in paths if not path.is_file()), None):
+        raise DataError(f"{gone} is not there: a run without its weights cannot predict a hidden test set")
     return [[files.sha256_of(path) for path in paths] for paths in runs]
 
 

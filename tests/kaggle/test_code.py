@@ -24,6 +24,7 @@ from kit.kaggle.http import KaggleError
 from kit.kaggle.models import publish_run
 from kit.kaggle.plan import CodePlan, code_plan
 from kit.run import Run
+from kit.stages.publish import publish_files, read_manifest
 from tests.kaggle.conftest import PLAN, SAMPLE, kernel_output, plan_of, run_files
 from tests.kaggle.stub import TOKEN
 
@@ -319,6 +320,19 @@ def test_a_competition_that_takes_kernels_only_gets_one_by_itself(stub, here, ru
     assert main(["kaggle", "status", "pcam"]) == 2
 
 
+def test_a_run_without_its_weights_is_sent_as_a_file_still(stub, here, run, capsys):
+    for path in Run(run).fold(0).model:
+        path.unlink()
+    for _ in range(2):
+        assert main(["submit", "pcam", "--from-run", str(run)]) == 0
+    assert stub.count("CreateSubmission") == 1 and not stub.kernels
+    assert main(["submit", "pcam", "--from-run", str(run), "--code"]) == 2
+    assert "a run without its weights cannot predict a hidden test set" in capsys.readouterr().err
+    (run / "submission.csv").unlink()
+    assert main(["submit", "pcam", "--from-run", str(run)]) == 2, "it takes files, and there is none"
+    assert "submission.csv does not exist" in capsys.readouterr().err
+
+
 def test_a_kernel_trains_first_where_no_run_is_given(stub, submitted, tmp_path):
     stub.competition |= {"isKernelsSubmissionsOnly": True}
     real = stub.run_kernel
@@ -377,6 +391,17 @@ def test_one_thing_predicts(run):
     with pytest.raises(ConfigError, match="is a run of pcam, not of rsna"):
         dataclasses.replace(code_plan("rsna_boxes", constant=True), code=CodePlan(run)).validate()
     assert code_plan("pcam", constant=True).accelerator == "cpu"
+
+
+def test_a_blend_is_one_version_of_a_model(here, tmp_path):
+    runs = [trained(tmp_path / name, name.encode()) for name in ("first", "second")]
+    plan = code_plan("pcam", blend=runs)
+    paths = publish_files(Run(plan.code.run), tmp_path)
+    assert [path.name for path in paths] == ["run0.kit", "run1.kit", "inference.json"]
+    manifest = read_manifest(tmp_path)
+    assert [member.weight for member in manifest.members] == [0.5, 0.5]
+    assert manifest.decided().labels == ("tumour",) and manifest.constants == {"label": 0.5}
+    assert plan.code.run.parent == Path("runs/pcam/kaggle/code") and code_plan("pcam", blend=runs) == plan
 
 
 def test_a_name_that_is_too_long_for_a_model():
