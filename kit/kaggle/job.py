@@ -148,6 +148,12 @@ def locked_job(
         yield open_job(plan, parent, again, sleep)
 
 
+def has_trained(plan: SubmissionPlan, parent: Path) -> bool:
+    """Whether the kernel of that plan has trained, for a run that is submitted as code."""
+    job = _of_plan(_jobs(plan, parent), plan.fingerprint())
+    return job is not None and job.state.done
+
+
 def finished_job(plan: SubmissionPlan, parent: Path | None = None) -> SubmissionJob | None:
     """The last job of that plan in `parent`, if it is done: nothing is needed of Kaggle to tell its result."""
     job = _of_plan(_jobs(plan, parent or plan.jobs_folder), plan.fingerprint())

@@ -16,7 +16,7 @@ from kit.kaggle.answers import ListedSubmission
 from kit.kaggle.client import Kaggle
 from kit.kaggle.code import explanation, output_of
 from kit.kaggle.http import KaggleError, Unanswered
-from kit.kaggle.job import Sleep, SubmissionJob, finished_job, locked_job
+from kit.kaggle.job import Sleep, SubmissionJob, finished_job, has_trained, locked_job
 from kit.kaggle.output import FAILED, fetch_output, fetch_weights, kernel_state, wait_for_kernel
 from kit.kaggle.plan import CODE, SubmissionPlan, by_code
 from kit.kaggle.push import preflight, push_kernel
@@ -49,7 +49,7 @@ def submit(
     if plan.competition.leaderboard:
         ledger.check(journal)
         if not plan.code and (as_code or takes_kernels_only(plan, parent, kaggle)):
-            run = plan.from_run or train(plan, parent, kaggle, again, sleep)
+            run = plan.from_run or train(plan, parent, kaggle, again and not has_trained(plan, parent), sleep)
             return submit(by_code(plan, run), parent / CODE, kaggle, journal, again, sleep)
     with locked_job(plan, parent, again, sleep) as job:
         if not job.state.done:

@@ -127,7 +127,7 @@ def hidden_cases(competition: Competition, root: Path, source: Source) -> tuple[
     images = images_of(root)
     path = root / (competition.sample or "sample_submission.csv")
     if not path.is_file():
-        ids = sorted({image.stem for image in images.values()})
+        ids = sorted({image.stem for image in images.values()} & {*images})  # without those of two images
         columns = list(constants(competition))
         sample = pd.DataFrame({competition.id_column: ids}).reindex(columns=[competition.id_column, *columns])
         return sample, {name: [images[name]] for name in ids}

@@ -356,9 +356,11 @@ def test_a_kernel_trains_first_where_no_run_is_given(stub, submitted, tmp_path):
     assert len(stub.kernels["fakeuser/kit-pcam-kernel"].sources) == len(stub.kernels[KERNEL].sources) == 1
     assert list(stub.models) == ["fakeuser/kit-pcam-model/keras/kernel"]
     assert submitted().run_id == job.run_id and len(stub.submissions) == 1
+    assert submitted(again=True).run_id != job.run_id and len(stub.submissions) == 2
+    assert len(stub.kernels["fakeuser/kit-pcam-kernel"].sources) == 1, "nothing is trained again"
     other = submitted(dataclasses.replace(PLAN, settings=("folds=3",)))
     assert len(stub.kernels["fakeuser/kit-pcam-kernel"].sources) == 2, "other settings are trained"
-    assert other.run_id != job.run_id and len(stub.submissions) == 2
+    assert other.run_id != job.run_id and len(stub.submissions) == 3
 
 
 def test_a_constant_goes_first(stub, here, capsys):

@@ -74,6 +74,9 @@ def test_without_a_sample_every_image_is_a_case(tmp_path):
     (root / "sample_submission.csv").unlink()
     sample, cases = hidden_cases(COMPETITION, root, Source())
     assert list(sample["id"]) == list(cases) == ["a", "b"] and list(sample) == ["id", "label"]
+    (root / "more").mkdir()
+    (root / "more" / "a.tif").write_bytes(b"x")
+    assert list(hidden_cases(COMPETITION, root, Source())[1]) == ["b"], "a is two images"
 
 
 def test_ids_that_no_file_has_are_looked_up_by_the_reader(tmp_path):
