@@ -68,7 +68,8 @@ def rehearse(
     with tempfile.TemporaryDirectory(prefix="kit-rehearsal-") as work:
         folder = Path(work).resolve()
         mounts, source = _sent(replace(plan, accelerator="cpu"), folder / "sent")
-        stage = _Stage(plan, pictures, folder, mounts, script.read_text("utf-8") if script else source, most)
+        source = script.read_text("utf-8") if script else source
+        stage = _Stage(plan, pictures, folder, mounts, source, most, 2 * run.config.predict.batch_size if run else 1)
         return stage.play(count)
 
 
@@ -82,6 +83,7 @@ class _Stage:
     mounts: dict[str, Files]
     source: str
     memory: float  # GiB
+    at_once: int  # images that are in memory together, at most
 
     def play(self, count: int) -> list[str]:
         """Rehearse all scenes for so many hidden cases; raises SubmissionError with what failed."""
@@ -157,16 +159,19 @@ class _Stage:
         each = max(0.0, (many[0].seconds - few[0].seconds) / (many[1] - few[1]))
         hours = (few[0].seconds + each * (count - few[1])) / 3600
         growth = max(0.0, (many[0].memory - few[0].memory) / (many[1] - few[1]))
-        memory = max(many[0].memory, few[0].memory) / _GIB
+        at_once = min(count, max(self.at_once, many[1]))
+        memory = (max(few[0].memory, many[0].memory) + growth * max(0, at_once - many[1])) / _GIB
         limit = self.plan.training_hours
         most = int((limit * 3600 - few[0].seconds) / each) if each > 0 else count
         lines.append(
             f"{counted(count, 'hidden case')} would take {hours:.2f} h on this machine ({each:.3f} s a case) of "
-            f"the {limit:g} h that a kernel of {self.plan.hours:g} h has for them, and {memory:.1f} GiB of memory, "
-            f"which grew by {growth / 2**20:.1f} MiB a case"
+            f"the {limit:g} h that a kernel of {self.plan.hours:g} h has for them, and with {at_once} in memory "
+            f"at once about {memory:.1f} of {self.memory:g} GiB"
         )
         if hours > limit:
             return [f"too slow: {lines[-1]}. {most:,} cases fit: fewer folds or views, a smaller network, or a GPU"]
+        if memory > self.memory and self.plan.accelerator == "cpu":  # else batches are in the accelerator's memory
+            return [f"out of memory: {lines[-1]}. Set a smaller predict.batch_size"]
         return []
 
 

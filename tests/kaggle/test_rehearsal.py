@@ -14,7 +14,7 @@ from kit.competitions.pcam import COMPETITION
 from kit.errors import ConfigError, DataError, SubmissionError
 from kit.kaggle import bundle, rehearsal, waiting
 from kit.kaggle.code import inference_source
-from kit.kaggle.machine import make_python, run_session
+from kit.kaggle.machine import Ran, make_python, run_session
 from kit.kaggle.plan import CodePlan
 from kit.kaggle.rehearsal import rehearse
 from kit.stages.imitation import Pictures, faults_of, imitate, pictures_of
@@ -158,6 +158,26 @@ def test_a_gateway_is_code_that_has_to_be_trusted(rehearsed, tmp_path):
         rehearsed("write(ids)", data=tmp_path / "data")
     lines = rehearsed("write(ids)", data=tmp_path / "data", trust=True)
     assert len(lines) == 3 and "empty test set" not in "".join(lines)
+
+
+def test_memory_is_extrapolated_to_whole_batches(plan):
+    gib, scenes = 2**30, [rehearsal.Scene("few", 3, "new"), rehearsal.Scene("many", 64, "new")]
+    ran = [Ran(0, "", {}, 10.0, gib), Ran(0, "", {}, 10.0 + 61 * 0.5, gib + 61 * 2**26)]
+    pictures = Pictures((), ".png", "test")
+    for accelerator, at_once, count, memory in (
+        ("cpu", 512, 1000, "32.8"),
+        ("gpu", 512, 1000, "32.8"),
+        ("cpu", 512, 100, "7.1"),
+    ):
+        stage = rehearsal._Stage(
+            dataclasses.replace(plan, accelerator=accelerator), pictures, plan.jobs_folder, {}, "", 29.0, at_once
+        )
+        lines = []
+        failures = stage._extrapolate(count, scenes, ran, lines)
+        assert f"about {memory} of 29 GiB" in lines[0] and "(0.500 s a case)" in lines[0]
+        assert bool(failures) == (accelerator == "cpu" and count == 1000)
+    assert rehearsal._Stage(plan, pictures, plan.jobs_folder, {}, "", 29.0, 1)._extrapolate(58_400, scenes, ran, [])
+    assert not rehearsal._Stage(plan, pictures, plan.jobs_folder, {}, "", 29.0, 1)._extrapolate(58_200, scenes, ran, [])
 
 
 def test_a_kernel_that_hangs(rehearsed, monkeypatch):
