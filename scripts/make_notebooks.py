@@ -143,7 +143,7 @@ def main() -> None:
 def pages(name: str, url: str) -> dict[str, str]:
     """The files of a config: their paths in the repository, and texts."""
     datasets = [bundle.dataset_ref(bundle.OWNER, bundle.WHEEL_TITLE)]
-    metadata = bundle.kernel_metadata(name, competition_of(name), bundle.OWNER, "gpu", datasets)
+    metadata = bundle.kernel_metadata(bundle.kernel_title(name), competition_of(name), bundle.OWNER, "gpu", datasets)
     return {
         f"kernels/{name}/kernel.py": f"{WRITTEN}\n{bundle.kernel_source(name)}",
         f"kernels/{name}/kernel-metadata.json": files.json_text(metadata),

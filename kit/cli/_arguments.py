@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kit.cli._types import number_from_zero, path, positive
+from kit.cli._types import folder, number_from_zero, path, positive
 
 HOURS_HELP = "stop cleanly between epochs before this time is over (default: what the host leaves this session)"
 # Their files are listed, not imported, which would take longer than the help.
@@ -57,6 +57,28 @@ def add_kernel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="", metavar="OWNER/NAME", help=text)
     text = "a file of weights that the kernel needs; may be repeated"
     parser.add_argument("--weights", type=path, action="append", default=[], metavar="FILE", help=text)
+
+
+def add_predicting(parser: argparse.ArgumentParser) -> None:
+    """--from-run, --blend, --constant: what a code submission predicts with."""
+    parser.add_argument("--from-run", type=folder, metavar="RUN", help="the run, or blend, that predicts")
+    add_code(parser)
+
+
+def add_code(parser: argparse.ArgumentParser) -> None:
+    """What a code submission predicts with, beside --from-run."""
+    source = parser.add_mutually_exclusive_group()
+    text = "--code: predict with the mean of these runs"
+    source.add_argument("--blend", nargs="+", type=folder, metavar="RUN", help=text)
+    text = "--code: submit the same cells for every case: cheap, and shows that the way to a score works"
+    source.add_argument("--constant", action="store_true", help=text)
+    add_license(parser)
+
+
+def add_license(parser: argparse.ArgumentParser) -> None:
+    """--license of a Kaggle Model."""
+    text = "of the private Kaggle Model with the weights, as Kaggle writes it (default: Apache 2.0)"
+    parser.add_argument("--license", default="Apache 2.0", metavar="NAME", help=text)
 
 
 def add_job(parser: argparse.ArgumentParser) -> None:

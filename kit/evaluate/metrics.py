@@ -191,6 +191,8 @@ def _own(name: str) -> Metric | None:
         raise ConfigError(f"{extensions.place_of(name)}: {short} is a metric of kit's own: rename it")
     if metric.needs != "probabilities":
         raise ConfigError(f"{name}: a metric of your own takes labels and probabilities, not {metric.needs}")
+    if metric.function is None:  # a `Metric` that is defined by how it is resampled
+        return metric
     extensions.require_call(metric.function, name, f"def {short}(y, p)", np.zeros((1, 1)), np.zeros((1, 1)))
     return replace(metric, function=_number(name, metric.function))
 
@@ -199,8 +201,8 @@ def _number(name: str, function: Callable[..., Any]) -> Callable[..., float]:
     """The function, whose exceptions and values other than numbers become a ConfigError."""
     call = extensions.guarded(function, name) if extensions.is_code(name) else function
 
-    def value(y: np.ndarray, p: np.ndarray) -> float:
-        result = call(y, p)
+    def value(y: np.ndarray, p: np.ndarray, **options: Any) -> float:
+        result = call(y, p, **options)
         if np.ndim(result) or not np.issubdtype(np.asarray(result).dtype, np.number):
             kind = f"an array {np.shape(result)}" if np.ndim(result) else type(result).__name__
             raise ConfigError(f"{name} returned {kind}: expected one number")

@@ -109,6 +109,21 @@ def dataset_refusal(answer: Any) -> str:
     return shortened(answer.error) if answer.error else "" if accepted else shortened(answer.status)
 
 
+def model_version(answer: Any) -> int:
+    """The number of the newest version, of ApiModelInstance."""
+    return int(answer.version_number or 0)
+
+
+def model_files(page: Any) -> list[str]:
+    """Names of files, of ApiListModelInstanceVersionFilesResponse."""
+    return [str(file.name) for file in page.files or []]
+
+
+def model_refusal(answer: Any) -> str:
+    """Why Kaggle did not take a model; empty where it did."""
+    return shortened(answer.error or "")
+
+
 def pushed(answer: Any) -> tuple[str, PushedVersion]:
     """(why Kaggle did not take the kernel, its version: 0 where the answer has none), of ApiSaveKernelResponse."""
     kinds = ("dataset", "competition", "kernel", "model")

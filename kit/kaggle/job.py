@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from kit import files
 from kit.errors import ConfigError, DataError, KitError
 from kit.kaggle.answers import SubmissionCount
-from kit.kaggle.plan import SubmissionPlan
+from kit.kaggle.plan import SubmissionPlan, by_code
+from kit.run import Run
 
 log = logging.getLogger(__name__)
 Sleep = Callable[[float], None]
@@ -127,7 +128,7 @@ def open_job(plan: SubmissionPlan, parent: Path, again: bool = False, sleep: Sle
     same = _of_plan(jobs, fingerprint)
     if same and not (again and same.state.has_ended):
         return same
-    if jobs and not same and not again and not plan.from_run:
+    if jobs and not same and not again and not plan.from_run and not plan.code:  # these name what they send
         last = jobs[0]
         if last.state.push_begun and not last.state.has_ended:
             log.info(f"continuing {last.run_id}, pushed from other code or settings; --again starts a new one instead")
@@ -147,10 +148,29 @@ def locked_job(
         yield open_job(plan, parent, again, sleep)
 
 
-def finished_job(plan: SubmissionPlan) -> SubmissionJob | None:
-    """The last job of that plan, if it is done: nothing is needed of Kaggle to tell its result."""
-    job = _of_plan(_jobs(plan, plan.jobs_folder), plan.fingerprint())
-    return job if job and job.state.done else None
+def has_trained(plan: SubmissionPlan, parent: Path) -> bool:
+    """Whether the kernel of that plan has trained, for a run that is submitted as code."""
+    job = _of_plan(_jobs(plan, parent), plan.fingerprint())
+    return job is not None and job.state.done
+
+
+def finished_job(plan: SubmissionPlan, parent: Path | None = None) -> SubmissionJob | None:
+    """The last job of that plan in `parent`, if it is done: nothing is needed of Kaggle to tell its result."""
+    job = _of_plan(_jobs(plan, parent or plan.jobs_folder), plan.fingerprint())
+    if job is None or not job.state.done:
+        return None
+    return job if job.state.scored or not plan.competition.leaderboard else None  # else it only trained
+
+
+def finished_job_of_run(plan: SubmissionPlan) -> SubmissionJob | None:
+    """The last job that submitted `plan.from_run`, as code or as a file, if it is done."""
+    if not plan.from_run:
+        return finished_job(plan)
+    with suppress(KitError):  # without its weights, for one, it was never submitted as code
+        code = by_code(plan, plan.from_run)
+        if code.jobs_folder.is_dir() and (job := finished_job(code)):
+            return job
+    return finished_job(plan) if Run(plan.from_run).submission_path.is_file() else None
 
 
 def last_pushed_job(plan: SubmissionPlan) -> SubmissionJob:

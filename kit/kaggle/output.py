@@ -9,6 +9,7 @@ from kit import files
 from kit.errors import ConfigError, DataError, some
 from kit.kaggle import waiting
 from kit.kaggle.client import Kaggle, inside
+from kit.kaggle.code import OUTPUTS
 from kit.kaggle.http import KaggleError
 from kit.kaggle.job import SubmissionJob
 from kit.kaggle.text import visible
@@ -74,7 +75,7 @@ def fetch_output(job: SubmissionJob, kaggle: Kaggle) -> Path:
         raise KaggleError(message)
     results = Run(part)  # the kernel copies its results to the top
     expected = results.submission_path if job.plan.competition.leaderboard else results.scores_path
-    if not expected.exists():
+    if not (expected.exists() or (job.plan.code and any((part / name).exists() for name in OUTPUTS))):
         message = f"the kernel ended without {expected.name}:\n{_tail(text)}\n(full log: {part / 'kernel.log'})"
         raise job.fail(KaggleError(message))
     summary = files.read_json(part / "kernel.json")
@@ -84,6 +85,14 @@ def fetch_output(job: SubmissionJob, kaggle: Kaggle) -> Path:
     if not summary.get("finished"):
         log.info("noticed: the session ran out of time; the predictions are those of the folds trained by then")
     part.rename(out)
+    return out
+
+
+def fetch_weights(job: SubmissionJob, kaggle: Kaggle) -> Path:
+    """Download all of the kernel's output, with weights, into a folder of the job; returns that folder."""
+    out = job.folder / "whole"
+    if not out.exists():
+        download_output(job, kaggle, out)
     return out
 
 

@@ -17,14 +17,33 @@ from kit.errors import ConfigError, SubmissionError
 from kit.kaggle import bundle
 from kit.kaggle.bundle import Accelerator, Wheel
 from kit.run import Run
+from kit.stages.ensemble import ensemble
 from kit.stages.network import provisional
+from kit.stages.publish import content_of
+from kit.stages.score import score
 
 if TYPE_CHECKING:
     from kit.models.cards import ModelCard
     from kit.runtime.devices import Kind
 
 log = logging.getLogger(__name__)
+CODE = "code"  # the folder of code submissions, beside those of files
+CODE_HOURS = 9.0  # that most code competitions give a kernel
+LICENSE = "Apache 2.0"  # one of Kaggle's names: a private model needs one, too
 _KINDS: "dict[Accelerator, Kind]" = {"gpu": "GPU", "tpu": "TPU", "cpu": "CPU"}
+
+
+@dataclass(frozen=True)
+class CodePlan:
+    """What a code submission predicts with: a run or a blend (None: a constant), published under a licence.
+
+    `model` and `manifest` say where it is published: the version of a Kaggle Model, and the SHA-256 of its manifest.
+    """
+
+    run: Path | None
+    license_name: str = LICENSE
+    model: str = ""
+    manifest: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,7 +54,7 @@ class SubmissionPlan:
     where it names code of one's own, and that code. `data` is a dataset with the raw files,
     where the competition has none on Kaggle; `hours` is the longest session. The files `weights` are sent along, and
     `datasets` and Kaggle `models` are attached; `packages` are installed beside those that kit always needs. With
-    `from_run`, that finished run is submitted instead.
+    `from_run`, that finished run is submitted instead; with `code`, a kernel that predicts a hidden test set.
     """
 
     name: str
@@ -51,6 +70,7 @@ class SubmissionPlan:
     models: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     from_run: Path | None = None
+    code: CodePlan | None = None
 
     @property
     def is_local(self) -> bool:
@@ -58,9 +78,20 @@ class SubmissionPlan:
         return self.from_run is None and not self.competition.slug and not self.data
 
     @property
+    def is_constant(self) -> bool:
+        """Whether a kernel is submitted that predicts with no run."""
+        return self.code is not None and self.code.run is None
+
+    @property
     def jobs_folder(self) -> Path:
         """Where the submissions of a config are kept: beside its runs."""
-        return Path("runs", self.name, "kaggle")
+        folder = Path("runs", self.name, "kaggle")
+        return folder / CODE if self.code else folder
+
+    @property
+    def title(self) -> str:
+        """The title of the kernel; raises ConfigError where Kaggle would not take it."""
+        return bundle.inference_title(self.name) if self.code else bundle.kernel_title(self.name)
 
     @property
     def session_seconds(self) -> int:
@@ -92,19 +123,32 @@ class SubmissionPlan:
             if run.exists() and run.config.competition_name != self.competition.name:
                 raise ConfigError(f"{run} is a run of {run.config.competition_name}, not of {self.competition.name}")
             return
-        bundle.kernel_title(self.name)
-        bundle.records_title(self.name)
+        _ = self.title, bundle.records_title(self.name)
         longest = bundle.HOURS[self.accelerator]
         if not 0.25 < self.hours <= longest:
             limits = f"a session with {self.accelerator} takes more than 0.25 and up to {longest:g} hours"
             raise ConfigError(f"{limits}, not {self.hours:g}")
+        if self.code:
+            return self._validate_code(self.code)
         if not self.competition.slug and not self.data:
             raise ConfigError(f"a kernel would not find the raw files of {self.name}: give --dataset OWNER/NAME")
         if self.data and self.data.count("/") != 1:
             raise ConfigError(f"--dataset {self.data}: write it as OWNER/NAME")
 
+    def _validate_code(self, code: CodePlan) -> None:
+        if not self.competition.leaderboard:
+            raise ConfigError(f"{self.name} has no leaderboard on Kaggle: there is nothing to submit a kernel to")
+        if code.run and (other := Run(code.run).config.competition) != self.competition.name:
+            raise ConfigError(f"{code.run} is a run of {other}, not of {self.competition.name}")
+
     def fingerprint(self) -> str:
-        """SHA-256 of the whole plan, including kit's code and the files."""
+        """SHA-256 of the whole plan, including kit's code and the files; of a code submission, without kit's code.
+
+        A newer kit is no reason to submit the same weights once more.
+        """
+        if self.code:
+            content = content_of(Run(self.code.run)) if self.code.run else []
+            return files.fingerprint([self.name, [*self.settings], self.accelerator, self.hours, CODE, content])
         if self.from_run:
             return files.fingerprint([self.name, files.sha256_of(self.submission)])
         weights = [files.sha256_of(path) for path in self.weights]
@@ -120,10 +164,12 @@ def plan_submission(
     hours: float | None = None,
     data: str = "",
     from_run: Path | None = None,
+    code: CodePlan | None = None,
 ) -> SubmissionPlan:
     """The plan of a submission of a config, by its name or the path of its file; without weights (`with_weights`).
 
-    `hours` is by default half an hour less than Kaggle's longest session.
+    `hours` is by default half an hour less than Kaggle's longest session; of a code submission, what most competitions
+    give one.
     """
     config = load_config(competition, settings)
     path = Path(competition) if competition.endswith((".yaml", ".yml", ".py")) else None
@@ -133,11 +179,12 @@ def plan_submission(
         competition=find_competition(config.competition, config),
         settings=_with_digests(settings, config),
         accelerator=accelerator,
-        hours=bundle.HOURS[accelerator] - 0.5 if hours is None else hours,
+        hours=(CODE_HOURS if code else bundle.HOURS[accelerator] - 0.5) if hours is None else hours,
         data=data,
         config=path,
         own=_own_files(name, load_config(competition) if path else None, config),
         from_run=from_run,
+        code=code,
     )
 
 
@@ -161,6 +208,40 @@ def _own_files(name: str, written: Config | None, config: Config) -> tuple[tuple
     settings = {f"{name}.yaml": dump_config(written).encode()} if written else {}
     code = {f"{extensions.CODE}/{source.file}": source.content for source in sources}
     return tuple(sorted({**settings, **code}.items()))
+
+
+def code_plan(
+    competition: str,
+    settings: Sequence[str] = (),
+    accelerator: Accelerator = "gpu",
+    hours: float | None = None,
+    run: Path | None = None,
+    constant: bool = False,
+    blend: Sequence[Path] | None = None,
+    license_name: str = LICENSE,
+) -> SubmissionPlan:
+    """The plan of a code submission: of a scored run or blend, the mean of several runs, or a `constant`.
+
+    A constant needs no accelerator. Several runs are blended beside the submissions of the config. Raises ConfigError
+    where none, or more than one, of these is given.
+    """
+    if sum((run is not None, constant, bool(blend))) != 1:
+        raise ConfigError("a code submission predicts with one of --from-run RUN, --blend RUN RUN and --constant")
+    plan = plan_submission(competition, settings, "cpu" if constant else accelerator, hours, code=CodePlan(None))
+    if blend:
+        runs = [Run(each) for each in blend]
+        whole = Run(plan.jobs_folder / f"blend-{files.fingerprint([str(each) for each in runs])[:8]}")
+        ensemble(runs, whole, "mean")
+        run = whole.directory
+    if run:
+        score(Run(run))
+    return replace(plan, code=CodePlan(run, license_name))
+
+
+def by_code(plan: SubmissionPlan, run: Path | None, license_name: str = LICENSE) -> SubmissionPlan:
+    """The plan that submits a kernel which predicts with a run, in the place of files."""
+    hours = min(plan.hours, CODE_HOURS)
+    return replace(plan, from_run=None, code=CodePlan(run, license_name), hours=hours, weights=(), data="", packages=())
 
 
 def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> SubmissionPlan:

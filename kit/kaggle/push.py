@@ -10,9 +10,11 @@ from kit.errors import ConfigError
 from kit.kaggle import bundle, waiting
 from kit.kaggle.bundle import Dataset
 from kit.kaggle.client import Kaggle
+from kit.kaggle.code import inference_source, published
 from kit.kaggle.datasets import ensure_dataset
 from kit.kaggle.http import KaggleError, Unanswered
 from kit.kaggle.job import SubmissionJob
+from kit.kaggle.models import staged
 from kit.kaggle.plan import SubmissionPlan
 
 log = logging.getLogger(__name__)
@@ -36,8 +38,8 @@ def preflight(job: SubmissionJob, kaggle: Kaggle, submitting: bool = True) -> No
             )
         if submitting and competition.submissions_disabled:
             raise KaggleError(f"{slug} accepts no more submissions")
-        if submitting and competition.is_kernels_submissions_only:
-            raise KaggleError(f"{slug} accepts kernels only, not files: submit the kernel on its page")
+        if submitting and plan.from_run and competition.is_kernels_submissions_only:
+            raise KaggleError(f"{slug} accepts kernels only, not files: --code submits one")
         if submitting and kaggle.submissions_left(slug) < 1:
             raise KaggleError("no submission left today, or you are not on a team yet; days begin at midnight UTC")
     if plan.from_run or plan.accelerator == "cpu":
@@ -71,9 +73,13 @@ def write_bundle(
         files.write_json(dataset.paths[0].parent / "dataset-metadata.json", metadata)
     refs = [bundle.dataset_ref(owner, dataset.title) for dataset in datasets]
     sources = [*refs, *([plan.data] if plan.data else []), *plan.datasets, *attached]
-    metadata = bundle.kernel_metadata(plan.name, plan.competition, owner, plan.accelerator, sources, plan.models)
+    models = [plan.code.model] if plan.code and plan.code.model else plan.models
+    metadata = bundle.kernel_metadata(plan.title, plan.competition, owner, plan.accelerator, sources, models)
     packages = [path for path in datasets[0].paths if path.suffix == ".whl" and path.name != wheel.name]
-    source = bundle.kernel_source(plan.name, wheel, run_id, plan.training_hours, plan.settings, plan.data, packages)
+    if plan.code:
+        source = inference_source(plan, plan.code, wheel, run_id, packages)
+    else:
+        source = bundle.kernel_source(plan.name, wheel, run_id, plan.training_hours, plan.settings, plan.data, packages)
     files.write_json(folder / "kernel" / "kernel-metadata.json", metadata)
     files.write_text(folder / "kernel" / "kernel.py", source)
     return datasets
@@ -83,7 +89,8 @@ def export_bundle(plan: SubmissionPlan, folder: Path) -> list[Path]:
     """`write_bundle` for nobody in particular; returns its files. Raises ConfigError for a folder of other things."""
     if folder.exists() and any(folder.iterdir()) and not (folder / "kernel" / "kernel-metadata.json").exists():
         raise ConfigError(f"{folder} is not empty, and not an earlier bundle: give another --out")
-    write_bundle(plan, folder, bundle.OWNER)
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    write_bundle(staged(plan, bundle.OWNER, folder / "model"), folder, bundle.OWNER)
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
@@ -98,7 +105,7 @@ def push_kernel(job: SubmissionJob, kaggle: Kaggle, submitting: bool = True, aga
         return
     if state.push_begun:  # interrupted, or the reply was lost
         if not state.kernel:
-            job.update(kernel=bundle.kernel_ref(kaggle.user, plan.name))
+            job.update(kernel=bundle.dataset_ref(kaggle.user, plan.title))
         version, certain = _pushed_version(job, kaggle)
         if version:
             return job.update(version=version)
@@ -106,10 +113,9 @@ def push_kernel(job: SubmissionJob, kaggle: Kaggle, submitting: bool = True, aga
             raise _unknown(job)
         job.update(push_begun=False)
     preflight(job, kaggle, submitting)
-    records = bundle.dataset_ref(kaggle.user, bundle.records_title(plan.name))
-    published = kaggle.dataset_state(records)
-    attached = [records] if published and published[0] == "ready" else []
-    for dataset in write_bundle(plan, folder, kaggle.user, job.run_id, attached):
+    attached = [] if plan.code else _published_records(plan, kaggle)
+    sent = published(plan, kaggle, job.sleep)
+    for dataset in write_bundle(sent, folder, kaggle.user, job.run_id, attached):
         ensure_dataset(kaggle, dataset, job.sleep)
     metadata = files.read_json(job.metadata)
     source = (folder / "kernel" / "kernel.py").read_text(encoding="utf-8")
@@ -135,6 +141,13 @@ def push_kernel(job: SubmissionJob, kaggle: Kaggle, submitting: bool = True, aga
             raise job.fail(KaggleError(f"{problem}: is the name right, is it yours or public, are its rules accepted?"))
     job.update(version=version)
     log.info(f"pushed {kernel_page(job)}, version {version}")
+
+
+def _published_records(plan: SubmissionPlan, kaggle: Kaggle) -> list[str]:
+    """The dataset with built records, where there is one for a kernel to attach."""
+    records = bundle.dataset_ref(kaggle.user, bundle.records_title(plan.name))
+    state = kaggle.dataset_state(records)
+    return [records] if state and state[0] == "ready" else []
 
 
 def kernel_page(job: SubmissionJob) -> str:

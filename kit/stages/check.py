@@ -12,7 +12,7 @@ from kit.competitions import find_competition
 from kit.config import Config, EvaluateSettings, ImageSettings, LossSettings, check_augment
 from kit.data.records.shards import image_shape
 from kit.errors import ConfigError, nearest
-from kit.evaluate.metrics import metric_of
+from kit.evaluate.metrics import METRICS, find_metric, metric_of
 from kit.run import Run
 from kit.runtime import devices
 from kit.stages import initial_head
@@ -20,7 +20,6 @@ from kit.stages.fold import code_settings, fitted_part, settings_of_training
 from kit.stages.model import build_frozen, build_model, require_model_of
 from kit.stages.network import provisional
 from kit.tables import truth
-from kit.tasks import find_task
 
 
 def check_settings(config: Config, run: Run | None = None) -> None:

@@ -54,8 +54,8 @@ class Fold:
         settings = self.config.model_dump(include=settings_of_training(self.config))
         if "train" in settings:
             settings["input"] = self.config.input.model_dump(exclude={"cache", "most_boxes"})  # which change no value
-        settings |= code_settings(self.config)
             settings["train"].pop("relabel")
+        settings |= code_settings(self.config)
         if digest := metadata_digest(self.config, self.records, "train"):
             settings["metadata"] = digest
         if self.config.train.relabel.run:

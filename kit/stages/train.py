@@ -29,7 +29,7 @@ from kit.data.records.pseudo import sure_labels, with_pseudo_labels
 from kit.data.table.cells import split_folds
 from kit.data.table.folds import check_dealt
 from kit.data.table.leaks import assert_no_leak
-from kit.errors import ConfigError, DataError, TrainingError, counted
+from kit.errors import ConfigError, TrainingError, counted
 from kit.evaluate.metrics import Metric, metric_of, monitor_of
 from kit.evaluate.validation import epoch_values
 from kit.models.frozen import metadata_columns

@@ -185,4 +185,6 @@ def _same_boxes(a: Any, b: Any) -> bool:
     return first.shape == second.shape and bool((np.abs(first - second) <= _ALIKE).all())
 
 
-BOXES = Format(_columns, missing=lambda cells: "", check=_check, same=_same, stand_in="no box")
+BOXES = Format(
+    _columns, missing=lambda cells: "", check=_check, same=_same, stand_in="no box", constant=lambda share: ""
+)

@@ -17,7 +17,7 @@ class Format:
     label · `missing`: the column of the images that were read -> the cell of one that could not be read · `check`:
     competition, submission, names of columns of this kind, out-of-fold predictions and example table (or None) ->
     remarks; raises SubmissionError · `same`: two columns -> which cells say the same, bool [rows] · `stand_in`: the
-    missing cell in words.
+    missing cell in words · `constant`: the label's share among the training images -> a cell that says no more.
     """
 
     columns: Callable[[Competition, pd.DataFrame, pd.DataFrame | None], pd.DataFrame]
@@ -28,6 +28,7 @@ class Format:
     ]
     same: Callable[[pd.Series, pd.Series], np.ndarray]
     stand_in: str
+    constant: Callable[[float], float | str]
 
 
 def line_of(table: pd.DataFrame, row: int) -> int:

@@ -117,4 +117,11 @@ def _missing(cells: pd.Series) -> float:
     return float(mean >= 0.5) if cells.isin((0, 1)).all() else mean
 
 
-PROBABILITIES = Format(_columns, missing=_missing, check=_check, same=_same, stand_in="the mean prediction")
+PROBABILITIES = Format(
+    _columns,
+    missing=_missing,
+    check=_check,
+    same=_same,
+    stand_in="the mean prediction",
+    constant=lambda share: round(share, 6),
+)

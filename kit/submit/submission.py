@@ -11,6 +11,7 @@ from kit.errors import DataError, SubmissionError, counted, some
 from kit.submit.boxes import BOXES
 from kit.submit.formats import Format, line_of, owner_of
 from kit.submit.probabilities import PROBABILITIES
+from kit.tables import TRUTH
 from kit.tasks import find_task
 
 # What the cells of a submission hold, by what the task predicts.
@@ -50,6 +51,23 @@ def make_submission(
 def stand_in(competition: Competition) -> str:
     """What an image gets that could not be read, in words."""
     return _format_of(competition.target).stand_in
+
+
+def constants(competition: Competition, examples: pd.DataFrame | None = None) -> dict[str, float | str]:
+    """The submission's columns -> a cell that is right for no image in particular: a label's share of the training set.
+
+    Without an example table, or for a label that it does not have, a half; of boxes, none.
+    """
+    form, columns = _format_of(competition.target), competition.target.columns
+    columns = columns or {label: label for label in competition.target.labels}
+    trained = None if examples is None else examples[examples["split"] == "train"]
+    return {column: form.constant(_share(trained, label)) for column, label in columns.items()}
+
+
+def _share(examples: pd.DataFrame | None, label: str) -> float:
+    truth = None if examples is None else examples.get(f"{TRUTH}{label}")
+    share = 0.5 if truth is None else float(truth.mean())
+    return share if np.isfinite(share) else 0.5
 
 
 def same_cells(competition: Competition, column: str, a: pd.Series, b: pd.Series) -> np.ndarray:
@@ -110,8 +128,19 @@ def check_submission(
     number of boxes is remarked on (`boxes`, those that the decision keeps). Given the example table (id, width,
     height), boxes are checked against the sizes of images where the competition has no frame.
     """
-    remarks = []
     key = competition.id_column
+    remarks = check_rows(submission, sample, key)
+    columns = list(submission.columns.drop(key))
+    forms = {column: _format_of(owner_of(competition, column)) for column in columns}
+    for form in _FORMATS.values():
+        if own := [column for column in columns if forms[column] is form]:
+            remarks += form.check(competition, submission, own, oof, examples)
+    return remarks
+
+
+def check_rows(submission: pd.DataFrame, sample: pd.DataFrame, key: str) -> list[str]:
+    """Raise SubmissionError unless columns and ids (column `key`) are the sample's; returns remarks."""
+    remarks = []
     if list(submission.columns) != list(sample.columns):
         raise SubmissionError(f"columns are {list(submission.columns)}, the sample has {list(sample.columns)}")
     ids, expected = submission[key], sample[key]
@@ -124,11 +153,6 @@ def check_submission(
         raise SubmissionError("; ".join(problems))
     if not ids.reset_index(drop=True).equals(expected.reset_index(drop=True)):
         remarks.append("the rows are in another order than the sample's; they are matched by id")
-    columns = list(submission.columns.drop(key))
-    forms = {column: _format_of(owner_of(competition, column)) for column in columns}
-    for form in _FORMATS.values():
-        if own := [column for column in columns if forms[column] is form]:
-            remarks += form.check(competition, submission, own, oof, examples)
     return remarks
 
 

@@ -20,7 +20,7 @@ from kit.config.load import override
 from kit.config.model import AUTO
 from kit.data.records.manifest import Records, open_records
 from kit.data.table.cells import CELLS, split_folds
-from kit.errors import ConfigError, DataError, TrainingError, nearest
+from kit.errors import ConfigError, TrainingError, nearest
 from kit.evaluate.metrics import Metric, metric_of, monitor_of
 from kit.runtime import devices, session
 from kit.stages.check import check_settings

@@ -38,6 +38,7 @@ def run_files():
     train = pd.DataFrame({"id": IDS, "split": "train", "group": IDS, "y_tumour": truth})
     unknown = pd.DataFrame({"id": test["id"], "split": "test", "group": test["id"], "y_tumour": np.float32(np.nan)})
     examples = pd.concat([train, unknown], ignore_index=True)
+    examples["path"] = examples["split"] + "/" + examples["id"] + ".tif"
     config = load_config("pcam", ["evaluate.resamples=100", "folds=2"])
     with tempfile.TemporaryDirectory() as folder:
         run = write_run(Path(folder), config, examples, oof, test, 2)

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-TOKEN = "planted-token-5f1e"  # (looked for in everything that is written)
-USER = "fakeuser"
+from tests.kaggle.stub_code import USER, CodeCalls, Files
 
-Files = dict[str, bytes]
+__all__ = ["TOKEN", "USER", "Files", "Stub"]
+TOKEN = "planted-token-5f1e"  # (looked for in everything that is written)
 
 
 @dataclass
@@ -50,14 +50,15 @@ class Kernel:
     results: dict[int, tuple[int, str, Files]] = field(default_factory=dict)
 
 
-class Stub:
+class Stub(CodeCalls):
     """The server; `with Stub(...) as stub` runs it.
 
-    `run_kernel(source, datasets)` gives a kernel's exit code, log and output files; `datasets` has the files of those
-    it attaches, by owner/name.
+    `run_kernel(source, mounts)` gives a kernel's exit code, log and output files; `mounts` has the files of the
+    datasets and models that it attaches (`CodeCalls.mounts`).
     """
 
     def __init__(self, run_kernel: Callable[[str, dict[str, Files]], tuple[int, str, Files]] | None = None) -> None:
+        super().__init__()
         self.run_kernel = run_kernel or (lambda source, datasets: (0, "nothing was run", {}))
         self.calls: list[str] = []
         self.connects: list[str] = []
@@ -185,6 +186,7 @@ class Stub:
             "url": f"https://www.kaggle.com/code/{fields['slug']}",
             "versionNumber": len(kernel.sources),
             "invalidDatasetSources": missing,
+            "invalidModelSources": self.unattached_models(fields),
         }
 
     def get_kernel(self, fields: dict[str, Any]) -> Any:
@@ -215,8 +217,7 @@ class Stub:
         if kernel.looks[version] < 3:
             return {"status": "queued" if kernel.looks[version] == 1 else "running"}
         if version not in kernel.results:
-            attached = kernel.requests[version - 1].get("datasetDataSources", [])
-            mounts = {ref: self.datasets[ref]["files"] for ref in attached if ref in self.datasets}
+            mounts = self.mounts(kernel.requests[version - 1])
             kernel.results[version] = self.run_kernel(kernel.sources[version - 1], mounts)
         code, _, _ = kernel.results[version]
         return {"status": "complete"} if code == 0 else {"status": "error", "failureMessage": f"exit code {code}"}
@@ -279,8 +280,8 @@ class Stub:
     def _listed(self, entry: dict[str, Any]) -> dict[str, Any]:
         entry["looks"] += 1
         if entry["looks"] > 2 and entry["status"] == "pending":
-            entry |= {"status": "complete", "publicScore": self.score(entry["content"]), "privateScore": ""}
-        return {key: value for key, value in entry.items() if key not in ("looks", "lag", "content")}
+            entry |= self.scored(entry)
+        return {key: value for key, value in entry.items() if key not in ("looks", "lag", "content", "code", "log")}
 
 
 class _Handler(BaseHTTPRequestHandler):

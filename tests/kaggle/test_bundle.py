@@ -101,12 +101,14 @@ def test_a_kernel_with_hostile_settings_is_the_same_script_with_another_plan():
 
 def test_metadata_of_every_competition():
     for name in competition_names():
-        metadata = bundle.kernel_metadata(name, find_competition(name), "me", "tpu", ["me/kit-wheel-for-kernels"])
+        metadata = bundle.kernel_metadata(
+            bundle.kernel_title(name), find_competition(name), "me", "tpu", ["me/kit-wheel-for-kernels"]
+        )
         assert metadata["id"] == f"me/{bundle.slugify(metadata['title'])}" and 5 <= len(metadata["title"]) <= 50
         assert (metadata["machine_shape"], metadata["enable_tpu"], metadata["enable_gpu"]) == ("TpuV5E8", True, False)
         assert "docker_image" not in metadata and metadata["enable_internet"] is False
     with pytest.raises(ConfigError, match="Kaggle takes 50 letters: rename the config to at most 39 letters"):
-        bundle.kernel_metadata("x" * 60, find_competition("pcam"), "me", "gpu", [])
+        bundle.kernel_metadata(bundle.kernel_title("x" * 60), find_competition("pcam"), "me", "gpu", [])
 
 
 NAMES = [
@@ -128,15 +130,17 @@ NAMES = [
 def test_slugs_are_those_of_kaggles_own_client_and_no_two_are_the_same():
     from slugify import slugify
 
-    metadata = [bundle.kernel_metadata(name, find_competition("pcam"), "me", "gpu", []) for name in NAMES]
+    metadata = [
+        bundle.kernel_metadata(bundle.kernel_title(name), find_competition("pcam"), "me", "gpu", []) for name in NAMES
+    ]
     for entry in metadata:
         assert entry["id"] == f"me/{slugify(entry['title'])}" and len(entry["title"]) <= 50
     assert len({entry["id"] for entry in metadata}) == len(NAMES)
     assert len({bundle.dataset_ref("me", bundle.records_title(name)) for name in NAMES}) == len(NAMES)
-    assert bundle.kernel_ref("me", "B\u00f6se") == bundle.kernel_ref("me", "Bo\u0308se"), (
-        "one name, spelled in two ways"
-    )
-    assert bundle.kernel_ref("me", "pcam_mobilenet") == "me/kit-pcam-mobilenet-kernel"
+    assert bundle.dataset_ref("me", bundle.kernel_title("B\u00f6se")) == bundle.dataset_ref(
+        "me", bundle.kernel_title("Bo\u0308se")
+    ), "one name, spelled in two ways"
+    assert bundle.dataset_ref("me", bundle.kernel_title("pcam_mobilenet")) == "me/kit-pcam-mobilenet-kernel"
 
 
 def test_a_name_that_is_too_long_is_told_before_anything_is_written_or_sent(stub, tmp_path, monkeypatch, capsys):

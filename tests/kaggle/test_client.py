@@ -122,7 +122,7 @@ def test_nothing_reaches_the_real_hosts(kaggle, stub):
 
 
 def test_a_refused_push_and_sources_that_cannot_be_attached(kaggle, stub):
-    metadata = bundle.kernel_metadata("pcam", COMPETITION, USER, "gpu", [f"{USER}/absent"])
+    metadata = bundle.kernel_metadata(bundle.kernel_title("pcam"), COMPETITION, USER, "gpu", [f"{USER}/absent"])
     assert kaggle.push(metadata, "print(1)").unattached == (f"dataset {USER}/absent",)
     stub.fail("SaveKernel", 409, "title already in use")
     with pytest.raises(KaggleError, match="already use that name"):
@@ -146,7 +146,7 @@ def test_waiting_as_long_as_kaggle_asks(stub):
     kaggle.competition(SLUG)
     assert waited == [7]
     stub.fail("SaveKernel", 429, Retry_After="9")  # nothing was done: also what changes something is sent again
-    kaggle.push(bundle.kernel_metadata("pcam", COMPETITION, USER, "gpu", []), "print(1)")
+    kaggle.push(bundle.kernel_metadata(bundle.kernel_title("pcam"), COMPETITION, USER, "gpu", []), "print(1)")
     assert waited == [7, 9] and len(stub.kernels[f"{USER}/kit-pcam-kernel"].sources) == 1
 
 
@@ -253,7 +253,7 @@ def test_a_submission_is_found_on_whichever_page_it_is(kaggle, stub, tmp_path):
 
 
 def test_an_older_version_of_a_kernel(kaggle):
-    metadata = bundle.kernel_metadata("pcam", COMPETITION, USER, "gpu", [])
+    metadata = bundle.kernel_metadata(bundle.kernel_title("pcam"), COMPETITION, USER, "gpu", [])
     for n in (1, 2, 3):
         assert kaggle.push(metadata, f"print({n})").version == n
     assert kaggle.kernel(metadata["id"]) == (3, "print(3)") and kaggle.kernel(metadata["id"], 2) == (3, "print(2)")
@@ -273,5 +273,5 @@ def test_what_was_never_sent_is_not_unsure(kaggle, stub, monkeypatch):
     stub.server.shutdown()
     stub.server.server_close()
     with pytest.raises(KaggleError, match="Kaggle cannot be reached") as raised:
-        kaggle.push(bundle.kernel_metadata("pcam", COMPETITION, USER, "gpu", []), "print(1)")
+        kaggle.push(bundle.kernel_metadata(bundle.kernel_title("pcam"), COMPETITION, USER, "gpu", []), "print(1)")
     assert not isinstance(raised.value, Unanswered)

@@ -15,7 +15,7 @@ from kit.competitions import toy
 from kit.competitions.nih import COMPETITION as NIH
 from kit.competitions.pcam import COMPETITION
 from kit.kaggle import bundle, waiting
-from tests.kaggle.machine import make_python, run_script
+from kit.kaggle.machine import make_python, run_script
 from tests.kaggle.stub import TOKEN, USER
 
 FAST = [

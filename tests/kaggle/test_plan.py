@@ -70,5 +70,7 @@ def test_presets_are_attached_as_kaggle_models(presets):
     assert plan._kaggle_model(SimpleNamespace(name="hub/resnet_18_imagenet")) == model
     assert plan._kaggle_model(SimpleNamespace(name="resnet50")) is None
     competition = plan_submission("pcam").competition
-    assert bundle.kernel_metadata("pcam", competition, "me", "gpu", [], [model])["model_sources"] == [model]
-    assert bundle.kernel_metadata("pcam", competition, "me", "gpu", [])["model_sources"] == []
+    assert bundle.kernel_metadata(bundle.kernel_title("pcam"), competition, "me", "gpu", [], [model])[
+        "model_sources"
+    ] == [model]
+    assert bundle.kernel_metadata(bundle.kernel_title("pcam"), competition, "me", "gpu", [])["model_sources"] == []

@@ -119,7 +119,6 @@ def test_what_kaggle_would_score_wrongly_is_not_sent(stub, submitted):
     [
         ({"userHasEntered": False}, "you have not joined"),
         ({"submissionsDisabled": True}, "accepts no more submissions"),
-        ({"isKernelsSubmissionsOnly": True}, "kernels only"),
     ],
 )
 def test_nothing_is_spent_where_it_cannot_end_well(stub, submitted, change, says):
