@@ -11,10 +11,9 @@ import pandas as pd
 
 from kit.config import Config
 from kit.decisions import AnyDecision, BoxDecision, Decision
+from kit.report import markdown
 from kit.report.page import interval, number
 from kit.schemas import AnyScores, Scores, SetScores
-
-_MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>|#"})
 
 
 class Facts(NamedTuple):
@@ -40,7 +39,7 @@ def card(facts: Facts) -> str:
         ("Limits", _limits(facts.scores)),
         ("Licences", _licences(facts.networks)),
     ]
-    return f"# {_text(facts.title)}\n\n" + "\n\n".join(f"## {title}\n\n{text}" for title, text in parts) + "\n"
+    return f"# {markdown.text(facts.title)}\n\n" + "\n\n".join(f"## {title}\n\n{text}" for title, text in parts) + "\n"
 
 
 _OF_CUT = ("f1", "recall", "specificity")
@@ -57,9 +56,9 @@ def _model(facts: Facts) -> str:
     versions = ", ".join(f"{name} {packages[name]}" for name in ("kit", "keras") if name in packages)
     colour = {"gray": "grey"}.get(image.color, image.color)
     lines = [
-        f"- network: {_text(config.model.name)}, {config.folds} folds, whose predictions are averaged",
+        f"- network: {markdown.text(config.model.name)}, {config.folds} folds, whose predictions are averaged",
         f"- images: {image.size} × {image.size} pixels, {colour}; views: {facts.decision.views}",
-        f"- says: {', '.join(map(_text, facts.decision.labels))} ({facts.decision.task})",
+        f"- says: {', '.join(map(markdown.text, facts.decision.labels))} ({facts.decision.task})",
         f"- made with {versions}; settings: config.yaml of the run",
     ]
     return "\n".join(lines)
@@ -74,11 +73,15 @@ def _data(facts: Facts) -> str:
             rows.append([split, number(len(part)), number(int(part["group"].nunique()))])
     columns = [f"y_{label}" for label in facts.decision.labels if f"y_{label}" in examples]
     train = examples[examples["split"] == "train"]
-    positives = [[_text(c.removeprefix("y_")), number(int((train[c] > 0.5).sum()))] for c in columns]
-    text = (
-        f"Competition or set: {_text(facts.config.competition)}. Groups (patients, slides) are never in two folds.\n\n"
+    positives = [[markdown.text(c.removeprefix("y_")), number(int((train[c] > 0.5).sum()))] for c in columns]
+    name = markdown.text(facts.config.competition)
+    text = f"Competition or set: {name}. Groups (patients, slides) are never in two folds.\n\n"
+    return (
+        text
+        + markdown.table(["split", "images", "groups"], rows)
+        + "\n\n"
+        + markdown.table(["label", "training images"], positives)
     )
-    return text + _table(["split", "images", "groups"], rows) + "\n\n" + _table(["label", "training images"], positives)
 
 
 def _scores(scores: AnyScores) -> str:
@@ -87,17 +90,22 @@ def _scores(scores: AnyScores) -> str:
         [name, scores.metric, number(s.value), interval(s.interval.low, s.interval.high), number(s.rows)]
         for name, s in sets
     ]
-    text = _table(["measured", "metric", "value", "95 %", "images"], rows)
+    text = markdown.table(["measured", "metric", "value", "95 %", "images"], rows)
     if len(scores.labels) > 1:
-        labels = [[_text(name), number(s.value), interval(s.low, s.high)] for name, s in scores.labels.items()]
-        text += "\n\n" + _table(["label", "out of fold", "95 %"], labels)
+        labels = [[markdown.text(name), number(s.value), interval(s.low, s.high)] for name, s in scores.labels.items()]
+        text += "\n\n" + markdown.table(["label", "out of fold", "95 %"], labels)
     if scores.subgroups:
         parts = [
-            [_text(f"{s.column}: {s.part}"), number(s.value), number(s.rows), "few: uncertain" if s.small else ""]
+            [
+                markdown.text(f"{s.column}: {s.part}"),
+                number(s.value),
+                number(s.rows),
+                "few: uncertain" if s.small else "",
+            ]
             for s in scores.subgroups
         ]
-        text += "\n\n" + _table(["part of the images", "out of fold", "images", ""], parts)
-    return f"{text}\n\n{_text(scores.note)}"
+        text += "\n\n" + markdown.table(["part of the images", "out of fold", "images", ""], parts)
+    return f"{text}\n\n{markdown.text(scores.note)}"
 
 
 def _decision(decision: Decision) -> str:
@@ -105,7 +113,7 @@ def _decision(decision: Decision) -> str:
     text = "Probabilities are not calibrated." if kind == "none" else f"Probabilities are calibrated ({kind})."
     rows = [
         [
-            _text(name),
+            markdown.text(name),
             number(t.threshold),
             *(number(t.cross_validated.get(key)) for key in _OF_CUT),
         ]
@@ -117,14 +125,14 @@ def _decision(decision: Decision) -> str:
     return (
         text
         + " A label counts as present from its cut on:\n\n"
-        + _table(["label", "cut", "F1", "sensitivity (recall)", "specificity"], rows)
+        + markdown.table(["label", "cut", "F1", "sensitivity (recall)", "specificity"], rows)
         + "\n\nThe three values are of folds that did not choose the cut."
     )
 
 
 def _box_decision(decision: BoxDecision) -> str:
-    rows = [[_text(name), number(rule.cut), number(rule.nested)] for name, rule in decision.rules.items()]
-    return "Boxes are kept from these scores on:\n\n" + _table(["label", "cut", "metric, nested"], rows)
+    rows = [[markdown.text(name), number(rule.cut), number(rule.nested)] for name, rule in decision.rules.items()]
+    return "Boxes are kept from these scores on:\n\n" + markdown.table(["label", "cut", "metric, nested"], rows)
 
 
 _DECISIONS: dict[type, Callable[[Any], str]] = {Decision: _decision, BoxDecision: _box_decision}
@@ -142,22 +150,15 @@ def _limits(scores: AnyScores) -> str:
             f"Where images that look alike were left out of training{of}: {number(left.value)} in place of "
             f"{number(left.out_of_fold)}."
         )
-    return "\n".join(f"- {_text(line)}" for line in [*lines, *scores.warnings])
+    return "\n".join(f"- {markdown.text(line)}" for line in [*lines, *scores.warnings])
 
 
 def _licences(networks: Sequence[tuple[str, str, str]]) -> str:
     if not networks:
         return "No pre-trained weights. The licence of the training images applies to what was learnt from them."
-    rows = [[_text(name), _text(source), _text(licence or "not known")] for name, source, licence in networks]
+    rows = [
+        [markdown.text(name), markdown.text(source), markdown.text(licence or "not known")]
+        for name, source, licence in networks
+    ]
     text = "\n\nThe licence of the training images applies, too."
-    return _table(["pre-trained network", "source", "licence of its weights"], rows) + text
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _text(text: str) -> str:
-    """Text that stays text in Markdown."""
-    return " ".join(str(text).split()).translate(_MARKS)
+    return markdown.table(["pre-trained network", "source", "licence of its weights"], rows) + text

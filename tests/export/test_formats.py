@@ -12,7 +12,7 @@ from kit.cli import main
 from kit.errors import ConfigError, DataError
 from kit.predict.predictor import Predictor
 from kit.run import Run
-from kit.stages.export import export
+from kit.stages.export import Wanted, export
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.once  # the formats are TensorFlow's to write
@@ -39,7 +39,7 @@ def image(tmp_path_factory):
 @pytest.mark.parametrize("name", ["savedmodel", "onnx", "litert"])
 @pytest.mark.parametrize("any_size", [pytest.param(False, marks=pytest.mark.slow), True], ids=["", "any_size"])
 def test_the_example_says_what_the_predictor_says(run, image, name, any_size, tmp_path):
-    folder = export(run, name, tmp_path / "out", any_size=any_size)
+    folder = export(run, Wanted(name, any_size=any_size), tmp_path / "out")
     command = [sys.executable, str(folder / "example.py"), str(image)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = [line.split("\t") for line in done.stdout.splitlines()]
@@ -62,13 +62,13 @@ def test_a_run_as_one_file(run, tmp_path, capsys):
 
 def test_what_a_format_cannot_hold_is_refused(run, tmp_path):
     with pytest.raises(ConfigError, match="--format kit holds the whole run"):
-        export(run, "kit", folds=[0])
+        export(run, Wanted("kit", folds=[0]))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").touch()
     with pytest.raises(DataError, match="is there already"):
-        export(run, "onnx", tmp_path / "full")
+        export(run, Wanted("onnx"), tmp_path / "full")
     with pytest.raises(DataError, match="no fold trained yet"):
-        export(Run(tmp_path / "nothing"), "kit", tmp_path / "x.kit.zip")
+        export(Run(tmp_path / "nothing"), Wanted(), tmp_path / "x.kit.zip")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -78,7 +78,7 @@ def test_a_file_that_says_something_else_is_not_kept(run, tmp_path, monkeypatch)
     wrong = formats.FORMATS["savedmodel"]._replace(load=lambda path: lambda images: np.ones((len(images), 1)))
     monkeypatch.setitem(formats.FORMATS, "savedmodel", wrong)
     with pytest.raises(ConfigError, match="what was written says something else"):
-        export(run, "savedmodel", tmp_path / "out")
+        export(run, Wanted("savedmodel"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -87,4 +87,4 @@ def test_jax_is_told_where_to_write(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ConfigError, match="KERAS_BACKEND=tensorflow"):
-        export(run, "onnx", tmp_path / "out")
+        export(run, Wanted("onnx"), tmp_path / "out")
