@@ -33,8 +33,8 @@ def readme(about: About) -> str:
     labels = ", ".join(map(markdown.text, about.decision.labels))
     lines = [
         f"# {markdown.text(about.config.competition)}: an exported model",
-        f"- `{about.file}`: the mean over {len(about.folds)} folds (views: {about.decision.views}), calibrated; it "
-        "needs no kit: `python example.py IMAGE`",
+        f"- `{about.file}`: the mean over folds {', '.join(map(str, about.folds))}; views: {about.decision.views}; "
+        f"calibration: {about.decision.calibration.kind}; `python example.py IMAGE` runs it, without kit",
         f"- takes images uint8 [batch, height, width, {channels}], {_CHANNELS[channels or 3]}, 0 to 255, of {size}",
         f"- gives probabilities float32 [batch, {len(about.decision.labels)}]: {labels}",
         "- `decision.json`: the cuts from which on a label counts as present",

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from kit import files
 from kit.competitions import find_competition
 from kit.data.records.manifest import Records
-from kit.decisions import AnyDecision, Decision
+from kit.decisions import Decision
 from kit.errors import ConfigError, DataError
+from kit.models.trust import source_outside
 from kit.predict.packed import ENDING, pack
 from kit.predict.predictor import Predictor
 from kit.run import Run
@@ -52,12 +53,14 @@ def export(run: Run, wanted: Wanted, out: Path | None = None, trust: bool = Fals
     if wanted.name == KIT:
         path = out or run.exported_path(f"{run.directory.resolve().name}{ENDING}")
         pack(run, path)
+        if outside := source_outside(run.config.model.name, run.config.model.arguments):
+            log.warning(f"{path} does not hold {outside}: it has to be where the file is opened, with --trust")
         return path
+    decision = _probabilities(run, wanted.name)
     folder = out or run.exported_path(f"{wanted.name}-int8" if wanted.int8 else wanted.name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is there already: remove it, or choose another --out")
     devices.set_up(run.config.runtime)
-    decision = _probabilities(run.decision, wanted.name)
     records = _records(run, wanted) if wanted.int8 else None
     from kit.export import formats
 
@@ -91,12 +94,8 @@ def _records(run: Run, wanted: Wanted) -> Records:
 
 
 def _models(run: Run, wanted: Wanted, trust: bool) -> "dict[int, keras.Model]":
-    """The models by fold; raises ConfigError for those that only kit runs."""
-    from kit.models.boosted import BoostedModel
-
+    """The models by fold."""
     models = Predictor.open(run, wanted.folds, trust).models
-    if any(isinstance(each, BoostedModel) for each in models):
-        raise ConfigError(f"--format {wanted.name} cannot hold the trees of the head gbdt: choose --format kit")
     return dict(zip(run.trained_folds() if wanted.folds is None else wanted.folds, models, strict=True))
 
 
@@ -133,9 +132,15 @@ def _write(
     log.info(f"{wanted.name}{' int8' if wanted.int8 else ''}: {size:.1f} MiB; {said}")
 
 
-def _probabilities(decision: AnyDecision, name: str) -> Decision:
+def _probabilities(run: Run, name: str) -> Decision:
+    """The decision of a run that a network can hold; raises ConfigError, with the reason, for others."""
+    if run.is_ensemble:
+        raise ConfigError(f"{run} is an ensemble and has no models of its own: export each of its runs")
+    decision = run.decision
     if not isinstance(decision, Decision):
         raise ConfigError(f"--format {name} cannot hold how boxes are merged and cut: choose --format kit")
+    if any(run.fold(k).has_trees for k in run.trained_folds()):
+        raise ConfigError(f"--format {name} cannot hold the trees of the head gbdt: choose --format kit")
     return decision
 
 
