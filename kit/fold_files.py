@@ -74,8 +74,12 @@ class FoldFiles:
     @property
     def model(self) -> tuple[Path, ...]:
         """The trained model's files (kit.models.saved): two, and a third where it has one."""
-        trees = self.folder / BOOSTED
-        return self.folder / MODEL, self.folder / WEIGHTS, *([trees] if trees.exists() else [])
+        return self.folder / MODEL, self.folder / WEIGHTS, *([self.folder / BOOSTED] if self.has_trees else [])
+
+    @property
+    def has_trees(self) -> bool:
+        """Whether trees follow the trained network."""
+        return (self.folder / BOOSTED).exists()
 
     @property
     def done(self) -> Path:

@@ -194,6 +194,24 @@ class Comparison(Limits):
     better: Number
 
 
+class Quantised(Limits):
+    """What 8-bit integers cost, on out-of-fold `images`, each by the one fold's model that has not seen it.
+
+    The metric of both and the difference with its interval; the change of a probability, and the share of images on
+    which the decision is another.
+    """
+
+    metric: str
+    images: int
+    float32: Number
+    int8: Number
+    difference: Number
+    confidence: float
+    mean_change: Number
+    largest_change: Number
+    other_decisions: Number
+
+
 class BlendScore(Schema):
     """The worth of a blend: nested, on the rows it was fitted on (optimistic), and its gain over the plain one."""
 

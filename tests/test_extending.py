@@ -121,7 +121,7 @@ def test_all_of_it_runs_from_an_installed_wheel(kit, site, tmp_path):
         printed.append(kit(line.replace("DIR", "data") + (SMALL if line.startswith("kit run") else "")))
     assert len(printed) == 9
     assert (tmp_path / "moles.py").read_text() == files["moles.py"].partition("\n")[2]
-    assert "out-of-fold pfbeta" in printed[3] and "out-of-fold lesion_share" in printed[8]
+    assert "out-of-fold metrics.py:pfbeta" in printed[3] and "out-of-fold lesion_share" in printed[8]
     assert "lesion_cnn" in printed[7]
     assert pd.read_csv(tmp_path / "predictions.csv").shape == (60, 3)
     sent = pd.read_csv(tmp_path / "runs/moles/first/submission.csv")
@@ -130,7 +130,7 @@ def test_all_of_it_runs_from_an_installed_wheel(kit, site, tmp_path):
     assert held == ["aug.py", "losses.py", "metrics.py", "moles.py", "nets.py"]
 
     jax = f"{SMALL} --set runtime.backend=jax"
-    assert "out-of-fold pfbeta" in kit(f"kit run own.yaml --data data --run runs/moles/jax{jax}")
+    assert "out-of-fold metrics.py:pfbeta" in kit(f"kit run own.yaml --data data --run runs/moles/jax{jax}")
     (tmp_path / "moles.py").write_text((tmp_path / "moles.py").read_text() + "\n")
     said = kit(f"kit run own.yaml --data data --run runs/moles/own{SMALL}", 2)
     assert "2 folds that would be trained again, as these differ: moles.py has been edited." in said

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from kit.files import ARCHIVES, expanded
 
+_EXPORTED = ".kit.zip"  # the ending in kit.predict.packed, which is not imported for a name
+
 
 def path(text: str) -> Path:
     """Parse a path."""
@@ -25,7 +27,7 @@ def folder(text: str) -> Path:
 def run_or_file(text: str) -> Path:
     """Parse the path of a run, or of a file that `kit export` wrote."""
     file = path(text)
-    return file if file.name.endswith(".kit.zip") and file.is_file() else folder(text)
+    return file if file.name.endswith(_EXPORTED) and file.is_file() else folder(text)
 
 
 def folder_or_address(text: str) -> str:
@@ -121,5 +123,7 @@ def _not_below_a_file(place: Path) -> Path:
         if above.exists():
             is_archive = above.name.lower().endswith(ARCHIVES)
             remedy = ": unpack it, and give the folder that it becomes" if is_archive else ""
+            if above.name.endswith(_EXPORTED):
+                remedy = ": it is an exported run, which predicts new images alone; give the run that it was made of"
             raise argparse.ArgumentTypeError(f"{above} is a file, not a folder{remedy}")
     return place

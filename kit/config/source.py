@@ -63,7 +63,8 @@ class Source(Settings):
     # null: the one whose name says so (yes, malignant).
     target: str | None = None
     # What predictions are scored by, and epochs chosen by, instead of the target's own: a metric of kit
-    # (docs/scores.md), one of a package (docs/extending.md), or FILE.py:NAME; null: the target's own. Every competition takes it.
+    # (docs/scores.md), one of a package (docs/extending.md), or FILE.py:NAME; null: the target's own. Every
+    # competition takes it.
     metric: str | None = None
     # Options of the metric: {above: .8} of partial_auc, {beta: 1} of pfbeta, {weights: {LABEL: 2}} of weighted ones.
     metric_options: dict[str, Any] = {}

@@ -180,15 +180,14 @@ def find_metric(name: str, settings: EvaluateSettings | None = None) -> Metric:
 
 def _own(name: str) -> Metric | None:
     """A metric from outside kit, by the name of its function; None where it is not one."""
-    if extensions.is_code(name):
-        value, short = extensions.load(name), name.rpartition(":")[2]
+    if code := extensions.parse(name):
+        value, short = extensions.load(name), code.name
     else:
         value, short = extensions.from_package("metric", name, METRICS), name
     if value is None:
         return None
-    metric = replace(value, name=short) if isinstance(value, Metric) else Metric(short, value)
-    if short in METRICS:
-        raise ConfigError(f"{extensions.place_of(name)}: {short} is a metric of kit's own: rename it")
+    known = f"{code.file}:{short}" if code and short in METRICS else short  # in reports, beside kit's own of that name
+    metric = replace(value, name=known) if isinstance(value, Metric) else Metric(known, value)
     if metric.needs != "probabilities":
         raise ConfigError(f"{name}: a metric of your own takes labels and probabilities, not {metric.needs}")
     if metric.function is None:  # a `Metric` that is defined by how it is resampled

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+from kit.decisions import Decision
+from kit.evaluate.decision import class_factors, label_cuts
+
 _LOADS = {
     "savedmodel": """import tensorflow as tf
 
@@ -23,11 +26,10 @@ p = model.get_tensor(output["index"])  # float32 [B, labels]""",
 }
 
 
-def source(name: str, labels: Sequence[str], cuts: Sequence[float | None], shape: Sequence[int | None]) -> str:
-    """A script that prints the probabilities of an image file, for the format of that name.
+def source(name: str, decision: Decision, shape: Sequence[int | None]) -> str:
+    """A script that prints probabilities and decision for an image file, by a model in the format of that name.
 
-    `cuts` are the decision's, None for labels without one; `shape` is (height, width, channels) of the model's input,
-    where None is any.
+    `shape` is (height, width, channels) of the model's input, where None is any.
     """
     height, width, channels = shape
     colour = "GRAY" if channels == 1 else "RGB"
@@ -40,11 +42,20 @@ from pathlib import Path
 import cv2
 
 here = Path(__file__).parent
-labels = {list(labels)!r}
-cuts = {list(cuts)!r}  # from which on a label counts as present; None: the likeliest label is meant
+labels = {list(decision.labels)!r}
 image = cv2.cvtColor(cv2.imread(sys.argv[1]), cv2.COLOR_BGR2{colour})
 {resized}images = image.reshape(1, *image.shape[:2], {channels})  # uint8 [B, height, width, {channels}]
 {_LOADS[name]}
-for label, value, cut in zip(labels, p[0], cuts, strict=True):
-    print(f"{{label}}\\t{{value:.6f}}" + ("" if cut is None else "\\tyes" if value >= cut else "\\tno"))
+{_decided(decision)}
+for label, value, yes in zip(labels, p[0], decided, strict=True):
+    print(f"{{label}}\t{{value:.6f}}\t{{'yes' if yes else 'no'}}")
 '''
+
+
+def _decided(decision: Decision) -> str:
+    """Lines that decide as kit.evaluate.decision does."""
+    if decision.classes is None:
+        return f"decided = p[0] >= {label_cuts(decision).tolist()}  # a label counts as present from its cut on"
+    factors = class_factors(decision).tolist()
+    weighed = "p[0]" if set(factors) == {1.0} else f"p[0] * {factors}"
+    return f"weighed = {weighed}\ndecided = weighed == weighed.max()  # exclusive classes: one of them is meant"

@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
+import joblib
 import keras
 import numpy as np
 
@@ -14,7 +16,7 @@ from kit.errors import ConfigError, KitError
 from kit.runtime.devices import import_tensorflow
 
 TOLERANCE = 1e-4  # the largest difference of a probability
-_IMAGES = 4  # by which a file is compared with the model; several, so that the size of a batch is seen to be open
+_GRAINS = (2, 5, 12, 30, 1000)  # places of noise along a side, of the images by which a file is compared
 _SIDE = 160  # pixels of these, where a model takes any
 
 Function = Callable[[np.ndarray], np.ndarray]  # images uint8 [B, H, W, C] -> probabilities float32 [B, labels]
@@ -57,7 +59,9 @@ def write(model: keras.Model, name: str, path: Path) -> float:
         part = Path(folder) / f"model{kind.ending}"
         try:
             images = _images(model)
-            expected = model.predict(images, verbose=0)  # first: Keras exports models that were called
+            expected = keras.ops.convert_to_numpy(
+                model(images, training=False)
+            )  # Keras exports models that were called
             model.export(part, format=kind.name, verbose=False)
             difference = float(np.abs(kind.load(part)(images) - expected).max())
         except (KitError, OSError):
@@ -75,8 +79,12 @@ def write(model: keras.Model, name: str, path: Path) -> float:
 
 
 def _images(model: keras.Model) -> np.ndarray:
-    sides = [side or _SIDE for side in model.input_shape[1:3]]
-    return np.random.default_rng(0).integers(0, 256, (_IMAGES, *sides, model.input_shape[3]), np.uint8)
+    """Noise from coarse to fine, uint8: several images, so that the size of a batch is seen to be open."""
+    height, width = (side or _SIDE for side in model.input_shape[1:3])
+    rng, channels = np.random.default_rng(0), model.input_shape[3]
+    grains = [(min(grain, height), min(grain, width)) for grain in _GRAINS]
+    noise = [rng.integers(0, 256, (*grain, channels), np.uint8) for grain in grains]
+    return np.stack([cv2.resize(each, (width, height)).reshape(height, width, channels) for each in noise])
 
 
 def _saved_model(path: Path) -> Function:
@@ -92,15 +100,20 @@ def _onnx(path: Path) -> Function:
     return lambda images: session.run(None, {name: images})[0]
 
 
-def _litert(path: Path) -> Function:
+def run_litert(path: Path) -> Function:
+    """What a LiteRT file says, on all cores."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(path))
+    interpreter = Interpreter(str(path), num_threads=joblib.cpu_count())
     (image,), (p,) = interpreter.get_input_details(), interpreter.get_output_details()
 
+    allocated: list[tuple[int, ...]] = []  # the last shape that memory was made for
+
     def function(images: np.ndarray) -> np.ndarray:
-        interpreter.resize_tensor_input(image["index"], images.shape)
-        interpreter.allocate_tensors()
+        if allocated[-1:] != [images.shape]:
+            interpreter.resize_tensor_input(image["index"], images.shape)
+            interpreter.allocate_tensors()
+            allocated[:] = [images.shape]
         interpreter.set_tensor(image["index"], images)
         interpreter.invoke()
         values: Any = interpreter.get_tensor(p["index"])
@@ -112,5 +125,5 @@ def _litert(path: Path) -> Function:
 FORMATS = {
     "savedmodel": Format("tf_saved_model", "", _saved_model),
     "onnx": Format("onnx", ".onnx", _onnx, ("onnx", "tf2onnx", "onnxruntime")),
-    "litert": Format("litert", ".tflite", _litert, ("ai_edge_litert",)),
+    "litert": Format("litert", ".tflite", run_litert, ("ai_edge_litert",)),
 }

@@ -31,10 +31,14 @@ def whole(models: Sequence[keras.Model], decision: Decision, any_size: bool = Fa
     shape = models[0].input_shape[1:]
     image = keras.Input((None, None, shape[2]) if any_size else shape, dtype="uint8", name="image")
     x = Conformed(shape[:2], name="conformed")(image) if any_size else image
+    if len(views) > 1:  # one batch of them: a network for each view would make a graph as many times as large
+        x = ops.concatenate([turn(x) for turn in views], axis=0)
     shared = together(models)
     folds = [keras.Model(model.inputs[0], model.outputs[0], name=f"fold{k}") for k, model in enumerate(models)]
-    parts = [p for turn in views for p in (shared.network(turn(x)) if shared else [fold(turn(x)) for fold in folds])]
-    p = layers.Average(dtype="float32", name="mean")(parts) if len(parts) > 1 else parts[0]
+    parts = shared.network(x) if shared else [fold(x) for fold in folds]
+    p = layers.Average(dtype="float32", name="over_folds")(parts) if len(parts) > 1 else parts[0]
+    if len(views) > 1:
+        p = ops.mean(ops.reshape(p, (len(views), -1, p.shape[-1])), axis=0)
     return keras.Model(image, Sent(decision.calibration, decision.prior, name="probabilities")(p), name="kit")
 
 

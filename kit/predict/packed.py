@@ -1,8 +1,8 @@
 """A run that predicts new images, as one file: a zip of its settings, its decision, its folds' models, and its code.
 
 It holds no image, no id and no prediction. It may come from someone else: only files of the names that a run has are
-unpacked, never more than the archive says, and they are read with a run's own checks (kit.run). Code in it is executed
-only where it was made, or is trusted (kit.extensions).
+unpacked, hardly more than the archive is large, and they are read with a run's own checks (kit.run). Code in it is
+executed only where it was made, or is trusted (kit.extensions).
 """
 
 import re
@@ -19,7 +19,7 @@ from kit.run import Run
 ENDING = ".kit.zip"
 _FOLD, _CODE = r"fold\d{1,4}/[a-z]+(?:\.weights)?\.(?:json|csv|h5)", r"code/[A-Za-z_][\w-]*\.py"
 _NAME = re.compile(rf"(?:[a-z]+\.(?:json|yaml)|{_FOLD}|{_CODE})")  # of what is packed
-_LARGEST = 64 * 2**30  # bytes that an archive may become
+_GROWTH = 64 * 2**20  # bytes that unpacking may add: weights are stored as they are, and the rest is small
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold: the same content gives the same bytes
 
 
@@ -65,8 +65,8 @@ def _unpack(path: Path, folder: Path) -> None:
             every = archive.infolist()
             if odd := next((info.filename for info in every if not _NAME.fullmatch(info.filename)), None):
                 raise DataError(f"{path} is no exported run: it holds {files.escaped(odd)}")
-            if sum(info.file_size for info in every) > _LARGEST:
-                raise DataError(f"{path} would unpack to more than {_LARGEST >> 30} GiB")
+            if sum(info.file_size for info in every) > path.stat().st_size + _GROWTH:
+                raise DataError(f"{path} is no exported run: it would unpack to far more than it is")
             for info in every:
                 target = folder / info.filename
                 target.parent.mkdir(exist_ok=True)

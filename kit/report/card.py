@@ -11,10 +11,9 @@ import pandas as pd
 
 from kit.config import Config
 from kit.decisions import AnyDecision, BoxDecision, Decision
-from kit.report.page import interval, number
-from kit.schemas import AnyScores, Scores, SetScores
-
-_MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>|#"})
+from kit.report import markdown
+from kit.report.page import interval, number, percent
+from kit.schemas import AnyScores, BoxScores, Scores, SetScores
 
 
 class Facts(NamedTuple):
@@ -36,11 +35,11 @@ def card(facts: Facts) -> str:
         ("Intended use", _USE),
         ("Data", _data(facts)),
         ("Scores", _scores(facts.scores)),
-        ("Decision", _DECISIONS[type(facts.decision)](facts.decision)),
-        ("Limits", _limits(facts.scores)),
+        ("Decision", _DECISIONS[type(facts.decision)](facts.decision, facts.scores)),
+        ("Limits", _limits(facts)),
         ("Licences", _licences(facts.networks)),
     ]
-    return f"# {_text(facts.title)}\n\n" + "\n\n".join(f"## {title}\n\n{text}" for title, text in parts) + "\n"
+    return f"# {markdown.text(facts.title)}\n\n" + "\n\n".join(f"## {title}\n\n{text}" for title, text in parts) + "\n"
 
 
 _OF_CUT = ("f1", "recall", "specificity")
@@ -55,12 +54,16 @@ def _model(facts: Facts) -> str:
     config, image = facts.config, facts.config.image
     packages = facts.environment.get("packages", {})
     versions = ", ".join(f"{name} {packages[name]}" for name in ("kit", "keras") if name in packages)
-    colour = {"gray": "grey"}.get(image.color, image.color)
+    colour = {"gray": "grey", "rgb": "RGB"}.get(image.color, image.color)
+    before = "".join(f", {step.name}" for step in image.steps)
+    trained = ", ".join(name for name, _, _ in facts.networks)
     lines = [
-        f"- network: {_text(config.model.name)}, {config.folds} folds, whose predictions are averaged",
-        f"- images: {image.size} × {image.size} pixels, {colour}; views: {facts.decision.views}",
-        f"- says: {', '.join(map(_text, facts.decision.labels))} ({facts.decision.task})",
-        f"- made with {versions}; settings: config.yaml of the run",
+        f"- network: {markdown.text(config.model.name)}"
+        + (f", from pre-trained weights of {markdown.text(trained)}" if trained else ", trained from scratch")
+        + f"; the mean over {config.folds} folds' models",
+        f"- images: {image.size} × {image.size} pixels, {colour}{before}; views: {facts.decision.views}",
+        f"- predicts: {', '.join(map(markdown.text, facts.decision.labels))} ({facts.decision.task})",
+        f"- made with {versions or 'kit'}; settings: config.yaml of the run",
     ]
     return "\n".join(lines)
 
@@ -74,89 +77,124 @@ def _data(facts: Facts) -> str:
             rows.append([split, number(len(part)), number(int(part["group"].nunique()))])
     columns = [f"y_{label}" for label in facts.decision.labels if f"y_{label}" in examples]
     train = examples[examples["split"] == "train"]
-    positives = [[_text(c.removeprefix("y_")), number(int((train[c] > 0.5).sum()))] for c in columns]
-    name = _text(facts.config.competition_name)
-    text = f"Competition or set: {name}. Groups (patients, slides) are never in two folds.\n\n"
-    return text + _table(["split", "images", "groups"], rows) + "\n\n" + _table(["label", "training images"], positives)
+    positives = [
+        [markdown.text(c.removeprefix("y_")), number(int((train[c] > 0.5).sum())), percent((train[c] > 0.5).mean(), 1)]
+        for c in columns
+    ]
+    text = f"Competition or set: {markdown.text(facts.config.competition_name)}."
+    text += " Groups (patients, slides) are never in two folds.\n\n" if _is_grouped(facts) else "\n\n"
+    return (
+        text
+        + markdown.table(["split", "images", "groups"], rows)
+        + "\n\n"
+        + markdown.table(["label", "training images", "share"], positives)
+    )
 
 
 def _scores(scores: AnyScores) -> str:
     sets: list[tuple[str, SetScores]] = [("out of fold", scores), *([("test", scores.test)] if scores.test else [])]
     rows = [
-        [name, scores.metric, number(s.value), interval(s.interval.low, s.interval.high), number(s.rows)]
+        [name, markdown.text(scores.metric), number(s.value), interval(s.interval.low, s.interval.high), number(s.rows)]
         for name, s in sets
     ]
-    text = _table(["measured", "metric", "value", "95 %", "images"], rows)
+    limits = percent(scores.interval.confidence)
+    text = markdown.table(["measured", "metric", "value", limits, "images"], rows)
     if len(scores.labels) > 1:
-        labels = [[_text(name), number(s.value), interval(s.low, s.high)] for name, s in scores.labels.items()]
-        text += "\n\n" + _table(["label", "out of fold", "95 %"], labels)
+        labels = [[markdown.text(name), number(s.value), interval(s.low, s.high)] for name, s in scores.labels.items()]
+        text += "\n\n" + markdown.table(["label", "out of fold", limits], labels)
     if scores.subgroups:
         parts = [
-            [_text(f"{s.column}: {s.part}"), number(s.value), number(s.rows), "few: uncertain" if s.small else ""]
+            [
+                markdown.text(f"{s.column}: {s.part}"),
+                number(s.value),
+                number(s.rows),
+                "few: uncertain" if s.small else "",
+            ]
             for s in scores.subgroups
         ]
-        text += "\n\n" + _table(["part of the images", "out of fold", "images", ""], parts)
-    return f"{text}\n\n{_text(scores.note)}"
+        text += "\n\n" + markdown.table(["part of the images", "out of fold", "images", ""], parts)
+    return f"{text}\n\n{markdown.text(scores.note)}"
 
 
-def _decision(decision: Decision) -> str:
-    kind = decision.calibration.kind
-    text = "Probabilities are not calibrated." if kind == "none" else f"Probabilities are calibrated ({kind})."
+def _decision(decision: Decision, scores: Scores) -> str:
+    parts = [_probabilities(decision, scores)]
+    if decision.classes is not None:
+        accuracy = decision.classes.balanced_accuracy_of_argmax
+        if decision.classes.applied:
+            accuracy = decision.classes.balanced_accuracy_cross_validated
+        weighed = ", after factors (decision.json)" if decision.classes.applied else ""
+        return f"{parts[0]} The likeliest class is meant{weighed}: balanced accuracy {number(accuracy)}, out of fold."
     rows = [
-        [
-            _text(name),
-            number(t.threshold),
-            *(number(t.cross_validated.get(key)) for key in _OF_CUT),
-        ]
+        [markdown.text(name), _cut(t.threshold), *(number(t.cross_validated.get(key)) for key in _OF_CUT)]
         for name, t in decision.thresholds.items()
         if t.cross_validated
     ]
-    if not rows or decision.classes is not None:
-        return text
-    return (
-        text
-        + " A label counts as present from its cut on:\n\n"
-        + _table(["label", "cut", "F1", "sensitivity (recall)", "specificity"], rows)
-        + "\n\nThe three values are of folds that did not choose the cut."
-    )
+    if rows:
+        rule = markdown.text(next(iter(decision.thresholds.values())).rule)
+        parts.append(f"A label counts as present from its cut on, chosen by the rule {rule}:")
+        parts.append(markdown.table(["label", "cut", "F1", "sensitivity (recall)", "specificity"], rows))
+        parts.append("The three values are of folds that did not choose the cut.")
+    return "\n\n".join(parts)
 
 
-def _box_decision(decision: BoxDecision) -> str:
-    rows = [[_text(name), number(rule.cut), number(rule.nested)] for name, rule in decision.rules.items()]
-    return "Boxes are kept from these scores on:\n\n" + _table(["label", "cut", "metric, nested"], rows)
+def _probabilities(decision: Decision, scores: Scores) -> str:
+    """What the probabilities are worth as such."""
+    kind = decision.calibration.kind
+    text = "Probabilities are not calibrated" if kind == "none" else f"Probabilities are calibrated ({kind})"
+    measured = scores.calibration.cross_fitted.get(kind)
+    if measured and measured.error is not None:
+        text += f": they are off from observed frequencies by {number(measured.error)} in the mean, out of fold"
+    if decision.prior:
+        text += "; they are for other shares of the labels than the training set has (decision.json)"
+    return f"{text}."
 
 
-_DECISIONS: dict[type, Callable[[Any], str]] = {Decision: _decision, BoxDecision: _box_decision}
+def _box_decision(decision: BoxDecision, scores: BoxScores) -> str:
+    rows = [[markdown.text(name), _cut(rule.cut), number(rule.nested)] for name, rule in decision.rules.items()]
+    table = markdown.table(["label", "cut", f"{markdown.text(scores.metric)}, by cuts of other folds"], rows)
+    return f"Boxes are kept from these scores on; scores are no probabilities:\n\n{table}"
 
 
-def _limits(scores: AnyScores) -> str:
+_DECISIONS: dict[type, Callable[[Any, Any], str]] = {Decision: _decision, BoxDecision: _box_decision}
+
+
+def _cut(value: float | None) -> str:
+    """A cut with three digits that count: of a rare label it is small."""
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _is_grouped(facts: Facts) -> bool:
+    return int(facts.examples["group"].nunique()) < len(facts.examples)
+
+
+def _limits(facts: Facts) -> str:
+    scores = facts.scores
     lines = [
         "All figures are of images from the same sources as those it was trained on. Other scanners, stains or "
-        "hospitals may cost more than the intervals say."
+        "hospitals may cost more than the intervals say.",
+        "It answers whatever it is given: an image of something else gets a prediction, too.",
     ]
+    if not _is_grouped(facts):
+        lines.append(
+            "Every image counts as a group of its own: where patients have several, their images lie on both sides of "
+            "a fold, and the figures are too good."
+        )
     if isinstance(scores, Scores) and scores.left_out_clusters:
         left = scores.left_out_clusters
         of = " of the frozen network" if left.frozen else ""
         lines.append(
-            f"Where images that look alike were left out of training{of}: {number(left.value)} in place of "
-            f"{number(left.out_of_fold)}."
+            f"Where images that look alike were left out of training{of}: {scores.metric} {number(left.value)} in "
+            f"place of {number(left.out_of_fold)}."
         )
-    return "\n".join(f"- {_text(line)}" for line in [*lines, *scores.warnings])
+    return "\n".join(f"- {markdown.text(line)}" for line in [*lines, *scores.warnings])
 
 
 def _licences(networks: Sequence[tuple[str, str, str]]) -> str:
     if not networks:
         return "No pre-trained weights. The licence of the training images applies to what was learnt from them."
-    rows = [[_text(name), _text(source), _text(licence or "not known")] for name, source, licence in networks]
+    rows = [
+        [markdown.text(name), markdown.text(source), markdown.text(licence or "not known")]
+        for name, source, licence in networks
+    ]
     text = "\n\nThe licence of the training images applies, too."
-    return _table(["pre-trained network", "source", "licence of its weights"], rows) + text
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _text(text: str) -> str:
-    """Text that stays text in Markdown."""
-    return " ".join(str(text).split()).translate(_MARKS)
+    return markdown.table(["pre-trained network", "source", "licence of its weights"], rows) + text

@@ -77,6 +77,13 @@ def test_a_file_in_the_place_of_a_folder_is_called_a_file(arguments, capsys, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["file.zip"]
 
 
+@pytest.mark.parametrize("command", ["explain", "report", "score", "export"])
+def test_an_exported_run_is_told_from_a_run(command, capsys, tmp_path):
+    path = tmp_path / "x.kit.zip"
+    path.touch()
+    assert "it is an exported run, which predicts new images alone" in refused(capsys, [command, str(path)])
+
+
 OUTPUTS = (
     ["examples", "toy", "--out"],
     ["lr-find", "toy", "--records", "r", "--out"],

@@ -84,7 +84,7 @@ def test_the_code_of_the_docs_runs(write_images, tmp_path, monkeypatch, keras):
     small = ["image.size=32", "train.epochs=1", "train.batch_size=4", "evaluate.resamples=100"]
     own = str(tmp_path / "own.yaml")
     result = pipeline.run(own, root, tmp_path / "run", settings=small, report=False)
-    assert result.scores.metric == "pfbeta"
+    assert result.scores.metric == "metrics.py:pfbeta"  # kit has one, too
     sent = pd.read_csv(result.submission_path)
     assert list(sent) == ["id", "label"] and sent["id"].tolist() == [f"m{n}" for n in range(24, 30)]
     table = pd.read_parquet(tmp_path / "run" / "examples.parquet").set_index("id")

@@ -1,21 +1,34 @@
 """Exported models say what the predictor says, without kit."""
 
+import os
+import re
+import shutil
 import subprocess
 import sys
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from kit import pipeline
 from kit.cli import main
+from kit.config import BoxSettings
+from kit.data.records.images import images_of
+from kit.data.records.manifest import open_records
+from kit.decisions import BoxDecision, BoxRule, Calibration, ClassFactors, Decision
 from kit.errors import ConfigError, DataError
+from kit.evaluate.sent import sent, with_decisions
+from kit.export import example, formats
 from kit.predict.predictor import Predictor
 from kit.run import Run
-from kit.stages.export import export
+from kit.stages.export import Wanted, export
+from kit.stages.score import mean_test
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.once  # the formats are TensorFlow's to write
+WORTH = {"on_the_images_that_chose_it": 0.1, "nested": 0.1}
+RULE = BoxRule(cut=0.5, on_the_images_that_chose_it=0.1)
 SETTINGS = [*TINY, "train.epochs=1", "predict.tta=flips", "evaluate.calibration=beta"]
 
 
@@ -35,13 +48,23 @@ def image(tmp_path_factory):
     return path
 
 
+def without_kit(script, image, folder):
+    """Run an example where kit cannot be imported; returns what it did."""
+    (folder / "without" / "kit").mkdir(parents=True)
+    (folder / "without" / "kit" / "__init__.py").write_text("raise ImportError('no kit here')")
+    known = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": str(folder / "without")}}
+    refused = subprocess.run([sys.executable, "-c", "import kit"], **known, capture_output=True, text=True, check=False)
+    assert "no kit here" in refused.stderr
+    command = [sys.executable, str(script), str(image)]
+    return subprocess.run(command, **known, capture_output=True, text=True, check=True)
+
+
 @pytest.mark.filterwarnings("ignore")  # the converters' own
 @pytest.mark.parametrize("name", ["savedmodel", "onnx", "litert"])
 @pytest.mark.parametrize("any_size", [pytest.param(False, marks=pytest.mark.slow), True], ids=["", "any_size"])
 def test_the_example_says_what_the_predictor_says(run, image, name, any_size, tmp_path):
-    folder = export(run, name, tmp_path / "out", any_size=any_size)
-    command = [sys.executable, str(folder / "example.py"), str(image)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    folder = export(run, Wanted(name, any_size=any_size), tmp_path / "out")
+    done = without_kit(folder / "example.py", image, tmp_path)
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     expected = Predictor.open(run).predict(image).iloc[0]
     labels = run.decision.labels
@@ -50,6 +73,8 @@ def test_the_example_says_what_the_predictor_says(run, image, name, any_size, tm
     cuts = [run.decision.thresholds[label].threshold for label in labels]
     yes = ["yes" if expected[f"p_{label}"] >= cut else "no" for label, cut in zip(labels, cuts, strict=True)]
     assert [line[2] for line in lines] == yes
+    readme = (folder / "README.md").read_text()
+    assert ("any height and width" if any_size else "32 × 32 pixels") in readme and "calibration: beta" in readme
 
 
 def test_a_run_as_one_file(run, tmp_path, capsys):
@@ -62,23 +87,75 @@ def test_a_run_as_one_file(run, tmp_path, capsys):
 
 def test_what_a_format_cannot_hold_is_refused(run, tmp_path):
     with pytest.raises(ConfigError, match="--format kit holds the whole run"):
-        export(run, "kit", folds=[0])
+        export(run, Wanted("kit", folds=[0]))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").touch()
     with pytest.raises(DataError, match="is there already"):
-        export(run, "onnx", tmp_path / "full")
+        export(run, Wanted("onnx"), tmp_path / "full")
     with pytest.raises(DataError, match="no fold trained yet"):
-        export(Run(tmp_path / "nothing"), "kit", tmp_path / "x.kit.zip")
+        export(Run(tmp_path / "nothing"), Wanted(), tmp_path / "x.kit.zip")
+
+
+@pytest.mark.parametrize("name", ["savedmodel", "onnx", "litert"])
+def test_boxes_trees_and_ensembles_are_refused_before_any_work(run, name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("kit.stages.export.Predictor.open", lambda *_: pytest.fail("models were loaded"))
+    monkeypatch.setattr("kit.stages.export.devices.set_up", lambda *_: pytest.fail("Keras was set up"))
+
+    def refused():
+        assert main(["export", str(copy), "--format", name, "--out", str(tmp_path / "out")]) == 2
+        assert not (tmp_path / "out").exists()
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        return line
+
+    copy = shutil.copytree(run.directory, tmp_path / "run")
+    (copy / "fold0" / "boosted.json").write_text("{}")
+    assert "cannot hold the trees of the head gbdt: choose --format kit" in refused()
+    boxes = BoxDecision(task="detection", labels=("x",), views="none", merge=BoxSettings(), rules={"x": RULE}, **WORTH)
+    monkeypatch.setattr(Run, "decision", boxes)
+    assert "cannot hold how boxes are merged and cut: choose --format kit" in refused()
+    monkeypatch.setattr(Run, "is_ensemble", True)
+    assert "is an ensemble and has no models of its own" in refused()
+
+
+@pytest.mark.parametrize("factors", [None, {"a": 1.0, "b": 2.5}])
+def test_the_example_decides_on_classes_as_kit_does(factors):
+    classes = ClassFactors(factors=factors, balanced_accuracy_of_argmax=0.5, applied=factors is not None)
+    decision = Decision(
+        task="multiclass", labels=("a", "b"), views="none", calibration=Calibration(), thresholds={}, classes=classes
+    )
+    (lines,) = re.findall(r"weighed = .*\ndecided = [^#]*", example.source("onnx", decision, (8, 8, 3)))
+    known = {"p": np.array([[0.6, 0.4]])}
+    exec(lines, known)
+    table = pd.DataFrame({"id": ["x"], "p_a": [0.6], "p_b": [0.4]})
+    assert [label for label, yes in zip("ab", known["decided"], strict=True) if yes] == [
+        with_decisions(decision, table)["decision"][0]
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["savedmodel", "onnx", "litert"])
+def test_a_run_trained_on_jax_is_written_by_tensorflow(_toy_folder, name, tmp_path):
+    code = "import sys; from kit import pipeline; pipeline.run('toy', *sys.argv[1:4], sys.argv[4:], report=False)"
+    paths = [str(path) for path in (_toy_folder, tmp_path / "run", tmp_path / "records")]
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    subprocess.run([sys.executable, "-c", code, *paths, *SETTINGS], env=environment, check=True, capture_output=True)
+    run = Run(tmp_path / "run")
+    folder = export(run, Wanted(name), tmp_path / "out")
+    load = formats.FORMATS[name].load
+    records = open_records(tmp_path / "records")
+    images = images_of(records, list(run.test()["id"].unique()))
+    found = load(folder / f"model{formats.FORMATS[name].ending}")(np.stack(list(images.values())))[:, 0]
+    on_jax = sent(run.decision, mean_test(run)).set_index("id").loc[list(images), "p_tumour"]
+    assert np.abs(found - on_jax.to_numpy()).max() < 1e-4
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_file_that_says_something_else_is_not_kept(run, tmp_path, monkeypatch):
-    from kit.export import formats
-
     wrong = formats.FORMATS["savedmodel"]._replace(load=lambda path: lambda images: np.ones((len(images), 1)))
     monkeypatch.setitem(formats.FORMATS, "savedmodel", wrong)
     with pytest.raises(ConfigError, match="what was written says something else"):
-        export(run, "savedmodel", tmp_path / "out")
+        export(run, Wanted("savedmodel"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -87,4 +164,4 @@ def test_jax_is_told_where_to_write(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ConfigError, match="KERAS_BACKEND=tensorflow"):
-        export(run, "onnx", tmp_path / "out")
+        export(run, Wanted("onnx"), tmp_path / "out")

@@ -1,7 +1,11 @@
 """A run as one file, that predicts what the run predicts."""
 
+import json
+import pickle
 import zipfile
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,7 +54,77 @@ def test_a_folder_is_opened_as_it_is(toy_run):
         assert run.directory == toy_run.directory
 
 
-@pytest.mark.parametrize("name", ["../evil.json", "/tmp/evil.json", "fold0/x.py", "fold0/../../x.json", "C:\\x.json"])
+def changed(packed, path, name, content):
+    """A copy of an exported run in which a file holds something else."""
+    with zipfile.ZipFile(packed) as before, zipfile.ZipFile(path, "w") as after:
+        for each in before.namelist():
+            after.writestr(each, content if each == name else before.read(each))
+    return path
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.kit.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("fold0/model.weights.h5", bytes(80 * 2**20))
+    assert path.stat().st_size < 2**20
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(DataError, match="would unpack to far more than it is"), opened(path):
+        pass
+
+
+class Planted:
+    """What unpickling runs: it leaves a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["fold0/model.weights.h5", "fold0/model.json", "decision.json", "config.yaml"])
+def test_no_pickle_is_loaded(packed, name, tmp_path):
+    mark = tmp_path / "ran"
+    path = changed(packed, tmp_path / "evil.kit.zip", name, pickle.dumps(Planted(mark)))
+    with pytest.raises((ConfigError, DataError)):
+        Predictor.open(path)
+    assert not mark.exists()
+
+
+LAMBDA = {"class_name": "Lambda", "module": "keras.layers", "config": {"function": "gAAAA=", "name": "x"}}
+
+
+@pytest.mark.parametrize("name", ["keras.layers.Lambda", "hub/ResNetBackbone", "tfhub:/tmp/x", "../../model"])
+def test_no_code_of_a_model_is_loaded(packed, name, tmp_path):
+    with zipfile.ZipFile(packed) as archive:
+        content = json.loads(archive.read("fold0/model.json"))
+    content["build"] = {**content["build"], "name": name, "config": LAMBDA}
+    path = changed(packed, tmp_path / "evil.kit.zip", "fold0/model.json", json.dumps(content))
+    with pytest.raises((ConfigError, DataError), match="model"):
+        Predictor.open(path)
+
+
+def test_weights_that_lead_elsewhere_are_refused(packed, tmp_path):
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file["layers"] = h5py.ExternalLink("/etc/passwd", "/")
+    content = (tmp_path / "w.h5").read_bytes()
+    path = changed(packed, tmp_path / "evil.kit.zip", "fold0/model.weights.h5", content)
+    with pytest.raises(DataError, match=r"layers is a link|not as kit wrote it|damaged"):
+        Predictor.open(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fold0/model.pkl",
+        "fold0/model.keras",
+        "../evil.json",
+        "/tmp/evil.json",
+        "fold0/x.py",
+        "fold0/../../x.json",
+        "C:\\x.json",
+    ],
+)
 def test_files_of_other_names_are_refused(name, tmp_path):
     path = tmp_path / "evil.kit.zip"
     with zipfile.ZipFile(path, "w") as archive:

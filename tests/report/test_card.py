@@ -7,6 +7,8 @@ from kit.evaluate.decision import decide
 from kit.evaluate.metrics import find_metric
 from kit.evaluate.score import OPTIMISM, Yardstick, score
 from kit.report.card import Facts, card
+from kit.report.markdown import text as escaped
+from kit.report.page import number
 
 NASTY = "<script>|*x*"
 
@@ -31,3 +33,12 @@ def test_a_card():
     assert "| train | 40 | 20 |" in text and "| net | somewhere | MIT |" in text
     assert "<script" not in text.replace(r"\<", "") and r"\<script\>\|\*x\*" in text
     assert "must not be used" in text
+    assert "Groups (patients, slides) are never in two folds" in text and "group of its own" not in text
+    assert f"| {escaped(NASTY)} | 20 | 50.0 % |" in text
+    error = scores.calibration.cross_fitted["none"].error
+    assert f"off from observed frequencies by {number(error)}" in text
+    cut = decision.thresholds[NASTY].threshold
+    assert f"| {escaped(NASTY)} | {cut:.3g} |" in text
+    alone = card(facts._replace(examples=examples.assign(group=ids), networks=[]))
+    assert "Every image counts as a group of its own" in alone and "trained from scratch" in alone
+    assert "never in two folds" not in alone
