@@ -18,13 +18,16 @@ _MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>|#"})
 
 
 class Facts(NamedTuple):
-    """What a card is written from; `networks` are (name, source, licence of the weights) of what was pre-trained."""
+    """What a card is written from; `networks` are (name, source, licence of the weights) of what was pre-trained.
+
+    `examples` is None where the run's table of images is not at hand.
+    """
 
     title: str
     config: Config
     scores: AnyScores
     decision: AnyDecision
-    examples: pd.DataFrame
+    examples: pd.DataFrame | None
     networks: Sequence[tuple[str, str, str]]
     environment: Mapping[str, Any]
 
@@ -60,13 +63,15 @@ def _model(facts: Facts) -> str:
         f"- network: {_text(config.model.name)}, {config.folds} folds, whose predictions are averaged",
         f"- images: {image.size} × {image.size} pixels, {colour}; views: {facts.decision.views}",
         f"- says: {', '.join(map(_text, facts.decision.labels))} ({facts.decision.task})",
-        f"- made with {versions}; settings: config.yaml of the run",
+        f"- {f'made with {versions}; ' if versions else ''}settings: config.yaml of the run",
     ]
     return "\n".join(lines)
 
 
 def _data(facts: Facts) -> str:
     examples = facts.examples
+    if examples is None:
+        return f"Competition or set: {_text(facts.config.competition)}. The table of its images is with the run."
     rows = []
     for split in ("train", "test"):
         part = examples[examples["split"] == split]
