@@ -1,6 +1,7 @@
-"""A row of predictions -> what a reader is told: numbers, the cut, and what that has meant on images whose truth is known.
+"""A row of predictions -> what a reader is told: numbers, the cut, and what that has meant before.
 
-One entry per kind of decision. All texts are plain text; whoever shows them escapes them.
+Before: on training images, by models that had not seen them. One entry per kind of decision. All texts are plain:
+whoever shows them escapes them.
 """
 
 from __future__ import annotations
@@ -17,20 +18,31 @@ from kit.schemas import AnyScores, BoxScores, Scores
 from kit.tables import DECISION, PROBABILITY
 
 # Mastrandrea et al. 2010, "Guidance Note for Lead Authors of the IPCC Fifth Assessment Report", table 1.
-_LIKELIHOODS = ((0.99, "virtually certain"), (0.9, "very likely"), (0.66, "likely"), (0.33, "about as likely as not"))
-_LIKELIHOODS += ((0.1, "unlikely"), (0.01, "very unlikely"), (0.0, "exceptionally unlikely"))
+_LIKELIHOODS = (
+    (0.99, "virtually certain"),
+    (0.9, "very likely"),
+    (0.66, "likely"),
+    (0.33, "about as likely as not"),
+    (0.1, "unlikely"),
+    (0.01, "very unlikely"),
+    (0.0, "exceptionally unlikely"),
+)
 _FEWEST = 10  # images near a probability, below which nothing is said of it
 
 
 class Row(NamedTuple):
-    """What the predictor says of an image: before the decision, and as it would be sent, with `decision`."""
+    """What the predictor says of an image: before the decision, and as it would be sent, with `decision`.
+
+    `fused`: it is what several models say together.
+    """
 
     raw: Mapping[Any, Any]
     sent: Mapping[Any, Any]
+    fused: bool
 
 
 def answer(decision: AnyDecision, scores: AnyScores, row: Row, size: tuple[int, int]) -> dict[str, Any]:
-    """What JSON can hold: `decision`, `sentence`, `labels` and `boxes` (in pixels of an image of that width, height)."""
+    """What JSON can hold: `decision`, `sentence`, `labels`, and `boxes` in pixels of an image of that `size`."""
     content: dict[str, Any] = _KINDS[type(decision)].answer(decision, scores, row, size)
     return {"decision": str(row.sent[DECISION]), **content}
 
@@ -42,10 +54,10 @@ def how_good(decision: AnyDecision, scores: AnyScores) -> list[str]:
 
 
 def percent(p: float) -> str:
-    """A probability as `87 %`, never as 0 or 100 %."""
+    """A probability as `87 %` (with a space that does not break), never as 0 or 100 %."""
     if p < 0.005:
-        return "less than 1 %"
-    return "more than 99 %" if p > 0.995 else f"{100 * p:.0f} %"
+        return "less than 1\u00a0%"
+    return "more than 99\u00a0%" if p > 0.995 else f"{100 * p:.0f}\u00a0%"
 
 
 def likelihood(p: float) -> str:
@@ -64,34 +76,33 @@ def _probabilities(decision: Decision, scores: Scores, row: Row, size: tuple[int
             {
                 "label": name,
                 "probability": p,
-                "likelihood": likelihood(p),
                 "cut": cut,
                 "present": name in present,
-                **_seen_before(name, float(row.raw[PROBABILITY + name]), scores),
+                **_seen_before(name, p, float(row.raw[PROBABILITY + name]), scores),
             }
         )
     return {"sentence": _SENTENCES[decision.classes is not None](labels), "labels": labels, "boxes": []}
 
 
-def _seen_before(name: str, raw: float, scores: Scores) -> dict[str, Any]:
+def _seen_before(name: str, p: float, raw: float, scores: Scores) -> dict[str, Any]:
     """How many of the training images that were scored most alike, by models that had not seen them, have the label.
 
     They are the group of the reliability diagram whose mean is nearest, before calibration, which keeps their order.
+    Words for how likely the label is come from this share: a probability that is not calibrated may be too sure.
     """
     bars = scores.calibration.reliability.get(name, {})
     predicted, rows = bars.get("predicted", []), bars.get("rows", [])
     if not predicted:
-        return {"meaning": "", "of_100": None, "images": 0}
+        return {"meaning": "", "of_100": None, "images": 0, "likelihood": likelihood(p)}
     nearest = int(np.abs(np.array(predicted) - raw).argmin())
     images, share = int(rows[nearest]), float(bars["observed"][nearest])
     if images < _FEWEST:
-        return {"meaning": "", "of_100": None, "images": images}
-    of_100 = round(100 * share)
+        return {"meaning": "", "of_100": None, "images": images, "likelihood": likelihood(p)}
     text = (
-        f"Of 100 training images scored like this one, {_about(share)} had {name} ({images:,} images, each scored by a "
-        "model that had not seen it)."
+        f"Of 100 training images scored like this one, {_about(share)} had {name} (there are {images:,}, each scored by "
+        "a model that had not seen it)."
     )
-    return {"meaning": text, "of_100": of_100, "images": images}
+    return {"meaning": text, "of_100": round(100 * share), "images": images, "likelihood": likelihood(share)}
 
 
 def _about(share: float) -> str:
@@ -106,7 +117,8 @@ def _of_labels(labels: Sequence[Mapping[str, Any]]) -> str:
         return f"At or above their cuts: {', '.join(names)}." if names else "No label is at or above its cut."
     (label,) = labels
     side = "at or above" if label["present"] else "below"
-    return f"The probability of {label['label']} is {percent(label['probability'])}, {side} the cut of {percent(label['cut'])}."
+    p, cut = percent(label["probability"]), percent(label["cut"])
+    return f"The probability of {label['label']} is {p}, {side} the cut of {cut}."
 
 
 def _of_classes(labels: Sequence[Mapping[str, Any]]) -> str:
@@ -132,33 +144,33 @@ def _worth(decision: Decision, scores: Scores) -> list[str]:
         if found is not None and passed is not None and threshold.threshold is not None:
             sentences.append(
                 f"At the cut of {percent(threshold.threshold)}, {100 * found:.0f} of 100 training images with {name} "
-                f"were found, and of 100 without it {100 * (1 - passed):.0f} were taken for it, by models and cuts that "
-                "had not seen them."
+                f"were found, and {100 * (1 - passed):.0f} of 100 without it were taken for it, by models and cuts "
+                "that had not seen them."
             )
     return sentences
 
 
 def _boxes(decision: BoxDecision, scores: BoxScores, row: Row, size: tuple[int, int]) -> dict[str, Any]:
-    found = zip(row.sent[BOXES], row.sent[SCORES], _names(decision, row.sent), strict=True)
+    of_row = zip(row.sent[BOXES], row.sent[SCORES], _names(decision, row.sent), strict=True)
     width, height = size
-    boxes = [
+    boxes: list[dict[str, Any]] = [
         {
             "label": name,
             "score": float(score),
             **dict(zip(("x", "y", "width", "height"), map(float, box), strict=True)),
             "shares": [box[0] / width, box[1] / height, box[2] / width, box[3] / height],
         }
-        for box, score, name in found
+        for box, score, name in of_row
     ]
     labels = []
     for name in decision.labels:
-        own = [box["score"] for box in boxes if box["label"] == name]
-        rule, best = decision.rules[name], max(own, default=None)
+        own: list[float] = [box["score"] for box in boxes if box["label"] == name]
+        rule = decision.rules[name]
         labels.append(
             {
                 "label": name,
-                "probability": best,
-                "cut": float(rule.cut if rule.fused_cut is None else rule.fused_cut),
+                "probability": max(own) if own else None,
+                "cut": rule.cut if rule.fused_cut is None or not row.fused else rule.fused_cut,
                 "present": bool(own),
                 "boxes": len(own),
                 "likelihood": "",
@@ -190,7 +202,7 @@ def _of_boxes(name: str, scores: BoxScores) -> dict[str, Any]:
 def _box_worth(decision: BoxDecision, scores: BoxScores) -> list[str]:
     recalls = {name: report["recall"].value for name, report in scores.report.labels.items() if "recall" in report}
     return [
-        f"Of 100 true boxes of {name}, {100 * value:.0f} were found on training images, by models that had not seen them."
+        f"{100 * value:.0f} of 100 true boxes of {name} in training images were found, by models new to them."
         for name, value in recalls.items()
         if value is not None
     ]

@@ -45,7 +45,7 @@ _FILES = {
 
 
 def application(service: Service, hosts: Collection[str] | None, framed: bool = False) -> ASGIApp:
-    """The application; `hosts` are the names by which it may be called (None: any), `framed`: other pages may hold it."""
+    """The application; `hosts` are the names that it answers to (None: any), `framed`: other pages may hold it."""
     return _Guard(_Site(service).starlette, hosts, framed)
 
 

@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,10 +40,8 @@ class Engine:
         blank = Prepared(np.zeros(self._shape, np.uint8), (self._shape[1], self._shape[0]))
         for size in self._sizes:
             self._rows([blank] * size)
-        try:
+        with suppress(ConfigError):  # its network has no map; who asks for one is told
             self.map(blank, 0)
-        except ConfigError:
-            pass  # its network has no map; who asks for one is told
 
     def row(self, image: Prepared, seconds: float) -> Row:
         """The prediction for an image; raises TimeoutError after so many seconds."""
@@ -109,7 +108,9 @@ class Engine:
         full = [*images, *[images[0]] * (size - len(images))]
         raw = self.predictor.raw_table([str(n) for n in range(size)], full)
         sent = self.predictor.decided(raw)
-        return [Row(*rows) for rows in zip(raw.to_dict("records"), sent.to_dict("records"), strict=True)][: len(images)]
+        fused = len(self.predictor.models) > 1
+        pairs = zip(raw.to_dict("records"), sent.to_dict("records"), strict=True)
+        return [Row(*pair, fused) for pair in pairs][: len(images)]
 
     def _map(self, image: Prepared, label: int) -> np.ndarray:
         from kit.explain import shown

@@ -20,7 +20,7 @@ _EXAMPLES = 6
 
 @dataclass(frozen=True)
 class Facts:
-    """Of a run: title, decision, scores, the model card as HTML, and image files to try; `seen`: whether it knows them."""
+    """Of a run: title, decision, scores, the model card as HTML, image files to try, and what these are."""
 
     title: str
     name: str
@@ -58,7 +58,7 @@ def _given(paths: list[Path]) -> tuple[list[bytes], str]:
 
 
 def _of_records(run: Run) -> tuple[list[bytes], str]:
-    """Images of the run's records, if these are beside it and hold images as they were: of its test set, if it has one."""
+    """Images of the run's records, if these are beside it and hold images without steps; of its test set, if any."""
     try:
         records = records_of(run)
     except DataError:

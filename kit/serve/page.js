@@ -21,8 +21,8 @@ function element(tag, text = "", properties = {}) {
 }
 
 function percent(p) {
-  if (p < 0.005) return "< 1 %";
-  return p > 0.995 ? "> 99 %" : `${(100 * p).toFixed(0)} %`;
+  if (p < 0.005) return "<\u00a01\u00a0%";
+  return p > 0.995 ? ">\u00a099\u00a0%" : `${(100 * p).toFixed(0)}\u00a0%`;
 }
 
 /** The JSON that the server answers; raises an Error with its sentence. */
@@ -148,7 +148,7 @@ async function show(item, focus) {
     if (shown !== item) return;
     await picture.show(content, item.name);
     if (model.kind === "boxes") {
-      overlaid("Opacity of boxes", item.answer.boxes.length > 0, 100);
+      overlaid("Box opacity", item.answer.boxes.length > 0, 100);
       picture.frame(item.answer.boxes);
     } else await map(item);
   } catch (error) {
@@ -162,7 +162,7 @@ async function map(item) {
   try {
     const content = await post(`api/map?${query}`, item.file);
     if (shown !== item) return;
-    overlaid("Opacity of map", true);
+    overlaid("Map opacity", true);
     $("label-control").hidden = model.labels.length < 2;
     await picture.overlay(content);
     $("caption").textContent = `${item.answer.width} × ${item.answer.height} pixels. The map (Grad-CAM): bright is what speaks most for ${$("label").value}.`;
@@ -204,7 +204,7 @@ function bar(label) {
     const mark = element("s");
     mark.style.left = `${100 * label.cut}%`;
     track.append(mark);
-    const cut = model.kind === "boxes" ? `Boxes are shown from a score of ${label.cut.toFixed(2)} on (the mark).` : `Decided on from ${percent(label.cut)} on (the mark).`;
+    const cut = model.kind === "boxes" ? `The mark: boxes are shown from a score of ${label.cut.toFixed(2)} on.` : `The mark: the cut, ${percent(label.cut)}.`;
     item.append(element("p", cut, { className: "note" }));
   }
   if (label.meaning) item.append(element("p", label.meaning, { className: "note" }));

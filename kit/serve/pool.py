@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ class _Reader:
     """A process, and the pipes to it. It is started at once, and ready some time after."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+        path = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
         command = [sys.executable, "-m", decoder.__name__]
         environment = {**os.environ, "PYTHONPATH": path}
         pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ class Options:
 
     host: str = LOOPBACK
     port: int = PORT
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     examples: list[Path] | None = None
     folds: Sequence[int] | None = None
     trust: bool = False
@@ -59,8 +59,13 @@ class Server:
         self.address = f"http://{shown}:{self.port}/"
         config = uvicorn.Config(
             application(service, names, options.framed),
-            **{"access_log": False, "log_config": None, "log_level": "error", "server_header": False},
-            **{"timeout_keep_alive": 30, "timeout_graceful_shutdown": 2, "backlog": 512, "ws": "none"},
+            access_log=False,
+            log_config=None,
+            log_level="error",
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=2,
+            ws="none",
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([listening],), name="kit-serve", daemon=True)
@@ -81,7 +86,7 @@ class Server:
         self._socket.close()
 
 
-def start(source: Run | Path | str, options: Options = Options()) -> Server:  # noqa: B008
+def start(source: Run | Path | str, options: Options = Options()) -> Server:
     """Open a run, or a file that `kit export` wrote, warm it up, and serve it.
 
     Raises ConfigError where packages are missing or the port is taken, and what opening the predictor raises.
@@ -99,7 +104,7 @@ def start(source: Run | Path | str, options: Options = Options()) -> Server:  # 
 
 
 @contextmanager
-def serving(source: Run | Path | str, options: Options = Options()) -> Iterator[Server]:  # noqa: B008
+def serving(source: Run | Path | str, options: Options = Options()) -> Iterator[Server]:
     """`start`, for the length of a block."""
     server = start(source, options)
     try:

@@ -1,4 +1,4 @@
-"""Bytes that were sent -> answers, without the network: what a file says, its picture, a map; of a zip, of each file."""
+"""Bytes that were sent -> answers, without the network: what is said of an image, its picture, a map."""
 
 import io
 import zipfile
