@@ -99,8 +99,8 @@ def _seen_before(name: str, p: float, raw: float, scores: Scores) -> dict[str, A
     if images < _FEWEST:
         return {"meaning": "", "of_100": None, "images": images, "likelihood": likelihood(p)}
     text = (
-        f"Of 100 training images scored like this one, {_about(share)} had {name} (there are {images:,}, each scored by "
-        "a model that had not seen it)."
+        f"Of 100 training images scored like this one, {_about(share)} had {name} (there are {images:,}, each scored "
+        "by a model that had not seen it)."
     )
     return {"meaning": text, "of_100": round(100 * share), "images": images, "likelihood": likelihood(share)}
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import joblib
 
@@ -86,8 +86,11 @@ class Server:
         self._socket.close()
 
 
-def start(source: Run | Path | str, options: Options = Options()) -> Server:
-    """Open a run, or a file that `kit export` wrote, warm it up, and serve it.
+S = TypeVar("S", bound=Server)
+
+
+def start(source: Run | Path | str, options: Options, kind: type[S]) -> S:
+    """Open a run, or a file that `kit export` wrote, warm it up, and serve it by a server of that kind.
 
     Raises ConfigError where packages are missing or the port is taken, and what opening the predictor raises.
     """
@@ -100,13 +103,13 @@ def start(source: Run | Path | str, options: Options = Options()) -> Server:
     except BaseException:
         listening.close()
         raise
-    return Server(service, listening, options)
+    return kind(service, listening, options)
 
 
 @contextmanager
-def serving(source: Run | Path | str, options: Options = Options()) -> Iterator[Server]:
+def serving(source: Run | Path | str, options: Options) -> Iterator[Server]:
     """`start`, for the length of a block."""
-    server = start(source, options)
+    server = start(source, options, Server)
     try:
         yield server
     finally:
