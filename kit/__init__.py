@@ -1,8 +1,8 @@
 """kit: from a folder of medical images to an honest score and a checked submission.
 
 In a notebook, `import kit; kit.run("pcam", data=..., run=...)` does what `kit run` does, with the same arguments and
-files, and `kit.serve(run)` shows the page of `kit serve`. Single stages are the functions of `kit.pipeline`, the file to read first; they take what `kit.load_config` and
-`kit.open_records` return, and a `kit.Run`.
+files, and `kit.serve(run)` shows the page of `kit serve`. Single stages are the functions of `kit.pipeline`, the file
+to read first; they take what `kit.load_config` and `kit.open_records` return, and a `kit.Run`.
 """
 
 import importlib

@@ -66,15 +66,11 @@ class Pool:
 
     def _ask(self, what: str, data: bytes) -> tuple[dict[str, Any], bytes]:
         reader = self._idle.get(timeout=self._limits.patience)
+        reader = self._replaced(reader) if reader.ended else reader  # while it had nothing to do
         try:
             header, body = reader.ask(what, data, self._limits.seconds)
         except (EOFError, OSError) as error:
-            late = reader.late
-            reader.end()
-            self._all.discard(reader)
-            if not self._closed:
-                reader = _Reader(self._settings)
-                self._all.add(reader)
+            late, reader = reader.late, self._replaced(reader)
             reason = f"it takes longer than {self._limits.seconds:.0f} seconds to read" if late else "it is damaged"
             raise UnreadableImage(reason) from error
         finally:
@@ -82,6 +78,16 @@ class Pool:
         if "error" in header:
             raise UnreadableImage(header["error"])
         return header, body
+
+    def _replaced(self, reader: "_Reader") -> "_Reader":
+        """Another one in the place of one that has ended; the same where all are to end."""
+        reader.end()
+        if self._closed:
+            return reader
+        self._all.discard(reader)
+        another = _Reader(self._settings)
+        self._all.add(another)
+        return another
 
 
 class _Reader:
@@ -99,6 +105,11 @@ class _Reader:
     @property
     def _streams(self) -> Sequence[Any]:
         return self._process.stdin, self._process.stdout
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is no more."""
+        return self._process.poll() is not None
 
     def ask(self, what: str, data: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
         """The answer; raises EOFError or OSError where the process ends, as it does when it takes too long (`late`)."""

@@ -153,6 +153,7 @@ def _service(source: Run | Path | str, options: Options) -> "Service":
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    listening = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
@@ -160,6 +161,8 @@ def _listening(host: str, port: int) -> socket.socket:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
     except (OSError, OverflowError) as error:
+        if listening is not None:
+            listening.close()
         reason: Any = getattr(error, "strerror", None) or error
         raise ConfigError(
             f"cannot listen on {host}, port {port} ({reason}): choose another --port or --host"
