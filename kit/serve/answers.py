@@ -27,7 +27,7 @@ _LIKELIHOODS = (
     (0.01, "very unlikely"),
     (0.0, "exceptionally unlikely"),
 )
-_FEWEST = 10  # images near a probability, below which nothing is said of it
+_FEWEST = 20  # images around a probability, from which on something is said of it
 
 
 class Row(NamedTuple):
@@ -87,17 +87,18 @@ def _probabilities(decision: Decision, scores: Scores, row: Row, size: tuple[int
 def _seen_before(name: str, p: float, raw: float, scores: Scores) -> dict[str, Any]:
     """How many of the training images that were scored most alike, by models that had not seen them, have the label.
 
-    They are the group of the reliability diagram whose mean is nearest, before calibration, which keeps their order.
+    They are the groups of the reliability diagram whose means are nearest, before calibration, which keeps their order:
+    as few as hold enough images.
     Words for how likely the label is come from this share: a probability that is not calibrated may be too sure.
     """
     bars = scores.calibration.reliability.get(name, {})
-    predicted, rows = bars.get("predicted", []), bars.get("rows", [])
-    if not predicted:
-        return {"meaning": "", "of_100": None, "images": 0, "likelihood": likelihood(p)}
-    nearest = int(np.abs(np.array(predicted) - raw).argmin())
-    images, share = int(rows[nearest]), float(bars["observed"][nearest])
+    predicted, rows, observed = (np.array(bars.get(key, [])) for key in ("predicted", "rows", "observed"))
+    order = np.argsort(np.abs(predicted - raw), kind="stable")
+    order = order[: int(np.searchsorted(rows[order].cumsum(), _FEWEST)) + 1]
+    images = int(rows[order].sum())
     if images < _FEWEST:
         return {"meaning": "", "of_100": None, "images": images, "likelihood": likelihood(p)}
+    share = float(np.average(observed[order], weights=rows[order]))
     text = (
         f"Of 100 training images scored like this one, {_about(share)} had {name} (there are {images:,}, each scored "
         "by a model that had not seen it)."

@@ -9,8 +9,8 @@ from kit.decisions import BoxDecision, BoxRule, Calibration, ClassFactors, Decis
 from kit.schemas import LabelScore
 from kit.serve.answers import Row, answer, how_good, likelihood, percent
 
-# Of the images scored around .2, 1 of 10 had it; around .8, 9 of 10; the last group is too small to say.
-BARS = {"rows": [100, 200, 5], "predicted": [0.2, 0.8, 0.99], "observed": [0.1, 0.9, 1.0]}
+# Of the images scored around .2, 1 of 10 had it; around .8, 9 of 10; the last group is too small to stand alone.
+BARS = {"rows": [100, 200, 10], "predicted": [0.2, 0.8, 0.99], "observed": [0.1, 0.9, 1.0]}
 
 
 def threshold(cut):
@@ -24,8 +24,8 @@ def decision(labels, cuts=None, classes=None):
     return Decision(**task, thresholds=thresholds, classes=classes)
 
 
-def scores(*labels):
-    reliability = dict.fromkeys(labels, BARS)
+def scores(*labels, bars=BARS):
+    reliability = dict.fromkeys(labels, bars)
     return SimpleNamespace(calibration=SimpleNamespace(reliability=reliability), accuracy=0.843)
 
 
@@ -50,8 +50,15 @@ def test_the_nearest_group_is_that_of_the_raw_probability():
     assert said(decision(["a"]), {"a": 0.75}, "a", raw={"a": 0.25})["labels"][0]["of_100"] == 10
 
 
-def test_of_few_images_nothing_is_said():
+def test_a_small_group_is_taken_with_the_next():
     (label,) = said(decision(["a"]), {"a": 0.999}, "a")["labels"]
+    assert (label["of_100"], label["images"]) == (90, 210)  # (10 + 180) of 210
+
+
+@pytest.mark.parametrize("bars", [{}, {"rows": [10], "predicted": [0.9], "observed": [0.2]}])
+def test_of_few_images_nothing_is_said(bars):
+    row = Row({"p_a": 0.999}, {"p_a": 0.999, "decision": "a"}, False)
+    (label,) = answer(decision(["a"]), scores("a", bars=bars), row, (10, 10))["labels"]
     assert (label["of_100"], label["meaning"], label["likelihood"]) == (None, "", "virtually certain")
 
 
