@@ -45,6 +45,7 @@ def visit(browser, served):
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda line: errors.append(line.text) if "violates" in line.text else None)
+        page.on("filechooser", lambda _: None)  # no dialog from here on: later may be too late
         page.goto(served.address)
         page.wait_for_selector("html[data-ready]")
         return page
