@@ -28,6 +28,7 @@ LOOPBACK = "127.0.0.1"
 _NAMES = ("localhost", "127.0.0.1", "::1")  # by which a server on loopback may be called
 _PACKAGES = ("starlette", "uvicorn", "markdown_it")
 _MOST_READERS = 8
+_CONNECTIONS = 512  # that are open at a time
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Server:
             log_level="error",
             server_header=False,
             timeout_keep_alive=30,
+            limit_concurrency=_CONNECTIONS,
             timeout_graceful_shutdown=2,
             ws="none",
         )
@@ -72,6 +74,9 @@ class Server:
         self._thread.start()
         while not self._server.started and self._thread.is_alive():
             time.sleep(0.01)
+        if not self._server.started:
+            self.stop()
+            raise ConfigError(f"the server at {self.address} did not start")
 
     def wait(self) -> None:
         """Return when the server has ended; a KeyboardInterrupt comes through."""

@@ -288,7 +288,7 @@ def throughput(server, run, count):
 
 
 PLAIN = """
-import io, sys
+import io, logging, sys
 import numpy as np
 from PIL import Image
 from werkzeug.serving import make_server
@@ -300,6 +300,7 @@ def page(request):
     image = np.asarray(Image.open(io.BytesIO(request.get_data())).convert("RGB"))
     row = predictor.predict([image]).iloc[0]
     return Response(str(row.to_dict()))
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
 server = make_server("127.0.0.1", 0, page, threaded=True)
 print(f"up on :{server.server_port}", flush=True)
 server.serve_forever()
