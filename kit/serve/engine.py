@@ -14,7 +14,7 @@ from kit.errors import ConfigError
 from kit.predict.predictor import Predictor, Prepared
 from kit.serve.answers import Row
 
-SIZES = (1, 4, 16)  # of batches: JAX compiles for each, and TensorFlow is warm after two
+SIZES = (1, 2, 4, 8, 16)  # of batches: JAX compiles for each, and TensorFlow is warm after two
 
 
 @dataclass(frozen=True)
