@@ -26,6 +26,7 @@ help: ## this list
 
 demo: $(VENV)/.user ## the whole job on a small made-up competition: a few minutes, no data needed
 	$(BIN)/kit demo --out $(DEMO)
+	$(BIN)/kit serve $(DEMO)/toy --check
 
 test: $(VENV)/.dev ## the tests, on both Keras backends, without the longest
 	$(TEST) -m "not slow"
@@ -59,6 +60,7 @@ bench: $(VENV)/.bench ## timings against the alternatives: make bench DATA=folde
 	$(BIN)/python scripts/bench/boxes.py
 	$(BIN)/python scripts/bench/explain.py
 	$(BIN)/python scripts/bench/report.py
+	$(BIN)/python scripts/bench/serve.py
 	$(BIN)/python scripts/bench/commands.py
 	$(if $(DATA),$(BIN)/python scripts/bench/predict.py --pcam $(DATA)/pcam --xrays $(DATA)/xrays)
 	$(BIN)/python scripts/bench/input.py $(if $(DATA),--pcam $(DATA)/pcam --xrays $(DATA)/xrays)
@@ -76,7 +78,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet --upgrade pip # an old one resolves this list for minutes
 
 $(VENV)/.user: $(BIN)/python $(SOURCE)
-	$(PIP) --editable .
+	$(PIP) --editable '.[serve]'
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python $(SOURCE)
@@ -84,7 +86,7 @@ $(VENV)/.dev: $(BIN)/python $(SOURCE)
 	@touch $@ $(VENV)/.user $(VENV)/.kaggle
 
 $(VENV)/.kaggle: $(BIN)/python $(SOURCE)
-	$(PIP) --editable '.[kaggle]'
+	$(PIP) --editable '.[kaggle,serve]'
 	@touch $@ $(VENV)/.user
 
 $(VENV)/.bench: $(VENV)/.dev

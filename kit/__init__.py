@@ -1,8 +1,8 @@
 """kit: from a folder of medical images to an honest score and a checked submission.
 
 In a notebook, `import kit; kit.run("pcam", data=..., run=...)` does what `kit run` does, with the same arguments and
-files. Single stages are the functions of `kit.pipeline`, the file to read first; they take what `kit.load_config` and
-`kit.open_records` return, and a `kit.Run`.
+files, and `kit.serve(run)` shows the page of `kit serve`. Single stages are the functions of `kit.pipeline`, the file
+to read first; they take what `kit.load_config` and `kit.open_records` return, and a `kit.Run`.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 __version__ = "2026.12"
-__all__ = ["Predictor", "Run", "__version__", "load_config", "open_records", "pipeline", "run"]
+__all__ = ["Predictor", "Run", "__version__", "load_config", "open_records", "pipeline", "run", "serve"]
 
 _HOMES = {
     "Predictor": "kit.predict.predictor",
@@ -35,7 +35,9 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """`kit.run(...)` runs a competition: importing the module kit/run.py must not put it in the function's place."""
+    """`kit.run(...)` runs a competition, `kit.serve(run)` shows its page: importing the module kit/run.py, or the room
+    kit/serve, must not put it in the function's place.
+    """
 
     @property
     def run(self) -> Any:
@@ -43,6 +45,14 @@ class _Package(ModuleType):
 
     @run.setter
     def run(self, module: ModuleType) -> None:
+        pass
+
+    @property
+    def serve(self) -> Any:
+        return importlib.import_module("kit.serve.notebook").serve
+
+    @serve.setter
+    def serve(self, module: ModuleType) -> None:
         pass
 
 

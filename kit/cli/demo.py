@@ -22,6 +22,7 @@ def call(arguments: argparse.Namespace) -> int:
         f"\n{run} now holds a model per fold, out-of-fold and test predictions, scores.json, a checked submission\n"
         "and report.html, which says it all in figures and images: open it in a browser.\n"
         "Running the demo again takes seconds, and so does `kit score`: finished stages are skipped.\n"
+        f"`kit serve {run}` shows a page on which it predicts new images.\n"
         "Next, the same on real images:  kit run pcam --data DIR --run runs/pcam/first   (README.md says more)"
     )
     return code

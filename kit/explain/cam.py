@@ -27,26 +27,34 @@ def cam(
     adds what it takes from each: the levels' maps are summed on the finest grid. Of a linear head on means, the map
     summed is the logit without its bias. Raises ConfigError for a model without a feature map, or another method.
     """
-    if method not in _METHODS:
-        raise ConfigError(f"unknown method {method!r}: one of {', '.join(_METHODS)}{nearest(method, _METHODS)}")
-    network = network_of(model)
-    parts = up_to_logits(network)
-    gradient, outputs = gradient_of(parts.scorer), parts.scorer.output_shape[-1]
-    chosen = range(outputs) if labels is None else labels
-    batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
-    maps = []
-    for batch in batches:
-        features = parts.encoder.predict_on_batch(batch)
+    return Cam(model, method)(images, labels)
+
+
+class Cam:
+    """A function: images uint8 [B, H, W, C], labels -> their maps; see `cam`. What it compiles is kept."""
+
+    def __init__(self, model: keras.Model | BoostedModel, method: str = "gradcam") -> None:
+        if method not in _METHODS:
+            raise ConfigError(f"unknown method {method!r}: one of {', '.join(_METHODS)}{nearest(method, _METHODS)}")
+        self._network, self._weigh = network_of(model), _METHODS[method]
+        self._parts = up_to_logits(self._network)
+        self._gradient, self._outputs = gradient_of(self._parts.scorer), self._parts.scorer.output_shape[-1]
+
+    def __call__(self, images: np.ndarray, labels: Sequence[int] | None = None) -> np.ndarray:
+        chosen = range(self._outputs) if labels is None else labels
+        starts = range(0, len(images), _BATCH)
+        return np.concatenate([self._of_batch(images[start : start + _BATCH], chosen) for start in starts])
+
+    def _of_batch(self, batch: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+        features = self._parts.encoder.predict_on_batch(batch)
         features = features if isinstance(features, list) else [features]
         of_labels = []
-        for label in chosen:
-            gradients = gradient(features, np.tile(np.eye(outputs)[label], (len(batch), 1)))
-            levels = [
-                _METHODS[method](_places(features[n], network), _places(gradients[n], network)) for n in parts.maps
-            ]
+        for label in labels:
+            gradients = self._gradient(features, np.tile(np.eye(self._outputs)[label], (len(batch), 1)))
+            pairs = [(features[n], gradients[n]) for n in self._parts.maps]
+            levels = [self._weigh(*(_places(each, self._network) for each in pair)) for pair in pairs]
             of_labels.append(_together(levels))
-        maps.append(np.stack(of_labels, axis=1))
-    return np.concatenate(maps)
+        return np.stack(of_labels, axis=1)
 
 
 def _grad_cam(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:

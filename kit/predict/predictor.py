@@ -116,7 +116,7 @@ class Predictor:
         images = [images] if isinstance(images, str | Path) else list(images)
         ids = [files.escaped(str(image)) if isinstance(image, str | Path) else str(n) for n, image in enumerate(images)]
         rows = self.prepared(images)
-        return self._table(ids, (_raised(name, row) for name, row in zip(ids, rows, strict=True)))
+        return self.table(ids, (_raised(name, row) for name, row in zip(ids, rows, strict=True)))
 
     def predict_files(self, paths: Sequence[Path]) -> tuple[pd.DataFrame, dict[str, str]]:
         """As `predict`, of the files that can be read; and the reason for each of the others, by path."""
@@ -133,7 +133,7 @@ class Predictor:
                         ids.append(files.escaped(str(path)))
                         yield row
 
-        return self._table(ids, readable()), unreadable
+        return self.table(ids, readable()), unreadable
 
     def raw(self, images: Iterable[np.ndarray]) -> Any:
         """The mean prediction of the folds' models and views for prepared images uint8 [H, W, C], before the decision.
@@ -170,8 +170,12 @@ class Predictor:
         table, source = pd.DataFrame({"id": ids}, dtype=object), pd.DataFrame(sizes, columns=["width", "height"])
         return raw_of(self.decision.task).table(table, raw, self.decision.labels, source, self.image)
 
-    def _table(self, ids: list[str], prepared: Iterable[Prepared]) -> pd.DataFrame:
-        table = self.raw_table(ids, prepared)
+    def table(self, ids: list[str], prepared: Iterable[Prepared]) -> pd.DataFrame:
+        """As `predict`, of images that are prepared."""
+        return self.decided(self.raw_table(ids, prepared))
+
+    def decided(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A table of `raw_table` as it would be sent, with the column `decision`."""
         return with_decisions(self.decision, sent(self.decision, table, fused=len(self.models) > 1))
 
     def prepared(self, images: Sequence[Any]) -> Iterator[Prepared | UnreadableImage]:

@@ -17,13 +17,16 @@ from kit.schemas import AnyScores, BoxScores, Scores, SetScores
 
 
 class Facts(NamedTuple):
-    """What a card is written from; `networks` are (name, source, licence of the weights) of what was pre-trained."""
+    """What a card is written from; `networks` are (name, source, licence of the weights) of what was pre-trained.
+
+    `examples` is None where the run's table of images is not at hand.
+    """
 
     title: str
     config: Config
     scores: AnyScores
     decision: AnyDecision
-    examples: pd.DataFrame
+    examples: pd.DataFrame | None
     networks: Sequence[tuple[str, str, str]]
     environment: Mapping[str, Any]
 
@@ -63,13 +66,15 @@ def _model(facts: Facts) -> str:
         + f"; the mean over {config.folds} folds' models",
         f"- images: {image.size} × {image.size} pixels, {colour}{before}; views: {facts.decision.views}",
         f"- predicts: {', '.join(map(markdown.text, facts.decision.labels))} ({facts.decision.task})",
-        f"- made with {versions or 'kit'}; settings: config.yaml of the run",
+        f"- {f'made with {versions}; ' if versions else ''}settings: config.yaml of the run",
     ]
     return "\n".join(lines)
 
 
 def _data(facts: Facts) -> str:
     examples = facts.examples
+    if examples is None:
+        return f"Competition or set: {_text(facts.config.competition)}. The table of its images is with the run."
     rows = []
     for split in ("train", "test"):
         part = examples[examples["split"] == split]

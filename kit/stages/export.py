@@ -146,6 +146,13 @@ def _probabilities(run: Run, name: str) -> Decision:
 
 def write_card(run: Run, beside: Path) -> Path:
     """Write the model card of a run into the folder of what was exported; returns its path."""
+    path = (beside if beside.is_dir() else beside.parent) / "model_card.md"
+    files.write_text(path, model_card(run, run.directory.resolve().name))
+    return path
+
+
+def model_card(run: Run, name: str) -> str:
+    """The model card of a run of that name, in Markdown; of an exported one, which holds no images, without these."""
     from kit.models import registry
     from kit.report.card import Facts, card
 
@@ -153,14 +160,12 @@ def write_card(run: Run, beside: Path) -> Path:
     cards = registry.weights_cards(config.model.name, config.model.arguments)
     trained = [each for each in cards if (config.model.weights or each.weights) != "none"]
     facts = Facts(
-        title=f"{find_competition(config.competition, config).title}: {run.directory.resolve().name}",
+        title=f"{find_competition(config.competition, config).title}: {name}",
         config=config,
         scores=run.scores,
         decision=run.decision,
-        examples=run.examples(),
+        examples=run.examples() if run.examples_path.exists() else None,
         networks=[(each.name, each.source, each.licence) for each in trained],
         environment=files.read_json(run.environment_path) if run.environment_path.exists() else {},
     )
-    path = (beside if beside.is_dir() else beside.parent) / "model_card.md"
-    files.write_text(path, card(facts))
-    return path
+    return card(facts)

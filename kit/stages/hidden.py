@@ -70,6 +70,7 @@ class Models:
     def config(self) -> Config:
         """The settings of the first run."""
         with opened(self.folder / self.manifest.members[0].file) as run:
+            run.trust_code()
             return run.config
 
     @property

@@ -76,16 +76,7 @@ def read(data: bytes, settings: DicomSettings = _DEFAULT, max_pixels: int = MAX_
     `max_pixels` or several frames of which none is chosen, or whose transfer syntax no installed package decodes.
     """
     with _QUIET, _reasons():
-        dataset = _dataset(data)
-        layout = _described(dataset)
-        if layout.frames > 1 and settings.frame is None:
-            raise UnreadableImage(
-                f"a DICOM with {layout.frames} frames: save one as a file of its own, or train with "
-                "--set image.dicom.frame=0"
-            )
-        if (frame := settings.frame or 0) >= layout.frames:
-            raise UnreadableImage(f"image.dicom.frame = {frame}, but there are {layout.frames} frames, counted from 0")
-        require_size(layout.rows * layout.columns, max_pixels)
+        dataset, layout, frame = _image(data, settings, max_pixels)
         if layout.samples > 1 or layout.kind == "PALETTE COLOR":
             return _colours(dataset, _stored(dataset, layout, frame), layout)
         how = grey.display(dataset, settings)
@@ -104,6 +95,35 @@ def read(data: bytes, settings: DicomSettings = _DEFAULT, max_pixels: int = MAX_
     return pixels[..., None]
 
 
+def greys(data: bytes, settings: DicomSettings = _DEFAULT, max_pixels: int = MAX_PIXELS) -> grey.Greys | None:
+    """The grey values of a DICOM file, for another window than its own; None of one in colour. Raises as `read`."""
+    with _QUIET, _reasons():
+        dataset, layout, frame = _image(data, settings, max_pixels)
+        if layout.samples > 1 or layout.kind == "PALETTE COLOR":
+            return None
+        how, stored = grey.display(dataset, settings), _stored(dataset, layout, frame)
+        outside = grey.padding(dataset, stored, layout.bits_allocated)
+        stored = np.nan_to_num(stored, posinf=0, neginf=0) if stored.dtype.kind == "f" else stored
+        values = how.modal(stored).astype(np.float64)
+        low, high = grey.shown_range(values[~outside], how, settings)
+        return grey.Greys(values, outside, low, high, layout.kind == "MONOCHROME1")
+
+
+def _image(data: bytes, settings: DicomSettings, max_pixels: int) -> tuple[Any, Layout, int]:
+    """The data set, its layout, and the number of the frame to be read; raises UnreadableImage where there is none."""
+    dataset = _dataset(data)
+    layout = _described(dataset)
+    if layout.frames > 1 and settings.frame is None:
+        raise UnreadableImage(
+            f"a DICOM with {layout.frames} frames: save one as a file of its own, or train with "
+            "--set image.dicom.frame=0"
+        )
+    if (frame := settings.frame or 0) >= layout.frames:
+        raise UnreadableImage(f"image.dicom.frame = {frame}, but there are {layout.frames} frames, counted from 0")
+    require_size(layout.rows * layout.columns, max_pixels)
+    return dataset, layout, frame
+
+
 def describe(data: bytes) -> tuple[str, str]:
     """The transfer syntax and photometric interpretation of a DICOM file; raises UnreadableImage with the reason."""
     with _QUIET, _reasons():
@@ -112,21 +132,21 @@ def describe(data: bytes) -> tuple[str, str]:
 
 
 @contextmanager
-def opened(path: Path, keywords: list[str]) -> Iterator[Any]:
-    """The data set of a file with these elements alone; in the block, pydicom is quiet.
+def opened(source: Path | bytes, keywords: list[str]) -> Iterator[Any]:
+    """The data set of a file, or of its bytes, with these elements alone; in the block, pydicom is quiet.
 
     Raises UnreadableImage for a file that is not a DICOM, and in the place of any error in the block.
     """
     with _QUIET, _reasons():
-        if not path.is_file():
+        if isinstance(source, Path) and not source.is_file():
             raise UnreadableImage("not a file")
-        with path.open("rb") as file:
+        with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
             start = file.read(1024)
             if not is_dicom(start):
                 raise UnreadableImage("not a DICOM")
             file.seek(0)
-            source = file.read() if _is_deflated(start) else file
-            yield _dataset(source, specific_tags=keywords, stop_before_pixels=True)
+            content = file.read() if _is_deflated(start) else file
+            yield _dataset(content, specific_tags=keywords, stop_before_pixels=True)
 
 
 def undecodable(paths: Iterable[Path]) -> list[Undecodable]:

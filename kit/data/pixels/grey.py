@@ -92,6 +92,19 @@ class Display(NamedTuple):
         raise UnreadableImage(f"no window is named {name!r}; the file has {named}")
 
 
+class Greys(NamedTuple):
+    """Grey values float64 [height, width] in the file's unit (as Hounsfield's), and the range that its window shows.
+
+    `outside` (bool) are pixels of padding; `inverted`: the highest value is black.
+    """
+
+    values: np.ndarray
+    outside: np.ndarray
+    low: float
+    high: float
+    inverted: bool
+
+
 def display(dataset: Any, settings: DicomSettings) -> Display:
     """What of the header applies with these settings: with percentiles, no window or VOI LUT does."""
     modality, _ = _lookups(dataset, "ModalityLUTSequence", "modality LUT")
@@ -118,6 +131,19 @@ def rendered(stored: np.ndarray, padding: np.ndarray, how: Display, settings: Di
         return scaled(values, low, high)
     view = how.chosen(settings.window)
     return scaled(values, kept.min(), kept.max()) if view is None else view.shown(values)
+
+
+def shown_range(values: np.ndarray, how: Display, settings: DicomSettings) -> tuple[float, float]:
+    """The values that are shown in black and in white: the ends of the window, or of the values [n] where none is."""
+    if not values.size:
+        return 0.0, 1.0
+    if settings.percentiles:
+        low, high = np.percentile(values, settings.percentiles)
+        return float(low), float(high)
+    view = how.chosen(settings.window)
+    if isinstance(view, Window):
+        return view.center - view.width / 2, view.center + view.width / 2
+    return float(values.min()), float(values.max())
 
 
 def padding(dataset: Any, stored: np.ndarray, bits: int) -> np.ndarray:

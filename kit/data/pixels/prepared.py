@@ -14,7 +14,12 @@ from kit.errors import DataError, UnreadableImage
 
 def prepare_file(path: Path, settings: ImageSettings) -> np.ndarray:
     """The image in a file; raises UnreadableImage with the reason. Threads may call it at the same time."""
-    content = load(read_file(path), settings)
+    return prepare_bytes(read_file(path), settings)
+
+
+def prepare_bytes(data: bytes, settings: ImageSettings) -> np.ndarray:
+    """The image in a file's bytes; raises UnreadableImage with the reason."""
+    content = load(data, settings)
     if isinstance(content, bytes):  # a JPEG that records hold as it is
         return _decoded(content, settings)
     return _prepared(content, settings)

@@ -51,8 +51,15 @@ def size_of(path: Path) -> Size:
         raise UnreadableImage(error.strerror or str(error)) from error
 
 
-def _of_dicom(path: Path) -> Size:
-    with dicom.opened(path, ["Rows", "Columns"]) as dataset:
+def size_in(data: bytes) -> Size:
+    """As `size_of`, of the image in a file's bytes."""
+    if dicom.is_dicom(data):
+        return _of_dicom(data)
+    return _of_jpeg(data, lambda: b"") if jpeg.is_jpeg(data) else formats.size(data)
+
+
+def _of_dicom(source: Path | bytes) -> Size:
+    with dicom.opened(source, ["Rows", "Columns"]) as dataset:
         height, width = (elements.short(dataset, keyword) for keyword in ("Rows", "Columns"))
     if not (width and height and width > 0 and height > 0):
         raise UnreadableImage("a DICOM without a size in its header")
