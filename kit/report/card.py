@@ -74,7 +74,7 @@ def _model(facts: Facts) -> str:
 def _data(facts: Facts) -> str:
     examples = facts.examples
     if examples is None:
-        return f"Competition or set: {_text(facts.config.competition)}. The table of its images is with the run."
+        return f"Competition or set: {markdown.text(facts.config.competition_name)}. The table of its images is with the run."
     rows = []
     for split in ("train", "test"):
         part = examples[examples["split"] == split]
@@ -169,7 +169,8 @@ def _cut(value: float | None) -> str:
 
 
 def _is_grouped(facts: Facts) -> bool:
-    return int(facts.examples["group"].nunique()) < len(facts.examples)
+    examples = facts.examples
+    return examples is not None and int(examples["group"].nunique()) < len(examples)
 
 
 def _limits(facts: Facts) -> str:
