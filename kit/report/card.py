@@ -74,7 +74,8 @@ def _model(facts: Facts) -> str:
 def _data(facts: Facts) -> str:
     examples = facts.examples
     if examples is None:
-        return f"Competition or set: {markdown.text(facts.config.competition_name)}. The table of its images is with the run."
+        name = markdown.text(facts.config.competition_name)
+        return f"Competition or set: {name}. The table of its images is with the run."
     rows = []
     for split in ("train", "test"):
         part = examples[examples["split"] == split]
