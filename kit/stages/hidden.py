@@ -20,16 +20,18 @@ from kit.competition import Competition
 from kit.config import Config, Source
 from kit.data.pixels.sizes import size_of
 from kit.data.table.listing import list_folder
-from kit.decisions import AnyDecision
+from kit.decisions import AnyDecision, CaseRule, Decision
 from kit.errors import ConfigError, DataError, UnreadableImage, counted, some
-from kit.evaluate.sent import sent
+from kit.evaluate.per_case import by_case
+from kit.evaluate.sent import submitted
 from kit.parallel import progress_bar
 from kit.predict.packed import opened
 from kit.predict.predict import raw_of
 from kit.predict.predictor import Predictor, Prepared
 from kit.stages.publish import read_manifest
 from kit.submit.submission import constants, make_submission, read_submission
-from kit.tables import labels_of, predicted_labels, probabilities, with_probabilities
+from kit.tables import CASE, predicted_labels, probabilities, with_probabilities
+from kit.tasks import find_task
 
 log = logging.getLogger(__name__)
 GATEWAY = "kaggle_evaluation"  # a folder of the competition's files, where cases come from a server
@@ -87,10 +89,10 @@ class Models:
         return _BATCHES * self.members[0][0].settings.batch_size
 
     def predict(self, cases: Cases) -> tuple[pd.DataFrame, dict[str, str]]:
-        """Sent predictions of the cases that can be read, and why others cannot.
+        """Predictions of the cases that can be read, as a submission has them, and why others cannot be read.
 
-        Columns id, `p_*` or boxes, and of boxes width and height. A case of several images gets the mean of their
-        probabilities; raises DataError for boxes of several images.
+        Columns id, `p_*` or boxes, and of boxes width and height. A case of several images gets what the decision's
+        rule makes of them, by default their mean; raises DataError for boxes of several images.
         """
         unreadable: dict[str, str] = {case: "it has no image" for case in cases if not cases[case]}
         paths = [(case, path) for case, images in cases.items() for path in images]
@@ -99,7 +101,7 @@ class Models:
         for case in {*table["id"]}:
             unreadable.pop(case, None)
         fused = len(self.members) > 1 or len(self.members[0][0].models) > 1
-        table = sent(self.decision, _by_case(table), fused)
+        table = submitted(self.decision, _by_case(table, self.decision), fused)
         if raw_of(self.decision.task).sized:
             sizes = [size_of(cases[case][0]) for case in table["id"]]
             table = table.assign(width=[size[0] for size in sizes], height=[size[1] for size in sizes])
@@ -185,12 +187,16 @@ def _weighted(tables: Sequence[pd.DataFrame], weights: Sequence[float]) -> pd.Da
     return with_probabilities(tables[0][["id"]], total / sum(weights), labels)
 
 
-def _by_case(table: pd.DataFrame) -> pd.DataFrame:
+def _by_case(table: pd.DataFrame, decision: AnyDecision) -> pd.DataFrame:
+    """Predictions of images, whose `id` is that of their case, as those of cases."""
     if not table["id"].duplicated().any():
         return table
-    if not labels_of(table, "p_"):
+    if not isinstance(decision, Decision):
         raise DataError("a case has several images, and boxes are of one: they cannot be brought together")
-    return table.groupby("id", sort=False).mean(numeric_only=True).reset_index()
+    images = [str(n) for n in range(len(table))]
+    examples = pd.DataFrame({"id": images, CASE: table["id"].to_numpy()})
+    rule = decision.cases or CaseRule(rule="mean")
+    return by_case(table.assign(id=images), examples, rule, find_task(decision.task).exclusive)
 
 
 def images_of(root: Path) -> dict[str, Path]:
@@ -214,6 +220,10 @@ def _as_read(competition: Competition, root: Path, source: Source, ids: set[str]
     except (DataError, ConfigError) as error:
         log.info(f"no image is named like an id of the sample, and {competition.name} cannot be read: {error}")
         return {}
-    table = table[(table["split"] == "test") & table["id"].isin(ids)]
+    key = CASE if CASE in table else "id"
+    table = table[(table["split"] == "test") & table[key].isin(ids)]
     log.info(f"noticed: images were found by the reader of {competition.name}, such as {some(table['path'], 1)}")
-    return {name: [files.below(root, path)] for name, path in zip(table["id"], table["path"], strict=True)}
+    cases: dict[str, list[Path]] = {}
+    for name, path in zip(table[key], table["path"], strict=True):
+        cases.setdefault(name, []).append(files.below(root, path))
+    return cases

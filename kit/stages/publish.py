@@ -50,9 +50,15 @@ class Manifest(Schema):
 def publish_files(run: Run, folder: Path) -> list[Path]:
     """Write what predicts a hidden test set into `folder`, an empty one; returns the files, the manifest last.
 
-    Raises ConfigError for a blend that cannot be computed image by image, and what `pack` raises.
+    Raises ConfigError for a blend that cannot be computed image by image and cases of parts, and what `pack` raises.
     """
     weights = _weights(run)
+    part = getattr(getattr(run.decision, "cases", None), "part", None)
+    if part:
+        raise ConfigError(
+            f"evaluate.case_part = {part}: of hidden images kit does not know the {part}; score {run} again with "
+            "--set evaluate.case_part=null"
+        )
     competition = find_competition(run.config.competition, run.config)
     decision, members = run.decision, []
     for n, (member, weight) in enumerate(weights.items()):

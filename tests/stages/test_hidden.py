@@ -12,6 +12,7 @@ from kit.competition import Competition, Target
 from kit.competitions.pcam import COMPETITION
 from kit.competitions.rsna import COMPETITION as RSNA
 from kit.config import Source
+from kit.decisions import Calibration, CaseRule, Decision, Threshold
 from kit.errors import ConfigError, DataError
 from kit.run import Run
 from kit.stages import gateway, hidden, infer
@@ -138,12 +139,30 @@ def test_constants_are_shares_of_the_training_set():
     assert constants(COMPETITION) == constants(COMPETITION, examples.drop(columns="y_tumour")) == {"label": 0.5}
 
 
-def test_several_images_of_a_case_are_averaged():
+@pytest.mark.parametrize(("rule", "expected"), [(None, 0.3), ("mean", 0.3), ("max", 0.4), ("noisy_or", 0.52)])
+def test_several_images_of_a_case_are_one_prediction(rule, expected):
+    decision = Decision(
+        task="binary",
+        labels=("t",),
+        views="none",
+        calibration=Calibration(),
+        thresholds={"t": Threshold(rule="f1", threshold=0.5, on_the_rows_that_chose_it={}, cross_validated=None)},
+        cases=rule and CaseRule(rule=rule),
+    )
     table = pd.DataFrame({"id": ["a", "b", "a"], "p_t": np.float32([0.2, 0.5, 0.4])})
-    means = hidden._by_case(table)
-    assert means["id"].tolist() == ["a", "b"] and means["p_t"].tolist() == pytest.approx([0.3, 0.5])
-    with pytest.raises(DataError, match="boxes are of one"):
-        hidden._by_case(pd.DataFrame({"id": ["a", "a"], "boxes": [[], []]}))
+    cases = hidden._by_case(table, decision)
+    assert cases["id"].tolist() == ["a", "b"] and cases["p_t"].tolist() == pytest.approx([expected, 0.5])
+
+
+def test_the_reader_finds_all_images_of_a_case(tmp_path):
+    def read(root, source):
+        table = pd.DataFrame({"id": ["1", "2", "3"], "case": ["l", "l", "r"], "path": ["l1.png", "l2.png", "r1.png"]})
+        return type("Examples", (), {"table": table.assign(split="test")})
+
+    own = Competition("own", "", "own", {"t": Target("binary", ("t",), "roc_auc", {"label": "t"})}, read)
+    root = mount(tmp_path / "m", [], sample=["l", "r"])
+    expected = {"l": [root / "l1.png", root / "l2.png"], "r": [root / "r1.png"]}
+    assert hidden_cases(own, root, Source())[1] == expected
 
 
 def test_a_blend_is_the_weighted_mean():
