@@ -1,6 +1,7 @@
 """One Keras model in formats that need no kit: SavedModel, ONNX, LiteRT; written, read back and compared."""
 
 import tempfile
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from kit import files
 from kit.errors import ConfigError, KitError
-from kit.runtime.devices import import_tensorflow
+from kit.runtime.devices import import_tensorflow, muted
 
 TOLERANCE = 1e-4  # the largest difference of a probability
 _GRAINS = (2, 5, 12, 30, 1000)  # places of noise along a side, of the images by which a file is compared
@@ -62,8 +63,10 @@ def write(model: keras.Model, name: str, path: Path) -> float:
             expected = keras.ops.convert_to_numpy(
                 model(images, training=False)
             )  # Keras exports models that were called
-            model.export(part, format=kind.name, verbose=False)
-            difference = float(np.abs(kind.load(part)(images) - expected).max())
+            with muted(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the converters' own, on NumPy
+                model.export(part, format=kind.name, verbose=False)
+                difference = float(np.abs(kind.load(part)(images) - expected).max())
         except (KitError, OSError):
             raise
         except Exception as error:  # converters and run-times raise anything over an operation that they do not know

@@ -94,8 +94,8 @@ def _records(run: Run, wanted: Wanted) -> Records:
 
 
 def _models(run: Run, wanted: Wanted, trust: bool) -> "dict[int, keras.Model]":
-    """The models by fold."""
-    models = Predictor.open(run, wanted.folds, trust).models
+    """The models by fold, in float32: half precision is of the GPU that a run was trained on."""
+    models = Predictor.open(run, wanted.folds, trust, precision="float32").models
     return dict(zip(run.trained_folds() if wanted.folds is None else wanted.folds, models, strict=True))
 
 

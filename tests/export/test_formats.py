@@ -13,7 +13,7 @@ import pytest
 
 from kit import pipeline
 from kit.cli import main
-from kit.config import BoxSettings
+from kit.config import BoxSettings, load_config
 from kit.data.records.images import images_of
 from kit.data.records.manifest import open_records
 from kit.decisions import BoxDecision, BoxRule, Calibration, ClassFactors, Decision
@@ -115,6 +115,18 @@ def test_boxes_trees_and_ensembles_are_refused_before_any_work(run, name, tmp_pa
     assert "cannot hold how boxes are merged and cut: choose --format kit" in refused()
     monkeypatch.setattr(Run, "is_ensemble", True)
     assert "is an ensemble and has no models of its own" in refused()
+
+
+def test_half_precision_does_not_leave_with_a_model(run, tmp_path, keras):
+    copy = Run(shutil.copytree(run.directory, tmp_path / "run"))
+    copy.write_config(load_config("toy", [*SETTINGS, "runtime.precision=mixed_float16"]))
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "write", lambda model, *_: seen.append(model) or 0.0)
+        export(copy, Wanted("onnx"), tmp_path / "out")
+    (model,) = seen
+    assert {layer.compute_dtype for layer in model._flatten_layers()} <= {"float32", "uint8"}
+    assert keras.config.dtype_policy().name == "float32"
 
 
 @pytest.mark.parametrize("factors", [None, {"a": 1.0, "b": 2.5}])
