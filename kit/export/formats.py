@@ -39,8 +39,8 @@ def require(name: str) -> None:
     """Raise ConfigError where a format cannot be written: by the backend, or for want of packages."""
     if keras.backend.backend() != "tensorflow":
         raise ConfigError(
-            f"--format {name} is written by TensorFlow: run it with KERAS_BACKEND=tensorflow, which loads the same "
-            "models, whatever they were trained on"
+            f"--format {name} is written by Keras on TensorFlow, which loads what was trained on any "
+            "backend: set KERAS_BACKEND=tensorflow, or restart the session"
         )
     if missing := [package for package in FORMATS[name].packages if find_spec(package) is None]:
         pip = " ".join(package.replace("_", "-") for package in missing)

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import joblib
 import numpy as np
 import pandas as pd
 
 from kit import files
-from kit.config import ImageSettings
+from kit.config import ImageSettings, RuntimeSettings
 from kit.config.predict import PredictSettings
 from kit.data.pixels.prepared import prepare_array, prepare_file
 from kit.data.pixels.sizes import Size, size_of
@@ -67,18 +67,18 @@ class Predictor:
         run: Run | Path | str,
         folds: Sequence[int] | None = None,
         trust: bool = False,
-        precision: Literal["float32"] | None = None,
+        runtime: RuntimeSettings | None = None,
     ) -> "Predictor":
         """The predictor of a run that is trained and scored, of all its folds or of some; or of a file (kit.export).
 
         Nothing outside the run is read or fetched, unless `trust` allows the networks and image steps that need it.
-        `precision`: of the networks, in place of what the run's settings say.
+        `runtime`: what it runs on, in place of what the run's settings say.
         Raises ConfigError for these, for what is not a run with models, or has no such fold, and DataError for one that
         is damaged, or not trained or scored yet.
         """
         if not isinstance(run, Run):
             with opened(run) as unpacked:
-                return cls.open(unpacked, folds, trust, precision)
+                return cls.open(unpacked, folds, trust, runtime)
         config = run.config
         if run.is_ensemble:
             raise ConfigError(f"{run} is an ensemble and has no models of its own: predict with each of its runs")
@@ -96,7 +96,7 @@ class Predictor:
         _require_own_steps(run, config.image, trust)
         if missing := [k for k in chosen if run.fold(k).trained is None]:  # raises for one that is damaged
             raise DataError(f"{run} has no trained fold {missing[0]}")
-        devices.set_up(config.runtime.model_copy(update={"precision": precision} if precision else {}))
+        devices.set_up(runtime or config.runtime)
         from kit.models import saved
         from kit.models.boosted import BoostedModel
 
