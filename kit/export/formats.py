@@ -26,10 +26,10 @@ Function = Callable[[np.ndarray], np.ndarray]  # images uint8 [B, H, W, C] -> pr
 class Format(NamedTuple):
     """A format: how a model is written, how what was written is run, how its path ends ("": a folder), what it needs.
 
-    `name` is that which Keras knows it by, `packages` those that writing and checking take.
+    `packages` are those that writing and checking take.
     """
 
-    name: str
+    write: Callable[[keras.Model, Path], None]
     ending: str
     load: Callable[[Path], Function]
     packages: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ def write(model: keras.Model, name: str, path: Path) -> float:
             )  # Keras exports models that were called
             with muted(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the converters' own, on NumPy
-                model.export(part, format=kind.name, verbose=False)
+                kind.write(model, part)
                 difference = float(np.abs(kind.load(part)(images) - expected).max())
         except (KitError, OSError):
             raise
@@ -88,6 +88,20 @@ def _images(model: keras.Model) -> np.ndarray:
     grains = [(min(grain, height), min(grain, width)) for grain in _GRAINS]
     noise = [rng.integers(0, 256, (*grain, channels), np.uint8) for grain in grains]
     return np.stack([cv2.resize(each, (width, height)).reshape(height, width, channels) for each in noise])
+
+
+def write_saved_model(model: keras.Model, path: Path) -> None:
+    """Write a SavedModel of one function, `serve`; Keras's own export would hold all weights twice (3.15)."""
+    tf = import_tensorflow()
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    images = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8, name="images")
+    module.serve = tf.function(lambda images: model(images, training=False), input_signature=[images])
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+
+
+def _by_keras(format: str) -> Callable[[keras.Model, Path], None]:
+    return lambda model, path: model.export(path, format=format, verbose=False)
 
 
 def _saved_model(path: Path) -> Function:
@@ -126,7 +140,7 @@ def run_litert(path: Path) -> Function:
 
 
 FORMATS = {
-    "savedmodel": Format("tf_saved_model", "", _saved_model),
-    "onnx": Format("onnx", ".onnx", _onnx, ("onnx", "tf2onnx", "onnxruntime")),
-    "litert": Format("litert", ".tflite", run_litert, ("ai_edge_litert",)),
+    "savedmodel": Format(write_saved_model, "", _saved_model),
+    "onnx": Format(_by_keras("onnx"), ".onnx", _onnx, ("onnx", "tf2onnx", "onnxruntime")),
+    "litert": Format(_by_keras("litert"), ".tflite", run_litert, ("ai_edge_litert",)),
 }

@@ -17,7 +17,7 @@ import numpy as np
 
 from kit import files
 from kit.errors import ConfigError
-from kit.export.formats import Function, require, run_litert
+from kit.export.formats import Function, require, run_litert, write_saved_model
 from kit.runtime.devices import import_tensorflow, muted
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
@@ -60,7 +60,7 @@ def _quantised(model: keras.Model, images: np.ndarray) -> bytes:
             yield [image[None]]
 
     with tempfile.TemporaryDirectory() as folder:
-        model.export(folder, format="tf_saved_model", verbose=False)
+        write_saved_model(model, Path(folder))
         converter = lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [lite.Optimize.DEFAULT]
         converter.representative_dataset = representative

@@ -20,6 +20,7 @@ from kit.decisions import BoxDecision, BoxRule, Calibration, ClassFactors, Decis
 from kit.errors import ConfigError, DataError
 from kit.evaluate.sent import sent, with_decisions
 from kit.export import example, formats
+from kit.models import registry
 from kit.predict.predictor import Predictor
 from kit.run import Run
 from kit.stages.export import Wanted, export
@@ -127,6 +128,13 @@ def test_half_precision_does_not_leave_with_a_model(run, tmp_path, keras):
     (model,) = seen
     assert {layer.compute_dtype for layer in model._flatten_layers()} <= {"float32", "uint8"}
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_saved_model_holds_its_weights_once(keras, tmp_path):
+    model = registry.build("pcam_cnn", shape=(32, 32, 3), outputs=1)
+    assert formats.write(model, "savedmodel", tmp_path / "model") < 1e-6
+    (values,) = (tmp_path / "model" / "variables").glob("variables.data-*")
+    assert 0 <= values.stat().st_size - 4 * model.count_params() < 50_000
 
 
 @pytest.mark.parametrize("factors", [None, {"a": 1.0, "b": 2.5}])
