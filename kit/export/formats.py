@@ -14,6 +14,7 @@ import numpy as np
 
 from kit import files
 from kit.errors import ConfigError, KitError
+from kit.runtime import keras_private
 from kit.runtime.devices import import_tensorflow, muted
 
 TOLERANCE = 1e-4  # the largest difference of a probability
@@ -59,6 +60,7 @@ def write(model: keras.Model, name: str, path: Path) -> float:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=files.PART) as folder:
         part = Path(folder) / f"model{kind.ending}"
         try:
+            _hold_constants(model)
             images = _images(model)
             expected = keras.ops.convert_to_numpy(
                 model(images, training=False)
@@ -79,6 +81,12 @@ def write(model: keras.Model, name: str, path: Path) -> float:
             )
         part.replace(path)
     return difference
+
+
+def _hold_constants(model: keras.Model) -> None:
+    """Make what layers of normalisation were built with NumPy arrays: tf2onnx takes tensors for further inputs."""
+    for layer in keras_private.layers_of(model, keras.layers.Normalization):
+        layer.mean, layer.variance = (keras.ops.convert_to_numpy(each) for each in (layer.mean, layer.variance))
 
 
 def _images(model: keras.Model) -> np.ndarray:

@@ -130,6 +130,14 @@ def test_half_precision_does_not_leave_with_a_model(run, tmp_path, keras):
     assert keras.config.dtype_policy().name == "float32"
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_constants_of_layers_are_no_inputs_of_onnx(keras, tmp_path):
+    image = keras.Input((8, 8, 3), dtype="uint8")
+    x = keras.layers.Normalization(mean=[1.0, 2, 3], variance=[4.0, 5, 6])(keras.ops.cast(image, "float32"))
+    model = keras.Model(image, keras.ops.sigmoid(keras.ops.mean(x, axis=(1, 2)) / 50))
+    assert formats.write(model, "onnx", tmp_path / "model.onnx") < 1e-5
+
+
 def test_a_saved_model_holds_its_weights_once(keras, tmp_path):
     model = registry.build("pcam_cnn", shape=(32, 32, 3), outputs=1)
     assert formats.write(model, "savedmodel", tmp_path / "model") < 1e-6
