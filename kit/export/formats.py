@@ -1,6 +1,7 @@
 """One Keras model in formats that need no kit: SavedModel, ONNX, LiteRT; written, read back and compared."""
 
 import tempfile
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 
 from kit import files
 from kit.errors import ConfigError, KitError
-from kit.runtime.devices import import_tensorflow
+from kit.runtime import keras_private
+from kit.runtime.devices import import_tensorflow, muted
 
 TOLERANCE = 1e-4  # the largest difference of a probability
 _GRAINS = (2, 5, 12, 30, 1000)  # places of noise along a side, of the images by which a file is compared
@@ -25,10 +27,10 @@ Function = Callable[[np.ndarray], np.ndarray]  # images uint8 [B, H, W, C] -> pr
 class Format(NamedTuple):
     """A format: how a model is written, how what was written is run, how its path ends ("": a folder), what it needs.
 
-    `name` is that which Keras knows it by, `packages` those that writing and checking take.
+    `packages` are those that writing and checking take.
     """
 
-    name: str
+    write: Callable[[keras.Model, Path], None]
     ending: str
     load: Callable[[Path], Function]
     packages: tuple[str, ...] = ()
@@ -38,8 +40,8 @@ def require(name: str) -> None:
     """Raise ConfigError where a format cannot be written: by the backend, or for want of packages."""
     if keras.backend.backend() != "tensorflow":
         raise ConfigError(
-            f"--format {name} is written by TensorFlow: run it with KERAS_BACKEND=tensorflow, which loads the same "
-            "models, whatever they were trained on"
+            f"--format {name} is written by Keras on TensorFlow, which loads what was trained on any "
+            "backend: set KERAS_BACKEND=tensorflow, or restart the session"
         )
     if missing := [package for package in FORMATS[name].packages if find_spec(package) is None]:
         pip = " ".join(package.replace("_", "-") for package in missing)
@@ -58,12 +60,15 @@ def write(model: keras.Model, name: str, path: Path) -> float:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=files.PART) as folder:
         part = Path(folder) / f"model{kind.ending}"
         try:
+            _hold_constants(model)
             images = _images(model)
             expected = keras.ops.convert_to_numpy(
                 model(images, training=False)
             )  # Keras exports models that were called
-            model.export(part, format=kind.name, verbose=False)
-            difference = float(np.abs(kind.load(part)(images) - expected).max())
+            with muted(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the converters' own, on NumPy
+                kind.write(model, part)
+                difference = float(np.abs(kind.load(part)(images) - expected).max())
         except (KitError, OSError):
             raise
         except Exception as error:  # converters and run-times raise anything over an operation that they do not know
@@ -78,6 +83,12 @@ def write(model: keras.Model, name: str, path: Path) -> float:
     return difference
 
 
+def _hold_constants(model: keras.Model) -> None:
+    """Make what layers of normalisation were built with NumPy arrays: tf2onnx takes tensors for further inputs."""
+    for layer in keras_private.layers_of(model, keras.layers.Normalization):
+        layer.mean, layer.variance = (keras.ops.convert_to_numpy(each) for each in (layer.mean, layer.variance))
+
+
 def _images(model: keras.Model) -> np.ndarray:
     """Noise from coarse to fine, uint8: several images, so that the size of a batch is seen to be open."""
     height, width = (side or _SIDE for side in model.input_shape[1:3])
@@ -85,6 +96,20 @@ def _images(model: keras.Model) -> np.ndarray:
     grains = [(min(grain, height), min(grain, width)) for grain in _GRAINS]
     noise = [rng.integers(0, 256, (*grain, channels), np.uint8) for grain in grains]
     return np.stack([cv2.resize(each, (width, height)).reshape(height, width, channels) for each in noise])
+
+
+def write_saved_model(model: keras.Model, path: Path) -> None:
+    """Write a SavedModel of one function, `serve`; Keras's own export would hold all weights twice (3.15)."""
+    tf = import_tensorflow()
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    images = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8, name="images")
+    module.serve = tf.function(lambda images: model(images, training=False), input_signature=[images])
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+
+
+def _by_keras(format: str) -> Callable[[keras.Model, Path], None]:
+    return lambda model, path: model.export(path, format=format, verbose=False)
 
 
 def _saved_model(path: Path) -> Function:
@@ -123,7 +148,7 @@ def run_litert(path: Path) -> Function:
 
 
 FORMATS = {
-    "savedmodel": Format("tf_saved_model", "", _saved_model),
-    "onnx": Format("onnx", ".onnx", _onnx, ("onnx", "tf2onnx", "onnxruntime")),
-    "litert": Format("litert", ".tflite", run_litert, ("ai_edge_litert",)),
+    "savedmodel": Format(write_saved_model, "", _saved_model),
+    "onnx": Format(_by_keras("onnx"), ".onnx", _onnx, ("onnx", "tf2onnx", "onnxruntime")),
+    "litert": Format(_by_keras("litert"), ".tflite", run_litert, ("ai_edge_litert",)),
 }

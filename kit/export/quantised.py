@@ -17,8 +17,8 @@ import numpy as np
 
 from kit import files
 from kit.errors import ConfigError
-from kit.export.formats import Function, require, run_litert
-from kit.runtime.devices import import_tensorflow
+from kit.export.formats import Function, require, run_litert, write_saved_model
+from kit.runtime.devices import import_tensorflow, muted
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
 
@@ -32,11 +32,14 @@ def write(model: keras.Model, images: np.ndarray, path: Path) -> Function:
     require("litert")
     keras.ops.convert_to_numpy(model(images[:1], training=False))  # Keras exports models that were called
     try:
-        content = _quantised(model, images)
+        with muted(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TensorFlow's own, on its interpreter
+            content = _quantised(model, images)
         with files.replacing(path) as part:
             part.write_bytes(content)
-        function = run_litert(path)
-        found = function(images[:1])
+        with muted():
+            function = run_litert(path)
+            found = function(images[:1])
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the converter raises anything over an operation that it does not know
@@ -56,9 +59,8 @@ def _quantised(model: keras.Model, images: np.ndarray) -> bytes:
         for image in images:
             yield [image[None]]
 
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TensorFlow's own, on its interpreter
-        model.export(folder, format="tf_saved_model", verbose=False)
+    with tempfile.TemporaryDirectory() as folder:
+        write_saved_model(model, Path(folder))
         converter = lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [lite.Optimize.DEFAULT]
         converter.representative_dataset = representative

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kit import files
-from kit.config import ImageSettings
+from kit.config import ImageSettings, RuntimeSettings
 from kit.config.predict import PredictSettings
 from kit.data.pixels.prepared import prepare_array, prepare_file
 from kit.data.pixels.sizes import Size, size_of
@@ -62,17 +62,23 @@ class Predictor:
         self._together = together(self.models)
 
     @classmethod
-    def open(cls, run: Run | Path | str, folds: Sequence[int] | None = None, trust: bool = False) -> "Predictor":
+    def open(
+        cls,
+        run: Run | Path | str,
+        folds: Sequence[int] | None = None,
+        trust: bool = False,
+        runtime: RuntimeSettings | None = None,
+    ) -> "Predictor":
         """The predictor of a run that is trained and scored, of all its folds or of some; or of a file (kit.export).
 
         Nothing outside the run is read or fetched, and no code executed that it holds and was not made here, unless
-        `trust` allows that.
+        `trust` allows that. `runtime`: what it runs on, in place of what the run's settings say.
         Raises ConfigError for these, for what is not a run with models, or has no such fold, and DataError for one that
         is damaged, or not trained or scored yet.
         """
         if not isinstance(run, Run):
             with opened(run) as unpacked:
-                return cls.open(unpacked, folds, trust)
+                return cls.open(unpacked, folds, trust, runtime)
         if trust:
             run.trust_code()
         config = run.config
@@ -92,7 +98,7 @@ class Predictor:
         _require_own_steps(run, config.image, trust)
         if missing := [k for k in chosen if run.fold(k).trained is None]:  # raises for one that is damaged
             raise DataError(f"{run} has no trained fold {missing[0]}")
-        devices.set_up(config.runtime)
+        devices.set_up(runtime or config.runtime)
         from kit.models import saved
         from kit.models.boosted import BoostedModel
 

@@ -116,16 +116,23 @@ def import_tensorflow() -> Any:
     # Without a GPU even errors are noise: the missing GPU is one of them. Python exceptions are not affected.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # JAX, when imported before, sets it to 1
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2" if Path("/dev/nvidia0").exists() else "3"
+    with muted():
+        import tensorflow as tf
+    tf.get_logger().setLevel("ERROR")  # no advice on retracing: each fold has a model of its own
+    return tf
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """In the block nothing reaches standard error, not even from C++, whose chatter knows no other way."""
     stderr = os.dup(2)
     try:
         with tempfile.TemporaryFile() as swallowed:
             os.dup2(swallowed.fileno(), 2)
-            import tensorflow as tf
+            yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-    tf.get_logger().setLevel("ERROR")  # no advice on retracing: each fold has a model of its own
-    return tf
 
 
 def set_seed(seed: int) -> None:

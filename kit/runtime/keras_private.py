@@ -11,8 +11,13 @@ from keras import ops
 
 
 def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """All batch normalisations of a model, also those of models inside it, however deep; each once."""
-    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    """All batch normalisations of a model, as `layers_of`."""
+    return layers_of(model, keras.layers.BatchNormalization)
+
+
+def layers_of(model: keras.Model, kind: type[keras.layers.Layer]) -> list[Any]:
+    """All layers of a kind in a model, also those of models inside it, however deep; each once."""
+    return [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
 
 
 def nodes_by_depth(network: keras.Model) -> dict[int, list[Any]]:

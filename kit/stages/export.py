@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kit import files
 from kit.competitions import find_competition
+from kit.config import RuntimeSettings
 from kit.data.records.manifest import Records
 from kit.decisions import Decision
 from kit.errors import ConfigError, DataError
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 KIT = "kit"
 FORMATS = (KIT, "savedmodel", "onnx", "litert")
 _INT8 = "litert"
+# TensorFlow writes all of them, and loads what JAX has trained; half precision is of the GPU that a run was trained on.
+_RUNTIME = RuntimeSettings(backend="tensorflow", devices=1, precision="float32")
 MOST = 2000  # out-of-fold images by which the loss of 8-bit integers is measured, unless another number is given
 
 
@@ -60,7 +63,7 @@ def export(run: Run, wanted: Wanted, out: Path | None = None, trust: bool = Fals
     folder = out or run.exported_path(f"{wanted.name}-int8" if wanted.int8 else wanted.name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is there already: remove it, or choose another --out")
-    devices.set_up(run.config.runtime)
+    devices.set_up(_RUNTIME)
     records = _records(run, wanted) if wanted.int8 else None
     from kit.export import formats
 
@@ -95,7 +98,7 @@ def _records(run: Run, wanted: Wanted) -> Records:
 
 def _models(run: Run, wanted: Wanted, trust: bool) -> "dict[int, keras.Model]":
     """The models by fold."""
-    models = Predictor.open(run, wanted.folds, trust).models
+    models = Predictor.open(run, wanted.folds, trust, _RUNTIME).models
     return dict(zip(run.trained_folds() if wanted.folds is None else wanted.folds, models, strict=True))
 
 

@@ -13,13 +13,14 @@ import pytest
 
 from kit import pipeline
 from kit.cli import main
-from kit.config import BoxSettings
+from kit.config import BoxSettings, load_config
 from kit.data.records.images import images_of
 from kit.data.records.manifest import open_records
 from kit.decisions import BoxDecision, BoxRule, Calibration, ClassFactors, Decision
 from kit.errors import ConfigError, DataError
 from kit.evaluate.sent import sent, with_decisions
 from kit.export import example, formats
+from kit.models import registry
 from kit.predict.predictor import Predictor
 from kit.run import Run
 from kit.stages.export import Wanted, export
@@ -115,6 +116,33 @@ def test_boxes_trees_and_ensembles_are_refused_before_any_work(run, name, tmp_pa
     assert "cannot hold how boxes are merged and cut: choose --format kit" in refused()
     monkeypatch.setattr(Run, "is_ensemble", True)
     assert "is an ensemble and has no models of its own" in refused()
+
+
+def test_half_precision_does_not_leave_with_a_model(run, tmp_path, keras):
+    copy = Run(shutil.copytree(run.directory, tmp_path / "run"))
+    copy.write_config(load_config("toy", [*SETTINGS, "runtime.precision=mixed_float16"]))
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "write", lambda model, *_: seen.append(model) or 0.0)
+        export(copy, Wanted("onnx"), tmp_path / "out")
+    (model,) = seen
+    assert {layer.compute_dtype for layer in model._flatten_layers()} <= {"float32", "uint8"}
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_constants_of_layers_are_no_inputs_of_onnx(keras, tmp_path):
+    image = keras.Input((8, 8, 3), dtype="uint8")
+    x = keras.layers.Normalization(mean=[1.0, 2, 3], variance=[4.0, 5, 6])(keras.ops.cast(image, "float32"))
+    model = keras.Model(image, keras.ops.sigmoid(keras.ops.mean(x, axis=(1, 2)) / 50))
+    assert formats.write(model, "onnx", tmp_path / "model.onnx") < 1e-5
+
+
+def test_a_saved_model_holds_its_weights_once(keras, tmp_path):
+    model = registry.build("pcam_cnn", shape=(32, 32, 3), outputs=1)
+    assert formats.write(model, "savedmodel", tmp_path / "model") < 1e-6
+    (values,) = (tmp_path / "model" / "variables").glob("variables.data-*")
+    assert 0 <= values.stat().st_size - 4 * model.count_params() < 50_000
 
 
 @pytest.mark.parametrize("factors", [None, {"a": 1.0, "b": 2.5}])
