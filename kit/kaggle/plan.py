@@ -138,7 +138,7 @@ class SubmissionPlan:
     def _validate_code(self, code: CodePlan) -> None:
         if not self.competition.leaderboard:
             raise ConfigError(f"{self.name} has no leaderboard on Kaggle: there is nothing to submit a kernel to")
-        if code.run and (other := Run(code.run).config.competition) != self.competition.name:
+        if code.run and (other := Run(code.run).config.competition_name) != self.competition.name:
             raise ConfigError(f"{code.run} is a run of {other}, not of {self.competition.name}")
 
     def fingerprint(self) -> str:

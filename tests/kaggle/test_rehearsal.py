@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -233,3 +235,18 @@ def test_from_training_by_a_rehearsal_to_a_score(stub, tmp_path, monkeypatch, ca
     own = pd.read_csv(tmp_path / "run" / "submission.csv").set_index("id")["label"]
     sent = pd.read_csv(folder / "output" / "submission.csv").set_index("id")["label"]
     assert np.abs(own[sent.index] - sent).max() < 1e-5, "the kernel predicts what the run did"
+
+
+@pytest.mark.once
+def test_the_environment_has_every_package_but_kit(tmp_path, monkeypatch):
+    """Also of a kit that is installed, and of folders beside the environment's own."""
+    installed = tmp_path / "site-packages"
+    for name in ("kit", "kit-1.dist-info", "of_the_system"):
+        (installed / name).mkdir(parents=True)
+        (installed / name / "__init__.py").write_text("")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(installed)])
+    python = make_python(tmp_path / "python")
+    script = "import of_the_system, numpy, importlib.util as u; print(u.find_spec('kit'))"
+    command, variables = [python, "-c", script], {"KIT_KAGGLE_ROOT": "/x"}
+    done = subprocess.run(command, cwd=tmp_path / "python", env=variables, text=True, capture_output=True)
+    assert done.stdout == "None\n", done.stderr
