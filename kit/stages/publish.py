@@ -69,7 +69,7 @@ def publish_files(run: Run, folder: Path) -> list[Path]:
     manifest = Manifest(
         members=tuple(members),
         decision=decision.as_json(),
-        constants=constants(competition, run.examples()),
+        constants=constants(competition, run.examples(), getattr(decision, "sends", "") == "decisions"),
     )
     files.write_json(folder / MANIFEST, manifest.as_json())
     return [*(folder / member.file for member in members), folder / MANIFEST]
