@@ -182,6 +182,22 @@ def test_memory_is_extrapolated_to_whole_batches(plan):
     assert not rehearsal._Stage(plan, pictures, plan.jobs_folder, {}, "", 29.0, 1)._extrapolate(58_200, scenes, ran, [])
 
 
+def test_time_is_extrapolated_to_the_images_of_a_case(plan):
+    scenes = [rehearsal.Scene("few", 3, "new"), rehearsal.Scene("many", 64, "new")]
+    ran = [Ran(0, "", {}, 10.0, 2**30), Ran(0, "", {}, 10.0 + 61 * 0.5, 2**30)]
+    stage = rehearsal._Stage(plan, Pictures((), ".png", "test"), plan.jobs_folder, {}, "", 29.0, 8, images=3.0)
+    lines = []
+    assert not stage._extrapolate(1000, scenes, ran, lines)
+    assert "has 3 in the test set of the run" in lines[0] and "0.42 h on this machine (1.500 s a case)" in lines[1]
+    (failure,) = stage._extrapolate(20_000, scenes, ran, lines)
+    assert "19,433 cases fit" in failure
+    examples = pd.DataFrame({"id": ["a", "b", "c", "d"], "case": ["x", "x", "x", "y"], "split": "test"})
+    run = type("Run", (), {"examples": lambda self: examples})()
+    assert rehearsal._cases_of(run) == (2, 2.0)
+    examples = examples.drop(columns="case")
+    assert rehearsal._cases_of(run) == (4, 1.0)
+
+
 def test_a_kernel_that_hangs(rehearsed, monkeypatch):
     monkeypatch.setattr(rehearsal, "_LONGEST", 1.0)
     with pytest.raises(SubmissionError, match=r"the commit run: too slow: 3 cases took more than 0\.000\d+ h here"):
