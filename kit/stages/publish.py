@@ -52,7 +52,7 @@ def publish_files(run: Run, folder: Path) -> list[Path]:
 
     Raises ConfigError for a blend that cannot be computed image by image and cases of parts, and what `pack` raises.
     """
-    weights = _weights(run)
+    weights = members_of(run)
     part = getattr(getattr(run.decision, "cases", None), "part", None)
     if part:
         raise ConfigError(
@@ -77,7 +77,7 @@ def publish_files(run: Run, folder: Path) -> list[Path]:
 
 def content_of(run: Run) -> list[list[str]]:
     """What identifies what `publish_files` would write: SHA-256 of the runs' files. DataError where one is gone."""
-    runs = [run.decision_path], *(Run(each).files_of_predictor() for each in _weights(run))
+    runs = [run.decision_path], *(Run(each).files_of_predictor() for each in members_of(run))
     if gone := next((path for paths in runs for path in paths if not path.is_file()), None):
         raise DataError(f"{gone} is not there: a run without its weights cannot predict a hidden test set")
     return [[files.sha256_of(path) for path in paths] for paths in runs]
@@ -93,7 +93,7 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _weights(run: Run) -> Mapping[Path, float]:
+def members_of(run: Run) -> Mapping[Path, float]:
     """The folders of the runs that a run consists of, and how much each counts."""
     if not run.is_ensemble:
         return {run.directory: 1.0}
