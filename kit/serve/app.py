@@ -101,7 +101,7 @@ class _Site:
     async def _map(self, request: Request, data: bytes) -> Response:
         label = request.query_params.get("label", "")
         found = await self._in_thread(self._service.map, data, label, _member(request))
-        return JSONResponse({"image": _address(found.png, "image/png"), "place": found.place})
+        return JSONResponse({"image": _address(found.png, "image/png"), "place": found.place, "empty": found.empty})
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         with anyio.fail_after(self._limits.patience):

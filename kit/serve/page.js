@@ -165,7 +165,9 @@ async function map(item) {
     overlaid("Map opacity", true);
     $("label-control").hidden = model.labels.length < 2;
     await picture.overlay(content);
-    $("caption").textContent = `${item.answer.width} × ${item.answer.height} pixels. The map (Grad-CAM): bright is what speaks most for ${$("label").value}.`;
+    const label = $("label").value;
+    const said = content.empty ? `no place speaks for ${label}` : `bright is what speaks most for ${label}`;
+    $("caption").textContent = `${item.answer.width} × ${item.answer.height} pixels. The map (Grad-CAM): ${said}.`;
   } catch {
     overlaid("", false);
   }

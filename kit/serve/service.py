@@ -35,10 +35,14 @@ class Refused(Exception):
 
 
 class Map(NamedTuple):
-    """A map for a label, a PNG with transparency, and its place on the image: x, y, width, height as shares of it."""
+    """A map for a label, a PNG with transparency, and its place on the image: x, y, width, height as shares of it.
+
+    `empty`: nothing speaks for the label.
+    """
 
     png: bytes
     place: tuple[float, float, float, float]
+    empty: bool
 
 
 class Service:
@@ -90,7 +94,7 @@ class Service:
             raise self._refusal(error) from error
         except ConfigError as error:
             raise Refused("this network has no map of what speaks for a label") from error
-        return Map(_transparent(heat), self._place(image.size))
+        return Map(_transparent(heat), self._place(image.size), not heat.any())
 
     def close(self) -> None:
         """End its thread and its processes."""

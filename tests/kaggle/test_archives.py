@@ -80,6 +80,7 @@ def test_what_cannot_be_unpacked_here_is_kept(archive, tmp_path, content, reason
         (b"", "it is not a zip file"),
         (ONE[:40] + bytes([ONE[40] ^ 255]) + ONE[41:], "."),
     ],
+    ids=["half", "page", "empty", "flipped"],  # the archive holds the time: as an id it would differ between workers
 )
 def test_a_broken_download_is_deleted(archive, tmp_path, content, reason):
     path = archive(content)
