@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, FiniteFloat
 
-from kit import files
+from kit import extensions, files
 from kit.competitions import find_competition
 from kit.decisions import AnyDecision, schema_of_decision
 from kit.errors import ConfigError, DataError
@@ -50,9 +50,11 @@ class Manifest(Schema):
 def publish_files(run: Run, folder: Path) -> list[Path]:
     """Write what predicts a hidden test set into `folder`, an empty one; returns the files, the manifest last.
 
-    Raises ConfigError for a blend that cannot be computed image by image and cases of parts, and what `pack` raises.
+    Raises ConfigError for a blend that cannot be computed image by image, cases of parts and code that was not made
+    here, and what `pack` raises.
     """
     weights = members_of(run)
+    require_trusted_code(run)
     part = getattr(getattr(run.decision, "cases", None), "part", None)
     if part:
         raise ConfigError(
@@ -73,6 +75,12 @@ def publish_files(run: Run, folder: Path) -> list[Path]:
     )
     files.write_json(folder / MANIFEST, manifest.as_json())
     return [*(folder / member.file for member in members), folder / MANIFEST]
+
+
+def require_trusted_code(run: Run) -> None:
+    """Raise ConfigError for code in what a run consists of that was not made here: kernels execute it unasked."""
+    for member in members_of(run):
+        extensions.require_trusted(Run(member).config.code)
 
 
 def content_of(run: Run) -> list[list[str]]:
