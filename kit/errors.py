@@ -55,7 +55,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     close = close_names(name, names)
     if close:
         return "; did you mean " + " or ".join(map(repr, close)) + "?"
-    return "; known: " + ", ".join(sorted(names))
+    return "; known: " + (", ".join(sorted(names)) or "none")
 
 
 def close_names(name: str, names: Iterable[str], at_most: int = 3) -> list[str]:

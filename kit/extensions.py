@@ -151,10 +151,7 @@ def with_digests(values: Any, folder: Traversable, own: Traversable, path: tuple
 
 
 def add(folder: Path, trusted: bool = False, shown: Path | None = None) -> None:
-    """Make the files of a run's folder of code known; `trusted`: allow them to be executed, too.
-
-    `shown` is the folder that messages name instead.
-    """
+    """Make the files of a run's folder of code known, `shown` in messages; `trusted`: they may be executed, too."""
     if folder.is_dir():
         for path in sorted(path for path in folder.glob("*.py") if path.is_file() and _FILE.fullmatch(path.name)):
             source = _read(path, path.name)
@@ -199,8 +196,8 @@ def remember(names: Iterable[str]) -> None:
 
     Where the user's folder cannot be written, they will have to be trusted again.
     """
-    every = [source for source in sources(names) if source.sha256 in _TRUSTED]
-    new = [source for source in every if source.sha256 not in _remembered()]
+    known = _remembered()
+    new = [source for source in sources(names) if source.sha256 in _TRUSTED and source.sha256 not in known]
     if not new:
         return
     try:
@@ -282,14 +279,19 @@ def _module(source: Source) -> ModuleType:
     return _MODULES[source.sha256]
 
 
+def require_trusted(names: Iterable[str]) -> None:
+    """Raise ConfigError for names of code that may not be executed, before others execute it (a kernel)."""
+    for source in sources(names):
+        _require_trusted(source)
+
+
 def _require_trusted(source: Source) -> None:
     known = _TRUSTED | _remembered()
-    if source.sha256 in known:
-        return
-    beside = [each for each in _SOURCES.values() if Path(each.place).parent == Path(source.place).parent]
-    places = [files.escaped(each.place) for each in beside if each.sha256 not in known]
-    was = "holds code that was" if len(places) == 1 else "hold code that was"
-    raise ConfigError(f"{some(places, 10)} {was} not made on this machine, and would be executed: {TRUST}")
+    if source.sha256 not in known:
+        new = [Path(each.place) for each in _SOURCES.values() if each.sha256 not in known]
+        places = [files.escaped(str(path)) for path in new if path.parent == Path(source.place).parent]
+        was = "holds code that was" if len(places) == 1 else "hold code that was"
+        raise ConfigError(f"{some(places, 10)} {was} not made on this machine, and would be executed: {TRUST}")
 
 
 class _Loader(importlib.abc.ExecutionLoader):

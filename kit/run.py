@@ -81,8 +81,9 @@ class Run:
         return self.directory / extensions.CODE
 
     def trust_code(self) -> None:
-        """Allow the code that it holds to be executed."""
-        extensions.add(self.code_path, trusted=True)
+        """Allow the code that it holds to be executed; of a blend, that of its runs, too."""
+        for run in (self, *(map(Run, self.ensemble.runs) if self.is_ensemble else ())):
+            extensions.add(run.code_path, trusted=True)
 
     @property
     def examples_path(self) -> Path:

@@ -17,6 +17,7 @@ from kit.data.records.build import build_records
 from kit.data.records.manifest import Records
 from kit.data.table.examples import validate
 from kit.runtime import devices
+from tests.outside import install_wheel
 
 log.show()
 
@@ -45,6 +46,12 @@ def _home(tmp_path_factory: pytest.TempPathFactory):
     os.environ["KIT_HOME"] = str(tmp_path_factory.mktemp("home"))
     yield
     del os.environ["KIT_HOME"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site-packages of an environment in which kit is installed from its wheel."""
+    return install_wheel(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="session")

@@ -3,22 +3,15 @@
 import os
 import re
 import shlex
-import shutil
 import subprocess
-import sys
-import sysconfig
 import tomllib
-import zipfile
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8").partition("\n## A config\n")[0]
-BLOCK = re.compile(r"```(?:python|yaml|toml)\n(# ([\w.]+)\n.*?)```", re.DOTALL)
+from tests.outside import PAGE, blocks, write_data
+
 SMALL = [
     "frozen_first=false",
     "folds=2",
@@ -31,45 +24,9 @@ SMALL = "".join(f" --set {setting}" for setting in SMALL) + " --no-report"
 pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 
-def blocks() -> dict[str, str]:
-    """The files that the page shows, by name; their first line is the name."""
-    return {name: text for text, name in BLOCK.findall(PAGE)}
-
-
 def commands() -> list[str]:
     """The lines of the page that are to be typed."""
     return re.findall(r"^    (kit .*)$", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL), re.MULTILINE)
-
-
-def write_data(root: Path) -> None:
-    """A raw folder of photographs in which colour is the label."""
-    rng = np.random.default_rng(0)
-    (root / "images").mkdir(parents=True)
-    for n in range(60):
-        image = rng.integers(0, 100, (48, 48, 3), np.uint8) + np.uint8([0, 0, 100 * (n // 2 % 2)])
-        cv2.imwrite(str(root / "images" / f"m{n}.png"), image)
-    train = [f"m{n},p{n // 2},{n // 2 % 2}" for n in range(48)]
-    (root / "train.csv").write_text("\n".join(["id,patient,label", *train]) + "\n")
-    (root / "sample_submission.csv").write_text("\n".join(["id,label", *(f"m{n},0" for n in range(48, 60))]) + "\n")
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The site-packages of an environment with kit's wheel, and with the packages of this one but not its kit."""
-    folder = tmp_path_factory.mktemp("site")
-    source = folder / "source"
-    for name in ("kit", "configs"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
-    (source / "kit" / "configs").unlink(missing_ok=True)  # of an installation from here
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*build, "--wheel-dir", folder / "dist", source], check=True)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-    packages = next((folder / "venv").glob("lib/python3*/site-packages"))
-    zipfile.ZipFile(*(folder / "dist").glob("kit-*.whl")).extractall(packages)
-    (packages / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return packages
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from kit.cli._arguments import (
     add_kernel,
     add_license,
     add_predicting,
+    add_trust,
     add_verb,
     add_verbs,
     call_verb,
@@ -43,6 +44,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_kernel(bundle)
     add_predicting(bundle)
     bundle.add_argument("--out", type=folder, required=True, metavar="DIR")
+    add_trust(bundle)
     text = "Publish records as a private dataset: kernels attach it and start at once."
     records = add_verb(verbs, "records", _records, text, "kit kaggle records pcam --records records/pcam")
     add_config(records)
@@ -52,6 +54,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_config(model)
     model.add_argument("run", type=folder, metavar="RUN")
     add_license(model)
+    add_trust(model)
     _add_rehearse(add_verb(verbs, "rehearse", _rehearse, _REHEARSE, f"{_REHEARSED} --cases 5000"))
 
 
@@ -70,7 +73,7 @@ def _add_rehearse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kernel", type=path, metavar="F.py", help="a kernel of your own, in the place of kit's")
     text = "memory of the session (default: Kaggle's)"
     parser.add_argument("--memory", type=positive, metavar="GIB", help=text)
-    text = "run the competition's kaggle_evaluation/ in --data, which is its host's code"
+    text = "run code that the run holds, and the competition's kaggle_evaluation/ in --data, which is its host's"
     parser.add_argument("--trust", action="store_true", help=text)
 
 
@@ -148,7 +151,7 @@ def _model(arguments: argparse.Namespace) -> None:
     from kit.run import Run
 
     plan = plan_submission(arguments.competition, arguments.set)
-    model, _ = publish_run(Kaggle(), plan.name, Run(arguments.run), arguments.license)
+    model, _ = publish_run(Kaggle(), plan.name, Run(arguments.run, arguments.trust), arguments.license)
     print(f"https://www.kaggle.com/models/{model}")
 
 
@@ -164,7 +167,7 @@ def _code_plan(arguments: argparse.Namespace) -> "SubmissionPlan":
     from kit.kaggle.plan import code_plan
 
     options = (arguments.accelerator, arguments.hours, arguments.from_run, arguments.constant, arguments.blend)
-    return code_plan(arguments.competition, arguments.set, *options)
+    return code_plan(arguments.competition, arguments.set, *options, trust=arguments.trust)
 
 
 def _kernel_plan(arguments: argparse.Namespace) -> "SubmissionPlan":

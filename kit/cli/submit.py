@@ -82,6 +82,7 @@ def _plan(arguments: argparse.Namespace) -> "SubmissionPlan":
     options = (arguments.accelerator, arguments.hours)
     if arguments.constant or arguments.blend or (arguments.code and arguments.from_run):
         how = {"constant": arguments.constant, "blend": arguments.blend, "license_name": arguments.license}
+        how["trust"] = arguments.trust
         return code_plan(arguments.competition, arguments.set, *options, arguments.from_run, **how)
     return plan_submission(arguments.competition, arguments.set, *options, arguments.dataset, arguments.from_run)
 

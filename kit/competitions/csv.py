@@ -72,10 +72,12 @@ def read(root: Path, source: Source) -> Examples:
     names, compared = name_images(path, columns.id, rows["id"], images, columns.loose_ids)
     table, missing, surplus = match(rows, images.assign(id=names))
     groups = groups_of(path, raw, raw[columns.id], table, table["id"], columns)
-    if columns.group is None:
-        note = patient_column_hint(raw, used) or patient_hint(table["path"])
+    if columns.group:
+        note: str | None = describe_groups(groups)
+    elif columns.case:
+        note = f"{describe_groups(table[CASE])}, the cases; where a patient has several: --set columns.group=PATIENT"
     else:
-        note = describe_groups(groups)
+        note = patient_column_hint(raw, used) or patient_hint(table["path"])
     of_split = split_column_hint(raw, used) if columns.split is None else None
     table["group"] = groups.fillna(table[CASE if columns.case else "id"])
     notes = tuple(filter(None, (note, of_split)))

@@ -69,11 +69,22 @@ def make_python(folder: Path) -> Path:
     """A Python environment with the packages of this one, and without kit (unless somebody installs it there)."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     site = next(folder.glob("lib/python3*/site-packages"))
-    # A folder that a .pth file names is not searched for further .pth files: so kit, installed editable, stays out.
-    (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\nimport kaggle_guard\n")
+    places = [sysconfig.get_path(kind) for kind in ("purelib", "platlib")]
+    places += [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    folders = [_without_kit(Path(path), folder / f"packages{n}") for n, path in enumerate(dict.fromkeys(places))]
+    (site / "packages.pth").write_text("\n".join([*map(str, folders), "import kaggle_guard", ""]))
     # Not as sitecustomize.py: some systems have one of their own, and only the first counts.
     (site / "kaggle_guard.py").write_text(_GUARD)
     return folder / "bin" / "python"
+
+
+def _without_kit(packages: Path, folder: Path) -> Path:
+    """A folder of links to installed packages but kit; its .pth files, of editable ones, do not count where it lies."""
+    folder.mkdir()
+    for path in packages.iterdir() if packages.is_dir() else ():
+        if path.name != "kit" and not path.name.startswith("kit-"):
+            (folder / path.name).symlink_to(path)
+    return folder
 
 
 def mount(root: Path, layout: str, kind: str, name: str) -> Path:

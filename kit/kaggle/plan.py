@@ -19,7 +19,7 @@ from kit.kaggle.bundle import Accelerator, Wheel
 from kit.run import Run
 from kit.stages.ensemble import ensemble
 from kit.stages.network import provisional
-from kit.stages.publish import content_of
+from kit.stages.publish import content_of, require_trusted_code
 from kit.stages.score import score
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class SubmissionPlan:
     def _validate_code(self, code: CodePlan) -> None:
         if not self.competition.leaderboard:
             raise ConfigError(f"{self.name} has no leaderboard on Kaggle: there is nothing to submit a kernel to")
-        if code.run and (other := Run(code.run).config.competition) != self.competition.name:
+        if code.run and (other := Run(code.run).config.competition_name) != self.competition.name:
             raise ConfigError(f"{code.run} is a run of {other}, not of {self.competition.name}")
 
     def fingerprint(self) -> str:
@@ -219,22 +219,24 @@ def code_plan(
     constant: bool = False,
     blend: Sequence[Path] | None = None,
     license_name: str = LICENSE,
+    trust: bool = False,
 ) -> SubmissionPlan:
     """The plan of a code submission: of a scored run or blend, the mean of several runs, or a `constant`.
 
-    A constant needs no accelerator. Several runs are blended beside the submissions of the config. Raises ConfigError
-    where none, or more than one, of these is given.
+    A constant needs no accelerator. Several runs are blended beside the submissions of the config. `trust`: code that
+    the runs hold may be executed. Raises ConfigError where none, or more than one, of these is given.
     """
     if sum((run is not None, constant, bool(blend))) != 1:
         raise ConfigError("a code submission predicts with one of --from-run RUN, --blend RUN RUN and --constant")
     plan = plan_submission(competition, settings, "cpu" if constant else accelerator, hours, code=CodePlan(None))
     if blend:
-        runs = [Run(each) for each in blend]
+        runs = [Run(each, trust) for each in blend]
         whole = Run(plan.jobs_folder / f"blend-{files.fingerprint([str(each) for each in runs])[:8]}")
         ensemble(runs, whole, "mean")
         run = whole.directory
     if run:
-        score(Run(run))
+        score(Run(run, trust))
+        require_trusted_code(Run(run))
     return replace(plan, code=CodePlan(run, license_name))
 
 

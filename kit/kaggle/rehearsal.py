@@ -19,6 +19,7 @@ from kit.kaggle.push import write_bundle
 from kit.kaggle.text import visible
 from kit.run import Run
 from kit.stages.imitation import Pictures, faults_of, imitate, pictures_of
+from kit.tables import CASE
 
 log = logging.getLogger(__name__)
 RERUN = {"KAGGLE_IS_COMPETITION_RERUN": "1"}
@@ -61,7 +62,7 @@ def rehearse(
     pictures = pictures_of(run, plan.competition, data)
     if pictures.gateway and not trust:
         raise SubmissionError(f"{pictures.gateway} is code that a rehearsal runs: give --trust if it is the host's")
-    count = cases or (int((run.examples()["split"] == "test").sum()) if run else 0) or 1000
+    known, images = _cases_of(run) if run else (0, 1.0)
     if script and not script.is_file():
         raise ConfigError(f"--kernel {script} does not exist")
     most = memory or bundle.MEMORY[plan.accelerator]
@@ -69,8 +70,9 @@ def rehearse(
         folder = Path(work).resolve()
         mounts, source = _sent(replace(plan, accelerator="cpu"), folder / "sent")
         source = script.read_text("utf-8") if script else source
-        stage = _Stage(plan, pictures, folder, mounts, source, most, 2 * run.config.predict.batch_size if run else 1)
-        return stage.play(count)
+        at_once = 2 * run.config.predict.batch_size if run else 1
+        stage = _Stage(plan, pictures, folder, mounts, source, most, at_once, images)
+        return stage.play(cases or known or 1000)
 
 
 @dataclass
@@ -84,6 +86,7 @@ class _Stage:
     source: str
     memory: float  # GiB
     at_once: int  # images that are in memory together, at most
+    images: float = 1.0  # of a case; here each has one
 
     def play(self, count: int) -> list[str]:
         """Rehearse all scenes for so many hidden cases; raises SubmissionError with what failed."""
@@ -157,22 +160,35 @@ class _Stage:
         """Add what so many cases would take to `lines`; returns what is too much."""
         few, many = (ran[0], scenes[0].cases), (ran[-1], scenes[-1].cases)
         each = max(0.0, (many[0].seconds - few[0].seconds) / (many[1] - few[1]))
-        hours = (few[0].seconds + each * (count - few[1])) / 3600
+        hours = (few[0].seconds + each * (count * self.images - few[1])) / 3600
         growth = max(0.0, (many[0].memory - few[0].memory) / (many[1] - few[1]))
-        at_once = min(count, max(self.at_once, many[1]))
+        at_once = min(int(count * self.images), max(self.at_once, many[1]))
         memory = (max(few[0].memory, many[0].memory) + growth * max(0, at_once - many[1])) / _GIB
         limit = self.plan.training_hours
-        most = int((limit * 3600 - few[0].seconds) / each) if each > 0 else count
+        most = int((limit * 3600 - few[0].seconds) / each / self.images) if each > 0 else count
+        if self.images > 1:
+            lines.append(
+                f"each case had one image, and has {self.images:.3g} in the test set of the run, which counts below; "
+                f"how {self.plan.competition.name} finds them was not rehearsed"
+            )
         lines.append(
-            f"{counted(count, 'hidden case')} would take {hours:.2f} h on this machine ({each:.3f} s a case) of "
-            f"the {limit:g} h that a kernel of {self.plan.hours:g} h has for them, and with {at_once} in memory "
-            f"at once about {memory:.1f} of {self.memory:g} GiB"
+            f"{counted(count, 'hidden case')} would take {hours:.2f} h on this machine "
+            f"({each * self.images:.3f} s a case) of the {limit:g} h that a kernel of {self.plan.hours:g} h has for "
+            f"them, and with {at_once} in memory at once about {memory:.1f} of {self.memory:g} GiB"
         )
         if hours > limit:
             return [f"too slow: {lines[-1]}. {most:,} cases fit: fewer folds or views, a smaller network, or a GPU"]
         if memory > self.memory and self.plan.accelerator == "cpu":  # else batches are in the accelerator's memory
             return [f"out of memory: {lines[-1]}. Set a smaller predict.batch_size"]
         return []
+
+
+def _cases_of(run: Run) -> tuple[int, float]:
+    """How many cases a run's test set has, and how many images each has on average."""
+    examples = run.examples()
+    test = examples[examples["split"] == "test"]
+    count = int(test[CASE if CASE in test else "id"].nunique())
+    return count, len(test) / count if count else 1.0
 
 
 def _sent(plan: SubmissionPlan, folder: Path) -> tuple[dict[str, Files], str]:

@@ -32,7 +32,7 @@ def readme(about: About) -> str:
     size = f"{height} × {width} pixels" if height else "any height and width, which it makes its own size"
     labels = ", ".join(map(markdown.text, about.decision.labels))
     lines = [
-        f"# {markdown.text(about.config.competition)}: an exported model",
+        f"# {markdown.text(about.config.competition_name)}: an exported model",
         f"- `{about.file}`: the mean over folds {', '.join(map(str, about.folds))}; views: {about.decision.views}; "
         f"calibration: {about.decision.calibration.kind}; `python example.py IMAGE` runs it, without kit",
         f"- takes images uint8 [batch, height, width, {channels}], {_CHANNELS[channels or 3]}, 0 to 255, of {size}",

@@ -31,10 +31,11 @@ def submit_hidden(
     """
     begun = time.monotonic()
     models = Models(weights) if weights else None
-    config = models.config if models else load_config(name, settings)
+    config = named = load_config(name, settings)
     if models:
+        config = models.config
         require_accelerator(config, accelerator)
-    competition = find_competition(config.competition, config)
+    competition = find_competition(named.competition, config)  # as it is submitted: the run's may know no slug yet
     root = find_mount(str(competition.slug))
     if root is None:
         raise DataError(f"{competition.slug} is not attached to this kernel")

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, FiniteFloat
 
-from kit import files
+from kit import extensions, files
 from kit.competitions import find_competition
 from kit.decisions import AnyDecision, schema_of_decision
 from kit.errors import ConfigError, DataError
@@ -50,9 +50,11 @@ class Manifest(Schema):
 def publish_files(run: Run, folder: Path) -> list[Path]:
     """Write what predicts a hidden test set into `folder`, an empty one; returns the files, the manifest last.
 
-    Raises ConfigError for a blend that cannot be computed image by image and cases of parts, and what `pack` raises.
+    Raises ConfigError for a blend that cannot be computed image by image, cases of parts and code that was not made
+    here, and what `pack` raises.
     """
-    weights = _weights(run)
+    weights = members_of(run)
+    require_trusted_code(run)
     part = getattr(getattr(run.decision, "cases", None), "part", None)
     if part:
         raise ConfigError(
@@ -69,15 +71,21 @@ def publish_files(run: Run, folder: Path) -> list[Path]:
     manifest = Manifest(
         members=tuple(members),
         decision=decision.as_json(),
-        constants=constants(competition, run.examples()),
+        constants=constants(competition, run.examples(), getattr(decision, "sends", "") == "decisions"),
     )
     files.write_json(folder / MANIFEST, manifest.as_json())
     return [*(folder / member.file for member in members), folder / MANIFEST]
 
 
+def require_trusted_code(run: Run) -> None:
+    """Raise ConfigError for code in what a run consists of that was not made here: kernels execute it unasked."""
+    for member in members_of(run):
+        extensions.require_trusted(Run(member).config.code)
+
+
 def content_of(run: Run) -> list[list[str]]:
     """What identifies what `publish_files` would write: SHA-256 of the runs' files. DataError where one is gone."""
-    runs = [run.decision_path], *(Run(each).files_of_predictor() for each in _weights(run))
+    runs = [run.decision_path], *(Run(each).files_of_predictor() for each in members_of(run))
     if gone := next((path for paths in runs for path in paths if not path.is_file()), None):
         raise DataError(f"{gone} is not there: a run without its weights cannot predict a hidden test set")
     return [[files.sha256_of(path) for path in paths] for paths in runs]
@@ -93,7 +101,7 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _weights(run: Run) -> Mapping[Path, float]:
+def members_of(run: Run) -> Mapping[Path, float]:
     """The folders of the runs that a run consists of, and how much each counts."""
     if not run.is_ensemble:
         return {run.directory: 1.0}

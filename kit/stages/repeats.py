@@ -16,7 +16,7 @@ from kit import files
 from kit.config import Config
 from kit.errors import DataError
 from kit.evaluate import ensemble as blending
-from kit.run import Run
+from kit.run import Run, names_of
 from kit.schemas import EnsembleReport, Number
 from kit.stages.current import require_current
 from kit.stages.score import mean_test, score
@@ -71,7 +71,7 @@ def _average(runs: Sequence[Run], out: Run) -> EnsembleReport:
             correlation=correlation.astype(object).where(correlation.notna(), None).to_dict(),
             chosen="mean",
             reason="repeats are averaged",
-            weights=None,
+            weights=dict.fromkeys(names_of(runs), 1 / len(runs)),
             metadata=[],
             repeats={name: run.scores.value for name, run in zip(names, runs, strict=True)},
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.competition import Competition, Target
+from kit.competition import SENT_AS_DECISIONS, Competition, Target
 from kit.delimited import read_delimited
 from kit.errors import DataError, SubmissionError, counted, some
 from kit.submit.boxes import BOXES
@@ -53,15 +53,23 @@ def stand_in(competition: Competition) -> str:
     return _format_of(competition.target).stand_in
 
 
-def constants(competition: Competition, examples: pd.DataFrame | None = None) -> dict[str, float | str]:
+def constants(
+    competition: Competition, examples: pd.DataFrame | None = None, decisions: bool = False
+) -> dict[str, float | str]:
     """The submission's columns -> a cell that is right for no image in particular: a label's share of the training set.
 
-    Without an example table, or for a label that it does not have, a half; of boxes, none.
+    Without an example table, or for a label that it does not have, a half; of boxes, none. Where the metric takes
+    `decisions`, or they are sent, the likeliest: 0 or 1.
     """
-    form, columns = _format_of(competition.target), competition.target.columns
-    columns = columns or {label: label for label in competition.target.labels}
+    target, form = competition.target, _format_of(competition.target)
+    columns = target.columns or {label: label for label in target.labels}
     trained = None if examples is None else examples[examples["split"] == "train"]
-    return {column: form.constant(_share(trained, label)) for column, label in columns.items()}
+    shares = [_share(trained, label) for label in columns.values()]
+    if shares and (decisions or target.metric in SENT_AS_DECISIONS):
+        one = find_task(target.task).exclusive if target.task else False
+        likeliest = int(np.argmax(shares))
+        shares = [float(n == likeliest if one else share > 0.5) for n, share in enumerate(shares)]
+    return {column: form.constant(share) for column, share in zip(columns, shares, strict=True)}
 
 
 def _share(examples: pd.DataFrame | None, label: str) -> float:

@@ -44,6 +44,8 @@ def test_cases_of_several_images(root):
     assert table["group"].tolist() == ["p0"] * 4 + ["p1"] * 2
     kept = read(root, text, case=("who", "side"), metadata=("side",)).table.set_index("id")
     assert kept["side"].tolist() == ["L", "L", "R", "R", "L", "L"]
+    (note,) = read(root, text, case="who,side").notes
+    assert note.startswith("groups: 3 of 2 images each, such as p0_L (2), p0_R (2), p1_L (2), the cases; where a pa")
     alone = validate(read(root, text, case="who,side"), 0).table  # a case is never split, whatever is known of patients
     assert alone["group"].tolist() == alone["case"].tolist()
     with pytest.raises(DataError, match=r"1 case is of several groups \(patients\).* such as L"):

@@ -3,12 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -409,54 +403,6 @@ def test_a_blend_is_one_version_of_a_model(here, tmp_path):
 def test_a_name_that_is_too_long_for_a_model():
     with pytest.raises(ConfigError, match="Kaggle takes 50 letters"):
         bundle.model_title("x" * 60)
-
-
-# ---- killed
-
-
-DRIVER = """
-import sys, time
-from kit.kaggle import waiting
-waiting.pauses = lambda sleep, seconds: (time.sleep(0.01) or n for n in range(30 if seconds <= waiting.LAG else 5000))
-from kit.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.once
-def test_killed_at_ten_random_moments_it_is_pushed_and_submitted_once(stub, run, tmp_path):
-    """SIGKILL, at moments spread over all of it; then once more, undisturbed."""
-    command = [sys.executable, "-c", DRIVER, "submit", "pcam", "--code", "--from-run", str(run)]
-    environment = {**os.environ, **stub.environment(tmp_path / "home"), "PYTHONPATH": str(Path.cwd())}
-
-    def start():
-        return subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-
-    whole = subprocess.run([*command, "--dry-run"], cwd=tmp_path, env=environment, check=True, capture_output=True)
-    assert b"CreateCodeSubmission" in whole.stdout
-    chance, at, score = random.Random(21), [], stub.scored
-    stub.scored = lambda entry: {}  # it stays pending
-    while len(at) < 10:
-        seen, process, calls = len(stub.calls), start(), chance.randint(5, 40)
-        while process.poll() is None and len(stub.calls) < seen + calls:  # wherever it is by then
-            time.sleep(0.002)
-        time.sleep(chance.random() * 0.02)
-        assert process.poll() is None, process.communicate()[0]
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        at.append(stub.calls[-1])
-    stub.scored = score
-    process = start()
-    printed, _ = process.communicate()
-    assert process.returncode == 0, printed
-    assert "on the leaderboard: public 0.95" in printed
-    assert len(stub.kernels[KERNEL].sources) == len(stub.submissions) == 1
-    assert stub.count("SaveKernel") == stub.count("CreateCodeSubmission") == 1
-
-    assert {"GetSubmission", "ListSubmissions"} & {*at} and len({*at}) > 3, f"they were spread over the calls: {at}"
 
 
 def test_the_bundle_of_a_code_submission(here, run, capsys):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -180,6 +182,22 @@ def test_memory_is_extrapolated_to_whole_batches(plan):
     assert not rehearsal._Stage(plan, pictures, plan.jobs_folder, {}, "", 29.0, 1)._extrapolate(58_200, scenes, ran, [])
 
 
+def test_time_is_extrapolated_to_the_images_of_a_case(plan):
+    scenes = [rehearsal.Scene("few", 3, "new"), rehearsal.Scene("many", 64, "new")]
+    ran = [Ran(0, "", {}, 10.0, 2**30), Ran(0, "", {}, 10.0 + 61 * 0.5, 2**30)]
+    stage = rehearsal._Stage(plan, Pictures((), ".png", "test"), plan.jobs_folder, {}, "", 29.0, 8, images=3.0)
+    lines = []
+    assert not stage._extrapolate(1000, scenes, ran, lines)
+    assert "has 3 in the test set of the run" in lines[0] and "0.42 h on this machine (1.500 s a case)" in lines[1]
+    (failure,) = stage._extrapolate(20_000, scenes, ran, lines)
+    assert "19,433 cases fit" in failure
+    examples = pd.DataFrame({"id": ["a", "b", "c", "d"], "case": ["x", "x", "x", "y"], "split": "test"})
+    run = type("Run", (), {"examples": lambda self: examples})()
+    assert rehearsal._cases_of(run) == (2, 2.0)
+    examples = examples.drop(columns="case")
+    assert rehearsal._cases_of(run) == (4, 1.0)
+
+
 def test_a_kernel_that_hangs(rehearsed, monkeypatch):
     monkeypatch.setattr(rehearsal, "_LONGEST", 1.0)
     with pytest.raises(SubmissionError, match=r"the commit run: too slow: 3 cases took more than 0\.000\d+ h here"):
@@ -233,3 +251,18 @@ def test_from_training_by_a_rehearsal_to_a_score(stub, tmp_path, monkeypatch, ca
     own = pd.read_csv(tmp_path / "run" / "submission.csv").set_index("id")["label"]
     sent = pd.read_csv(folder / "output" / "submission.csv").set_index("id")["label"]
     assert np.abs(own[sent.index] - sent).max() < 1e-5, "the kernel predicts what the run did"
+
+
+@pytest.mark.once
+def test_the_environment_has_every_package_but_kit(tmp_path, monkeypatch):
+    """Also of a kit that is installed, and of folders beside the environment's own."""
+    installed = tmp_path / "site-packages"
+    for name in ("kit", "kit-1.dist-info", "of_the_system"):
+        (installed / name).mkdir(parents=True)
+        (installed / name / "__init__.py").write_text("")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(installed)])
+    python = make_python(tmp_path / "python")
+    script = "import of_the_system, numpy, importlib.util as u; print(u.find_spec('kit'))"
+    command, variables = [python, "-c", script], {"KIT_KAGGLE_ROOT": "/x"}
+    done = subprocess.run(command, cwd=tmp_path / "python", env=variables, text=True, capture_output=True)
+    assert done.stdout == "None\n", done.stderr

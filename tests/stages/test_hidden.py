@@ -1,5 +1,6 @@
 """A hidden test set: listed when it is predicted, constants for what has no prediction, blends, budgets, gateways."""
 
+import dataclasses
 import sys
 import time
 
@@ -137,6 +138,17 @@ def test_constants_are_shares_of_the_training_set():
     examples = pd.DataFrame({"split": ["train"] * 4 + ["test"], "y_tumour": np.float32([1, 0, 0, np.nan, np.nan])})
     assert constants(COMPETITION, examples) == {"label": pytest.approx(1 / 3, abs=1e-6)}
     assert constants(COMPETITION) == constants(COMPETITION, examples.drop(columns="y_tumour")) == {"label": 0.5}
+
+
+def test_constants_are_decisions_where_these_are_sent():
+    examples = pd.DataFrame({"split": ["train"] * 3, "y_a": np.float32([1, 0, 0]), "y_b": np.float32([0, 1, 1])})
+    target = lambda task, metric: {"x": Target(task, ("a", "b"), metric, columns={"A": "a", "B": "b"})}  # noqa: E731
+    of = lambda *names: dataclasses.replace(COMPETITION, targets=target(*names))  # noqa: E731
+    assert constants(of("multiclass", "quadratic_kappa"), examples) == {"A": 0.0, "B": 1.0}
+    assert constants(of("multiclass", "quadratic_kappa")) == {"A": 1.0, "B": 0.0}, "of none, any class"
+    assert constants(of("multilabel", "macro_f1")) == {"A": 0.0, "B": 0.0}
+    assert constants(of("multilabel", "roc_auc"), examples, decisions=True) == {"A": 0.0, "B": 1.0}
+    assert constants(of("multilabel", "roc_auc"), examples) == {"A": pytest.approx(1 / 3), "B": pytest.approx(2 / 3)}
 
 
 @pytest.mark.parametrize(("rule", "expected"), [(None, 0.3), ("mean", 0.3), ("max", 0.4), ("noisy_or", 0.52)])

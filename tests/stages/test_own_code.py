@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import extensions, pipeline
+from kit import extensions, files, pipeline
 from kit.cli import main
 from kit.config import load_config
 from kit.errors import ConfigError
 from kit.predict.predictor import Predictor
 from kit.run import Run
+from kit.stages.publish import publish_files
 from kit.stages.resume import config_of, refuse_other_settings
 from tests.conftest import TINY
 from tests.own import CODE
@@ -97,10 +98,33 @@ def test_someone_else_is_asked_before_it_is_executed(run, tmp_path, stranger, ca
     assert "image.png" in capsys.readouterr().out
 
 
-def test_one_file_holds_its_code_too(run, tmp_path, stranger):
-    from kit.stages.export import export
+def test_someone_else_is_asked_before_a_kernel_has_it(run, tmp_path, stranger):
+    """A kernel, here in a rehearsal or at Kaggle, executes it without a question."""
+    out = tmp_path / "model"
+    out.mkdir()
+    with pytest.raises(ConfigError, match=r"code/mine\.py holds code that was not made on this machine"):
+        publish_files(run, out)
+    assert not [*out.iterdir()] and not extensions._MODULES
+    names = [path.name for path in publish_files(Run(run.directory, trust=True), out)]
+    assert names == ["run0.kit", "inference.json"]
 
-    path = export(run, "kit", tmp_path / "own.kit.zip")
+
+def test_a_blend_is_trusted_with_its_runs(run, tmp_path, stranger):
+    blend = Run(tmp_path / "blend")
+    report = {"metric": "roc_auc", "runs": [str(run)], "blends": {}, "correlation": {}, "chosen": "mean"}
+    report |= {"reason": "", "weights": {run.name: 1.0}, "metadata": []}
+    files.write_json(blend.ensemble_path, report)
+    with pytest.raises(ConfigError, match="was not made on this machine"):
+        extensions.require_trusted(run.config.code)
+    blend.trust_code()
+    extensions.require_trusted(run.config.code)
+
+
+def test_one_file_holds_its_code_too(run, tmp_path, stranger):
+    from kit.stages.export import Wanted, export
+
+    path = export(run, Wanted(), tmp_path / "own.kit.zip")
+    extensions._SOURCES.clear()  # as a process that has not seen the run
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     with pytest.raises(ConfigError, match=r"own\.kit\.zip/code/mine\.py holds code that was not made on this machine"):
         Predictor.open(path)

@@ -10,6 +10,7 @@ from kit.errors import ConfigError, DataError
 from kit.pipeline import run as run_all
 from kit.run import Run
 from kit.stages.check import check_settings
+from kit.stages.publish import members_of
 from kit.stages.repeats import average, settings_of_repeat, spread
 from kit.stages.report import write_report
 from kit.stages.score import score
@@ -65,6 +66,8 @@ def test_the_average_is_scored_and_the_spread_said(runs, sample, capsys):
     sent = pd.read_csv(out.submission_path)["label"]
     tests = sum(run.test().groupby("id")["p_tumour"].mean() for run in runs) / 3
     assert sent.tolist() == pytest.approx(tests.tolist(), abs=1e-6)
+    shares = {run.directory: 1 / 3 for run in runs}
+    assert members_of(out) == shares, "a kernel predicts a hidden test set with all of them"
     stamp = out.ensemble_done.stat().st_mtime_ns
     assert average(runs, sample).ensemble_done.stat().st_mtime_ns == stamp  # done is done
     page = write_report([out]).read_text()
