@@ -19,6 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
+RESNET = {
+    "input_conv_filters": [64],
+    "input_conv_kernel_sizes": [7],
+    "stackwise_num_filters": [64, 128],
+    "stackwise_num_blocks": [2, 2],
+    "stackwise_num_strides": [1, 2],
+    "block_type": "basic_block",
+}
 FAMILIES = {  # name in the table -> model, pixels, arguments, views
     "plain CNN": ("pcam_cnn", 96, {}, "flips"),
     "efficientnet_lite": ("efficientnet_lite0", 96, {}, "dihedral"),
@@ -39,6 +47,7 @@ FAMILIES = {  # name in the table -> model, pixels, arguments, views
     "xception": ("xception", 96, {}, "none"),
     "inception": ("inception_v3", 96, {}, "none"),
     "nasnet": ("nasnet_mobile", 64, {}, "none"),
+    "KerasHub": ("hub/ResNetBackbone", 64, {"config": RESNET}, "none"),  # where KerasHub is installed
 }
 PACKED = ("efficientnet_lite0", "features")  # on the backbone whose weights come with a package
 FORMATS = ("savedmodel", "onnx", "litert")

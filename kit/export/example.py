@@ -5,18 +5,17 @@ from collections.abc import Sequence
 from kit.decisions import Decision
 from kit.evaluate.decision import class_factors, label_cuts
 
+_IMPORTS = {
+    "savedmodel": "import tensorflow as tf",
+    "onnx": "import onnxruntime",
+    "litert": "from ai_edge_litert.interpreter import Interpreter",
+}
 _LOADS = {
-    "savedmodel": """import tensorflow as tf
-
-model = tf.saved_model.load(str(here / "model"))
+    "savedmodel": """model = tf.saved_model.load(str(here / "model"))
 p = model.serve(images).numpy()  # float32 [B, labels]""",
-    "onnx": """import onnxruntime
-
-session = onnxruntime.InferenceSession(here / "model.onnx")
+    "onnx": """session = onnxruntime.InferenceSession(here / "model.onnx")
 p = session.run(None, {session.get_inputs()[0].name: images})[0]  # float32 [B, labels]""",
-    "litert": """from ai_edge_litert.interpreter import Interpreter
-
-model = Interpreter(str(here / "model.tflite"))
+    "litert": """model = Interpreter(str(here / "model.tflite"))
 image, output = model.get_input_details()[0], model.get_output_details()[0]
 model.resize_tensor_input(image["index"], images.shape)
 model.allocate_tensors()
@@ -33,13 +32,15 @@ def source(name: str, decision: Decision, shape: Sequence[int | None]) -> str:
     """
     height, width, channels = shape
     colour = "GRAY" if channels == 1 else "RGB"
-    resized = f"image = cv2.resize(image, ({width}, {height}), interpolation=cv2.INTER_AREA)\n" if height else ""
+    shrunk = f"image = cv2.resize(image, ({width}, {height}), interpolation=cv2.INTER_AREA)  # as kit shrinks them\n"
+    resized = shrunk if height else ""
     return f'''"""python example.py IMAGE: what the model says of an image, PNG or JPEG."""
 
 import sys
 from pathlib import Path
 
 import cv2
+{_IMPORTS[name]}
 
 here = Path(__file__).parent
 labels = {list(decision.labels)!r}
