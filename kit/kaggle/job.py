@@ -177,7 +177,8 @@ def last_pushed_job(plan: SubmissionPlan) -> SubmissionJob:
     """The job whose kernel was pushed last; raises ConfigError where there is none."""
     job = next((job for job in _jobs(plan, plan.jobs_folder) if job.state.version), None)
     if job is None:
-        command = f"kit kaggle push {plan.config or plan.name}"
+        name = plan.config or plan.name
+        command = f"kit submit {name} --code --from-run RUN" if plan.code else f"kit kaggle push {name}"
         raise ConfigError(f"nothing of {plan.name} was pushed from this folder yet: {command}")
     return job
 

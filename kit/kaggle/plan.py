@@ -253,7 +253,8 @@ def with_weights(plan: SubmissionPlan, paths: Sequence[Path] = ()) -> Submission
     Raises ConfigError for weights, and for other files and folders of this machine, that a kernel cannot have.
     """
     config = load_config(str(plan.config or plan.name), plan.settings)
-    for setting, value in (("pseudo.run", config.pseudo.run), ("data.exclude", config.data.exclude)):
+    here = {"pseudo.run": config.pseudo.run, "data.exclude": config.data.exclude}
+    for setting, value in {**here, "train.relabel.run": config.train.relabel.run}.items():
         if value:
             raise ConfigError(f"{setting} = {value} is on this machine, a kernel does not have it: leave it out")
     for kind, name in (("competition", config.competition), ("model", config.model.name), ("metric", config.metric)):

@@ -327,3 +327,5 @@ def test_status_before_a_push(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["kaggle", "status", "pcam"]) == 2
     assert "nothing of pcam was pushed from this folder" in capsys.readouterr().err
+    assert main(["kaggle", "status", "pcam", "--code"]) == 2
+    assert "kit submit pcam --code --from-run RUN" in capsys.readouterr().err

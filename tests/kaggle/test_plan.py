@@ -74,3 +74,10 @@ def test_presets_are_attached_as_kaggle_models(presets):
         "model_sources"
     ] == [model]
     assert bundle.kernel_metadata(bundle.kernel_title("pcam"), competition, "me", "gpu", [])["model_sources"] == []
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("setting", ["pseudo.run=runs/a", "data.exclude=left_out.csv", "train.relabel.run=runs/a"])
+def test_what_is_on_this_machine_alone_is_refused(setting):
+    with pytest.raises(ConfigError, match="is on this machine, a kernel does not have it"):
+        with_weights(plan_submission("pcam", [setting]))
