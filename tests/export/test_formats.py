@@ -86,6 +86,15 @@ def test_a_run_as_one_file(run, tmp_path, capsys):
     assert Predictor.open(path).predict(images).equals(Predictor.open(run).predict(images))
 
 
+def test_what_a_file_does_not_hold_is_said(run, tmp_path, caplog):
+    copy = Run(shutil.copytree(run.directory, tmp_path / "run"))
+    export(copy, Wanted(), tmp_path / "a.kit.zip")
+    assert "does not hold" not in caplog.text
+    copy.write_config(load_config("toy", [*SETTINGS, "model.name=tfhub:/there", "model.arguments={}"]))
+    export(copy, Wanted(), tmp_path / "b.kit.zip")
+    assert "b.kit.zip does not hold tfhub:/there: it has to be where the file is opened, with --trust" in caplog.text
+
+
 def test_what_a_format_cannot_hold_is_refused(run, tmp_path):
     with pytest.raises(ConfigError, match="--format kit holds the whole run"):
         export(run, Wanted("kit", folds=[0]))
