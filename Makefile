@@ -32,8 +32,8 @@ test: $(VENV)/.dev ## the tests, on both Keras backends, without the longest
 	$(TEST) -m "not slow"
 	KERAS_BACKEND=jax $(JAX_TEST) -m "not once and not slow" $(JAX_TESTS)
 
-test-real: $(VENV)/.dev ## slow tests that CI runs, too: real images, no TensorFlow, what a GPU would do
-	$(TEST) -m slow tests/test_real.py tests/test_without_tensorflow.py tests/test_rehearsal.py
+test-real: $(VENV)/.dev ## slow tests that CI runs, too: real images, no TensorFlow
+	$(TEST) -m slow tests/test_real.py tests/test_without_tensorflow.py
 
 test-all: $(VENV)/.dev ## all tests
 	$(TEST)

@@ -152,7 +152,7 @@ def test_a_second_run_does_no_work(finished, monkeypatch):
     [
         ("evaluate.resamples=150", 0, 0, 1),
         ("predict.tta=flips", 0, 2, 1),
-        ("train.learning_rate=0.01", 2, 2, 1),
+        pytest.param("train.learning_rate=0.01", 2, 2, 1, marks=pytest.mark.slow),
         pytest.param("seed=1", 2, 2, 1, marks=pytest.mark.slow),
         pytest.param("image.size=24", 2, 2, 1, marks=pytest.mark.slow),
     ],
@@ -187,7 +187,7 @@ def count_work(monkeypatch) -> dict[str, int]:
     return work
 
 
-@pytest.mark.parametrize("change", ["fewer", "more", "none"])
+@pytest.mark.parametrize("change", [pytest.param("fewer", marks=pytest.mark.slow), "more", "none"])
 def test_another_test_set_trains_no_fold_again(finished, monkeypatch, tmp_path, capsys, change):
     shutil.copytree(finished.parent, tmp_path / "runs")
     data, run = tmp_path / "runs" / "data", tmp_path / "runs" / "toy"
@@ -457,6 +457,7 @@ def test_a_run_of_another_competition_is_not_overwritten(finished, toy_root):
     assert {name: (finished.parent / name).read_bytes() for name in all_files(finished.parent)} == before
 
 
+@pytest.mark.slow
 def test_the_stages_one_by_one_end_with_the_same_files(finished, tmp_path, capsys):
     data, records, run = finished.parent / "data", tmp_path / "records", tmp_path / "run"
     image = next(setting for setting in SETTINGS if setting.startswith("image.size"))

@@ -131,6 +131,7 @@ def test_an_ensemble_is_made_once_and_overwrites_no_run(make_run, tmp_path, monk
         ensemble(runs, out, "logit")
 
 
+@pytest.mark.slow
 def test_the_blend_that_is_asked_for(make_run, tmp_path):
     runs = [make_run("first", 1.0), make_run("second", 2.0)]
     weighted, boosted = Run(tmp_path / "weighted"), Run(tmp_path / "boosted")

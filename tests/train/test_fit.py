@@ -126,7 +126,7 @@ def state_epochs(folder):
             {"schedule": "plateau", "plateau_patience": 2, "plateau_factor": 0.2, "learning_rate": 1e-3},
             [0.9, 0.5, 0.5, 0.5, 0.5, 0.5],
             [1e-3, 1e-3, 1e-3, 2e-4, 2e-4, 4e-5],
-            marks=pytest.mark.once,
+            marks=[pytest.mark.once, pytest.mark.slow],
         ),
     ],
     ids=["cosine", "plateau"],
@@ -152,6 +152,7 @@ def test_validation_that_does_not_fit_in_memory_is_not_taken_for_a_batch(fit_onc
         fit_once("x", TrainSettings(epochs=1), on_validate=full)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_early_stopping_counts_on_after_a_kill(fit_once):
     train = TrainSettings(epochs=9, patience=3, schedule="constant")

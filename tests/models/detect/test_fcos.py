@@ -298,6 +298,7 @@ def test_what_cannot_be_built(build, changes, message):
         build(**changes)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_it_learns_a_few_images_by_heart(keras, build):
     detector = build(outputs=2, channels=32)
