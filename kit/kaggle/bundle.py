@@ -67,7 +67,7 @@ def make_wheel(config: Path | None = None, own: tuple[tuple[str, bytes], ...] = 
     `own` are further files beside its configs: names and contents.
     """
     package = Path(kit.__file__).parent
-    kept = [path for ending in ("py", "html") for path in package.rglob(f"*.{ending}")]
+    kept = [path for ending in ("py", "html", "css", "js") for path in package.rglob(f"*.{ending}")]
     sources = {f"kit/{path.relative_to(package).as_posix()}": path for path in kept}
     sources |= {f"kit/configs/{name}": path for name, path in _configs().items()}
     sources |= {f"kit/configs/{config.stem}.yaml": config} if config else {}
