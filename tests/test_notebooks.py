@@ -104,12 +104,13 @@ def test_in_colab_drive_is_mounted_and_the_data_fetched_with_the_secret(script, 
 
 @pytest.mark.once
 @pytest.mark.real
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "epochs", "rows", "at_least"),
     [  # at_least: chance is .5, and so short a training takes nih, few and small images, not far from it
         ("pneumonia", 2, (4698, 518), 0.85),
-        pytest.param("nih", 3, (817, 199), 0.45, marks=pytest.mark.slow),
-        pytest.param("breast", 6, (248, 52), 0.6, marks=pytest.mark.slow),
+        ("nih", 3, (817, 199), 0.45),
+        ("breast", 6, (248, 52), 0.6),
     ],
 )
 def test_the_other_notebooks_on_real_images(script, url, tmp_path, real_data, name, epochs, rows, at_least):
