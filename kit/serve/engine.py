@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,11 +86,10 @@ class Engine:
                 jobs.append(other)
             jobs = [job for job in jobs if job.done.set_running_or_notify_cancel()]
             rows = [job for job in jobs if job.label is None]
-            self._answer(rows, lambda images: self._rows(images))
+            self._answer(rows, self._rows)
             for job in jobs:
-                if job.label is not None:
-                    label = job.label
-                    self._answer([job], lambda images: [self._map(images[0], label)])  # noqa: B023
+                if (label := job.label) is not None:
+                    self._answer([job], partial(self._maps, label))
             if last:
                 return
 
@@ -112,11 +112,12 @@ class Engine:
         pairs = zip(raw.to_dict("records"), sent.to_dict("records"), strict=True)
         return [Row(*pair, fused) for pair in pairs][: len(images)]
 
-    def _map(self, image: Prepared, label: int) -> np.ndarray:
+    def _maps(self, label: int, images: list[Prepared]) -> list[np.ndarray]:
         from kit.explain import shown
         from kit.explain.cam import Cam
 
         if self._cams is None:
             self._cams = [Cam(model) for model in self.predictor.models]
-        heat = np.mean([cam(image.image[None], [label])[0, 0] for cam in self._cams], axis=0)
-        return np.asarray(shown(heat), np.float32)
+        stack = np.stack([prepared.image for prepared in images])
+        heats = np.mean([cam(stack, [label])[:, 0] for cam in self._cams], axis=0)
+        return [np.asarray(shown(heat), np.float32) for heat in heats]

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 
 from kit.competitions.pcam import COMPETITION
 from kit.config import load_config
@@ -101,3 +102,19 @@ def submitted(stub, tmp_path):
         return send.submit(plan, tmp_path / "jobs", kaggle, tmp_path / "submissions.csv", again, sleep=wait)
 
     return submit
+
+
+def cut_off_at(monkeypatch, call, done):
+    """End the program once, at a call that is `done` by then or not."""
+    adapter = requests.adapters.HTTPAdapter
+    send_it, died = adapter.send, []
+
+    def dying(self, request, *args, **values):
+        due = not died and call in (request.method, request.url.rsplit("/", 1)[-1])
+        answer = None if due and not done else send_it(self, request, *args, **values)
+        if due:
+            died.append(call)
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(adapter, "send", dying)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import requests
 
 from kit.cli import main
 from kit.errors import ConfigError, KitError
@@ -19,7 +18,7 @@ from kit.kaggle.models import publish_run
 from kit.kaggle.plan import CodePlan, code_plan
 from kit.run import Run
 from kit.stages.publish import publish_files, read_manifest
-from tests.kaggle.conftest import PLAN, SAMPLE, kernel_output, plan_of, run_files
+from tests.kaggle.conftest import PLAN, SAMPLE, cut_off_at, kernel_output, plan_of, run_files
 from tests.kaggle.stub import TOKEN
 
 pytestmark = pytest.mark.usefixtures("wheel")
@@ -155,18 +154,7 @@ def test_whatever_fails_it_comes_to_its_end_and_nothing_is_done_twice(stub, subm
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize("call", CALLS)
 def test_cut_off_at_any_call_the_same_command_continues(stub, submitted, plan, monkeypatch, call, done):
-    adapter = requests.adapters.HTTPAdapter
-    send_it, died = adapter.send, []
-
-    def dying(self, request, *args, **values):
-        due = not died and call in (request.method, request.url.rsplit("/", 1)[-1])
-        answer = None if due and not done else send_it(self, request, *args, **values)
-        if due:
-            died.append(call)
-            raise KeyboardInterrupt
-        return answer
-
-    monkeypatch.setattr(adapter, "send", dying)
+    cut_off_at(monkeypatch, call, done)
     with pytest.raises(KeyboardInterrupt):
         submitted(plan)
     assert submitted(plan).state.public == 0.95

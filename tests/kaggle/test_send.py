@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import requests
 
 from kit.competitions.nih import COMPETITION as NIH
 from kit.competitions.pcam import COMPETITION
@@ -17,7 +16,7 @@ from kit.kaggle import bundle, waiting
 from kit.kaggle.http import KaggleError
 from kit.kaggle.plan import SubmissionPlan, plan_submission
 from kit.stages.submission import write_submission
-from tests.kaggle.conftest import PLAN, SLUG, kernel_output, plan_of, run_files
+from tests.kaggle.conftest import PLAN, SLUG, cut_off_at, kernel_output, plan_of, run_files
 from tests.kaggle.stub import TOKEN
 from tests.runs import write_run
 
@@ -376,18 +375,7 @@ def test_whatever_fails_it_comes_to_its_end_and_nothing_is_done_twice(stub, subm
 @pytest.mark.parametrize("call", CALLS)
 def test_cut_off_at_any_call_the_same_command_continues(stub, submitted, monkeypatch, call, done):
     """As Ctrl-C and SIGKILL do: what was sent just then was done or not, and the program does not know."""
-    adapter = requests.adapters.HTTPAdapter
-    send_it, died = adapter.send, []
-
-    def dying(self, request, *args, **values):
-        due = not died and call in (request.method, request.url.rsplit("/", 1)[-1])
-        answer = None if due and not done else send_it(self, request, *args, **values)
-        if due:
-            died.append(call)
-            raise KeyboardInterrupt
-        return answer
-
-    monkeypatch.setattr(adapter, "send", dying)
+    cut_off_at(monkeypatch, call, done)
     with pytest.raises(KeyboardInterrupt):
         submitted()
     job = submitted()
