@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import suppress
 
 from kit.cli._arguments import add_trust
 from kit.cli._types import at_least_one, count, numbers, path, run_or_file
@@ -49,4 +50,6 @@ def call(arguments: argparse.Namespace) -> None:
         if warning := opens(server):
             print(warning, file=sys.stderr)
         print(f"open {server.address} in a browser; Ctrl-C ends it", flush=True)
-        server.wait()
+        with suppress(KeyboardInterrupt):
+            server.wait()
+        print("stopped")

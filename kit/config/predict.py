@@ -25,7 +25,7 @@ class BoxSettings(Settings):
 class PredictSettings(Settings):
     """`predict`: batch size, test-time augmentation and boxes."""
 
-    batch_size: int = Field(256, ge=1)  # images
+    batch_size: int = Field(256, ge=1)  # images at a time, at most; on a CPU at most 32
     # Views of each image whose predictions are averaged: mirror 2 (left-right), flips 4, dihedral 8 (flips and quarter
     # turns), crops 6 (the whole, four corners, centre), scales 3 (as it is, 0.9, 1.1).
     tta: Literal["none", "mirror", "flips", "dihedral", "crops", "scales"] = "none"

@@ -98,7 +98,7 @@ class Predictor:
         _require_own_steps(run, config.image, trust)
         if missing := [k for k in chosen if run.fold(k).trained is None]:  # raises for one that is damaged
             raise DataError(f"{run} has no trained fold {missing[0]}")
-        devices.set_up(runtime or config.runtime)
+        device = devices.set_up(runtime or config.runtime)
         from kit.models import saved
         from kit.models.boosted import BoostedModel
 
@@ -110,7 +110,8 @@ class Predictor:
             build = saved.read_build(run.fold(k).folder)
             if (build.shape, build.outputs) != (image_shape(config.image), len(decision.labels)):
                 raise DataError(f"{run.fold(k).folder} holds a model of other images or labels than {run}: restore it")
-        return cls(models, config.image, decision, config.predict.model_copy(update={"tta": decision.views}))
+        used = {"tta": decision.views, "batch_size": device.eval_batch(config.predict.batch_size)}
+        return cls(models, config.image, decision, config.predict.model_copy(update=used))
 
     def predict(self, images: Path | str | Sequence[Path | str] | Sequence[np.ndarray] | np.ndarray) -> pd.DataFrame:
         """Columns id, `p_<label>` or boxes (as they would be sent) and `decision`, in the order of `images`.

@@ -36,6 +36,7 @@ _MODULES = {
 }
 # Device files of Linux: of NVIDIA's GPUs, in Windows too, and AMD's; of TPUs.
 _ACCELERATORS = ("nvidia[0-9]*", "dxg", "kfd", "accel*", "vfio/[0-9]*")
+_CPU_BATCH = 32  # images
 _STEPS_PER_EXECUTION = 16  # hides Python's time between steps; with more, a loss of NaN would be seen later
 
 
@@ -60,6 +61,15 @@ class Device:
     def count(self) -> int:
         """How many devices share each batch, over all hosts."""
         return len(self.names) * self.hosts
+
+    def eval_batch(self, most: int) -> int:
+        """How many images are predicted at a time, `most` at most (unless the devices are more), evenly on all devices.
+
+        On a CPU larger batches are no faster (scripts/bench/batches.py), and the last one, which is filled up, costs
+        more.
+        """
+        size = min(most, _CPU_BATCH) if self.kind == "CPU" else most
+        return -(-size // self.count) * self.count
 
     @property
     def mirrored(self) -> bool:

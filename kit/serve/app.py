@@ -5,6 +5,7 @@ place in kit of an error that should not happen.
 """
 
 import base64
+import html
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Collection
@@ -54,7 +55,7 @@ class _Site:
         self._service, self._limits = service, service.limits
         self._held = self._waiting = 0
         self._threads = anyio.CapacityLimiter(self._limits.waiting)
-        self._page = _text("page.html").replace("TITLE", _escaped(service.facts.title))
+        self._page = _text("page.html").replace("TITLE", html.escape(service.facts.title))
         posts = {"predict": self._predict, "picture": self._picture, "map": self._map}
         self.starlette = Starlette(
             routes=[
@@ -222,9 +223,3 @@ def _file(name: str, kind: str) -> Callable[[Request], Response]:
 
 def _text(name: str) -> str:
     return (resources.files("kit.serve") / name).read_text(encoding="utf-8")
-
-
-def _escaped(text: str) -> str:
-    from html import escape
-
-    return escape(text)

@@ -22,7 +22,7 @@ from kit.serve.limits import Limits, in_words
 from kit.serve.pool import Picture, Pool
 
 _ZIP, _ENTRY = b"PK\x03\x04", b"PK\x01\x02"  # how a zip begins, and each line of its directory
-_AT_ONCE = 4  # files of a zip
+_AT_ONCE = 32  # files of a zip: a batch of the engine is computed while the next one is read
 _MAP = 256  # pixels of the longer side of a map
 
 
@@ -63,17 +63,17 @@ class Service:
         """An answer for each image: `kit.serve.answers`, or `error`, a sentence; `name` of those in a zip."""
         if not data.startswith(_ZIP):
             return [self._answered(data)]
-        names = self._members(data)
+        archive = _opened(data, self.limits)
 
         def of(name: str) -> dict[str, Any]:
             shown = escaped(name)
             try:
-                return {"name": shown, **self._answered(self._member(data, name))}
+                return {"name": shown, **self._answered(self._member(archive, name))}
             except Refused as refusal:
                 return {"name": shown, "error": str(refusal)}
 
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            return list(threads.map(of, names))
+        with archive, ThreadPoolExecutor(_AT_ONCE) as threads:
+            return list(threads.map(of, self._members(archive)))
 
     def picture(self, data: bytes, member: int | None = None) -> Picture:
         """The image for people; `member` is the place in the answers for a zip. Raises Refused."""
@@ -117,38 +117,32 @@ class Service:
     def _one(self, data: bytes, member: int | None) -> bytes:
         if member is None or not data.startswith(_ZIP):
             return data
-        names = self._members(data)
-        if not 0 <= member < len(names):
-            raise Refused("the zip has no such file")
-        return self._member(data, names[member])
+        with _opened(data, self.limits) as archive:
+            names = self._members(archive)
+            if not 0 <= member < len(names):
+                raise Refused("the zip has no such file")
+            return self._member(archive, names[member])
 
-    def _members(self, data: bytes) -> list[str]:
-        """The files of a zip, by name; raises Refused for one that holds too much, or is none."""
-        most, limits = self.limits.files, self.limits
-        if data.count(_ENTRY) > 4 * most + 100:  # before memory is taken for a list of them
-            raise Refused(f"This zip holds too many files: up to {most} are taken at a time.", 413)
-        try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                every = [info for info in archive.infolist() if not info.is_dir() and not _is_junk(info.filename)]
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
-            raise Refused("This zip is damaged.") from error
+    def _members(self, archive: zipfile.ZipFile) -> list[str]:
+        """The files of a zip, by name; raises Refused for one that holds too much."""
+        every = [info for info in archive.infolist() if not info.is_dir() and not _is_junk(info.filename)]
+        most, unpacked = self.limits.files, self.limits.unpacked
         if len(every) > most:
             raise Refused(f"This zip holds {len(every)} files: up to {most} are taken at a time.", 413)
-        if sum(info.file_size for info in every) > limits.unpacked:
-            raise Refused(f"This zip holds more than {limits.unpacked >> 20} MiB.", 413)
+        if sum(info.file_size for info in every) > unpacked:
+            raise Refused(f"This zip holds more than {unpacked >> 20} MiB.", 413)
         if not every:
             raise Refused("This zip is empty.")
         return list(dict.fromkeys(info.filename for info in every))
 
-    def _member(self, data: bytes, name: str) -> bytes:
+    def _member(self, archive: zipfile.ZipFile, name: str) -> bytes:
         try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                info = archive.getinfo(name)
-                if info.file_size > self.limits.size:
-                    raise Refused(f"It is larger than {self.limits.size >> 20} MiB.", 413)
-                if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise Refused("It is encrypted, or compressed in a way that is not read here.")
-                content = archive.read(info)
+            info = archive.getinfo(name)
+            if info.file_size > self.limits.size:
+                raise Refused(f"It is larger than {self.limits.size >> 20} MiB.", 413)
+            if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise Refused("It is encrypted, or compressed in a way that is not read here.")
+            content = archive.read(info)
         except Refused:
             raise
         except Exception as error:  # zipfile and zlib raise nearly everything over damaged files
@@ -166,6 +160,16 @@ class Service:
         except ConfigError:  # a crop after super-resolution: nobody knows of what
             return 0.0, 0.0, 1.0, 1.0
         return float(x / width), float(y / height), float(w / width), float(h / height)
+
+
+def _opened(data: bytes, limits: Limits) -> zipfile.ZipFile:
+    """A zip, open; raises Refused for one that holds far too many files, or is none."""
+    if data.count(_ENTRY) > 4 * limits.files + 100:  # before memory is taken for a list of them
+        raise Refused(f"This zip holds too many files: up to {limits.files} are taken at a time.", 413)
+    try:
+        return zipfile.ZipFile(io.BytesIO(data))
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+        raise Refused("This zip is damaged.") from error
 
 
 def _is_junk(name: str) -> bool:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _VERSION, _SHARD = 1, "shard"  # of the files; the key of their metadata that holds the SHA-256 of the shard
-_CPU_BATCH = 64  # images; larger ones are no faster on a CPU
 
 
 @dataclass(frozen=True)
@@ -166,8 +165,7 @@ def _extract(
     table = pd.concat([examples for _, examples in missing])
     part = replace(records, shards=tuple(shard for shard, _ in missing), table=table)
     total, started = len(table), time.monotonic()
-    size = min(batch_size, _CPU_BATCH if device.kind == "CPU" else batch_size, len(records.table))
-    size = -(-size // device.count) * device.count
+    size = device.eval_batch(min(batch_size, len(records.table)))
     ids: list[str] = []
     parts: list[Features] = []
     waiting = [shard for shard, _ in missing]

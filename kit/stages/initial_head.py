@@ -38,7 +38,7 @@ def start_linear(model: "keras.Model", as_is: "keras.Model", fold: Fold, device:
     from kit.train.linear import fit_linear
 
     started, records = time.monotonic(), fold.records
-    size = -(-fold.config.predict.batch_size // device.count) * device.count
+    size = device.eval_batch(fold.config.predict.batch_size)
     features = _of_frozen(fold, size, device)
     if features is None:
         with devices.alone(device):

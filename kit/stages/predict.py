@@ -178,7 +178,8 @@ def _test_set(fold: Fold) -> dict[str, Any]:
 
 
 def _from_images(fold: Fold, model: Any, cells: list[int] | None) -> pd.DataFrame:
-    batches = eval_batches(fold.records, cells, fold.config.predict.batch_size)
+    size = devices.set_up(fold.config.runtime).eval_batch(fold.config.predict.batch_size)
+    batches = eval_batches(fold.records, cells, size)
     return predict_batches(model, batches, fold.records, fold.config.predict)
 
 

@@ -187,7 +187,7 @@ def _fit(
         if scored is not model:
             scored.set_weights(model.get_weights())
         start_linear(model, scored, fold, device)
-    eval_size = -(-config.predict.batch_size // device.count) * device.count
+    eval_size = device.eval_batch(config.predict.batch_size)
     settings, monitor = config.predict.model_copy(update={"tta": "none"}), monitor_of(metric)
 
     def validate() -> dict[str, float]:

@@ -39,7 +39,7 @@ def main():
     while count < arguments.images and len(cells) < records.cells:
         cells.append(len(cells))
         count = len(records.rows(cells))
-    size = min(64 if device.kind == "CPU" else config.predict.batch_size, count)
+    size = device.eval_batch(min(config.predict.batch_size, count))
     decoded = [batch.images for batch in eval_batches(records, cells, size)]
 
     import keras

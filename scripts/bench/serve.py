@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,8 @@ from kit.run import Run
 
 ROOT = Path(__file__).parents[2]
 _AT_ONCE = 8  # requests of the comparison
+_MANY = 32  # more than the largest batch
+_ZIPPED = 100  # images
 
 
 def main():
@@ -64,7 +67,7 @@ def main():
                 mutated(server, arguments.uploads)
             if arguments.seconds:
                 many_users(server, arguments.users, arguments.seconds)
-            throughput(server, run, max(arguments.compare, 100))
+            throughput(server, run, max(arguments.compare, 300))
         if arguments.compare:
             compare(run, arguments.compare, Path(folder))
 
@@ -247,8 +250,8 @@ def timed_answers(server, bodies, users, seconds):
     return times
 
 
-def rate(ask, bodies):
-    """Answers a second, `_AT_ONCE` requests at a time."""
+def rate(ask, bodies, at_once=_AT_ONCE):
+    """Answers a second, so many requests at a time."""
     waiting, lock = iter(bodies), threading.Lock()
 
     def work():
@@ -259,7 +262,7 @@ def rate(ask, bodies):
                 return
             ask(body)
 
-    threads = [threading.Thread(target=work) for _ in range(_AT_ONCE)]
+    threads = [threading.Thread(target=work) for _ in range(at_once)]
     started = time.perf_counter()
     for thread in threads:
         thread.start()
@@ -276,15 +279,26 @@ def throughput(server, run, count):
         for path, body in zip(paths, bodies, strict=True):
             path.write_bytes(body)
         predictor.predict(paths)  # compiled
-        own, page = [], []
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as whole:
+            for path in paths[:_ZIPPED]:
+                whole.write(path, path.name)
+        ways = {
+            f"{_AT_ONCE} requests at a time": lambda: rate(server.ask, bodies),
+            f"{_MANY} requests at a time": lambda: rate(server.ask, bodies, _MANY),
+            f"a zip of {_ZIPPED}": lambda: _ZIPPED * rate(server.ask, [archive.getvalue()]),
+        }
+        own, page = [], {name: [] for name in ways}
         for _ in range(3):  # in turn
             started = time.perf_counter()
             predictor.predict(paths)
             own.append(count / (time.perf_counter() - started))
-            page.append(rate(server.ask, bodies))
-    ratio = statistics.median(page) / statistics.median(own)
-    print(f"\n{count} images: the predictor {statistics.median(own):.1f} images/s, this API", end="")
-    print(f" {statistics.median(page):.1f}, {_AT_ONCE} requests at a time: {ratio:.2f} of it", flush=True)
+            for name, way in ways.items():
+                page[name].append(way())
+    alone = statistics.median(own)
+    print(f"\n{count} images: the predictor {alone:.1f} images/s")
+    for name, rates in page.items():
+        print(f"  this API, {name}: {statistics.median(rates):.1f}, {statistics.median(rates) / alone:.2f} of it", flush=True)
 
 
 PLAIN = """
