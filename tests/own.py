@@ -1,5 +1,8 @@
 """A model, a loss and a layer of one's own, as they would stand in a file outside kit."""
 
+from kit import extensions
+from kit.config.load import CONFIGS
+
 CODE = '''
 import keras
 from keras import layers, ops
@@ -43,3 +46,9 @@ class Grain(layers.Layer):
     def call(self, x, training=False):
         return ops.clip(x + keras.random.normal(ops.shape(x), 0, 2, seed=self.seed_generator), 0, 255)
 '''
+
+
+def name_in(path, name, text=CODE):
+    """The name, with its digest, of something in a file that is written with that text."""
+    path.write_text(text)
+    return extensions.named(f"{path.name}:{name}", path.parent, CONFIGS)

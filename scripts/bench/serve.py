@@ -298,7 +298,10 @@ def throughput(server, run, count):
     alone = statistics.median(own)
     print(f"\n{count} images: the predictor {alone:.1f} images/s")
     for name, rates in page.items():
-        print(f"  this API, {name}: {statistics.median(rates):.1f}, {statistics.median(rates) / alone:.2f} of it", flush=True)
+        print(
+            f"  this API, {name}: {statistics.median(rates):.1f}, {statistics.median(rates) / alone:.2f} of it",
+            flush=True,
+        )
 
 
 PLAIN = """

@@ -60,7 +60,6 @@ def without_kit(script, image, folder):
     return subprocess.run(command, **known, capture_output=True, text=True, check=True)
 
 
-@pytest.mark.filterwarnings("ignore")  # the converters' own
 @pytest.mark.parametrize("name", ["savedmodel", "onnx", "litert"])
 @pytest.mark.parametrize("any_size", [pytest.param(False, marks=pytest.mark.slow), True], ids=["", "any_size"])
 def test_the_example_says_what_the_predictor_says(run, image, name, any_size, tmp_path):
@@ -139,7 +138,6 @@ def test_half_precision_does_not_leave_with_a_model(run, tmp_path, keras):
     assert keras.config.dtype_policy().name == "float32"
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_constants_of_layers_are_no_inputs_of_onnx(keras, tmp_path):
     image = keras.Input((8, 8, 3), dtype="uint8")
     x = keras.layers.Normalization(mean=[1.0, 2, 3], variance=[4.0, 5, 6])(keras.ops.cast(image, "float32"))
@@ -170,7 +168,6 @@ def test_the_example_decides_on_classes_as_kit_does(factors):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["savedmodel", "onnx", "litert"])
 def test_a_run_trained_on_jax_is_written_by_tensorflow(_toy_folder, name, tmp_path):
     code = "import sys; from kit import pipeline; pipeline.run('toy', *sys.argv[1:4], sys.argv[4:], report=False)"
@@ -187,7 +184,6 @@ def test_a_run_trained_on_jax_is_written_by_tensorflow(_toy_folder, name, tmp_pa
     assert np.abs(found - on_jax.to_numpy()).max() < 1e-4
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_file_that_says_something_else_is_not_kept(run, tmp_path, monkeypatch):
     wrong = formats.FORMATS["savedmodel"]._replace(load=lambda path: lambda images: np.ones((len(images), 1)))
     monkeypatch.setitem(formats.FORMATS, "savedmodel", wrong)

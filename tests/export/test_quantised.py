@@ -16,7 +16,7 @@ from kit.run import Run
 from kit.stages.export import Wanted, export
 from tests.conftest import TINY
 
-pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore")]  # the converters' own warnings
+pytestmark = pytest.mark.once
 
 
 def test_what_follows_the_last_but_one_layer_with_weights():

@@ -3,27 +3,22 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
 
 from kit import extensions
-from kit.config.load import CONFIGS
 from kit.errors import ConfigError
 from kit.models import registry, saved
-from tests.own import CODE
+from tests.own import CODE, name_in
 
 
 @pytest.fixture
 def named(tmp_path):
     """A function: the name, with its digest, of something in a file of that text."""
-
-    def name_of(name, text=CODE):
-        (tmp_path / "nets.py").write_text(text)
-        return extensions.named(f"nets.py:{name}", tmp_path, CONFIGS)
-
-    return name_of
+    return partial(name_in, tmp_path / "nets.py")
 
 
 def test_it_is_built_and_loads_again_elsewhere(keras, named, tmp_path):

@@ -1,24 +1,19 @@
 """A loss and layers of augmentation in a file of one's own."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from kit import extensions
 from kit.config import AugmentSettings, LossSettings
-from kit.config.load import CONFIGS
 from kit.errors import ConfigError
-from tests.own import CODE
+from tests.own import CODE, name_in
 
 
 @pytest.fixture
 def named(tmp_path):
     """A function: the name, with its digest, of something in a file of that text."""
-
-    def name_of(name, text=CODE):
-        (tmp_path / "mine.py").write_text(text)
-        return extensions.named(f"mine.py:{name}", tmp_path, CONFIGS)
-
-    return name_of
+    return partial(name_in, tmp_path / "mine.py")
 
 
 @pytest.mark.parametrize("task", ["binary", "multilabel", "multiclass"])
