@@ -58,6 +58,7 @@ bench: $(VENV)/.bench ## timings against the alternatives: make bench DATA=folde
 	$(BIN)/python scripts/bench/train.py
 	$(BIN)/python scripts/bench/evaluate.py
 	$(BIN)/python scripts/bench/boxes.py
+	$(BIN)/python scripts/bench/batches.py
 	$(BIN)/python scripts/bench/explain.py
 	$(BIN)/python scripts/bench/report.py
 	$(BIN)/python scripts/bench/serve.py

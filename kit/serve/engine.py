@@ -80,7 +80,7 @@ class Engine:
     def _work(self) -> None:
         expected, patience, ends = 1, 0.0, False
         while not ends and (job := self._jobs.get()) is not None:
-            jobs, ends = self._gathered(job, expected, patience)
+            jobs, ends = gathered(self._jobs, job, self._sizes[-1], expected, patience)
             began = time.monotonic()
             jobs = [job for job in jobs if job.done.set_running_or_notify_cancel()]
             self._answer([job for job in jobs if job.label is None], self._rows)
@@ -88,24 +88,6 @@ class Engine:
                 if (label := job.label) is not None:
                     self._answer([job], partial(self._maps, label))
             expected, patience = len(jobs) + self._jobs.qsize(), _PATIENCE * (time.monotonic() - began)
-
-    def _gathered(self, first: _Job, expected: int, patience: float) -> tuple[list[_Job], bool]:
-        """A job with those that wait behind it, up to a batch, and whether the thread is to end after them.
-
-        Whoever was answered last may ask again at once. While fewer jobs than `expected` are here, these are waited
-        for, `patience` seconds in all: one batch of eight takes less time than two of four.
-        """
-        jobs, until = [first], time.monotonic() + patience
-        while len(jobs) < self._sizes[-1]:
-            wait = until - time.monotonic() if len(jobs) < expected else 0.0
-            try:
-                job = self._jobs.get(timeout=wait) if wait > 0 else self._jobs.get_nowait()
-            except queue.Empty:
-                break
-            if job is None:
-                return jobs, True
-            jobs.append(job)
-        return jobs, False
 
     @staticmethod
     def _answer(jobs: Sequence[_Job], function: Callable[[list[Prepared]], Sequence[Any]]) -> None:
@@ -135,3 +117,24 @@ class Engine:
         stack = np.stack([prepared.image for prepared in images])
         heats = np.mean([cam(stack, [label])[:, 0] for cam in self._cams], axis=0)
         return [np.asarray(shown(heat), np.float32) for heat in heats]
+
+
+def gathered(
+    waiting: "queue.SimpleQueue[Any]", first: Any, most: int, expected: int, patience: float
+) -> tuple[list[Any], bool]:
+    """`first` with those that wait behind it, `most` at most, and whether a None was among these, which ends the batch.
+
+    Whoever was answered last may ask again at once. While fewer than `expected` are here, these are waited for,
+    `patience` seconds in all: one batch of eight takes less time than two of four.
+    """
+    jobs, until = [first], time.monotonic() + patience
+    while len(jobs) < most:
+        wait = until - time.monotonic() if len(jobs) < expected else 0.0
+        try:
+            job = waiting.get(timeout=wait) if wait > 0 else waiting.get_nowait()
+        except queue.Empty:
+            break
+        if job is None:
+            return jobs, True
+        jobs.append(job)
+    return jobs, False

@@ -99,7 +99,7 @@ def test_a_server_that_is_killed_leaves_nothing(run, tmp_path, number):
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000\r\n\r\nabc")
             process.send_signal(number)
-            process.wait(20)
+            assert process.wait(20) == (0 if number == signal.SIGTERM else -signal.SIGKILL)  # Ctrl-C is how it ends
     finally:
         process.kill()
         process.stdout.close()
