@@ -37,8 +37,14 @@ def explain(
     return maps
 
 
-def shown(maps: np.ndarray) -> np.ndarray:
-    """The positive part of maps [..., h, w], each scaled so that its highest place is 1; all 0 where it has none."""
-    positive = np.maximum(np.nan_to_num(maps), 0)
-    highest = positive.max(axis=(-2, -1), keepdims=True)
-    return np.divide(positive, highest, out=np.zeros_like(positive), where=highest > 0)
+def shown(maps: np.ndarray, method: str = "gradcam") -> np.ndarray:
+    """Maps [..., h, w] as they are laid over images: what is above neutral, each scaled so that its highest place is 1.
+
+    All 0 where nothing is. Of occlusion neutral is 0, no change of the score; of the others the median place. Their own
+    zero means nothing: the biases of the head belong to no place, and after training they can be larger than the map.
+    """
+    maps = np.nan_to_num(maps)
+    neutral = 0.0 if method == "occlusion" else np.median(maps, axis=(-2, -1), keepdims=True)
+    above = np.maximum(maps - neutral, 0)
+    highest = above.max(axis=(-2, -1), keepdims=True)
+    return np.divide(above, highest, out=np.zeros_like(above), where=highest > 0)

@@ -72,9 +72,10 @@ def _reading(scores: ExplanationScores, cases: Sequence[Shown]) -> list[Block]:
     several = max((len(case.maps) for case in cases), default=1) > 1
     names = list(cases[0].maps) if cases else []
     panels = f"then one for each run ({', '.join(names)})" if several else "then the same image under its map"
+    rest = "does not matter or speaks against it" if scores.method == "occlusion" else "is below the median place"
     text = (
         f"{_METHODS[scores.method]}. Each picture shows the image as the network gets it, {panels}: bright yellow is "
-        "what speaks most for the label, uncoloured is what does not matter or speaks against it. Each map is scaled "
+        f"what speaks most for the label, uncoloured is what {rest}. Each map is scaled "
         "to its own highest value: compare places within a picture, not brightness between pictures. "
         f"{_WHO[scores.folds]}"
     )

@@ -247,16 +247,16 @@ def _shown(
     lines = [f"{label} {number(case['p'])}" + ("" if case["truth"] is None else f", truth: {case['truth']}")]
     others = zip(names[1:], subjects[1:], strict=True)
     lines += [f"{run}: {label} {number(each.says(name, label)['p'])}" for run, each in others]
-    lines += [_said(wanted.method, label, float(maps[0][n].max())), name]
+    heats = {run: shown(own[n], wanted.method) for run, own in zip(names, maps, strict=True)}
+    lines += [_said(wanted.method, label, float(maps[0][n].max()), not heats[names[0]].any()), name]
     wrong = None if case["truth"] is None else case["decision"] != case["truth"]
     if wrong is False and (len(boxes.true) or len(boxes.found)):
         wrong = None  # that there is a box is right; how good the boxes are can be seen
-    heats = {run: shown(own[n]) for run, own in zip(names, maps, strict=True)}
     return report.Shown(first.images[name], heats, boxes, case["kind"], "\n".join(filter(None, lines)), wrong)
 
 
-def _said(method: str, label: str, highest: float) -> str:
-    """What there is to say of a map whose highest value that is."""
-    if highest <= 0:
+def _said(method: str, label: str, highest: float, empty: bool) -> str:
+    """What there is to say of a map whose highest value that is, and in which (`empty`) no place is bright."""
+    if empty:
         return f"nothing speaks for {label}"
     return f"covered, the score drops by up to {number(highest)}" if method == "occlusion" else ""

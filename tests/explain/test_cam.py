@@ -168,5 +168,8 @@ def test_what_is_shown():
     from kit.explain import shown
 
     maps = np.array([[[[-1.0, 2.0], [4.0, np.nan]]], [[[-1.0, -2.0], [0.0, -4.0]]]])
-    assert shown(maps)[0].tolist() == [[[0, 0.5], [1, 0]]]
-    assert not shown(maps)[1].any()
+    assert shown(maps, "occlusion")[0].tolist() == [[[0, 0.5], [1, 0]]]
+    assert not shown(maps, "occlusion")[1].any()
+    assert shown(maps).tolist() == [[[[0, 1 / 3], [1, 0]]], [[[1 / 3, 0], [1, 0]]]]  # medians 1 and -1.5
+    assert np.allclose(shown(maps[1] - 40), shown(maps[1]))  # whatever the bias of the head
+    assert not shown(np.ones((2, 2))).any()
