@@ -230,3 +230,13 @@ def test_more_devices_than_there_are():
         devices._take(["CPU"], 3)
     assert devices._take(["A", "B"], None) == ("A", "B")
     assert devices._take(["A", "B"], 1) == ("A",)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("kind", "count", "most", "batch"),
+    [("CPU", 1, 256, 32), ("CPU", 1, 7, 7), ("GPU", 1, 256, 256), ("GPU", 3, 256, 258), ("TPU", 8, 4, 8)],
+)
+def test_the_batch_of_evaluation_suits_the_machine(kind, count, most, batch):
+    device = devices.Device("jax", kind, ("device",) * count, "float32", "auto")
+    assert device.eval_batch(most) == batch
