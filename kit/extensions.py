@@ -69,7 +69,7 @@ class Source(NamedTuple):
         return self.sha256[:12]
 
 
-_SOURCES: dict[str, Source] = {}  # by digest
+_SOURCES: dict[tuple[str, str], Source] = {}  # by digest and file name: one content may have two names
 _TRUSTED: set[str] = set()  # SHA-256 of what may be executed by this process
 _MODULES: dict[str, ModuleType] = {}  # by SHA-256
 
@@ -165,7 +165,7 @@ def sources(names: Iterable[str]) -> list[Source]:
     """
     found: dict[str, Source] = {}
     for reference in filter(None, map(parse, names)):
-        source = _SOURCES.get(reference.digest)
+        source = _source(reference)
         if source and found.setdefault(source.file, source).digest != source.digest:
             raise ConfigError(f"two files of code are called {source.file}: rename one of them")
     return list(found.values())
@@ -221,12 +221,17 @@ def _remembered() -> set[str]:
 
 
 def _add(source: Source, trusted: bool) -> Source:
-    known = _SOURCES.get(source.digest)
-    if known is None or known.content != source.content:
-        _SOURCES[source.digest] = source
+    """Make a file known. Of equal ones messages show the one that the user named last, not a run's copy."""
+    key = (source.digest, source.file)
+    if trusted or key not in _SOURCES or _SOURCES[key].content != source.content:
+        _SOURCES[key] = source
     if trusted:
         _TRUSTED.add(source.sha256)
     return source
+
+
+def _source(reference: Reference | None) -> Source | None:
+    return _SOURCES.get((reference.digest, reference.file)) if reference else None
 
 
 def _read(path: Traversable, name: str) -> Source:
@@ -250,7 +255,7 @@ def load(text: str) -> Any:
     it does not have (with the nearest).
     """
     reference = parse(text)
-    source = _SOURCES.get(reference.digest) if reference and reference.digest else None
+    source = _source(reference)
     if reference is None or source is None:
         missing = f"{CODE}/{reference.file} of the run is not there, or not as it was" if reference else "no file"
         raise ConfigError(f"{text}: {missing}: restore it, or name the file by --set")
@@ -312,7 +317,8 @@ class _Loader(importlib.abc.ExecutionLoader):
 
 def guarded(function: Callable[..., Any], source: Source | str) -> Callable[..., Any]:
     """The function of a file (or of that name), whose exceptions become a ConfigError with file, line and reason."""
-    place = source if isinstance(source, Source) else _SOURCES[(parse(source) or Reference("", "", "")).digest]
+    place = source if isinstance(source, Source) else _source(parse(source))
+    assert place, "load() comes first"
 
     @functools.wraps(function, assigned=("__name__", "__doc__"), updated=())
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -328,7 +334,8 @@ def guarded(function: Callable[..., Any], source: Source | str) -> Callable[...,
 
 def _explained(error: BaseException, source: Source) -> str:
     """`FILE, line N: NameError: ...`, with the last line of the file that the error came through."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == source.place]
+    executed = getattr(_MODULES.get(source.sha256), "__file__", source.place)  # perhaps an equal file elsewhere
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == executed]
     if isinstance(error, SyntaxError) and error.filename == source.place:
         lines, reason = [error.lineno], error.msg
     else:
@@ -356,8 +363,8 @@ def require_call(function: Any, text: str, usage: str, *args: Any, **kwargs: Any
 
 def place_of(text: str) -> str:
     """Where the file of a name lies; the name itself where that is not known."""
-    reference = parse(text)
-    return _SOURCES[reference.digest].place if reference and reference.digest in _SOURCES else text
+    source = _source(parse(text))
+    return source.place if source else text
 
 
 def call_of(text: str) -> Callable[..., Any]:

@@ -238,6 +238,19 @@ def test_a_competition_with_the_name_of_one_of_kits(here):
         find_competition(config.competition, config)
 
 
+def test_equal_files_keep_their_names_and_places(here):
+    (here / "deep").mkdir()
+    text = f"def share(y, p): return 1 / 0\n# {here}\n"
+    for name in (name_of(here / path, "share", text) for path in ("m.py", "n.py", "deep/m.py")):
+        place = extensions.place_of(name)
+        with pytest.raises(ConfigError, match=rf"{place}, line 1: ZeroDivisionError"):
+            find_metric(name)(np.zeros((2, 1)), np.zeros((2, 1)))
+    assert place == str(here / "deep" / "m.py")  # the one named last
+    names = [name_of(here / path, "share") for path in ("m.py", "n.py")]
+    extensions.copy(names, here / "code")
+    assert sorted(path.name for path in (here / "code").iterdir()) == ["m.py", "n.py"]
+
+
 def test_a_metric_in_the_file_of_its_competition(here):
     path, _ = write_competition("moles", "csv", here)
     path.write_text(path.read_text().replace('"roc_auc"', '"moles.py:share"') + SHARE)

@@ -141,12 +141,14 @@ async function show(item, focus) {
   $("one-title").textContent = item.name;
   words(item.answer);
   picture.clear();
+  overlaid("", false);
+  $("caption").textContent = "";
   if (focus) $("one-title").focus();
   const query = item.query ? `?${item.query}` : "";
   try {
-    const content = await post(`api/picture${query}`, item.file);
+    const loaded = await picture.load(await post(`api/picture${query}`, item.file));
     if (shown !== item) return;
-    await picture.show(content, item.name);
+    picture.show(loaded, item.name);
     if (model.kind === "boxes") {
       overlaid("Box opacity", item.answer.boxes.length > 0, 100);
       picture.frame(item.answer.boxes);
@@ -156,20 +158,22 @@ async function show(item, focus) {
   }
 }
 
-/** The map of what speaks for a label; it is asked for after everything else. */
+/** The map of what speaks for the chosen label; it is asked for after everything else. */
 async function map(item) {
-  const query = `label=${encodeURIComponent($("label").value)}${item.query ? `&${item.query}` : ""}`;
+  const label = $("label").value;
+  const stale = () => shown !== item || $("label").value !== label; // the user has gone on meanwhile
+  const query = `label=${encodeURIComponent(label)}${item.query ? `&${item.query}` : ""}`;
   try {
     const content = await post(`api/map?${query}`, item.file);
-    if (shown !== item) return;
+    const image = await picture.decoded(content.image);
+    if (stale()) return;
+    picture.overlay(image, content.place);
     overlaid("Map opacity", true);
     $("label-control").hidden = model.labels.length < 2;
-    await picture.overlay(content);
-    const label = $("label").value;
     const said = content.empty ? `no place speaks for ${label}` : `bright is what speaks most for ${label}`;
     $("caption").textContent = `${item.answer.width} × ${item.answer.height} pixels. The map (Grad-CAM): ${said}.`;
   } catch {
-    overlaid("", false);
+    if (!stale()) overlaid("", false);
   }
 }
 

@@ -14,9 +14,16 @@ export function clear() {
   for (const part of document.querySelectorAll(".window")) part.hidden = true;
 }
 
-/** Show a picture as the server sends it: pixels first, and sliders for its window where it has values. */
-export async function show(picture, name) {
-  const image = await loaded(picture.image);
+/** A picture as the server sends it, with its images decoded. */
+export async function load(picture) {
+  const image = await decoded(picture.image);
+  const window = picture.window && { ...picture.window, values: await decoded(picture.window.values) };
+  return { ...picture, image, window };
+}
+
+/** Show a loaded picture: pixels, and sliders for its window where it has values. */
+export function show(picture, name) {
+  const image = picture.image;
   canvas.width = image.naturalWidth;
   canvas.height = image.naturalHeight;
   canvas.getContext("2d").drawImage(image, 0, 0);
@@ -25,11 +32,11 @@ export async function show(picture, name) {
   canvas.style.imageRendering = small ? "pixelated" : "auto";
   $("stage").style.maxWidth = `calc(70vh * ${picture.width / picture.height})`;
   $("caption").textContent = `${picture.width} × ${picture.height} pixels`;
-  if (picture.window) await withWindow(picture.window);
+  if (picture.window) withWindow(picture.window);
 }
 
-async function withWindow(window) {
-  const image = await loaded(window.values);
+function withWindow(window) {
+  const image = window.values;
   const hidden = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
   const context = hidden.getContext("2d");
   context.drawImage(image, 0, 0);
@@ -84,14 +91,12 @@ $("reset").addEventListener("click", () => {
   draw();
 });
 
-/** Lay a map over the part of the picture that the model sees. */
-export async function overlay(map) {
-  const image = $("map");
-  image.src = map.image;
-  await image.decode();
-  const [x, y, width, height] = map.place.map((share) => `${100 * share}%`);
-  Object.assign(image.style, { left: x, top: y, width, height });
-  image.hidden = false;
+/** Lay a map, decoded, over its place: the part of the picture that the model sees. */
+export function overlay(image, place) {
+  const [left, top, width, height] = place.map((share) => `${100 * share}%`);
+  Object.assign(image.style, { left, top, width, height });
+  Object.assign(image, { id: "map", alt: "" });
+  $("map").replaceWith(image);
   fade();
 }
 
@@ -120,7 +125,8 @@ function fade() {
 }
 $("opacity").addEventListener("input", fade);
 
-async function loaded(address) {
+/** An image, once its pixels are there. */
+export async function decoded(address) {
   const image = new Image();
   image.src = address;
   await image.decode();

@@ -183,6 +183,24 @@ def test_a_zip_and_a_folder(visit, tmp_path):
     assert page.locator("#rows tr").count() == 2
 
 
+def test_nothing_of_one_image_is_shown_with_another(visit):
+    page, held = visit(), []
+    upload(page, file("a.png", png(0)), file("b.png", png(1, 56)))
+    answered(page, "a.png")
+    page.route("**/api/map*", lambda route: route.continue_() if held else held.append(route))
+    page.get_by_role("button", name="b.png").click()
+    assert not page.is_visible("#opacity-control") and "40" not in page.inner_text("#caption")
+    page.locator("#caption", has_text="56 × 56 pixels").wait_for()
+    assert not page.is_visible("#map")
+    page.get_by_role("button", name="a.png").click()
+    answered(page, "a.png")
+    assert page.inner_text("#caption").startswith("40 × 40 pixels. The map")
+    with page.expect_response("**/api/map*"):
+        held[0].continue_()
+    page.wait_for_timeout(200)
+    assert page.inner_text("#caption").startswith("40 × 40 pixels. The map")
+
+
 def test_two_visitors_see_their_own(visit):
     one, other = visit(), visit()
     upload(one, file("one.png", png(1)))
