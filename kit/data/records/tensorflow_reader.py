@@ -17,17 +17,18 @@ from kit.runtime.devices import import_tensorflow
 
 DECODER = "TensorFlow"
 _CHUNK = 256  # records that balanced sampling repeats at a time
+_AHEAD = 4  # batches that are parsed at a time, and that are ready before they are asked for
 
 
 def training(epochs: Epochs) -> Any:
     """A tf.data.Dataset of ({"image", "label", …},), as `train_batches` gives it."""
     batches = _ordered(epochs).map(lambda batch: ({key: batch[key] for key in batch if key != "id"},))
-    return batches.prefetch(import_tensorflow().data.AUTOTUNE).with_options(_own_threads(epochs.deterministic))
+    return batches.prefetch(_AHEAD).with_options(_options(epochs.deterministic))
 
 
 def ids_of_step(epochs: Epochs, step: int) -> list[str]:
     """The ids in the batch of that step of the first epoch."""
-    batch = next(iter(_ordered(epochs).skip(step).with_options(_own_threads())))
+    batch = next(iter(_ordered(epochs).skip(step).with_options(_options())))
     return [name.decode() for name in batch["id"].numpy()]
 
 
@@ -38,8 +39,7 @@ def in_order(records: Records, cells: list[int] | None, rows: int, host: Host) -
     examples = len(records.rows(cells))
     dataset = tf.data.TFRecordDataset(paths).apply(tf.data.experimental.assert_cardinality(examples))
     dataset = _decoded(dataset.shard(host.count, host.index), records, rows, False, None)
-    batches: Iterator[dict[str, np.ndarray]]
-    batches = dataset.prefetch(tf.data.AUTOTUNE).with_options(_own_threads()).as_numpy_iterator()
+    batches: Iterator[dict[str, np.ndarray]] = dataset.prefetch(_AHEAD).with_options(_options()).as_numpy_iterator()
     return batches
 
 
@@ -140,10 +140,15 @@ def _copies(epochs: Epochs, epoch: Any) -> Any:
     return tf.ensure_shape(tf.numpy_function(counts, [epoch], tf.int64), [epochs.examples])
 
 
-def _own_threads(deterministic: bool = True) -> Any:
-    """Options for threads of its own, one per core: TensorFlow's may be set to one (`devices.set_up`)."""
+def _options(deterministic: bool = True) -> Any:
+    """Threads of its own, one per core, as TensorFlow's may be set to one (`devices.set_up`); and no autotuning.
+
+    An iterator that ends often waits for the autotuner's thread until that wakes: the pauses of that double, so that
+    reading took up to twice as long, or a minute more (TensorFlow 2.21; scripts/bench/features.py).
+    """
     options = import_tensorflow().data.Options()
     options.threading.private_threadpool_size = os.cpu_count() or 1
+    options.autotune.enabled = False
     options.deterministic = deterministic
     return options
 
@@ -176,6 +181,6 @@ def _decoded(dataset: Any, records: Records, size: int | None, drop_remainder: b
     if (
         records.image.encoding == "raw" and size is not None and not target.ragged
     ):  # nothing to decode: parsed a batch at a time
-        return dataset.batch(size, drop_remainder).map(decode_raw, tf.data.AUTOTUNE)
-    dataset = dataset.map(decode_one, tf.data.AUTOTUNE)
+        return dataset.batch(size, drop_remainder).map(decode_raw, _AHEAD)
+    dataset = dataset.map(decode_one, os.cpu_count() or 1)
     return dataset if size is None else dataset.batch(size, drop_remainder)

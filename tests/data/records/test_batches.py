@@ -261,6 +261,17 @@ def test_other_errors_are_not_blamed_on_the_records(toy_records):
         raise tf.errors.InvalidArgumentError(None, None, "mine")
 
 
+@pytest.mark.parametrize("reader", ["tensorflow"], indirect=True)
+def test_nothing_is_autotuned(reader, toy_records, monkeypatch):
+    """The end of an autotuned iterator waits for a thread that sleeps, as long as the reading took at worst."""
+    dataset = import_tensorflow().data.Dataset
+    used, iterate = [], dataset.as_numpy_iterator
+    monkeypatch.setattr(dataset, "as_numpy_iterator", lambda each: used.append(each) or iterate(each))
+    assert list(eval_batches(toy_records, CELLS, 16))
+    used.append(train_batches(toy_records, CELLS, 16, 5, 0))
+    assert [each.options().autotune.enabled for each in used] == [False, False]
+
+
 def test_a_global_seed_makes_no_difference(toy_records, keras):
     orders = []
     for seed in (0, 7):
