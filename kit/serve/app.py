@@ -4,17 +4,17 @@ A body is read into memory and dropped with its request; no file is written. Not
 place in kit of an error that should not happen.
 """
 
+import asyncio
 import base64
 import html
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
 
-import anyio
-import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -54,7 +54,7 @@ class _Site:
     def __init__(self, service: Service) -> None:
         self._service, self._limits = service, service.limits
         self._held = self._waiting = 0
-        self._threads = anyio.CapacityLimiter(self._limits.waiting)
+        self._threads = ThreadPoolExecutor(self._limits.waiting, "kit-answer")
         self._page = _text("page.html").replace("TITLE", html.escape(service.facts.title))
         posts = {"predict": self._predict, "picture": self._picture, "map": self._map}
         self.starlette = Starlette(
@@ -105,8 +105,8 @@ class _Site:
         return JSONResponse({"image": _address(found.png, "image/png"), "place": found.place, "empty": found.empty})
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        with anyio.fail_after(self._limits.patience):
-            return await anyio.to_thread.run_sync(function, *arguments, limiter=self._threads, abandon_on_cancel=True)
+        async with asyncio.timeout(self._limits.patience):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     def _answering(self, function: Callable[[Request, bytes], Awaitable[Response]]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
@@ -135,7 +135,7 @@ class _Site:
         try:
             declared = int(request.headers.get("content-length") or 0)
             _require(declared, self._limits)
-            with anyio.fail_after(self._limits.patience):
+            async with asyncio.timeout(self._limits.patience):
                 async for part in request.stream():
                     if self._held + len(part) > self._limits.held:
                         raise Refused(_BUSY, 503)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from kit.errors import ConfigError
 from kit.predict.predictor import Predictor, Prepared
@@ -105,7 +106,7 @@ class Engine:
         raw = self.predictor.raw_table([str(n) for n in range(size)], full)
         sent = self.predictor.decided(raw)
         fused = len(self.predictor.models) > 1
-        pairs = zip(raw.to_dict("records"), sent.to_dict("records"), strict=True)
+        pairs = zip(_records(raw), _records(sent), strict=True)
         return [Row(*pair, fused) for pair in pairs][: len(images)]
 
     def _maps(self, label: int, images: list[Prepared]) -> list[np.ndarray]:
@@ -117,6 +118,12 @@ class Engine:
         stack = np.stack([prepared.image for prepared in images])
         heats = np.mean([cam(stack, [label])[:, 0] for cam in self._cams], axis=0)
         return [np.asarray(shown(heat), np.float32) for heat in heats]
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a small table, several times as fast as its `to_dict`."""
+    rows = zip(*(column.tolist() for _, column in table.items()), strict=True)
+    return [dict(zip(table.columns, row, strict=True)) for row in rows]
 
 
 def gathered(

@@ -1,10 +1,12 @@
 """Processes that read files (kit.serve.decoder): one that crashes or takes too long is replaced, and says so."""
 
+import math
 import os
 import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,11 +42,12 @@ class Pool:
     def __init__(self, image: ImageSettings, limits: Limits, workers: int) -> None:
         image = image.model_copy(update={"max_pixels": min(image.max_pixels, limits.pixels)})
         self._settings = {"image": image.model_dump(mode="json"), "seconds": limits.seconds}
-        self._limits, self._closed, self.workers = limits, False, workers
+        self._limits, self._closed, self.workers = limits, threading.Event(), workers
         self._idle: queue.LifoQueue[_Reader] = queue.LifoQueue()
         self._all = {_Reader(self._settings) for _ in range(workers)}
         for reader in self._all:
             self._idle.put(reader)
+        threading.Thread(target=self._end_the_late, name="kit-readers", daemon=True).start()
 
     def prepare(self, data: bytes) -> Prepared:
         """The image in a file's bytes as the model takes it; raises UnreadableImage with the reason."""
@@ -60,7 +63,7 @@ class Pool:
 
     def close(self) -> None:
         """End the processes."""
-        self._closed = True
+        self._closed.set()
         for reader in list(self._all):
             reader.end()
 
@@ -82,12 +85,19 @@ class Pool:
     def _replaced(self, reader: "_Reader") -> "_Reader":
         """Another one in the place of one that has ended; the same where all are to end."""
         reader.end()
-        if self._closed:
+        if self._closed.is_set():
             return reader
         self._all.discard(reader)
         another = _Reader(self._settings)
         self._all.add(another)
         return another
+
+    def _end_the_late(self) -> None:
+        """A thread's work: end each process that should have ended itself."""
+        while not self._closed.wait(_LOOK):
+            for reader in list(self._all):
+                if time.monotonic() > reader.until:
+                    reader.stop()
 
 
 class _Reader:
@@ -99,7 +109,7 @@ class _Reader:
         environment = {**os.environ, "PYTHONPATH": path}
         pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
         self._process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, **pipes)
-        self.late = False
+        self.late, self.until = False, math.inf  # `until`: when it has to have answered, by time.monotonic()
         decoder.send(self._streams[0], settings, b"")
 
     @property
@@ -113,8 +123,7 @@ class _Reader:
 
     def ask(self, what: str, data: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
         """The answer; raises EOFError or OSError where the process ends, as it does when it takes too long (`late`)."""
-        timer = threading.Timer(seconds + _START, self._stop)
-        timer.start()
+        self.until = time.monotonic() + seconds + _START
         try:
             decoder.send(self._streams[0], {"do": what}, data)
             return decoder.receive(self._streams[1])
@@ -122,7 +131,7 @@ class _Reader:
             self.late |= self._process.wait() == -_ALARM
             raise
         finally:
-            timer.cancel()
+            self.until = math.inf
 
     def end(self) -> None:
         """End the process now."""
@@ -132,10 +141,12 @@ class _Reader:
                 stream.close()
         self._process.wait()
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End the process, as it takes too long."""
         self.late = True
         self._process.kill()
 
 
 _START = 10.0  # seconds that starting a process may take, in addition
+_LOOK = 0.5  # seconds between looks for processes that take too long
 _ALARM = 14  # SIGALRM

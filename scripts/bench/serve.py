@@ -91,16 +91,20 @@ class Server:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         line = next(line for line in self.process.stdout if re.search(pattern, line))
         self.port = int(re.search(r":(\d+)", line)[1])
+        self._own = threading.local()
 
     def ask(self, data, path="/api/predict"):
-        """Status and body of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        """Status and body of an answer; each thread keeps its connection, as browsers do."""
+        if not hasattr(self._own, "connection"):
+            self._own.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        connection = self._own.connection
         try:
             connection.request("POST" if data is not None else "GET", path, data)
             answer = connection.getresponse()
             return answer.status, answer.read()
-        finally:
+        except Exception:
             connection.close()
+            raise
 
     @property
     def tree(self):
