@@ -9,8 +9,9 @@ import base64
 import html
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,8 +65,14 @@ class _Site:
                 Route("/api/model", lambda _: JSONResponse(self._model())),
                 Route("/api/examples/{number:int}", self._example),
                 *(Route(f"/api/{name}", self._answering(f), methods=["POST"]) for name, f in posts.items()),
-            ]
+            ],
+            lifespan=self._lifespan,
         )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        yield
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _model(self) -> dict[str, Any]:
         facts, limits = self._service.facts, self._limits

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -68,15 +69,24 @@ def test_an_exported_file_answers_the_same(run, served, tmp_path):
 
 
 def test_in_a_notebook(run):
+    def threads():
+        return {thread for thread in threading.enumerate() if thread.name.startswith("kit-")}
+
+    others = threads()
     page = kit.serve(str(run), examples=[])
     try:
         assert isinstance(page, notebook.Shown) and ask(f"{page.address}api/predict", png(0)).status == 200
         assert f'src="{page.address}"' in page._repr_html_()
         assert "frame-ancestors" not in ask(page.address).headers["content-security-policy"]
     finally:
+        own = threads() - others
         page.stop()
     with pytest.raises(OSError):
         ask(page.address)
+    for thread in own:
+        thread.join(10)
+    assert {thread.name.split("_")[0] for thread in own} == {"kit-answer", "kit-engine", "kit-readers", "kit-serve"}
+    assert not any(thread.is_alive() for thread in own)
 
 
 def exists(process):
