@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from kit import files
 from kit.errors import ConfigError, KitError, nearest, some
@@ -164,9 +164,8 @@ def sources(names: Iterable[str]) -> list[Source]:
     Raises ConfigError for two files of the same name.
     """
     found: dict[str, Source] = {}
-    for reference in filter(None, map(parse, names)):
-        source = _source(reference)
-        if source and found.setdefault(source.file, source).digest != source.digest:
+    for source in filter(None, map(_source, map(parse, names))):
+        if found.setdefault(source.file, source).digest != source.digest:
             raise ConfigError(f"two files of code are called {source.file}: rename one of them")
     return list(found.values())
 
@@ -254,16 +253,14 @@ def load(text: str) -> Any:
     Raises ConfigError where the file is not there, may not be executed, or fails (with its line), and for a name that
     it does not have (with the nearest).
     """
-    reference = parse(text)
-    source = _source(reference)
+    source = _source(reference := parse(text))
     if reference is None or source is None:
         missing = f"{CODE}/{reference.file} of the run is not there, or not as it was" if reference else "no file"
         raise ConfigError(f"{text}: {missing}: restore it, or name the file by --set")
     module = _module(source)
     name = reference.name or COMPETITION
     if not hasattr(module, name):
-        own = vars(module).items()
-        public = [key for key, value in own if getattr(value, "__module__", None) == module.__name__]
+        public = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
         raise ConfigError(f"{source.place} has no {name}{nearest(name, public) if public else ''}")
     return getattr(module, name)
 
@@ -317,8 +314,7 @@ class _Loader(importlib.abc.ExecutionLoader):
 
 def guarded(function: Callable[..., Any], source: Source | str) -> Callable[..., Any]:
     """The function of a file (or of that name), whose exceptions become a ConfigError with file, line and reason."""
-    place = source if isinstance(source, Source) else _source(parse(source))
-    assert place, "load() comes first"
+    place = source if isinstance(source, Source) else cast(Source, _source(parse(source)))
 
     @functools.wraps(function, assigned=("__name__", "__doc__"), updated=())
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -363,8 +359,7 @@ def require_call(function: Any, text: str, usage: str, *args: Any, **kwargs: Any
 
 def place_of(text: str) -> str:
     """Where the file of a name lies; the name itself where that is not known."""
-    source = _source(parse(text))
-    return source.place if source else text
+    return source.place if (source := _source(parse(text))) else text
 
 
 def call_of(text: str) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ import { csv, dropped, pathOf, visible } from "./files.js";
 import * as picture from "./picture.js";
 
 const $ = (id) => document.getElementById(id);
-const AT_ONCE = 4; // requests of this page
+const AT_ONCE = 6; // requests of this page: as many as browsers have open to one server
 const MOST = 1000; // files at a time
 const RETRIES = 20; // of a request that the server is too busy for, a second apart
 
