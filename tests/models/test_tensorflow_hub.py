@@ -6,8 +6,6 @@ import pytest
 from kit.errors import ConfigError
 from kit.runtime.devices import import_tensorflow
 
-pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
-
 LABELS = np.array([[0.0], [1.0], [0.0], [1.0]], np.float32)
 
 

@@ -13,8 +13,6 @@ from kit.data.table.examples import Examples, validate
 from kit.errors import ConfigError, DataError
 from tests.data.conftest import same_files
 
-pytest.importorskip("apache_beam", reason="apache-beam is not installed")
-
 
 def beam(root, out, image=ImageSettings(size=32), runner="DirectRunner"):  # noqa: B008
     examples = validate(toy.COMPETITION.read(root, Source()), 0)
