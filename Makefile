@@ -16,7 +16,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet 
 SOURCE := setup.cfg pyproject.toml Makefile $(CONSTRAINTS)
 
 TEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
-JAX_TEST := $(BIN)/python -m pytest --numprocesses 2 --dist load
+# XLA compiles thousands of small functions, each for one call: without most of its passes, and the same one once.
+JAX := KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 JAX_COMPILATION_CACHE_DIR=.pytest_cache/jax \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+JAX_TEST := $(JAX) $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 JAX_TESTS := tests/explain tests/models tests/train tests/predict
 
 .PHONY: help demo test test-real test-all fuzz lint train submit bench clean
@@ -30,14 +33,14 @@ demo: $(VENV)/.user ## the whole job on a small made-up competition: a few minut
 
 test: $(VENV)/.dev ## the tests, on both Keras backends, without the longest
 	$(TEST) -m "not slow"
-	KERAS_BACKEND=jax $(JAX_TEST) -m "not once and not slow" $(JAX_TESTS)
+	$(JAX_TEST) -m "not once and not slow" $(JAX_TESTS)
 
 test-real: $(VENV)/.dev ## slow tests that CI runs, too: real images, no TensorFlow
 	$(TEST) -m slow tests/test_real.py tests/test_without_tensorflow.py
 
 test-all: $(VENV)/.dev ## all tests
 	$(TEST)
-	KERAS_BACKEND=jax $(JAX_TEST) -m "not once" $(JAX_TESTS)
+	$(JAX_TEST) -m "not once" $(JAX_TESTS)
 
 fuzz: $(VENV)/.dev ## the fuzzers, with 20 times as many inputs as in the tests
 	KIT_FUZZ=20 $(TEST) tests/fuzz

@@ -16,6 +16,7 @@ from kit.config import Config, DataSettings, ImageSettings, RuntimeSettings, Sou
 from kit.data.records.build import build_records
 from kit.data.records.manifest import Records
 from kit.data.table.examples import validate
+from kit.run import Run
 from kit.runtime import devices
 from tests.outside import install_wheel
 
@@ -24,7 +25,7 @@ log.show()
 REAL = Path(os.environ.get("KIT_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 # What a toy run needs at the least: two folds of two epochs of a narrow model on 32x32 images. Tracing Adam's updates
-# takes a third of such a run; momentum has a state to resume from, too.
+# takes a third of such a run, and several steps at a time trace them twice; momentum has a state to resume from, too.
 TINY = [
     "folds=2",
     "image.size=32",
@@ -35,6 +36,7 @@ TINY = [
     "train.batch_size=16",
     "train.optimizer=sgd",
     "train.optimizer_arguments={momentum: 0.9}",
+    "runtime.steps_per_execution=1",
     "predict.batch_size=64",
     "evaluate.resamples=100",
 ]
@@ -111,6 +113,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(f"[{name}]" in item.name for name in HUGE):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def toy_run(keras, _toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of the toy folder: two folds of an epoch, calibrated, records beside it; not to be changed."""
+    from kit import pipeline
+
+    folder = tmp_path_factory.mktemp("toy_run")
+    settings = [*TINY, "train.epochs=1", "evaluate.calibration=platt"]
+    return pipeline.run("toy", _toy_folder, folder / "toy", settings=settings, report=False)
 
 
 @pytest.fixture

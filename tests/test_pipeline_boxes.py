@@ -19,6 +19,7 @@ TINY = [
     "train.batch_size=8",
     "predict.batch_size=16",
     "evaluate.resamples=100",
+    "runtime.steps_per_execution=1",  # traced once
 ]
 
 

@@ -6,7 +6,8 @@ Whatever is wrong becomes a ConfigError that names the file and the setting, wit
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from copy import deepcopy
+from functools import cache, lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -178,7 +179,7 @@ def read_yaml(file: Traversable, source: str, model: type[BaseModel] = Config) -
         raise ConfigError(f"{source}, line {line}: not UTF-8: save it as UTF-8") from error
     if len(content) > _LARGEST:
         raise ConfigError(f"{source} is larger than {_LARGEST >> 20} MiB: this is no config")
-    values = parse(text, model, source)
+    values = deepcopy(_parsed(text, model, source))
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -192,6 +193,11 @@ def validated(model: type[Model], values: dict[str, Any], source: str) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{source}: " + "; ".join(_explained(model, e) for e in error.errors()[:3])) from error
+
+
+@lru_cache(maxsize=64)  # every stage reads the config of its run, and YAML takes 40 ms
+def _parsed(text: str, model: type[BaseModel], source: str) -> Any:
+    return parse(text, model, source)
 
 
 def _is_path(name: str) -> bool:

@@ -79,24 +79,39 @@ def test_unknown_names():
         load_config("nope.yaml")
 
 
-@pytest.mark.parametrize("name", config_names())
-def test_every_config_names_a_model_that_takes_its_arguments(name, keras):
+@pytest.fixture(scope="module")
+def structure(keras):
+    """A function: a model's settings -> the model for two labels, without values: there in a moment, and built once."""
     from kit.models import registry
+
+    built = {}
+
+    def build(settings):
+        key = repr(settings)
+        if key not in built:
+            small = 96 if settings.name in ("inception_v3", "pcam_cnn_tuned") else 64
+            with keras.StatelessScope(initialize_variables=False):
+                built[key] = registry.build(settings.name, shape=(small, small, 3), outputs=2, **settings.arguments)
+        return built[key]
+
+    yield build
+    keras.utils.clear_session()
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_every_config_names_a_model_that_takes_its_arguments(name, structure):
     from kit.models.detect.detector import Detector
     from kit.stages.network import provisional
+    from kit.train.optimize import make_optimizer, unfreeze
 
     config = provisional(load_config(name))
     if config.model.name.startswith("hub/"):
         pytest.skip("KerasHub's presets are fetched from the network")
-    small = 96 if config.model.name in ("inception_v3", "pcam_cnn_tuned") else 64
-    model = registry.build(config.model.name, shape=(small, small, 3), outputs=2, **config.model.arguments)
+    model = structure(config.model)
     assert isinstance(model, Detector) or model.output_shape == (None, 2)
-    from kit.train.optimize import make_optimizer, unfreeze
-
     for phase in config.train.all_phases:
         unfreeze(model, phase.unfreeze)
         make_optimizer(config.train, phase, 10)
-    keras.utils.clear_session()
 
 
 def test_an_unknown_setting_of_a_phase_is_named():

@@ -8,20 +8,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kit import pipeline
 from kit.cli import main
-from kit.competitions import toy
 from kit.run import Run
-from tests.conftest import TINY
 from tests.fuzz import examples
 
 
 @pytest.fixture(scope="module")
-def whole(keras, tmp_path_factory):
+def whole(toy_run, _toy_folder, tmp_path_factory):
     """A folder with a finished run `toy`, its data and its records."""
-    root = tmp_path_factory.mktemp("whole")
-    toy.make(root / "data", train=120, test=20)
-    pipeline.run("toy", run=root / "toy", settings=[*TINY, "train.epochs=1", "model.arguments.units=4"])
+    root = Path(shutil.copytree(toy_run.directory.parent, tmp_path_factory.mktemp("fuzz") / "whole"))
+    shutil.copytree(_toy_folder, root / "data")
     return root
 
 

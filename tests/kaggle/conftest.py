@@ -104,6 +104,16 @@ def submitted(stub, tmp_path):
     return submit
 
 
+def faults_of(calls, faults):
+    """Each call with each fault, as `call` and `fault`; of calls that only ask, `make test` takes every other one."""
+    asks = ("Get", "List", "Introspect", "Download")
+    return [
+        pytest.param(call, fault, marks=[pytest.mark.slow] if call.startswith(asks) and (m + n) % 2 else [])
+        for m, call in enumerate(calls)
+        for n, fault in enumerate(faults)
+    ]
+
+
 def cut_off_at(monkeypatch, call, done):
     """End the program once, at a call that is `done` by then or not."""
     adapter = requests.adapters.HTTPAdapter

@@ -18,7 +18,7 @@ from kit.kaggle.models import publish_run
 from kit.kaggle.plan import CodePlan, code_plan
 from kit.run import Run
 from kit.stages.publish import publish_files, read_manifest
-from tests.kaggle.conftest import PLAN, SAMPLE, cut_off_at, kernel_output, plan_of, run_files
+from tests.kaggle.conftest import PLAN, SAMPLE, cut_off_at, faults_of, kernel_output, plan_of, run_files
 from tests.kaggle.stub import TOKEN
 
 pytestmark = pytest.mark.usefixtures("wheel")
@@ -134,8 +134,7 @@ CALLS = [
 FAULTS = [400, 401, 403, 404, 429, 500, "reset", "lost", "html"]
 
 
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("call", "fault"), faults_of(CALLS, FAULTS))
 def test_whatever_fails_it_comes_to_its_end_and_nothing_is_done_twice(stub, submitted, plan, call, fault):
     stub.fail(call, fault)
     for _ in range(4):

@@ -16,7 +16,7 @@ from kit.kaggle import bundle, waiting
 from kit.kaggle.http import KaggleError
 from kit.kaggle.plan import SubmissionPlan, plan_submission
 from kit.stages.submission import write_submission
-from tests.kaggle.conftest import PLAN, SLUG, cut_off_at, kernel_output, plan_of, run_files
+from tests.kaggle.conftest import PLAN, SLUG, cut_off_at, faults_of, kernel_output, plan_of, run_files
 from tests.kaggle.stub import TOKEN
 from tests.runs import write_run
 
@@ -352,8 +352,7 @@ CALLS = [
 FAULTS = [400, 401, 403, 404, 409, 429, 500, 520, "reset", "lost", "truncated", "html"]
 
 
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("call", "fault"), faults_of(CALLS, FAULTS))
 def test_whatever_fails_it_comes_to_its_end_and_nothing_is_done_twice(stub, submitted, tmp_path, call, fault):
     stub.fail(call, fault)
     for _ in range(4):

@@ -10,19 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import pipeline
 from kit.errors import ConfigError, DataError
 from kit.predict.packed import opened, pack
 from kit.predict.predictor import Predictor
 from kit.run import Run
-from tests.conftest import TINY
 
 
-@pytest.fixture(scope="module")
-def toy_run(keras, _toy_folder, tmp_path_factory):
-    """A finished run of the toy competition."""
-    root = tmp_path_factory.mktemp("packed")
-    return pipeline.run("toy", _toy_folder, root / "run", root / "records", [*TINY, "train.epochs=1"])
+pytestmark = pytest.mark.xdist_group("packed")  # its run is trained once
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from kit.stages.score import mean_test
 from tests.conftest import TINY
 from tests.data.pixels.test_dicom import dicom_of
 
+pytestmark = pytest.mark.xdist_group("predictor")  # its run is trained once
 SETTINGS = [*TINY, "train.epochs=1", "evaluate.calibration=platt", "predict.tta=flips", "predict.batch_size=8"]
 
 

@@ -8,17 +8,13 @@ from typing import NamedTuple
 
 import pytest
 
-from kit import pipeline
 from kit.serve import server
-from tests.conftest import TINY
 
 
 @pytest.fixture(scope="session")
-def run(keras, _toy_folder, tmp_path_factory):
+def run(toy_run):
     """A finished run of two folds, with its records beside it."""
-    folder = tmp_path_factory.mktemp("serve") / "toy"
-    settings = [*TINY, "train.epochs=1", "evaluate.calibration=platt"]
-    return pipeline.run("toy", data=_toy_folder, run=folder, settings=settings, report=False)
+    return toy_run
 
 
 @pytest.fixture(scope="session")

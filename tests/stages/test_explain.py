@@ -2,25 +2,24 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 
-from kit import pipeline
 from kit.cli import main
 from kit.errors import ConfigError, DataError
 from kit.run import Run
 from kit.stages.explain import Wanted, explain, explain_images
-from tests.conftest import TINY
 
 pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def run(keras, _toy_folder, tmp_path_factory):
+def run(toy_run, tmp_path_factory):
     """A finished run of two folds, with its records beside it."""
-    directory = tmp_path_factory.mktemp("explain") / "runs" / "first"
-    return pipeline.run("toy", data=_toy_folder, run=directory, settings=[*TINY, "train.epochs=1"])
+    runs = shutil.copytree(toy_run.directory.parent, tmp_path_factory.mktemp("explain") / "runs")
+    return Run((runs / toy_run.directory.name).rename(runs / "first"))
 
 
 def test_a_run(run):
@@ -84,8 +83,6 @@ def test_test_images_new_images_and_a_second_run(run, _toy_folder, tmp_path, cap
 
 
 def _copy(run, folder):
-    import shutil
-
     shutil.copytree(run.directory.parent, folder / "runs")
     return (folder / "runs" / "first").rename(folder / "runs" / "second")
 
