@@ -1,4 +1,4 @@
-"""Feature maps, pyramids and stages of every registered model."""
+"""Parameters, feature maps, pyramids and stages of every registered model."""
 
 import math
 
@@ -48,6 +48,15 @@ def levels(keras, features):
         return {level: tuple(feature_map.shape) for level, feature_map in pyramid.items()}
 
     return shapes
+
+
+@pytest.mark.once
+def test_parameters_are_those_of_the_card(outline, registered):
+    from kit.models.registry import model_card
+
+    model = outline(registered)
+    trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    assert (model.count_params(), trainable) == model_card(registered).parameters
 
 
 @pytest.mark.once

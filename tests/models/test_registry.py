@@ -1,5 +1,7 @@
 """One suite over the whole registry: a model that is registered is tested."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -50,19 +52,9 @@ def _seed(keras):
     keras.utils.set_random_seed(0)
 
 
-def count(weights):
-    return sum(int(np.prod(weight.shape)) for weight in weights)
-
-
 @pytest.fixture
 def images():
     return np.random.default_rng(0).integers(0, 256, (4, 96, 96, 3), dtype=np.uint8)
-
-
-@pytest.mark.once
-def test_parameters_are_those_of_the_card(registry, outline, registered):
-    card, model = registry.model_card(registered), outline(registered)
-    assert (model.count_params(), count(model.trainable_weights)) == card.parameters
 
 
 @pytest.mark.parametrize(
@@ -99,7 +91,7 @@ def test_resnet50_with_two_dense_layers_is_the_pneumonia_system(registry):
     model = registry.build("resnet50", shape=(224, 224, 3), outputs=1, units=[1024, 512])
     assert model.count_params() == 26_211_201
     model.get_layer("backbone").trainable = False
-    assert count(model.trainable_weights) == 2_623_489
+    assert sum(math.prod(weight.shape) for weight in model.trainable_weights) == 2_623_489
 
 
 def test_uint8_images_become_probabilities_that_repeat(built, images, keras):

@@ -15,7 +15,6 @@ from kit.predict.packed import opened, pack
 from kit.predict.predictor import Predictor
 from kit.run import Run
 
-
 pytestmark = pytest.mark.xdist_group("packed")  # its run is trained once
 
 

@@ -38,9 +38,16 @@ def text_of(tree):
 
 @pytest.fixture(autouse=True)
 def no_drawing(request, monkeypatch):
-    """Figures as files take most of the time: those of one test alone are drawn."""
+    """Writing figures takes most of the time: only tests that look at them have them written."""
     if "pictures" not in request.fixturenames:
         monkeypatch.setattr(report.page.style, "png", lambda figure: b"a figure")
+    if not {"pictures", "drawn"} & {*request.fixturenames}:
+        monkeypatch.setattr(report.page.style, "svg", lambda figure, name: "<svg></svg>")
+
+
+@pytest.fixture
+def drawn():
+    """The page has its figures."""
 
 
 @pytest.fixture
@@ -117,7 +124,7 @@ def test_what_is_up_to_date_is_not_written_again(tmp_path):
     parsed(run.report_path)
 
 
-def test_runs_are_compared_in_pairs(tmp_path):
+def test_runs_are_compared_in_pairs(tmp_path, drawn):
     runs = [make(tmp_path / name, noise=noise) for name, noise in (("good", 0.5), ("bad", 3.0))]
     text = text_of(parsed(write_report(runs)))
     assert "Runs compared" in text and "difference of ROC AUC to good" in text
