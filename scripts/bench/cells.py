@@ -46,7 +46,7 @@ def with_kit(table, folds):
 def with_scikit_learn(table, folds):
     labels = table.filter(regex="^y_").astype(int).astype(str).agg("".join, axis=1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # label sets with fewer rows than folds
+        warnings.filterwarnings("ignore", "The least populated class")  # label sets with fewer rows than folds
         splits = StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(table, labels, table["group"])
         return folds_of(splits, len(table))
 

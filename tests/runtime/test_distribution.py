@@ -167,9 +167,8 @@ def test_what_several_devices_refuse(keras, toy_records, tmp_path, monkeypatch, 
         pipeline.train(load_config("toy", [*SETTINGS, setting]), toy_records, Run(tmp_path / "run"))
 
 
+@pytest.mark.once
 def test_tensorflows_workers_are_refused(keras, monkeypatch):
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("a variable of TensorFlow's")
     workers = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(workers))
     with pytest.raises(ConfigError, match="cannot fit a model under TensorFlow's multi-worker strategy"):

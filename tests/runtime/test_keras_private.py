@@ -56,9 +56,8 @@ def test_seed_states_decide_all_randomness_of_a_model(keras, private):
     assert not np.array_equal(outputs[0], outputs[2])
 
 
+@pytest.mark.once
 def test_an_adopted_variable_is_the_weights_storage(keras, private):
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("variables of TensorFlow")
     import tensorflow as tf
 
     layer = keras.layers.Dense(1, use_bias=False)

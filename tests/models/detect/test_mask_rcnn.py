@@ -195,14 +195,8 @@ def test_all_of_it_learns_and_images_without_boxes_teach_that_there_is_none(kera
 def test_it_learns_compiled(keras, build, trainer):
     if keras.backend.backend() != "jax":
         pytest.skip("TensorFlow takes the other test")
-    import jax
-
-    jax.config.update("jax_disable_most_optimizations", True)  # compiles faster
-    try:
-        detector = build(outputs=2)
-        learn(keras, detector, trainer(detector))
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+    detector = build(outputs=2)
+    learn(keras, detector, trainer(detector))
 
 
 @pytest.mark.once
